@@ -1,0 +1,1 @@
+"""One module per backend that can run a core."""
