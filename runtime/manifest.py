@@ -1,0 +1,202 @@
+"""The manifest: the one contract between whoever writes a bundle and whoever runs it.
+
+`manifest.json` is checked against these types when it is read: a missing field, a wrong type or an
+impossible value is an error that names the field. Unknown fields are ignored, so that a newer
+minor addition stays readable; an incompatible change raises `SCHEMA_VERSION`.
+"""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from frcrn_export.runtime.errors import BundleError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+
+Positive = Annotated[int, Meta(ge=1)]
+NonNegative = Annotated[int, Meta(ge=0)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+Level = Literal["active_rms", "peak", "none"]
+Role = Literal["core", "pre", "post", "pipeline", "parity"]
+Format = Literal["onnx", "torchscript", "npz"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class StftSpec(Struct, frozen=True, kw_only=True):
+    """Short-time Fourier transform without centring or padding. Lengths in samples."""
+
+    window_length: Positive
+    hop_length: Positive
+    fft_length: Positive
+    window: Literal["sqrt_hann"] = "sqrt_hann"
+
+    @property
+    def bins(self) -> int:
+        """Number of frequency bins F of the one-sided spectrum."""
+        return self.fft_length // 2 + 1
+
+    def frames(self, samples: int) -> int:
+        """Number of frames T that `samples` samples give."""
+        return 1 + (samples - self.window_length) // self.hop_length
+
+    def samples(self, frames: int) -> int:
+        """Number of samples that the overlap-add of `frames` frames gives."""
+        return self.window_length + self.hop_length * (frames - 1)
+
+
+class Padding(Struct, frozen=True, kw_only=True):
+    """Zeros appended to an utterance that goes through the core whole. Lengths in samples.
+
+    `multiple`: up to the next multiple of `size`. `windows`: the published FRCRN rule for windows
+    of `size` every `stride` samples.
+    """
+
+    rule: Literal["multiple", "windows"]
+    size: Positive
+    stride: Positive = 1
+
+
+class Segments(Struct, frozen=True, kw_only=True):
+    """How an utterance longer than `above` is cut into windows. Lengths in samples.
+
+    Each window has `length` samples; `left` and `right` of its output are dropped where a
+    neighbour covers them.
+    """
+
+    length: Positive
+    left: NonNegative
+    right: NonNegative
+    above: NonNegative
+
+    @property
+    def stride(self) -> int:
+        """Distance between the starts of two windows."""
+        return self.length - self.left - self.right
+
+
+class TensorSpec(Struct, frozen=True, kw_only=True):
+    """One input or output of an artifact; a string in `shape` names a dynamic axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[Positive | str, ...]
+
+
+class FileEntry(Struct, frozen=True, kw_only=True):
+    """One file of the bundle. `path` is relative to the bundle and stays inside it."""
+
+    path: str
+    role: Role
+    format: Format
+    precision: Precision
+    sha256: Sha256
+    bytes: NonNegative
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+class Weights(Struct, frozen=True, kw_only=True):
+    """Where the weights came from: a checkpoint file, the packaged default, or a random seed."""
+
+    source: Literal["checkpoint", "default", "random"]
+    name: str
+    sha256: Sha256 | None = None
+    seed: int | None = None
+
+
+class ParityResult(Struct, frozen=True, kw_only=True):
+    """One comparison of an artifact with the reference. Identical outputs are written as 300 dB."""
+
+    artifact: str
+    case: str
+    snr_db: float
+    max_abs: float
+    floor_db: float
+    passed: bool
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """Everything a target machine needs to know about a bundle."""
+
+    schema: int = SCHEMA_VERSION
+    model: str
+    variant: dict[str, str | int | bool | list[int]]
+    domain: Literal["spectrum", "waveform"]
+    weights: Weights
+    sample_rate: Positive
+    stft: StftSpec | None
+    level: Level
+    padding: Padding
+    segments: Segments
+    files: tuple[FileEntry, ...]
+    parity: tuple[ParityResult, ...] = ()
+    tools: dict[str, str] = {}
+
+    def file(self, role: Role, format: Format, precision: Precision = "fp32") -> FileEntry | None:
+        """The entry with this role, format and precision, or None."""
+        wanted = (role, format, precision)
+        return next((f for f in self.files if (f.role, f.format, f.precision) == wanted), None)
+
+    def to_json(self) -> bytes:
+        """The manifest as indented JSON."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
+    """Read and check a manifest. `source` names it in errors.
+
+    Raises BundleError for bytes that are not JSON, a later schema, a missing or impossible field,
+    paths that leave the bundle and a path that is listed twice.
+    """
+    try:
+        schema = msgspec.json.decode(data, type=_SchemaOnly).schema
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{source}: not a manifest ({error}); export the bundle again") from error
+    if schema > SCHEMA_VERSION:
+        raise BundleError(
+            f"{source}: schema {schema} is newer than this program's {SCHEMA_VERSION}; "
+            "run: pip install --upgrade frcrn-export"
+        )
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{source}: {error}; export the bundle again") from error
+    _check(manifest, source)
+    return manifest
+
+
+class _SchemaOnly(Struct):
+    schema: Positive
+
+
+def _check(manifest: Manifest, source: str) -> None:
+    paths = [entry.path for entry in manifest.files]
+    for path in paths:
+        if not is_inside(path):
+            raise BundleError(f"{source}: the path {path!r} leaves the bundle; refusing to open it")
+    if len(set(paths)) != len(paths):
+        raise BundleError(f"{source}: a file is listed twice; export the bundle again")
+    if (manifest.domain == "spectrum") != (manifest.stft is not None):
+        raise BundleError(f"{source}: `stft` and domain {manifest.domain!r} contradict each other")
+    if manifest.stft is not None and not (
+        manifest.stft.hop_length <= manifest.stft.window_length <= manifest.stft.fft_length
+    ):
+        raise BundleError(f"{source}: `stft` needs hop_length <= window_length <= fft_length")
+    if manifest.segments.stride < 1:
+        raise BundleError(f"{source}: `segments` drops at least as much as a window holds")
+
+
+def is_inside(path: str) -> bool:
+    """Whether a manifest path is a plain relative path that cannot leave the bundle."""
+    parts = PurePosixPath(path).parts
+    return (
+        bool(parts)
+        and not path.startswith("/")
+        and ".." not in parts
+        and not any(character in path for character in "\\:\0")
+        and path != MANIFEST_NAME
+    )
