@@ -1,4 +1,4 @@
-"""Errors that reach the user as one line. Each says what is wrong, with which value, and what to do."""
+"""Errors that reach the user as one line: what is wrong, with which value, and what to do."""
 
 
 class FrcrnExportError(Exception):
