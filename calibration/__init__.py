@@ -1,1 +1,1 @@
-"""Calibration data, INT8 quantization and quality metrics. Not built yet."""
+"""Calibration data, INT8 quantization and quality metrics. Nothing here yet."""

@@ -1,1 +1,1 @@
-"""Engines for NVIDIA GPUs: targets, FP16 files, TensorRT and TensorRT-RTX builders. Not built yet."""
+"""Engines for NVIDIA GPUs: targets, FP16 files, TensorRT builders. Nothing here yet."""
