@@ -1,0 +1,39 @@
+"""FRCRN: `frcrn-16k` and `frcrn-16k-512`."""
+
+from torch import nn
+
+from frcrn_export.exporters.checkpoints import Checkpoint
+from frcrn_export.exporters.lowering.frcrn import lower_frcrn
+from frcrn_export.exporters.models import SAMPLE_RATE, ModelSpec, Processing, Variant
+from frcrn_export.exporters.networks.frcrn import FRCRN, FRCRN_16K, FRCRN_16K_512
+from frcrn_export.runtime.manifest import Padding, Segments
+
+_CONFIGS = {config.bins: config for config in (FRCRN_16K, FRCRN_16K_512)}
+
+
+def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> FRCRN:
+    """The reference network of a spec; its shape does not depend on the checkpoint."""
+    assert spec.stft is not None
+    return FRCRN(_CONFIGS[spec.stft.bins])
+
+
+def lower(network: nn.Module) -> nn.Module:
+    """The deployable form."""
+    assert isinstance(network, FRCRN)
+    return lower_frcrn(network)
+
+
+def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
+    """As published: windows of 1 s every 0.75 s above 120 s, the same numbers in the padding."""
+    window, stride = SAMPLE_RATE, SAMPLE_RATE * 3 // 4
+    edge = (window - stride) // 2
+    return Processing(
+        level="active_rms",
+        padding=Padding(rule="windows", size=window, stride=stride),
+        segments=Segments(length=window, left=edge, right=edge, above=120 * SAMPLE_RATE),
+    )
+
+
+def variant(network: nn.Module) -> Variant:
+    """What tells two exports of the same model apart."""
+    return {"squeeze_excite": "global"}

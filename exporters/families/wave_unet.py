@@ -1,0 +1,50 @@
+"""`wave-unet-16k`: the Wave-U-Net of strided convolutions."""
+
+from torch import nn
+
+from frcrn_export.exporters.checkpoints import Checkpoint
+from frcrn_export.exporters.lowering.wave_unet import lower_wave_unet
+from frcrn_export.exporters.models import SAMPLE_RATE, ModelSpec, Processing, Variant
+from frcrn_export.exporters.networks.wave_unet import (
+    WaveUNet,
+    WaveUNetConfig,
+    config_from_state_dict,
+)
+from frcrn_export.runtime.manifest import Padding, Segments
+
+
+def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> WaveUNet:
+    """A network of the depth and width that the checkpoint has."""
+    if checkpoint is None:
+        return WaveUNet(WaveUNetConfig())
+    return WaveUNet(config_from_state_dict(checkpoint.state, checkpoint.metadata))
+
+
+def lower(network: nn.Module) -> nn.Module:
+    """The deployable form."""
+    assert isinstance(network, WaveUNet)
+    return lower_wave_unet(network)
+
+
+def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
+    """Peak normalisation; windows overlap by the receptive field, so that cutting is exact."""
+    assert isinstance(network, WaveUNet)
+    hop = network.config.hop
+    left, right = (-(-side // hop) * hop for side in network.config.receptive_field)
+    length = left + 8 * SAMPLE_RATE // hop * hop + right
+    return Processing(
+        level="none" if metadata.get("level") == "none" else "peak",
+        padding=Padding(rule="multiple", size=hop),
+        segments=Segments(length=length, left=left, right=right, above=length),
+    )
+
+
+def variant(network: nn.Module) -> Variant:
+    """What tells two exports of the same model apart."""
+    assert isinstance(network, WaveUNet)
+    config = network.config
+    return {
+        "causal": config.causal,
+        "channels": list(config.channels),
+        "strides": list(config.strides),
+    }

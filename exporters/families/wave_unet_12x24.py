@@ -1,0 +1,47 @@
+"""`wave-unet-12x24`: the published Wave-U-Net with interpolation."""
+
+from torch import nn
+
+from frcrn_export.exporters.checkpoints import Checkpoint
+from frcrn_export.exporters.lowering.wave_unet_12x24 import lower_wave_unet_12x24
+from frcrn_export.exporters.models import ModelSpec, Processing, Variant
+from frcrn_export.exporters.networks.wave_unet_12x24 import (
+    SEGMENT_SAMPLES,
+    WaveUNet12x24,
+    WaveUNet12x24Config,
+    config_from_state_dict,
+)
+from frcrn_export.runtime.manifest import Padding, Segments
+
+
+def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> WaveUNet12x24:
+    """A network with the layers and the width that the checkpoint has."""
+    if checkpoint is None:
+        return WaveUNet12x24(WaveUNet12x24Config())
+    return WaveUNet12x24(config_from_state_dict(checkpoint.state))
+
+
+def lower(network: nn.Module) -> nn.Module:
+    """The deployable form."""
+    assert isinstance(network, WaveUNet12x24)
+    return lower_wave_unet_12x24(network)
+
+
+def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
+    """As published: no normalisation, each segment on its own.
+
+    The segment is part of what was trained, so the core takes that length only.
+    """
+    return Processing(
+        level="none",
+        padding=Padding(rule="multiple", size=SEGMENT_SAMPLES),
+        segments=Segments(length=SEGMENT_SAMPLES, left=0, right=0, above=SEGMENT_SAMPLES),
+        core_samples=SEGMENT_SAMPLES,
+    )
+
+
+def variant(network: nn.Module) -> Variant:
+    """What tells two exports of the same model apart."""
+    assert isinstance(network, WaveUNet12x24)
+    config = network.config
+    return {"layers": config.layers, "channels_interval": config.channels_interval}
