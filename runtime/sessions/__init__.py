@@ -1,1 +1,157 @@
-"""One module per backend that can run a core."""
+"""Sessions: a core opened by a backend. One module per backend that can run a core."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.manifest import FileEntry, Format
+
+Float32Array = npt.NDArray[np.float32]
+
+
+class Session(Protocol):
+    """One artifact, loaded and ready to run. Threads may share a session."""
+
+    @property
+    def backend(self) -> str:
+        """The name in `BACKENDS` it was opened under."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda"."""
+
+    @property
+    def entry(self) -> FileEntry:
+        """The file of the bundle it runs."""
+
+    def run(self, inputs: Float32Array) -> Float32Array:
+        """The output for an input of the shape that `entry` states, float32.
+
+        Raises BackendError where the shape is another one, or the backend fails.
+        """
+
+
+Opener = Callable[[Bundle, FileEntry, int | None], Session]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How to open a session. `module` is imported on use and must need no backend to import."""
+
+    module: str
+    opener: str
+    package: str
+    extra: str
+    format: Format
+    export_command: str
+
+    def open(self, bundle: Bundle, entry: FileEntry, threads: int | None) -> Session:
+        opener: Opener = getattr(import_module(self.module), self.opener)
+        return opener(bundle, entry, threads)
+
+
+def _onnxruntime(opener: str, extra: str) -> Backend:
+    module = "frcrn_export.runtime.sessions.onnx"
+    return Backend(module, opener, "onnxruntime", extra, "onnx", "frcrn-export onnx")
+
+
+BACKENDS = MappingProxyType(
+    {
+        "onnxruntime": _onnxruntime("open_best", "cpu"),
+        "onnxruntime-cpu": _onnxruntime("open_cpu", "cpu"),
+        "onnxruntime-cuda": _onnxruntime("open_cuda", "gpu"),
+        "onnxruntime-tensorrt": _onnxruntime("open_tensorrt", "gpu"),
+        "torchscript": Backend(
+            "frcrn_export.runtime.sessions.torchscript",
+            "open_torchscript",
+            "torch",
+            "export",
+            "torchscript",
+            "frcrn-export torchscript",
+        ),
+    }
+)
+
+# What `auto` tries, in this order.
+_AUTO = ("onnxruntime", "torchscript")
+
+
+def open_session(bundle: Bundle, backend: str = "auto", threads: int | None = None) -> Session:
+    """Open a bundle's core with a backend of `BACKENDS`, or with the first of `auto` that can.
+
+    `threads` limits the processor threads of one run; None leaves the choice to the backend.
+    Raises BackendError: unknown name, not installed, no file for it in the bundle, or it fails.
+    """
+    if backend != "auto" and backend not in BACKENDS:
+        names = ("auto", *BACKENDS)
+        near = get_close_matches(backend, names, n=1, cutoff=0.0)[0]
+        raise BackendError(
+            f"unknown backend {backend!r}; did you mean {near}? There are: {', '.join(names)}"
+        )
+    name = _choose(bundle) if backend == "auto" else backend
+    found = BACKENDS[name]
+    entry = artifact(bundle, found.format)
+    if entry is None:
+        raise BackendError(
+            f"{bundle.path}: no {found.format} file in this bundle for {name}; "
+            f"run: {found.export_command} {bundle.manifest.model} -o {bundle.path}"
+        )
+    if not _installed(found.package):
+        raise BackendError(f"{name} is not installed; run: {_install_line(found)}")
+    return found.open(bundle, entry, threads)
+
+
+def artifact(bundle: Bundle, format: Format) -> FileEntry | None:
+    """The file that a backend for `format` runs: the core, or the whole pipeline in one file."""
+    manifest = bundle.manifest
+    return manifest.file("core", format) or manifest.file("pipeline", format)
+
+
+def check_input(entry: FileEntry, inputs: Float32Array) -> None:
+    """Raise BackendError where an input does not have the shape that the manifest states."""
+    if not entry.inputs:
+        return
+    spec = entry.inputs[0]
+    fits = inputs.ndim == len(spec.shape) and all(
+        isinstance(wanted, str) or wanted == got
+        for wanted, got in zip(spec.shape, inputs.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join(str(size) for size in spec.shape)
+        raise BackendError(
+            f"{entry.path}: input {spec.name!r} is [{shape}], got {list(inputs.shape)}; "
+            "its padding and segments do not fit it: export the bundle again"
+        )
+
+
+def _choose(bundle: Bundle) -> str:
+    usable = [name for name in _AUTO if artifact(bundle, BACKENDS[name].format)]
+    if not usable:
+        raise BackendError(
+            f"{bundle.path}: no file in this bundle that can be run; "
+            f"run: frcrn-export onnx {bundle.manifest.model} -o {bundle.path}"
+        )
+    for name in usable:
+        if _installed(BACKENDS[name].package):
+            return name
+    raise BackendError(f"no backend is installed; run: {_install_line(BACKENDS[usable[0]])}")
+
+
+def _installed(package: str) -> bool:
+    try:
+        import_module(package)
+    except ImportError:
+        return False
+    return True
+
+
+def _install_line(backend: Backend) -> str:
+    return f'pip install "frcrn-export[{backend.extra}]"'

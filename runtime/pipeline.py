@@ -1,0 +1,91 @@
+"""From noisy blocks to enhanced blocks at the bundle's sample rate: level, windows, core."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from frcrn_export.runtime.audio import ArraySource, AudioSource
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.framing import (
+    cut_windows,
+    fit,
+    join_windows,
+    padding_samples,
+    window_count,
+)
+from frcrn_export.runtime.level import EPS_LEVELLED, EPS_RESTORED, measure_gain
+from frcrn_export.runtime.manifest import Manifest
+from frcrn_export.runtime.sessions import Session
+from frcrn_export.runtime.stft import Stft
+
+Float32Array = npt.NDArray[np.float32]
+WaveFunction = Callable[[Float32Array], Float32Array]
+
+# Windows that go through the core at once. On a CPU more than one only costs memory.
+_BATCH = {"cpu": 1, "cuda": 16}
+
+
+def wave_function(session: Session, manifest: Manifest) -> WaveFunction:
+    """What the session does to waveforms, [B, N] -> [B, N'] with N' <= N, whatever its domain."""
+    if session.entry.role == "pipeline":
+        return session.run
+    if manifest.stft is None:
+        return lambda wave: session.run(wave[:, None])[:, 0]  # [B, N] as [B, 1, N]
+    stft = Stft(manifest.stft)
+    return lambda wave: stft.synthesis(session.run(stft.analysis(wave)))
+
+
+def enhance(
+    source: AudioSource, session: Session, manifest: Manifest, restore_level: bool
+) -> Iterator[Float32Array]:
+    """Blocks [C, n] that put end to end are the enhanced [C, N] of a source at the bundle's rate.
+
+    Every channel is an utterance of its own. Up to `segments.above` samples it goes through the
+    core whole; beyond, in windows, and then nothing larger than a few windows is in memory. A file
+    that holds the whole pipeline does its own levels and padding, in windows for each on its own.
+    """
+    in_graph = session.entry.role == "pipeline"
+    if in_graph and not restore_level:
+        raise BackendError(
+            f"{session.entry.path} restores the level inside; to leave the level as it is, export "
+            f"the core: frcrn-export onnx {manifest.model}"
+        )
+    whole = source.frames <= manifest.segments.above
+    if whole:  # small enough to be read only once
+        source = ArraySource(np.concatenate(list(source.blocks()), axis=1), source.sample_rate)
+    eps = EPS_RESTORED if restore_level else EPS_LEVELLED
+    gain = measure_gain(source.blocks, "none" if in_graph else manifest.level, eps)
+    scale = gain.astype(np.float32)[:, None]  # [C, 1]
+    scaled = (block * scale for block in source.blocks())
+    function = wave_function(session, manifest)
+    if whole:
+        padding = 0 if in_graph else padding_samples(source.frames, manifest.padding)
+        enhanced = _whole(scaled, source.frames, padding, function)
+    else:
+        count = window_count(source.frames, manifest.padding, manifest.segments)
+        windows = cut_windows(scaled, count, manifest.segments)
+        done = _enhance_windows(windows, function, _BATCH[session.device])
+        enhanced = join_windows(done, source.frames, count, manifest.segments)
+    return (block / scale for block in enhanced) if restore_level else enhanced
+
+
+def _whole(
+    blocks: Iterable[Float32Array], samples: int, padding: int, function: WaveFunction
+) -> Iterator[Float32Array]:
+    wave = fit(np.concatenate(list(blocks), axis=1), samples + padding)  # [C, N + padding]
+    channels = [function(wave[index : index + 1]) for index in range(len(wave))]
+    yield fit(np.concatenate(channels), samples)
+
+
+def _enhance_windows(
+    windows: Iterator[Float32Array], function: WaveFunction, batch: int
+) -> Iterator[Float32Array]:
+    """Windows [C, length] through the core, at most `batch` rows at once, in their order."""
+    for window in windows:
+        channels = len(window)
+        group = [window, *islice(windows, max(1, batch // channels) - 1)]
+        rows = np.concatenate(group)  # [windows * C, length]
+        parts = [function(rows[start : start + batch]) for start in range(0, len(rows), batch)]
+        yield from np.split(np.concatenate(parts), len(group))

@@ -1,0 +1,112 @@
+"""Sessions in ONNX Runtime, on a CPU or through its CUDA and TensorRT providers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.manifest import FileEntry
+from frcrn_export.runtime.sessions import Float32Array, check_input
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+# Providers that take over from another where it cannot run a node.
+_CHAINS = {_TENSORRT: [_TENSORRT, _CUDA, _CPU], _CUDA: [_CUDA, _CPU], _CPU: [_CPU]}
+
+_FATAL = 4  # ONNX Runtime's log severity; errors reach us as exceptions
+
+
+@dataclass(frozen=True)
+class OnnxSession:
+    """An ONNX file in ONNX Runtime."""
+
+    session: "onnxruntime.InferenceSession"
+    backend: str
+    device: str
+    entry: FileEntry
+
+    def run(self, inputs: Float32Array) -> Float32Array:
+        check_input(self.entry, inputs)
+        name = self.session.get_inputs()[0].name
+        try:
+            output: Float32Array = self.session.run(None, {name: inputs})[0]
+        except Exception as error:  # ONNX Runtime's own exceptions share no other base
+            raise BackendError(f"{self.entry.path}: {self.backend} failed: {error}") from error
+        return output
+
+
+def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
+    """The first of TensorRT, CUDA and CPU that this machine really has."""
+    import onnxruntime
+
+    for provider in _CHAINS:
+        if provider not in onnxruntime.get_available_providers():
+            continue
+        session = _try(bundle.file(entry), provider, threads)
+        if session is not None:
+            return _session(session, "onnxruntime", provider, entry)
+    raise BackendError(f"{bundle.file(entry)}: no provider of ONNX Runtime can run it here")
+
+
+def open_cpu(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
+    """On the processor."""
+    return _open(bundle, entry, threads, "onnxruntime-cpu", _CPU)
+
+
+def open_cuda(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
+    """On a GPU through CUDA and cuDNN."""
+    return _open(bundle, entry, threads, "onnxruntime-cuda", _CUDA)
+
+
+def open_tensorrt(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
+    """On a GPU through TensorRT, which builds its engines at the first run of a shape."""
+    return _open(bundle, entry, threads, "onnxruntime-tensorrt", _TENSORRT)
+
+
+def _open(
+    bundle: Bundle, entry: FileEntry, threads: int | None, backend: str, provider: str
+) -> OnnxSession:
+    import onnxruntime
+
+    if provider not in onnxruntime.get_available_providers():
+        raise BackendError(
+            f"{backend}: the installed ONNX Runtime has no {provider}; run: "
+            'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"'
+        )
+    session = _try(bundle.file(entry), provider, threads)
+    if session is None:
+        raise BackendError(
+            f"{backend}: {provider} cannot run {bundle.file(entry)} here; run: frcrn-export doctor"
+        )
+    return _session(session, backend, provider, entry)
+
+
+def _session(
+    session: "onnxruntime.InferenceSession", backend: str, provider: str, entry: FileEntry
+) -> OnnxSession:
+    return OnnxSession(session, backend, "cpu" if provider == _CPU else "cuda", entry)
+
+
+def _try(path: Path, provider: str, threads: int | None) -> "onnxruntime.InferenceSession | None":
+    """A session whose first provider is `provider`, or None where it does not start."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_FATAL)
+    if provider != _CPU and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = threads or 0
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=_CHAINS[provider], enable_fallback=0
+        )
+    except Exception:  # ONNX Runtime's own exceptions share no other base
+        return None
+    return session if session.get_providers()[0] == provider else None
