@@ -24,8 +24,8 @@ class WaveUNetConfig:
     channels, strides: one value for each encoder, from the waveform down.
     kernel_size: odd, of every encoder and decoder.
     causal: no output sample depends on input later than the end of its own hop.
-    context_blocks: residual convolutions at the lowest rate with dilations 1, 2, 4, ...; they widen
-        what the network hears from some 0.1 s to over 1 s. The described form has none.
+    context_blocks: residual convolutions at the lowest rate with dilations 1, 2, 4, ...; six of them
+        let the network hear 1 s of past where it hears 0.1 s. The described form has none.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
@@ -55,21 +55,19 @@ class WaveUNetConfig:
         return prod(self.strides)
 
     def padding(self, stride: int) -> tuple[int, int]:
-        """Zeros (left, right) before an encoder; samples (right, left if causal) cut by a decoder.
-
-        Their sum is kernel_size - stride, so lengths divide and multiply exactly.
-        """
+        """Zeros (left, right) before an encoder, so that it divides lengths exactly."""
         left = self.kernel_size - stride if self.causal else (self.kernel_size - 1) // 2
         return left, self.kernel_size - stride - left
 
+    def trim(self, stride: int) -> tuple[int, int]:
+        """Samples (left, right) cut after a decoder, so that it multiplies lengths exactly."""
+        left = 0 if self.causal else (self.kernel_size - 1) // 2
+        return left, self.kernel_size - stride - left
+
     def context_padding(self, dilation: int) -> tuple[int, int]:
-        """Zeros (left, right) before a context block."""
+        """Zeros (left, right) before a context block, so that it keeps lengths."""
         total = (CONTEXT_KERNEL - 1) * dilation
         return (total, 0) if self.causal else (total // 2, total // 2)
-
-    def trim(self, stride: int) -> int:
-        """Samples a decoder cuts on the left of its transposed convolution."""
-        return 0 if self.causal else (self.kernel_size - 1) // 2
 
     @property
     def receptive_field(self) -> tuple[int, int]:
@@ -89,7 +87,7 @@ class WaveUNetConfig:
         first = last = sample
         low = high = sample  # what is needed of the decoded signal, level by level
         for level, stride in enumerate(self.strides):
-            trim = self.trim(stride)
+            trim, _ = self.trim(stride)
             low = -((self.kernel_size - 1 - trim - low) // stride)
             high = (high + trim) // stride
             if level == len(self.strides) - 1:
@@ -190,18 +188,23 @@ class PaddedConv1d(nn.Conv1d):
 
 
 class TrimmedConvTranspose1d(nn.ConvTranspose1d):
-    """Transposed convolution [B, C, N] -> [B, C', N * stride], cut by `trim` on the left."""
+    """Transposed convolution [B, C, N] -> [B, C', N * stride], cut by `trim` = (left, right)."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, trim: int
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        trim: tuple[int, int],
+        stride: int,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride)
-        self.step = stride
-        self.trim = trim
+        self.start = trim[0]
+        self.end: int | None = -trim[1] if trim[1] else None
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         y = F.conv_transpose1d(x, self.weight, self.bias, self.stride)
-        return y[:, :, self.trim : self.trim + x.shape[2] * self.step]
+        return y[:, :, self.start : self.end]
 
 
 def block(conv: PaddedConv1d | TrimmedConvTranspose1d) -> nn.Sequential:
@@ -231,7 +234,7 @@ class WaveUNet(nn.Module):
             # From below comes what the level under it decoded with its skip, if there is one.
             into = below if level == len(config.strides) - 1 else 2 * below
             decoders.append(
-                TrimmedConvTranspose1d(into, above, kernel, stride, config.trim(stride))
+                TrimmedConvTranspose1d(into, above, kernel, config.trim(stride), stride)
             )
         lowest = config.channels[-1]
         contexts = []
