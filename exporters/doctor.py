@@ -1,0 +1,150 @@
+"""What this machine has, what can run on it, and the command that would change it."""
+
+import ctypes
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+_PACKAGES = (
+    "frcrn-export",
+    "numpy",
+    "soundfile",
+    "soxr",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "matplotlib",
+    "tensorboard",
+)
+
+
+@dataclass(frozen=True)
+class Ability:
+    """Something the toolchain does; `remedy` is the command that would make it possible here."""
+
+    name: str
+    works: bool
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Versions by package (empty where missing), the GPU if there is one, and the abilities."""
+
+    python: str
+    system: str
+    packages: dict[str, str]
+    gpu: str
+    providers: tuple[str, ...]
+    abilities: tuple[Ability, ...]
+
+
+def examine() -> Machine:
+    """Look at the machine. Imports onnxruntime if it is installed, and torch never."""
+    providers = _providers()
+    gpu = _gpu()
+    return Machine(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        packages={name: _version(name) for name in _PACKAGES},
+        gpu=gpu,
+        providers=providers,
+        abilities=tuple(_abilities(providers, gpu)),
+    )
+
+
+def _abilities(providers: tuple[str, ...], gpu: str) -> list[Ability]:
+    has_torch, has_onnx = find_spec("torch") is not None, find_spec("onnx") is not None
+    return [
+        Ability(
+            "export ONNX and TorchScript",
+            has_torch and has_onnx,
+            "torch and onnx are needed",
+            'pip install "frcrn-export[export]"',
+        ),
+        Ability(
+            "run ONNX on the CPU",
+            "CPUExecutionProvider" in providers,
+            "onnxruntime is needed",
+            'pip install "frcrn-export[cpu]"',
+        ),
+        Ability(
+            "run ONNX on the GPU (CUDA)",
+            bool(gpu) and "CUDAExecutionProvider" in providers,
+            "an NVIDIA GPU and onnxruntime-gpu are needed",
+            'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"' if gpu else "",
+        ),
+        Ability(
+            "run ONNX through TensorRT",
+            bool(gpu) and "TensorrtExecutionProvider" in providers and _has_library("nvinfer"),
+            "an NVIDIA GPU, onnxruntime-gpu and TensorRT's libraries are needed",
+            "pip install tensorrt" if gpu else "",
+        ),
+        Ability(
+            "run TorchScript",
+            has_torch,
+            "torch is needed",
+            'pip install "frcrn-export[export]"',
+        ),
+        Ability(
+            "train",
+            has_torch,
+            "torch is needed",
+            'pip install "frcrn-export[train]"',
+        ),
+        Ability(
+            "draw spectrograms",
+            find_spec("matplotlib") is not None,
+            "matplotlib is needed",
+            'pip install "frcrn-export[plot]"',
+        ),
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _providers() -> tuple[str, ...]:
+    if find_spec("onnxruntime") is None:
+        return ()
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())
+
+
+def _gpu() -> str:
+    """Name, memory and driver of the first NVIDIA GPU, or an empty string."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        shown = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return shown.stdout.strip().splitlines()[0] if shown.stdout.strip() else ""
+
+
+def _has_library(name: str) -> bool:
+    """Whether the loader finds a shared library, or a wheel brought it."""
+    if find_spec("tensorrt_libs") is not None:
+        return True
+    names = (f"{name}_11.dll", f"{name}_10.dll") if sys.platform == "win32" else (f"lib{name}.so",)
+    for candidate in (*names, f"lib{name}.so.11", f"lib{name}.so.10"):
+        try:
+            ctypes.CDLL(candidate)
+        except OSError:
+            continue
+        return True
+    return False

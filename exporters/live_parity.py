@@ -1,0 +1,39 @@
+"""Every network in a bundle against the live reference, at lengths nobody has traced."""
+
+from collections.abc import Iterator
+
+import torch
+
+from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.packaged import read_speech
+from frcrn_export.exporters.parity_vectors import core_inputs
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.denoiser import Denoiser
+from frcrn_export.runtime.manifest import ParityResult
+from frcrn_export.runtime.parity import compare, open_artifacts
+
+_HOPS = (2, 31, 64)
+_BATCH = 3
+_PIPELINE_SAMPLES = (1_000, 20_001)
+
+
+@torch.inference_mode()
+def check_live(
+    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...] = ()
+) -> Iterator[ParityResult]:
+    """Compare with `model`: cores at several lengths and batch sizes, then whole pipelines."""
+    speech = torch.from_numpy(read_speech())
+    inputs = core_inputs(model, speech, _HOPS, _BATCH)
+    outputs = {name: model.network(given).numpy() for name, given in inputs.items()}
+    waves = [speech[5_000 : 5_000 + samples] for samples in _PIPELINE_SAMPLES]
+    enhanced = [model.pipeline()(wave).numpy() for wave in waves]
+    for artifact in open_artifacts(bundle, ("core", "pipeline"), backends):
+        session, entry = artifact.session, artifact.session.entry
+        if entry.role == "core":
+            for name, given in inputs.items():
+                output = session.run(given.contiguous().numpy())
+                yield compare(artifact.label, f"live.core.{name}", outputs[name], output, entry)
+        denoiser = Denoiser(bundle.manifest, session)
+        for wave, expected in zip(waves, enhanced, strict=True):
+            case = f"live.pipeline.{len(wave)}-samples"
+            yield compare(artifact.label, case, expected, denoiser(wave.numpy()), entry)

@@ -1,0 +1,145 @@
+"""From a model name and weights to the networks that the exporters work on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from frcrn_export.exporters.checkpoints import Checkpoint, load_checkpoint, load_into, recognise
+from frcrn_export.exporters.fetch import cached
+from frcrn_export.exporters.models import (
+    DEFAULT_MODEL,
+    SAMPLE_RATE,
+    ModelSpec,
+    Processing,
+    Variant,
+    family_of,
+    find_model,
+)
+from frcrn_export.exporters.packaged import packaged_weights, read_speech
+from frcrn_export.exporters.reference import ReferencePipeline
+from frcrn_export.exporters.stft_ops import StftAnalysis
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.manifest import Weights
+
+Source = Literal["checkpoint", "default"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A reference network with its weights, its lowered form, and what surrounds them."""
+
+    spec: ModelSpec
+    network: nn.Module
+    lowered: nn.Module
+    processing: Processing
+    variant: Variant
+    weights: Weights
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return SAMPLE_RATE
+
+    def pipeline(self) -> ReferencePipeline:
+        """The published pipeline around the reference network."""
+        return ReferencePipeline(
+            self.network,
+            stft=self.spec.stft,
+            level=self.processing.level,
+            padding=self.processing.padding,
+            segments=self.processing.segments,
+        )
+
+
+def load_model(
+    name: str | None, checkpoint: Path | None = None, random_seed: int | None = None
+) -> LoadedModel:
+    """Build a model with weights from a checkpoint, the package, the download cache or a seed.
+
+    Without a name, the model is recognised from the checkpoint, or is the default. Raises
+    UserError for an unknown model or one without weights, CheckpointError for a foreign file.
+    """
+    if checkpoint is not None and random_seed is not None:
+        raise UserError("--checkpoint and --random-weights exclude each other; give one of them")
+    if random_seed is not None:
+        return _with_random_weights(find_model(name or DEFAULT_MODEL), random_seed)
+    if checkpoint is not None:
+        loaded = load_checkpoint(checkpoint)
+        spec = find_model(name or _recognised(loaded))
+        return _with_checkpoint(spec, loaded, "checkpoint")
+    spec = find_model(name or DEFAULT_MODEL)
+    path = weights_at_hand(spec.name)
+    if path is None:
+        raise UserError(
+            f"{spec.name} has no packaged weights: use {spec.weights} "
+            "(or --random-weights SEED for a dry run)"
+        )
+    source: Source = "default" if spec.packaged_weights else "checkpoint"
+    return _with_checkpoint(spec, load_checkpoint(path), source)
+
+
+def weights_at_hand(name: str) -> Path | None:
+    """The weights that a model has without being given any: packaged, or fetched before."""
+    spec = find_model(name)
+    if spec.packaged_weights:
+        return packaged_weights(spec.packaged_weights)
+    return cached(spec.name)
+
+
+def _recognised(checkpoint: Checkpoint) -> str:
+    name = recognise(checkpoint.state)
+    if name is None:
+        raise UserError(
+            f"{checkpoint.path}: the weights are of no network known here; "
+            "name it with --model (see: frcrn-export models)"
+        )
+    return name
+
+
+def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, source: Source) -> LoadedModel:
+    network = family_of(spec).build(spec, checkpoint)
+    load_into(network, checkpoint, spec.name)
+    weights = Weights(
+        source=source,
+        name=checkpoint.path.name,
+        sha256=checkpoint.sha256,
+    )
+    return _loaded(spec, network, checkpoint.metadata, weights)
+
+
+def _with_random_weights(spec: ModelSpec, seed: int) -> LoadedModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = family_of(spec).build(spec, None)
+    _settle_batch_norms(network, spec)
+    weights = Weights(source="random", name=f"seed {seed}", seed=seed)
+    return _loaded(spec, network, {}, weights)
+
+
+@torch.no_grad()
+def _settle_batch_norms(network: nn.Module, spec: ModelSpec) -> None:
+    """Take the running statistics from real speech: with the initial ones the signal dies out."""
+    wave = torch.from_numpy(read_speech())[None]
+    example = wave[:, None, :16384] if spec.stft is None else StftAnalysis(spec.stft)(wave)
+    for norm in network.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            norm.momentum = None  # one cumulative average instead of a decaying one
+    network.train()(example)
+
+
+def _loaded(
+    spec: ModelSpec, network: nn.Module, metadata: dict[str, str], weights: Weights
+) -> LoadedModel:
+    family = family_of(spec)
+    network.eval()
+    return LoadedModel(
+        spec=spec,
+        network=network,
+        lowered=family.lower(network).eval(),
+        processing=family.processing(network, metadata),
+        variant=family.variant(network),
+        weights=weights,
+    )

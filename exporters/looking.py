@@ -1,0 +1,179 @@
+"""The commands that only look: `models`, `inspect`, `doctor`."""
+
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from frcrn_export.exporters.models import DEFAULT_MODEL, MODELS
+from frcrn_export.runtime.console import print_json, print_table
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.graph_cost import GraphCost
+    from frcrn_export.runtime.bundle import Bundle
+    from frcrn_export.runtime.manifest import FileEntry, Manifest
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@_json_option
+def models(as_json: bool) -> None:
+    """List the models and where their weights come from."""
+    if as_json:
+        print_json([msgspec.to_builtins(asdict(spec)) for spec in MODELS.values()])
+        return
+    print_table(
+        ("Model", "What it is", "Weights"),
+        (
+            (
+                spec.name + (" (default)" if spec.name == DEFAULT_MODEL else ""),
+                spec.summary,
+                spec.weights,
+            )
+            for spec in MODELS.values()
+        ),
+    )
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@_json_option
+def inspect(bundle: Path, as_json: bool) -> None:
+    """Show what a BUNDLE holds: tensors, operators, parameters, cost, sizes, hashes."""
+    from frcrn_export.runtime.bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    costs = _costs(opened)
+    if as_json:
+        print_json(
+            {
+                "manifest": msgspec.to_builtins(opened.manifest),
+                "graphs": {path: asdict(cost) for path, cost in costs.items()},
+            }
+        )
+        return
+    _print_facts(opened.manifest)
+    _print_files(opened.manifest)
+    for path, cost in costs.items():
+        _print_cost(path, cost)
+    if not costs:
+        click.echo('For operators and cost: pip install "frcrn-export[export]"')
+
+
+@click.command()
+@_json_option
+def doctor(as_json: bool) -> None:
+    """Say what can run on this machine, and the command that would change it."""
+    from frcrn_export.exporters.doctor import examine
+
+    machine = examine()
+    if as_json:
+        print_json(asdict(machine))
+        return
+    facts = [("Python", machine.python), ("System", machine.system)]
+    facts += [("GPU", machine.gpu or "no NVIDIA GPU found")]
+    facts += [("ONNX Runtime providers", ", ".join(machine.providers) or "-")]
+    facts += [(name, found or "not installed") for name, found in machine.packages.items()]
+    print_table(("What", "Found"), facts)
+    print_table(
+        ("Can", "Here", "What it needs", "Command"),
+        (
+            (
+                ability.name,
+                "yes" if ability.works else "no",
+                "" if ability.works else ability.detail,
+                "" if ability.works else ability.remedy,
+            )
+            for ability in machine.abilities
+        ),
+    )
+
+
+def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
+    """The cost of one second of audio for each ONNX file; empty without the onnx package."""
+    if find_spec("onnx") is None:
+        return {}
+    from frcrn_export.exporters.graph_cost import graph_cost
+
+    sizes = _second_of_audio(bundle.manifest)
+    return {
+        entry.path: graph_cost(bundle.file(entry), sizes)
+        for entry in bundle.manifest.files
+        if entry.format == "onnx"
+    }
+
+
+def _second_of_audio(manifest: "Manifest") -> dict[str, int]:
+    """Sizes of the dynamic axes; a second rounded up to what the core takes."""
+    multiple = manifest.padding.size if manifest.padding.rule == "multiple" else 1
+    sizes = {"batch": 1, "samples": -(-manifest.sample_rate // multiple) * multiple}
+    if manifest.stft is not None:
+        sizes["frames"] = manifest.sample_rate // manifest.stft.hop_length
+    return sizes
+
+
+def _print_facts(manifest: "Manifest") -> None:
+    stft = manifest.stft
+    segments = manifest.segments
+    facts: list[tuple[str, Any]] = [
+        ("model", manifest.model),
+        ("weights", f"{manifest.weights.name} ({manifest.weights.source})"),
+        ("weights sha256", manifest.weights.sha256 or "-"),
+        *manifest.variant.items(),
+        ("sample rate", f"{manifest.sample_rate} Hz"),
+        ("level rule", manifest.level),
+        (
+            "STFT",
+            f"window {stft.window_length}, hop {stft.hop_length}, FFT {stft.fft_length}"
+            if stft
+            else "none",
+        ),
+        (
+            "whole up to",
+            f"{segments.above / manifest.sample_rate:g} s, then windows of "
+            f"{segments.length / manifest.sample_rate:g} s",
+        ),
+        *(("made with " + name, found) for name, found in manifest.tools.items()),
+    ]
+    print_table(("What", "Value"), ((name, str(value)) for name, value in facts))
+
+
+def _print_files(manifest: "Manifest") -> None:
+    print_table(
+        ("File", "Input", "Output", "Precision", ">MB", "sha256"),
+        (
+            (
+                f.path,
+                _tensors(f, "inputs"),
+                _tensors(f, "outputs"),
+                f.precision,
+                f"{f.bytes / 1e6:.2f}",
+                f.sha256[:16],
+            )
+            for f in manifest.files
+        ),
+    )
+
+
+def _tensors(entry: "FileEntry", side: str) -> str:
+    return ", ".join(
+        f"{tensor.name} [{', '.join(map(str, tensor.shape))}] {tensor.dtype}"
+        for tensor in getattr(entry, side)
+    )
+
+
+def _print_cost(path: str, cost: "GraphCost") -> None:
+    operators = ", ".join(f"{count} {name}" for name, count in cost.operators.items())
+    print_table(
+        ("What", "Value"),
+        (
+            ("operators", operators),
+            ("parameters", f"{cost.parameters / 1e6:.2f} million"),
+            ("per second of audio", f"{cost.flop / 1e9:.2f} GFLOP"),
+        ),
+        title=path,
+    )

@@ -1,0 +1,89 @@
+"""What `frcrn-export verify` does: the bundle's own vectors, and the live network where it can."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
+from frcrn_export.runtime.errors import CheckFailed, UserError
+from frcrn_export.runtime.manifest import ParityResult
+from frcrn_export.runtime.parity import check_bundle
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """All comparisons; `why_not_live` says why the live network took no part, or is empty."""
+
+    results: tuple[ParityResult, ...]
+    why_not_live: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether the live reference network was compared."""
+        return not self.why_not_live
+
+
+def verify_bundle(
+    path: Path,
+    backends: tuple[str, ...] = (),
+    checkpoint: Path | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> ParityReport:
+    """Compare every artifact of a bundle with its parity vectors and, if possible, live.
+
+    Raises BundleError for a bundle that was altered, UserError for another checkpoint than the
+    one it was made from.
+    """
+    progress("checking the files")
+    bundle = open_bundle(path)
+    if checkpoint is not None:
+        _require_same(bundle, checkpoint)
+    progress("comparing with the reference outputs")
+    results = tuple(check_bundle(bundle, backends))
+    why_not = _why_not_live(bundle, checkpoint)
+    if why_not:
+        return ParityReport(results, why_not)
+    progress("comparing with the live network")
+    from frcrn_export.exporters.live_parity import check_live
+    from frcrn_export.exporters.loading import load_model
+
+    weights = bundle.manifest.weights
+    model = load_model(bundle.manifest.model, checkpoint, weights.seed)
+    return ParityReport((*results, *check_live(bundle, model, backends)))
+
+
+def require_parity(results: tuple[ParityResult, ...]) -> None:
+    """Raise CheckFailed naming the worst miss, if there is one."""
+    missed = [result for result in results if not result.passed]
+    if missed:
+        worst = min(missed, key=lambda result: result.snr_db)
+        raise CheckFailed(
+            f"{len(missed)} of {len(results)} comparisons with the reference missed; the worst is "
+            f"{worst.artifact}, {worst.case}: {worst.snr_db:.1f} dB, at least "
+            f"{worst.floor_db:.0f} dB needed"
+        )
+
+
+def _require_same(bundle: Bundle, checkpoint: Path) -> None:
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint}: no such file; give the checkpoint with --checkpoint")
+    if sha256_of(checkpoint) != bundle.manifest.weights.sha256:
+        raise UserError(
+            f"{checkpoint}: not the file this bundle was made from "
+            f"({bundle.manifest.weights.name}); leave out --checkpoint or give that one"
+        )
+
+
+def _why_not_live(bundle: Bundle, checkpoint: Path | None) -> str:
+    if find_spec("torch") is None:
+        return "torch is not installed"
+    weights = bundle.manifest.weights
+    if checkpoint is not None or weights.source == "random":
+        return ""
+    from frcrn_export.exporters.loading import weights_at_hand
+
+    found = weights_at_hand(bundle.manifest.model)
+    if found is None or sha256_of(found) != weights.sha256:
+        return f"the weights {weights.name} are not at hand (give them with --checkpoint)"
+    return ""

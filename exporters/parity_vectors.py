@@ -1,0 +1,85 @@
+"""Inputs, and what the reference makes of them: the content of `parity.npz`.
+
+Real speech, at lengths that were not traced, one at a time and as a batch, soft and loud. Names are
+`stage.case.input` and `stage.case.output`; `frcrn_export.runtime.parity` reads them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.packaged import read_speech
+from frcrn_export.exporters.reference import level_gain
+from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
+
+Vectors = dict[str, npt.NDArray[np.float32]]
+
+_QUIET = 10 ** (-30 / 20)
+
+
+def write_vectors(model: LoadedModel, path: Path) -> None:
+    """Run the reference and write its inputs and outputs."""
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **parity_vectors(model))
+
+
+@torch.inference_mode()
+def parity_vectors(model: LoadedModel) -> Vectors:
+    """Inputs and reference outputs of every stage of a model."""
+    speech = torch.from_numpy(read_speech())
+    vectors: Vectors = {}
+
+    def record(stage: str, case: str, given: Tensor, expected: Tensor) -> None:
+        vectors[f"{stage}.{case}.input"] = given.contiguous().numpy()
+        vectors[f"{stage}.{case}.output"] = expected.contiguous().numpy()
+
+    for case, given in core_inputs(model, speech, (7, 49), batch=2).items():
+        record("core", case, given, model.network(given))
+    if (stft := model.spec.stft) is not None:
+        wave = torch.stack([speech[:4321], speech[9000:13321]])
+        spec = StftAnalysis(stft)(wave)
+        record("pre", "two-clips", wave, spec)
+        record("post", "two-clips", spec, StftSynthesis(stft)(spec))
+    pipeline = model.pipeline()
+    record("pipeline", "speech", speech, pipeline(speech))
+    record("pipeline", "short-quiet", speech[:7001] * _QUIET, pipeline(speech[:7001] * _QUIET))
+    record("levelled", "speech", speech, pipeline(speech, restore_level=False))
+    return vectors
+
+
+def core_inputs(
+    model: LoadedModel, speech: Tensor, hops: tuple[int, ...], batch: int
+) -> dict[str, Tensor]:
+    """Core inputs cut from a clip [N] at the level the network expects.
+
+    One of each length (in frames, or in hops of a time-domain network), and one batch of clips.
+    """
+    levelled = speech * level_gain(speech, model.processing.level, 1e-6)
+    fixed = model.processing.core_samples
+    if fixed is not None:
+        return {
+            f"{fixed}-samples": levelled[None, None, :fixed],
+            f"{fixed}-samples-batch-{batch}": _clips(levelled, fixed, batch)[:, None],
+        }
+    stft = model.spec.stft
+    cases = {}
+    for count, length in [(1, hop) for hop in hops] + [(batch, max(hops) // 2)]:
+        name = f"{length}-frames" + (f"-batch-{count}" if count > 1 else "")
+        if stft is None:
+            samples = length * model.processing.padding.size
+            cases[name] = _clips(levelled, samples, count)[:, None]
+        else:
+            cases[name] = StftAnalysis(stft)(_clips(levelled, stft.samples(length), count))
+    return cases
+
+
+def _clips(wave: Tensor, samples: int, count: int) -> Tensor:
+    """`count` different excerpts of a clip, [count, samples]; a short clip is repeated."""
+    repeats = -(-2 * samples // len(wave)) + 1
+    source = wave.repeat(repeats)
+    shift = len(wave) // (count + 1)
+    return torch.stack([source[i * shift : i * shift + samples] for i in range(count)])
