@@ -13,7 +13,7 @@ from frcrn_export.exporters.networks.wave_unet_12x24 import NEGATIVE_SLOPE, Wave
 def lower_wave_unet_12x24(network: WaveUNet12x24) -> nn.Module:
     """A module [B, 1, N] -> [B, 1, N] equal to `network` in evaluation mode, in its dtype.
 
-    N is a multiple of `network.config.length_multiple`; the graph does not check it, the caller does.
+    N is a multiple of `network.config.length_multiple`: the caller checks it, the graph does not.
     """
     return LoweredWaveUNet12x24(network).eval()
 
@@ -23,9 +23,13 @@ class LoweredWaveUNet12x24(nn.Module):
 
     def __init__(self, network: WaveUNet12x24) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(_fold(block.main) for block in network.encoder)
+        self.encoder = nn.ModuleList(
+            _fold(block.get_submodule("main")) for block in network.encoder
+        )
         self.middle = _fold(network.middle)
-        self.decoder = nn.ModuleList(_fold(block.main) for block in network.decoder)
+        self.decoder = nn.ModuleList(
+            _fold(block.get_submodule("main")) for block in network.decoder
+        )
         self.out = _fold(network.out)
 
     def forward(self, wave: Tensor) -> Tensor:
@@ -65,9 +69,9 @@ def upsample_linear_x2(x: Tensor) -> Tensor:
     return torch.stack([even, odd], dim=-1).reshape(batch, channels, 2 * n)
 
 
-def _fold(layers: nn.Sequential) -> nn.Conv1d:
-    """One convolution for the (convolution, batch norm) at the head of `layers`."""
-    conv, norm = layers[0], layers[1]
+def _fold(layers: nn.Module) -> nn.Conv1d:
+    """One convolution for the convolution, and the batch norm if any, at the head of `layers`."""
+    conv, norm, *_ = layers.children()
     assert isinstance(conv, nn.Conv1d)
     folded = nn.Conv1d(
         conv.in_channels,

@@ -1,4 +1,4 @@
-"""Reference network `wave-unet-12x24`: the published Wave-U-Net with linear-interpolation upsampling.
+"""`wave-unet-12x24`: the published Wave-U-Net that samples down and up by two in each block.
 
 Tensor names follow the published checkpoints (`encoder.N.main.*`, `middle.*`, `decoder.N.main.*`,
 `out.0.*`); its usual size is 12 layers of 24, 48, ..., 288 channels.
@@ -27,7 +27,7 @@ NEGATIVE_SLOPE = 0.1
 
 @dataclass(frozen=True)
 class WaveUNet12x24Config:
-    """`layers` blocks on each side; block i of the encoder has `channels_interval * (i + 1)` channels."""
+    """`layers` blocks on each side; encoder block i has `channels_interval * (i + 1)` channels."""
 
     layers: int = 12
     channels_interval: int = 24
@@ -114,17 +114,3 @@ class WaveUNet12x24(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode="linear", align_corners=True)
             x = decode(torch.cat([x, skips.pop()], dim=1))
         return self.out(torch.cat([x, wave], dim=1))  # type: ignore[no-any-return]
-
-
-def denoise_in_segments(
-    network: nn.Module, wave: Tensor, segment_samples: int = SEGMENT_SAMPLES
-) -> Tensor:
-    """The published pipeline: [N] float at 16 kHz, no level rule -> [N].
-
-    The end is padded with zeros to whole segments, each is run alone, and the result is cut.
-    """
-    n_samples = wave.shape[-1]
-    padded = F.pad(wave, (0, -n_samples % segment_samples))
-    return torch.cat(
-        [network(s.reshape(1, 1, -1)).reshape(-1) for s in padded.split(segment_samples)]
-    )[:n_samples]

@@ -1,0 +1,91 @@
+"""Reading checkpoint files without running anything that is in them."""
+
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
+PICKLE_MAGIC = b"\x80"  # torch.save before, and Python's pickle
+
+SAVE_HINT = (
+    "save the weights alone where it was made: torch.save(model.state_dict(), 'weights.pth')"
+)
+
+
+def read_checkpoint_file(path: Path) -> tuple[object, dict[str, str]]:
+    """What `path` holds, tensors on the CPU, and the metadata of a safetensors file (else {}).
+
+    The format is told by the first bytes, not by the suffix. Pickled code is refused, never run.
+    Raises ValueError with the reason where the file cannot be read as a checkpoint.
+    """
+    if not path.exists():
+        raise ValueError("no such file: give the path of a checkpoint")
+    if not path.is_file():
+        raise ValueError("not a file: give the path of a checkpoint")
+    head = _head(path)
+    if not head:
+        raise ValueError("the file is empty: copy or download it again")
+    try:
+        if head.startswith(ZIP_MAGIC):
+            return _torch_load(path, mmap=True), {}
+        if head.startswith(PICKLE_MAGIC):
+            return _torch_load(path, mmap=False), {}
+        if head[8:9] == b"{":  # after the length of the header, in 8 bytes
+            return _read_safetensors(path)
+    except Exception as error:  # the bytes decide what the readers raise, not only their own errors
+        raise ValueError(_reason(error)) from error
+    raise ValueError(
+        "not a checkpoint: neither written by torch.save nor a safetensors file; "
+        "give the .pth, .pt, .bin, .th, .tar or .safetensors file of the weights"
+    )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(9)
+    except OSError as error:
+        raise ValueError(f"cannot be opened ({error.strerror}): check its permissions") from error
+
+
+def _torch_load(path: Path, mmap: bool) -> object:
+    # NumPy scalars are plain numbers that trainers keep next to the weights, such as best_score.
+    with torch.serialization.safe_globals(_numpy_scalar_globals()):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _numpy_scalar_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What a pickled NumPy number refers to, under the module names of NumPy 1 and 2."""
+    scalar: Any = np.float64(0).__reduce__()[0]  # numpy's private `scalar`, wherever it lives
+    numbers = (np.float64, np.float32, np.float16, np.int64, np.int32, np.bool_)
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *(type(np.dtype(number)) for number in numbers),
+    ]
+
+
+def _read_safetensors(path: Path) -> tuple[object, dict[str, str]]:
+    with safe_open(path, framework="pt", device="cpu") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return tensors, dict(file.metadata() or {})
+
+
+def _reason(error: Exception) -> str:
+    """One line for what the readers report in many."""
+    text = str(error)
+    code = re.search(r"GLOBAL (\S+)", text)
+    if code:
+        return f"holds pickled code ({code[1]}), which is never run; {SAVE_HINT}"
+    if isinstance(error, pickle.UnpicklingError) and "unrecognized function" in text:
+        return f"holds pickled code, which is never run; {SAVE_HINT}"
+    if "TorchScript" in text:
+        return f"a TorchScript program, not a checkpoint; {SAVE_HINT}"
+    return "truncated, damaged or not a checkpoint: copy or download it again"
