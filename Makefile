@@ -1,0 +1,49 @@
+# make demo: export the default model, verify it, denoise a recording.   make test: everything CI runs.
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+# ONNX Runtime comes in one package for CPUs and one for GPUs; a machine gets one of them.
+RUNTIME := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+ROOMS := calibration engines exporters runtime
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEMO := demo
+
+.PHONY: demo test test-fast lint types install clean
+
+demo: install
+	@mkdir -p $(DEMO)
+	$(BIN)/frcrn-export onnx --output $(DEMO)/bundle --force
+	$(BIN)/frcrn-export verify $(DEMO)/bundle
+	$(BIN)/frcrn-export denoise $(DEMO)/bundle exporters/assets/demo.noisy.flac \
+		--output $(DEMO)/denoised.flac --plot --force
+	@echo "Listen to $(DEMO)/denoised.flac, look at $(DEMO)/denoised.png (before and after)."
+
+test: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-fast: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: install
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || (echo "run: $(BIN)/ruff format ." && false)
+
+# mypy sees the rooms under their import names.
+types: install
+	@mkdir -p build/mypy/frcrn_export
+	@for room in $(ROOMS); do ln -sfn ../../../$$room build/mypy/frcrn_export/$$room; done
+	@MYPYPATH=build/mypy $(BIN)/python -m mypy --no-error-summary -p frcrn_export
+
+install: $(VENV)/installed
+
+# torch first: whatever build of it is there already stays.
+$(VENV)/installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip
+	@$(PIP) install "$(TORCH)"
+	@$(PIP) install --editable ".[$(RUNTIME),export,train,plot,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build $(DEMO) *.egg-info
