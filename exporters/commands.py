@@ -163,9 +163,9 @@ def _load(
     model: str | None, checkpoint: Path | None, seed: int | None, step: Callable[[str], None]
 ) -> "LoadedModel":
     step("loading torch")
-    _quieten_torch()
     from frcrn_export.exporters.loading import load_model
 
+    _quieten_torch()
     step("loading the weights")
     return load_model(model, checkpoint, seed)
 

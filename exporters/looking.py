@@ -60,7 +60,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
     _print_files(opened.manifest)
     for path, cost in costs.items():
         _print_cost(path, cost)
-    if not costs:
+    if find_spec("onnx") is None:
         click.echo('For operators and cost: pip install "frcrn-export[export]"')
 
 
