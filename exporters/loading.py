@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from frcrn_export.exporters.checkpoints import Checkpoint, load_checkpoint, load_into, recognise
+from frcrn_export.exporters.checkpoints import Checkpoint, load_checkpoint, load_into, require_model
 from frcrn_export.exporters.fetch import cached
 from frcrn_export.exporters.models import (
     DEFAULT_MODEL,
@@ -68,7 +68,12 @@ def load_model(
         return _with_random_weights(find_model(name or DEFAULT_MODEL), random_seed)
     if checkpoint is not None:
         loaded = load_checkpoint(checkpoint)
-        spec = find_model(name or _recognised(loaded))
+        if name is None and loaded.model is None:
+            raise UserError(
+                f"{checkpoint}: the weights are of no network known here; "
+                "name the model with --model (see: frcrn-export models)"
+            )
+        spec = find_model(name or str(loaded.model))
         return _with_checkpoint(spec, loaded, "checkpoint")
     spec = find_model(name or DEFAULT_MODEL)
     path = weights_at_hand(spec.name)
@@ -89,17 +94,8 @@ def weights_at_hand(name: str) -> Path | None:
     return cached(spec.name)
 
 
-def _recognised(checkpoint: Checkpoint) -> str:
-    name = recognise(checkpoint.state)
-    if name is None:
-        raise UserError(
-            f"{checkpoint.path}: the weights are of no network known here; "
-            "name it with --model (see: frcrn-export models)"
-        )
-    return name
-
-
 def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, source: Source) -> LoadedModel:
+    require_model(checkpoint, spec.name)
     network = family_of(spec).build(spec, checkpoint)
     load_into(network, checkpoint, spec.name)
     weights = Weights(
