@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def _head(path: Path) -> bytes:
 
 def _torch_load(path: Path, mmap: bool) -> object:
     # NumPy scalars are plain numbers that trainers keep next to the weights, such as best_score.
-    with torch.serialization.safe_globals(_numpy_scalar_globals()):
+    with torch.serialization.safe_globals(_numpy_scalar_globals()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on odd files, which are refused right after
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
@@ -84,8 +86,8 @@ def _reason(error: Exception) -> str:
     code = re.search(r"GLOBAL (\S+)", text)
     if code:
         return f"holds pickled code ({code[1]}), which is never run; {SAVE_HINT}"
-    if isinstance(error, pickle.UnpicklingError) and "unrecognized function" in text:
-        return f"holds pickled code, which is never run; {SAVE_HINT}"
+    if isinstance(error, pickle.UnpicklingError) and "Unsupported operand" in text:
+        return f"damaged, or a pickle of other things than weights; {SAVE_HINT}"
     if "TorchScript" in text:
         return f"a TorchScript program, not a checkpoint; {SAVE_HINT}"
     return "truncated, damaged or not a checkpoint: copy or download it again"
