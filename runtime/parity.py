@@ -59,7 +59,7 @@ def read_cases(bundle: Bundle) -> list[Case]:
                 )
                 for stage, case in (name.split(".", 1) for name in names)
             ]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: not parity vectors ({error}); export it again") from error
 
 

@@ -1,0 +1,35 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The machines that run this are shared and slow at times; how long an example took proves nothing.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees or touches the user's downloads."""
+    before = os.environ.get("FRCRN_EXPORT_CACHE")
+    os.environ["FRCRN_EXPORT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["FRCRN_EXPORT_CACHE"]
+    else:
+        os.environ["FRCRN_EXPORT_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def wave_unet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small Wave-U-Net with ONNX and TorchScript cores. Copy it to change it."""
+    from frcrn_export.exporters.bundling import export_onnx_bundle, export_torchscript_bundle
+    from frcrn_export.exporters.loading import load_model
+
+    model = load_model("wave-unet-16k", random_seed=1)
+    path = tmp_path_factory.mktemp("bundles") / "wave-unet"
+    export_onnx_bundle(model, path)
+    export_torchscript_bundle(model, path)
+    return path

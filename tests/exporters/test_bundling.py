@@ -1,0 +1,131 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from frcrn_export.exporters.bundling import export_onnx_bundle, export_torchscript_bundle
+from frcrn_export.exporters.loading import LoadedModel, load_model
+from frcrn_export.runtime.bundle import Bundle, open_bundle
+from frcrn_export.runtime.denoiser import Denoiser
+from frcrn_export.runtime.errors import CheckFailed, UserError
+from frcrn_export.runtime.sessions import BACKENDS
+from frcrn_export.runtime.stft import Stft
+
+SLOW_MODELS = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("frcrn-16k", "frcrn-16k-512", "wave-unet-12x24")
+]
+
+
+def speech(samples: int) -> np.ndarray:
+    return np.random.default_rng(5).standard_normal(samples).astype(np.float32) * np.float32(0.05)
+
+
+def scale_one_weight(module: torch.nn.Module, factor: float) -> None:
+    """Multiply the largest value of the last weight by `factor`."""
+    weight = [p for p in module.parameters() if p.ndim > 1][-1]
+    with torch.no_grad():
+        weight.view(-1)[weight.abs().argmax()] *= factor
+
+
+@pytest.mark.parametrize("name", ["wave-unet-16k", *SLOW_MODELS])
+def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
+    model = load_model(name, random_seed=0)
+    bundle = export_onnx_bundle(model, tmp_path / "out")
+    manifest = bundle.manifest
+    assert manifest.model == name
+    assert manifest.weights.seed == 0
+    assert all(result.passed for result in manifest.parity)
+    assert {result.case.split(".")[0] for result in manifest.parity} >= {"core", "live", "pipeline"}
+    roles = [entry.role for entry in manifest.files]
+    spectral = ["pre", "post"] if model.spec.stft else []
+    assert roles == ["core", *spectral, "parity"]
+
+    core = onnx.load(bundle.path / "core.onnx")
+    properties = {entry.key: entry.value for entry in core.metadata_props}
+    assert properties["model"] == name
+    assert properties["sample_rate"] == "16000"
+    assert core.producer_name == "frcrn-export"
+    assert not any(node.op_type in ("GatherND", "Loop", "If", "Scan") for node in core.graph.node)
+
+    output = Denoiser.open(bundle, threads=1)(speech(9_000))
+    expected = model.pipeline()(torch.from_numpy(speech(9_000))).numpy()
+    np.testing.assert_allclose(output, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_frcrn_pre_and_post_ops_agree_with_numpy(tmp_path: Path) -> None:
+    model = load_model("frcrn-16k", random_seed=0)
+    bundle = export_onnx_bundle(model, tmp_path / "out")
+    assert bundle.manifest.stft is not None
+    stft = Stft(bundle.manifest.stft)
+    wave = speech(3 * 4_000).reshape(3, 4_000)
+    spec = run(bundle, "pre", wave)
+    np.testing.assert_allclose(spec, stft.analysis(wave), atol=1e-5)
+    back = run(bundle, "post", spec)
+    np.testing.assert_allclose(back[:, 320:-320], wave[:, 320 : back.shape[1] - 320], atol=1e-5)
+
+
+def run(bundle: Bundle, role: str, value: np.ndarray) -> np.ndarray:
+    entry = bundle.manifest.file(role, "onnx")  # type: ignore[arg-type]
+    assert entry is not None
+    return BACKENDS["onnxruntime-cpu"].open(bundle, entry, 1).run(value)
+
+
+@pytest.mark.parametrize("name", ["wave-unet-16k", SLOW_MODELS[0]])
+def test_one_file_from_waveform_to_waveform(name: str, tmp_path: Path) -> None:
+    model = load_model(name, random_seed=0)
+    bundle = export_onnx_bundle(model, tmp_path / "out", stft="inline")
+    assert [entry.path for entry in bundle.manifest.files] == ["denoiser.onnx", "parity.npz"]
+    wave = np.stack([speech(5_001), 0.01 * speech(5_001)[::-1]])
+    output = run(bundle, "pipeline", wave)
+    for given, got in zip(wave, output, strict=True):
+        expected = model.pipeline()(torch.from_numpy(given.copy())).numpy()
+        np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_fixed_segments_have_no_inline_form(tmp_path: Path) -> None:
+    model = load_model("wave-unet-12x24", random_seed=0)
+    with pytest.raises(UserError, match="no inline form"):
+        export_onnx_bundle(model, tmp_path / "out", stft="inline")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("export", [export_onnx_bundle, export_torchscript_bundle])
+def test_one_weight_off_by_one_percent_fails_and_leaves_nothing(export, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    model = load_model("wave-unet-16k", random_seed=0)
+    scale_one_weight(model.lowered, 1.01)
+    with pytest.raises(CheckFailed, match="comparisons with the reference missed"):
+        export(model, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_torchscript_joins_the_bundle_of_the_same_weights(
+    wave_unet_bundle: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "bundle"
+    shutil.copytree(wave_unet_bundle, target)
+    manifest = open_bundle(target).manifest
+    assert {entry.path for entry in manifest.files} == {"core.onnx", "core.pt", "parity.npz"}
+    assert {result.artifact for result in manifest.parity} == {"core.onnx", "core.pt"}
+
+    same = load_model("wave-unet-16k", random_seed=1)
+    with pytest.raises(UserError, match=r"core\.pt exists; add --force"):
+        export_torchscript_bundle(same, target)
+    export_torchscript_bundle(same, target, force=True)
+    other = load_model("wave-unet-16k", random_seed=2)
+    with pytest.raises(UserError, match="holds wave-unet-16k with the weights seed 1"):
+        export_torchscript_bundle(other, target, force=True)
+
+
+def test_random_weights_are_the_same_for_the_same_seed() -> None:
+    def first_weight(model: LoadedModel) -> torch.Tensor:
+        return next(model.network.parameters())
+
+    one, again, two = (load_model("wave-unet-16k", random_seed=seed) for seed in (1, 1, 2))
+    torch.testing.assert_close(first_weight(one), first_weight(again), rtol=0, atol=0)
+    assert not torch.equal(first_weight(one), first_weight(two))

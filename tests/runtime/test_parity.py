@@ -1,0 +1,102 @@
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from frcrn_export.runtime.bundle import open_bundle, sha256_of
+from frcrn_export.runtime.errors import BundleError
+from frcrn_export.runtime.manifest import MANIFEST_NAME
+from frcrn_export.runtime.parity import check_bundle, compare, read_cases
+
+
+def rewrite_manifest(path: Path) -> None:
+    """Make the manifest agree with files that a test changed."""
+    manifest = open_bundle_unchecked(path)
+    files = tuple(
+        msgspec.structs.replace(
+            entry,
+            sha256=sha256_of(path / entry.path),
+            bytes=(path / entry.path).stat().st_size,
+        )
+        for entry in manifest.files
+    )
+    (path / MANIFEST_NAME).write_bytes(msgspec.structs.replace(manifest, files=files).to_json())
+
+
+def open_bundle_unchecked(path: Path):  # type: ignore[no-untyped-def]
+    from frcrn_export.runtime.manifest import parse_manifest
+
+    return parse_manifest((path / MANIFEST_NAME).read_bytes())
+
+
+@pytest.fixture
+def bundle_path(wave_unet_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(wave_unet_bundle, tmp_path / "bundle"))
+
+
+def test_an_untouched_bundle_passes(bundle_path: Path) -> None:
+    results = list(check_bundle(open_bundle(bundle_path)))
+    assert {result.artifact for result in results} == {"core.onnx", "core.pt"}
+    assert {result.case.split(".")[0] for result in results} == {"core", "pipeline", "levelled"}
+    assert all(result.passed for result in results)
+
+
+def test_one_weight_off_by_one_percent_fails(bundle_path: Path) -> None:
+    model = onnx.load(bundle_path / "core.onnx")
+    tensor = [t for t in model.graph.initializer if len(t.dims) == 3][-1]
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[np.abs(values).argmax()] *= 1.01
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, bundle_path / "core.onnx")
+    rewrite_manifest(bundle_path)
+    results = {r.artifact: r.passed for r in check_bundle(open_bundle(bundle_path))}
+    assert results == {"core.onnx": False, "core.pt": True}
+
+
+def test_only_the_named_backends(bundle_path: Path) -> None:
+    results = check_bundle(open_bundle(bundle_path), ("torchscript",))
+    assert {result.artifact for result in results} == {"core.pt"}
+
+
+def test_a_wrong_shape_or_a_nan_never_passes() -> None:
+    ones = np.ones(4, np.float32)
+    assert compare("a", "c", ones, ones, None).passed
+    assert compare("a", "c", ones, ones, None).snr_db == 300.0
+    for bad in (
+        np.ones(5, np.float32),
+        np.float32([1, np.nan, 1, 1]),
+        np.float32([1, np.inf, 1, 1]),
+    ):
+        result = compare("a", "c", ones, bad, None)
+        assert not result.passed
+        msgspec.json.encode(result)  # stays a number that JSON knows
+
+
+def test_the_floor_is_that_of_the_precision() -> None:
+    expected = np.ones(1000, np.float32)
+    assert compare("a", "c", expected, expected * np.float32(1.00001), None).passed
+    assert not compare("a", "c", expected, expected * np.float32(1.001), None).passed
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short"])
+def test_vectors_that_cannot_be_read(bundle_path: Path, content: bytes) -> None:
+    (bundle_path / "parity.npz").write_bytes(content)
+    rewrite_manifest(bundle_path)
+    with pytest.raises(BundleError, match="not parity vectors"):
+        read_cases(open_bundle(bundle_path))
+
+
+def test_vectors_that_would_run_code(bundle_path: Path) -> None:
+    class Harm:
+        def __reduce__(self):  # type: ignore[no-untyped-def]
+            return Path.touch, (bundle_path / "harmed",)
+
+    np.savez(bundle_path / "parity.npz", **{"core.x.input": np.array([Harm()], dtype=object)})
+    rewrite_manifest(bundle_path)
+    with pytest.raises(BundleError, match="not parity vectors"):
+        read_cases(open_bundle(bundle_path))
+    assert not (bundle_path / "harmed").exists()
