@@ -47,10 +47,10 @@ class FileSource:
             self.format: str = file.format
             self.subtype: str = file.subtype
             log: str = file.extra_info
-        check_format(self.name, self.channels, self.frames, self.sample_rate)
         short = _SHORT_WAV.search(log)
         if (short and int(short[1]) < _UNKNOWN_BYTES) or _SHORT_OGG in log:
             raise self._truncated()
+        check_format(self.name, self.channels, self.frames, self.sample_rate)
 
     def blocks(self) -> Iterator[Float32Array]:
         """Blocks [C, n] float32. Raises AudioError where the file ends early or is damaged."""
@@ -141,11 +141,12 @@ class FileWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._file is None:
+            return
         try:
-            if self._file is not None:
-                self._file.close()
-                if kind is None:
-                    self._partial.replace(self.path)
+            self._file.close()
+            if kind is None:
+                self._partial.replace(self.path)
         finally:
             self._partial.unlink(missing_ok=True)
 

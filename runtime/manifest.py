@@ -16,8 +16,12 @@ from frcrn_export.runtime.errors import BundleError
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 
+# What decoding raises: not JSON or not this type, nested too deeply, not UTF-8.
+_DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+
 Positive = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[int, Meta(ge=0)]
+RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 Level = Literal["active_rms", "peak", "none"]
@@ -89,7 +93,7 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
 class FileEntry(Struct, frozen=True, kw_only=True):
     """One file of the bundle. `path` is relative to the bundle and stays inside it."""
 
-    path: str
+    path: RelativePath
     role: Role
     format: Format
     precision: Precision
@@ -154,7 +158,7 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
     """
     try:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except msgspec.MsgspecError as error:
+    except _DECODE_ERRORS as error:
         raise BundleError(f"{source}: not a manifest ({error}); export the bundle again") from error
     if schema > SCHEMA_VERSION:
         raise BundleError(
@@ -163,7 +167,7 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
         )
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except _DECODE_ERRORS as error:
         raise BundleError(f"{source}: {error}; export the bundle again") from error
     _check(manifest, source)
     return manifest
@@ -182,12 +186,19 @@ def _check(manifest: Manifest, source: str) -> None:
         raise BundleError(f"{source}: a file is listed twice; export the bundle again")
     if (manifest.domain == "spectrum") != (manifest.stft is not None):
         raise BundleError(f"{source}: `stft` and domain {manifest.domain!r} contradict each other")
-    if manifest.stft is not None and not (
-        manifest.stft.hop_length <= manifest.stft.window_length <= manifest.stft.fft_length
-    ):
-        raise BundleError(f"{source}: `stft` needs hop_length <= window_length <= fft_length")
+    if manifest.stft is not None:
+        _check_stft(manifest.stft, min(manifest.padding.size, manifest.segments.length), source)
     if manifest.segments.stride < 1:
         raise BundleError(f"{source}: `segments` drops at least as much as a window holds")
+
+
+def _check_stft(stft: StftSpec, shortest: int, source: str) -> None:
+    if not stft.hop_length <= stft.window_length <= stft.fft_length:
+        raise BundleError(f"{source}: `stft` needs hop_length <= window_length <= fft_length")
+    if stft.window_length % 2 or stft.fft_length % 2:
+        raise BundleError(f"{source}: `stft` needs an even window_length and fft_length")
+    if shortest < stft.window_length:
+        raise BundleError(f"{source}: `padding` and `segments` must hold a window of `stft`")
 
 
 def is_inside(path: str) -> bool:
