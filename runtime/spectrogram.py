@@ -62,13 +62,13 @@ def plot_before_after(before: Path, after: Path, picture: Path) -> None:
 def spectrogram_dbfs(samples: Float32Array, sample_rate: int) -> Float32Array:
     """Levels [F, columns] in dB, a full-scale sine being 0, of samples [N] at `sample_rate` Hz.
 
-    Hann windows of 32 ms; at most 2000 columns, spread evenly.
+    Hann windows of 32 ms, centred; at most 2000 columns, spread evenly.
     """
     length = 2 * round(_WINDOW_SECONDS * sample_rate / 2)
-    samples = np.pad(samples, (0, max(0, length - len(samples))))
-    hop = max(length // 4, -(-len(samples) // _MAX_COLUMNS))
+    hop = max(length // 4, len(samples) // _MAX_COLUMNS + 1)
     window = np.hanning(length + 1)[:length]
-    frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::hop]
+    centred = np.pad(samples, length // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(centred, length)[::hop]
     amplitude = np.abs(np.fft.rfft(frames * window)).T * (2.0 / window.sum())
     level: Float32Array = (20.0 * np.log10(np.maximum(amplitude, 1e-7))).astype(np.float32)
     return level
