@@ -10,6 +10,7 @@ from frcrn_export.exporters.networks.wave_unet import (
     WaveUNetConfig,
     config_from_state_dict,
 )
+from frcrn_export.runtime.errors import CheckpointError
 from frcrn_export.runtime.manifest import Padding, Segments
 
 
@@ -17,7 +18,10 @@ def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> WaveUNet:
     """A network of the depth and width that the checkpoint has."""
     if checkpoint is None:
         return WaveUNet(WaveUNetConfig())
-    return WaveUNet(config_from_state_dict(checkpoint.state, checkpoint.metadata))
+    try:
+        return WaveUNet(config_from_state_dict(checkpoint.state, checkpoint.metadata))
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
 
 
 def lower(network: nn.Module) -> nn.Module:
