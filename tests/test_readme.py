@@ -1,0 +1,124 @@
+"""Every command and snippet in the README runs, in its order, and every link leads somewhere."""
+
+import http.server
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from frcrn_export.exporters import cli, fetch
+from frcrn_export.exporters.packaged import DEMO_NOISY
+from frcrn_export.runtime.bundle import sha256_of
+from tests.golden_weights import frcrn_golden_state
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = "".join(blocks("bash")).splitlines()
+    return [shlex.split(line) for line in lines if line]
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A stand-in for the published FRCRN file, on a server of its own, with size and hash pinned."""
+    served = tmp_path / "served"
+    served.mkdir()
+    path = served / "pytorch_model.bin"
+    torch.save(frcrn_golden_state(), path)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(served))  # type: ignore[arg-type]
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    remote = replace(
+        fetch.REMOTE_FILES["frcrn-16k"],
+        url=f"http://127.0.0.1:{server.server_port}/{path.name}",
+        size=path.stat().st_size,
+        sha256=sha256_of(path),
+    )
+    monkeypatch.setattr(fetch, "REMOTE_FILES", {"frcrn-16k": remote})
+    monkeypatch.setenv("FRCRN_EXPORT_CACHE", str(tmp_path / "cache"))
+    yield path
+    server.shutdown()
+
+
+@pytest.mark.slow
+def test_the_main_job(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    samples, rate = soundfile.read(DEMO_NOISY)
+    soundfile.write("noisy.wav", samples[: 2 * rate], rate)
+    Path("recordings").mkdir()
+    soundfile.write("recordings/one.flac", samples[:rate], rate)
+    shutil.copy(published, "best_frcrn_cirm.pth")
+    ran = [words for words in commands() if words[0] == "frcrn-export"]
+    assert len(ran) >= 8
+    for words in ran:
+        with pytest.raises(SystemExit) as left:
+            cli.main(words[1:])
+        assert not left.value.code, words
+    for made in ("clean.wav", "clean.png", "cleaned/one.flac", "mine/core.pt", "mine/core.onnx"):
+        assert Path(made).is_file(), made
+
+    (snippet,) = blocks("python")
+    Path("clean.wav").unlink()
+    subprocess.run([sys.executable, "-c", snippet], check=True)
+    assert soundfile.info("clean.wav").frames == 2 * rate
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_demo(tmp_path: Path) -> None:
+    """The demo, with this environment in place of a new one."""
+    made = subprocess.run(
+        ["make", "demo", f"VENV={sys.prefix}", f"DEMO={tmp_path}", "-o", "install"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    assert "core.onnx" in made.stdout
+    assert (tmp_path / "denoised.flac").is_file()
+    assert (tmp_path / "denoised.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_other_commands_are_what_they_are_said_to_be() -> None:
+    others = [words for words in commands() if words[0] != "frcrn-export"]
+    assert others == [
+        ["make", "demo"],
+        ["make", "test"],
+        ["pip", "install", ".[cpu,export,plot]"],
+    ]
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^demo:", makefile, re.MULTILINE)
+    assert re.search(r"^test:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    for link in links:
+        if "://" not in link:
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
