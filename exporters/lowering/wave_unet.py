@@ -31,6 +31,7 @@ class LoweredWaveUNet(nn.Module):
         self.context = nn.ModuleList(map(_folded, network.context))
         self.decoder = nn.ModuleList(map(_folded, network.decoder))
         self.out = copy.deepcopy(network.out)
+        self.residual = network.residual
 
     def forward(self, wave: Tensor) -> Tensor:
         x = wave  # [B, 1, N]
@@ -43,8 +44,8 @@ class LoweredWaveUNet(nn.Module):
             x = x + F.relu(conv(x))  # [B, C, N / hop]
         for conv in self.decoder:
             x = torch.cat([F.relu(conv(x)), skips.pop()], dim=1)  # [B, 2C, N / stride]
-        clean: Tensor = self.out(x)  # [B, 1, N]
-        return clean
+        output: Tensor = self.out(x)  # [B, 1, N]
+        return wave + output if self.residual else output
 
 
 def _folded(layers: nn.Module) -> nn.Module:

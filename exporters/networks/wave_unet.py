@@ -24,8 +24,10 @@ class WaveUNetConfig:
     channels, strides: one value for each encoder, from the waveform down.
     kernel_size: odd, of every encoder and decoder.
     causal: no output sample depends on input later than the end of its own hop.
-    context_blocks: residual convolutions at the lowest rate with dilations 1, 2, 4, ...; six of them
-        let the network hear 1 s of past where it hears 0.1 s. The described form has none.
+    context_blocks: residual convolutions at the lowest rate with dilations 1, 2, 4, ...; six of
+        them let the network hear 1 s of past where it hears 0.1 s. The described form has none.
+    residual: `out` gives what to add to the noisy waveform (so clean speech passes unharmed) and
+        not, as in the described form, the clean waveform itself.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
@@ -33,6 +35,7 @@ class WaveUNetConfig:
     kernel_size: int = 15
     causal: bool = True
     context_blocks: int = 0
+    residual: bool = False
 
     def __post_init__(self) -> None:
         if not self.channels or len(self.channels) != len(self.strides):
@@ -114,6 +117,7 @@ class WaveUNetConfig:
             "kernel_size": str(self.kernel_size),
             "causal": str(self.causal).lower(),
             "context_blocks": str(self.context_blocks),
+            "residual": str(self.residual).lower(),
         }
 
     @classmethod
@@ -124,14 +128,16 @@ class WaveUNetConfig:
         """
         default = cls().to_metadata()
         text = {key: metadata.get(key, default[key]) for key in default}
-        if text["causal"] not in ("true", "false"):
-            raise ValueError(f"causal must be true or false, not {text['causal']!r}")
+        for key in ("causal", "residual"):
+            if text[key] not in ("true", "false"):
+                raise ValueError(f"{key} must be true or false, not {text[key]!r}")
         return cls(
             channels=tuple(int(part) for part in text["channels"].split(",")),
             strides=tuple(int(part) for part in text["strides"].split(",")),
             kernel_size=int(text["kernel_size"]),
             causal=text["causal"] == "true",
             context_blocks=int(text["context_blocks"]),
+            residual=text["residual"] == "true",
         )
 
 
@@ -140,8 +146,8 @@ def config_from_state_dict(
 ) -> WaveUNetConfig:
     """The configuration a state dict of a WaveUNet was made with.
 
-    Channels, kernel size and context blocks come from the shapes. Strides and causality leave no
-    trace there: they come from `metadata` when given, else are 4 at each level and causal.
+    Channels, kernel size and context blocks come from the shapes. The rest leaves no trace there:
+    it comes from `metadata` when given, else is strides of 4, causal and not residual.
     Raises ValueError when the keys are not those of a WaveUNet, or the metadata contradicts them.
     """
     encoders = [state[key] for key in _numbered(state, "encoder.{}.0.weight")]
@@ -223,6 +229,7 @@ class WaveUNet(nn.Module):
         super().__init__()
         self.config = config = config or WaveUNetConfig()
         self.hop = config.hop
+        self.residual = config.residual
         kernel = config.kernel_size
         widths = (1, *config.channels)
         encoders, decoders = [], []
@@ -262,5 +269,5 @@ class WaveUNet(nn.Module):
             x = x + look_back(x)  # [B, C, N / hop]
         for decode in self.decoder:
             x = torch.cat([decode(x), skips.pop()], dim=1)  # [B, 2C, N / stride]
-        clean: Tensor = self.out(x)  # [B, 1, N]
-        return clean
+        output: Tensor = self.out(x)  # [B, 1, N]
+        return wave + output if self.residual else output

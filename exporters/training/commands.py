@@ -106,7 +106,6 @@ def train(
     import torch
     from rich.console import Console
 
-    from frcrn_export.exporters.networks.wave_unet import WaveUNetConfig
     from frcrn_export.exporters.training import loop
     from frcrn_export.exporters.training.data import MixRecipe, load_folder
     from frcrn_export.exporters.training.recipe import DEFAULT_NETWORK, Recipe
@@ -116,7 +115,8 @@ def train(
     if resume and not (output / loop.STATE_NAME).exists():
         raise UserError(f"nothing to resume: {output} holds no {loop.STATE_NAME}; omit --resume")
     try:
-        network = WaveUNetConfig(
+        network = replace(
+            DEFAULT_NETWORK,
             channels=channels or DEFAULT_NETWORK.channels,
             strides=strides or DEFAULT_NETWORK.strides,
             causal=causal,

@@ -135,7 +135,12 @@ class _Run:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser, mode="max", factor=0.5, patience=recipe.patience
+            self.optimiser,
+            mode="max",
+            factor=0.5,
+            patience=recipe.patience,
+            threshold=0.01,  # dB
+            threshold_mode="abs",
         )
         self.step = 0
         self.seconds = 0.0

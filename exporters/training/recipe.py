@@ -6,7 +6,7 @@ from frcrn_export.exporters.networks.wave_unet import WaveUNetConfig
 from frcrn_export.exporters.training.data import MixRecipe
 
 DEFAULT_NETWORK = WaveUNetConfig(
-    channels=(32, 64, 128, 144), strides=(4, 4, 4, 2), context_blocks=6
+    channels=(32, 64, 128, 144), strides=(4, 4, 4, 2), context_blocks=6, residual=True
 )
 
 

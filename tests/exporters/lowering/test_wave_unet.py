@@ -7,7 +7,7 @@ from frcrn_export.exporters.networks.wave_unet import WaveUNet, WaveUNetConfig
 
 CONFIGS = (
     WaveUNetConfig(),
-    WaveUNetConfig(channels=(8, 12, 16), strides=(4, 2, 2), context_blocks=3),
+    WaveUNetConfig(channels=(8, 12, 16), strides=(4, 2, 2), context_blocks=3, residual=True),
     WaveUNetConfig(channels=(8, 12), strides=(4, 8), causal=False, context_blocks=1),
 )
 

@@ -9,7 +9,7 @@ from frcrn_export.exporters.networks.wave_unet import (
     config_from_state_dict,
 )
 
-SMALL = WaveUNetConfig(channels=(4, 6, 8), strides=(4, 2, 2), context_blocks=2)
+SMALL = WaveUNetConfig(channels=(4, 6, 8), strides=(4, 2, 2), context_blocks=2, residual=True)
 SMALL_NON_CAUSAL = WaveUNetConfig(
     channels=(4, 6, 8), strides=(4, 2, 2), causal=False, context_blocks=2
 )

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from frcrn_export.exporters.training.data import (
+    MixRecipe,
+    colour,
+    crop,
+    crop_at_speed,
+    draw_batch,
+    load_folder,
+    mix,
+    split,
+)
+from frcrn_export.runtime.errors import AudioError, UserError
+
+Clips = list[npt.NDArray[np.float32]]
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 17.5])
+def test_mix_has_the_snr_asked_for(speech: Clips, noise: Clips, snr_db: float) -> None:
+    noisy = mix(speech[0], noise[0], snr_db)
+    added = noisy.astype(np.float64) - speech[0]
+    ratio = np.sum(speech[0].astype(np.float64) ** 2) / np.sum(added**2)
+    assert 10 * np.log10(ratio) == pytest.approx(snr_db, abs=0.01)
+    assert noisy.dtype == np.float32
+
+
+def test_mix_with_silence_adds(speech: Clips) -> None:
+    silence = np.zeros_like(speech[0])
+    assert np.array_equal(mix(speech[0], silence, 5.0), speech[0])
+    assert np.array_equal(mix(silence, speech[0], 5.0), speech[0])
+
+
+def test_split_is_by_whole_file_disjoint_and_repeatable() -> None:
+    clips = [np.full(3, i, dtype=np.float32) for i in range(40)]
+    train, held_out = split(clips, 0.1, seed=3)
+    names = [int(clip[0]) for clip in train], [int(clip[0]) for clip in held_out]
+    assert len(names[1]) == 4
+    assert sorted(names[0] + names[1]) == list(range(40))
+    again = split(clips, 0.1, seed=3)[1]
+    assert [int(clip[0]) for clip in again] == names[1]
+    assert [int(clip[0]) for clip in split(clips, 0.1, seed=4)[1]] != names[1]
+
+
+def test_split_leaves_something_on_both_sides() -> None:
+    clips = [np.zeros(3, dtype=np.float32)] * 2
+    for fraction in (0.0, 0.1, 1.0):
+        assert [len(part) for part in split(clips, fraction, seed=0)] == [1, 1]
+
+
+def test_crop_joins_short_clips_and_stays_inside_long_ones() -> None:
+    rng = np.random.default_rng(0)
+    ramp = np.arange(1000, dtype=np.float32)
+    for _ in range(50):
+        piece = crop(rng, [ramp], 300)
+        assert len(piece) == 300
+        assert np.array_equal(np.diff(piece), np.ones(299, dtype=np.float32))
+    joined = crop(rng, [ramp[:100]], 250)
+    assert len(joined) == 250
+    assert np.array_equal(joined[:100], ramp[:100])
+
+
+def test_speed_moves_the_pitch() -> None:
+    rng = np.random.default_rng(0)
+    sine = np.sin(2 * np.pi * 1000 * np.arange(32000) / 16000).astype(np.float32)
+    played = crop_at_speed(rng, [sine], 16000, (1.1, 1.1))
+    assert len(played) == 16000
+    assert np.argmax(np.abs(np.fft.rfft(played))) == pytest.approx(1100, abs=2)
+
+
+def test_colour_stays_within_its_limit(noise: Clips) -> None:
+    coloured = colour(np.random.default_rng(0), noise[0], 6.0)
+    gain_db = 20 * np.log10(np.abs(np.fft.rfft(coloured)) / np.abs(np.fft.rfft(noise[0])))
+    assert gain_db.max() < 6.1
+    assert gain_db.min() > -6.1
+    assert np.ptp(gain_db) > 1.0
+
+
+def test_batch_is_repeatable_levelled_and_of_the_asked_snr(speech: Clips, noise: Clips) -> None:
+    recipe = MixRecipe(seconds=0.5, snr_db=(3.0, 3.0), peak_db=(-25.0, 0.0), noise_only=0.0)
+    noisy, clean = draw_batch((1, 2, 3), speech, noise, recipe, 32)
+    assert noisy.shape == clean.shape == (32, 1, 8000)
+    assert noisy.dtype == clean.dtype == np.float32
+    peaks_db = 20 * np.log10(np.abs(noisy).max((1, 2)))
+    assert -25.01 < peaks_db.min() < -15.0 < -10.0 < peaks_db.max() < 0.01
+    speaking = np.abs(clean).max((1, 2)) > 0
+    power = np.square(clean, dtype=np.float64).sum((1, 2))
+    error = np.square(noisy.astype(np.float64) - clean).sum((1, 2))
+    assert 10 * np.log10(power / error)[speaking] == pytest.approx(3.0, abs=0.05)
+    assert np.array_equal(draw_batch((1, 2, 3), speech, noise, recipe, 32)[0], noisy)
+    assert not np.array_equal(draw_batch((1, 2, 4), speech, noise, recipe, 32)[0], noisy)
+
+
+def test_noise_only_has_a_silent_target(speech: Clips, noise: Clips) -> None:
+    recipe = MixRecipe(seconds=0.25, noise_only=1.0)
+    noisy, clean = draw_batch((0,), speech, noise, recipe, 4)
+    assert not clean.any()
+    assert noisy.any()
+
+
+def test_folder_is_read_deep_and_resampled(folders: tuple[Path, Path]) -> None:
+    clips = load_folder(folders[0])
+    assert len(clips) == 4
+    assert [len(clip) for clip in clips] == [24000] * 3 + [round(24000 * 16000 / 22050)]
+    assert all(clip.dtype == np.float32 and clip.ndim == 1 for clip in clips)
+
+
+def test_folders_and_files_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds 0 audio files"):
+        load_folder(tmp_path)
+    for index in range(2):
+        soundfile.write(tmp_path / f"{index}.wav", np.zeros(100), 16000)
+    with pytest.raises(AudioError, match=r"0\.wav is empty, silent"):
+        load_folder(tmp_path)
+    (tmp_path / "0.wav").write_bytes(b"RIFF")
+    with pytest.raises(AudioError, match=r"cannot read .*0\.wav"):
+        load_folder(tmp_path)
