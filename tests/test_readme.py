@@ -36,7 +36,7 @@ def commands() -> list[list[str]]:
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A stand-in for the published FRCRN file, on a server of its own, with size and hash pinned."""
+    """A stand-in for the published FRCRN file, on a server of its own, its hash pinned."""
     served = tmp_path / "served"
     served.mkdir()
     path = served / "pytorch_model.bin"
