@@ -51,4 +51,7 @@ def variant(network: nn.Module) -> Variant:
         "causal": config.causal,
         "channels": list(config.channels),
         "strides": list(config.strides),
+        "kernel_size": config.kernel_size,
+        "context_blocks": config.context_blocks,
+        "residual": config.residual,
     }
