@@ -6,172 +6,23 @@ last one, gives the waveform. Only convolutions look at more than one frame, so 
 any length, window by window, or as a stream whose state is the past samples of each convolution.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import prod
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CONTEXT_KERNEL = 3  # frames
+from frcrn_export.exporters.networks.wave_unet_config import (
+    CONTEXT_KERNEL,
+    WaveUNetConfig,
+    config_from_state_dict,
+)
 
-
-@dataclass(frozen=True)
-class WaveUNetConfig:
-    """Shape of the network; raises ValueError where no network has it.
-
-    channels, strides: one value for each encoder, from the waveform down.
-    kernel_size: odd, of every encoder and decoder.
-    causal: no output sample depends on input later than the end of its own hop.
-    context_blocks: residual convolutions at the lowest rate with dilations 1, 2, 4, ...; six of
-        them let the network hear 1 s of past where it hears 0.1 s. The described form has none.
-    residual: `out` gives what to add to the noisy waveform (so clean speech passes unharmed) and
-        not, as in the described form, the clean waveform itself.
-    """
-
-    channels: tuple[int, ...] = (32, 64, 128)
-    strides: tuple[int, ...] = (4, 4, 4)
-    kernel_size: int = 15
-    causal: bool = True
-    context_blocks: int = 0
-    residual: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.channels or len(self.channels) != len(self.strides):
-            raise ValueError(
-                f"channels {self.channels} and strides {self.strides} must be of one length"
-            )
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd and positive, not {self.kernel_size}")
-        if min(self.channels) < 2:
-            raise ValueError(f"channels must be 2 or more, not {min(self.channels)}")
-        most = (self.kernel_size + 1) // 2
-        if min(self.strides) < 1 or max(self.strides) > most:
-            raise ValueError(f"strides {self.strides} must lie between 1 and {most}")
-        if self.context_blocks < 0:
-            raise ValueError(f"context_blocks must not be negative, not {self.context_blocks}")
-
-    @property
-    def hop(self) -> int:
-        """Samples of one frame at the lowest rate; the core takes multiples of it."""
-        return prod(self.strides)
-
-    def padding(self, stride: int) -> tuple[int, int]:
-        """Zeros (left, right) before an encoder, so that it divides lengths exactly."""
-        left = self.kernel_size - stride if self.causal else (self.kernel_size - 1) // 2
-        return left, self.kernel_size - stride - left
-
-    def trim(self, stride: int) -> tuple[int, int]:
-        """Samples (left, right) cut after a decoder, so that it multiplies lengths exactly."""
-        left = 0 if self.causal else (self.kernel_size - 1) // 2
-        return left, self.kernel_size - stride - left
-
-    def context_padding(self, dilation: int) -> tuple[int, int]:
-        """Zeros (left, right) before a context block, so that it keeps lengths."""
-        total = (CONTEXT_KERNEL - 1) * dilation
-        return (total, 0) if self.causal else (total // 2, total // 2)
-
-    @property
-    def receptive_field(self) -> tuple[int, int]:
-        """Samples of input before and after an output sample that it can depend on, at most.
-
-        Exact: the largest over the positions in a hop. A window that starts and ends on a hop and
-        has this much true input around a sample gives that sample as the whole file would.
-        """
-        left = right = 0
-        for sample in range(self.hop):
-            first, last = self._input_range(sample)
-            left, right = max(left, sample - first), max(right, last - sample)
-        return left, right
-
-    def _input_range(self, sample: int) -> tuple[int, int]:
-        """First and last input sample that one output sample depends on."""
-        first = last = sample
-        low = high = sample  # what is needed of the decoded signal, level by level
-        for level, stride in enumerate(self.strides):
-            trim, _ = self.trim(stride)
-            low = -((self.kernel_size - 1 - trim - low) // stride)
-            high = (high + trim) // stride
-            if level == len(self.strides) - 1:
-                for index in range(self.context_blocks):
-                    before, after = self.context_padding(2**index)
-                    low, high = low - before, high + after
-            start, end = self._encoder_range(level, low, high)
-            first, last = min(first, start), max(last, end)
-        return first, last
-
-    def _encoder_range(self, level: int, low: int, high: int) -> tuple[int, int]:
-        """First and last input sample that the frames low..high of encoder `level` depend on."""
-        for stride in reversed(self.strides[: level + 1]):
-            left, _ = self.padding(stride)
-            low = low * stride - left
-            high = high * stride - left + self.kernel_size - 1
-        return low, high
-
-    def to_metadata(self) -> dict[str, str]:
-        """As the strings a safetensors file holds."""
-        return {
-            "channels": ",".join(map(str, self.channels)),
-            "strides": ",".join(map(str, self.strides)),
-            "kernel_size": str(self.kernel_size),
-            "causal": str(self.causal).lower(),
-            "context_blocks": str(self.context_blocks),
-            "residual": str(self.residual).lower(),
-        }
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "WaveUNetConfig":
-        """From what `to_metadata` gave; other entries are ignored, absent ones have the defaults.
-
-        Raises ValueError for values that cannot be read.
-        """
-        default = cls().to_metadata()
-        text = {key: metadata.get(key, default[key]) for key in default}
-        for key in ("causal", "residual"):
-            if text[key] not in ("true", "false"):
-                raise ValueError(f"{key} must be true or false, not {text[key]!r}")
-        return cls(
-            channels=tuple(int(part) for part in text["channels"].split(",")),
-            strides=tuple(int(part) for part in text["strides"].split(",")),
-            kernel_size=int(text["kernel_size"]),
-            causal=text["causal"] == "true",
-            context_blocks=int(text["context_blocks"]),
-            residual=text["residual"] == "true",
-        )
-
-
-def config_from_state_dict(
-    state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> WaveUNetConfig:
-    """The configuration a state dict of a WaveUNet was made with.
-
-    Channels, kernel size and context blocks come from the shapes. The rest leaves no trace there:
-    it comes from `metadata` when given, else is strides of 4, causal and not residual.
-    Raises ValueError when the keys are not those of a WaveUNet, or the metadata contradicts them.
-    """
-    encoders = [state[key] for key in _numbered(state, "encoder.{}.0.weight")]
-    if not encoders or any(weight.dim() != 3 for weight in encoders):
-        raise ValueError("no encoder.0.0.weight of three dimensions: not a wave-unet-16k")
-    from_shapes = {
-        "channels": ",".join(str(weight.shape[0]) for weight in encoders),
-        "kernel_size": str(encoders[0].shape[2]),
-        "context_blocks": str(len(_numbered(state, "context.{}.0.weight"))),
-    }
-    given = dict(metadata or {})
-    for key, value in from_shapes.items():
-        if given.get(key, value) != value:
-            raise ValueError(f"metadata says {key} {given[key]}, the tensors {value}")
-    strides = given.get("strides", ",".join("4" for _ in encoders))
-    return WaveUNetConfig.from_metadata({**given, **from_shapes, "strides": strides})
-
-
-def _numbered(state: Mapping[str, Tensor], pattern: str) -> list[str]:
-    """The keys pattern.format(0), pattern.format(1), ... as far as `state` has them."""
-    keys: list[str] = []
-    while pattern.format(len(keys)) in state:
-        keys.append(pattern.format(len(keys)))
-    return keys
+__all__ = [
+    "PaddedConv1d",
+    "TrimmedConvTranspose1d",
+    "WaveUNet",
+    "WaveUNetConfig",
+    "config_from_state_dict",
+]
 
 
 class PaddedConv1d(nn.Conv1d):

@@ -96,7 +96,7 @@ def test_other_lengths_are_refused() -> None:
         ({"channels": (8, 8), "strides": (4,)}, "one length"),
         ({"kernel_size": 14}, "odd"),
         ({"strides": (4, 9, 4)}, "between 1 and 8"),
-        ({"channels": (1, 8, 8)}, "2 or more"),
+        ({"channels": (0, 8, 8)}, "1 or more"),
         ({"context_blocks": -1}, "not be negative"),
     ],
 )
