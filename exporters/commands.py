@@ -151,9 +151,17 @@ def verify(bundle: Path, backends: tuple[str, ...], checkpoint: Path | None, as_
     with status() as step:
         report = verify_bundle(bundle, backends, checkpoint, progress=step)
     if as_json:
-        print_json({"live": report.live, "parity": msgspec.to_builtins(report.results)})
+        print_json(
+            {
+                "live": report.live,
+                "unchecked": report.unchecked,
+                "parity": msgspec.to_builtins(report.results),
+            }
+        )
     else:
         _print_parity(report.results)
+        if report.unchecked:
+            click.echo(f"Not compared here: {', '.join(report.unchecked)} (frcrn-export doctor).")
         if report.why_not_live:
             click.echo(f"Not compared with the live network: {report.why_not_live}.")
     require_parity(report.results)

@@ -13,9 +13,10 @@ from frcrn_export.runtime.parity import check_bundle
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All comparisons; `why_not_live` says why the live network took no part, or is empty."""
+    """All comparisons, the files that none was made of, and why the live network took no part."""
 
     results: tuple[ParityResult, ...]
+    unchecked: tuple[str, ...] = ()
     why_not_live: str = ""
 
     @property
@@ -41,16 +42,17 @@ def verify_bundle(
         _require_same(bundle, checkpoint)
     progress("comparing with the reference outputs")
     results = tuple(check_bundle(bundle, backends))
+    unchecked = _unchecked(bundle, results)
     why_not = _why_not_live(bundle, checkpoint)
     if why_not:
-        return ParityReport(results, why_not)
+        return ParityReport(results, unchecked, why_not)
     progress("comparing with the live network")
     from frcrn_export.exporters.live_parity import check_live
     from frcrn_export.exporters.loading import load_model
 
     weights = bundle.manifest.weights
     model = load_model(bundle.manifest.model, checkpoint, weights.seed)
-    return ParityReport((*results, *check_live(bundle, model, backends)))
+    return ParityReport((*results, *check_live(bundle, model, backends)), unchecked)
 
 
 def require_parity(results: tuple[ParityResult, ...]) -> None:
@@ -73,6 +75,17 @@ def _require_same(bundle: Bundle, checkpoint: Path) -> None:
             f"{checkpoint}: not the file this bundle was made from "
             f"({bundle.manifest.weights.name}); leave out --checkpoint or give that one"
         )
+
+
+def _unchecked(bundle: Bundle, results: tuple[ParityResult, ...]) -> tuple[str, ...]:
+    """The artifacts without a comparison. Raises UserError if that is all of them."""
+    checked = {result.artifact.split(" ")[0] for result in results}
+    files = [entry.path for entry in bundle.manifest.files if entry.role != "parity"]
+    if not checked.intersection(files):
+        raise UserError(
+            f"{bundle.path}: no installed backend runs {', '.join(files)}; run: frcrn-export doctor"
+        )
+    return tuple(path for path in files if path not in checked)
 
 
 def _why_not_live(bundle: Bundle, checkpoint: Path | None) -> str:

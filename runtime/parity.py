@@ -14,7 +14,7 @@ from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BundleError
 from frcrn_export.runtime.manifest import FileEntry, ParityResult, Precision, Role
-from frcrn_export.runtime.sessions import BACKENDS, Session
+from frcrn_export.runtime.sessions import BACKENDS, Session, is_installed, require_backend
 from frcrn_export.runtime.signals import snr_db
 from frcrn_export.runtime.stft import Stft
 
@@ -76,11 +76,14 @@ def open_artifacts(
 ) -> Iterator[Artifact]:
     """Open the files of these roles, one after another, by each named backend for their format.
 
-    Without names: ONNX files by ONNX Runtime on the processor, TorchScript by PyTorch. Raises
-    BackendError if a backend cannot run here.
+    Without names: ONNX files by ONNX Runtime on the processor, TorchScript by PyTorch, as far as
+    these are installed. Raises BackendError if a named backend cannot run here.
     """
+    chosen = backends or tuple(b for b in _DEFAULT_BACKENDS if is_installed(BACKENDS[b].package))
+    for backend in chosen:
+        require_backend(backend)
     for entry in bundle.manifest.files:
-        for backend in backends or _DEFAULT_BACKENDS:
+        for backend in chosen:
             if entry.role in roles and BACKENDS[backend].format == entry.format:
                 label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
                 yield Artifact(label, BACKENDS[backend].open(bundle, entry, None))

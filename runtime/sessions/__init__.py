@@ -90,23 +90,29 @@ def open_session(bundle: Bundle, backend: str = "auto", threads: int | None = No
     `threads` limits the processor threads of one run; None leaves the choice to the backend.
     Raises BackendError: unknown name, not installed, no file for it in the bundle, or it fails.
     """
-    if backend != "auto" and backend not in BACKENDS:
-        names = ("auto", *BACKENDS)
-        near = get_close_matches(backend, names, n=1, cutoff=0.0)[0]
-        raise BackendError(
-            f"unknown backend {backend!r}; did you mean {near}? There are: {', '.join(names)}"
-        )
+    if backend != "auto":
+        require_backend(backend)
     name = _choose(bundle) if backend == "auto" else backend
     found = BACKENDS[name]
     entry = artifact(bundle, found.format)
     if entry is None:
         raise BackendError(
             f"{bundle.path}: no {found.format} file in this bundle for {name}; "
-            f"run: {found.export_command} {bundle.manifest.model} -o {bundle.path}"
+            f"run: {found.export_command} --model {bundle.manifest.model} -o {bundle.path}"
         )
-    if not _installed(found.package):
-        raise BackendError(f"{name} is not installed; run: {_install_line(found)}")
     return found.open(bundle, entry, threads)
+
+
+def require_backend(name: str) -> None:
+    """Raise BackendError for a backend that is unknown or not installed."""
+    if name not in BACKENDS:
+        names = ("auto", *BACKENDS)
+        near = get_close_matches(name, names, n=1, cutoff=0.0)[0]
+        raise BackendError(
+            f"unknown backend {name!r}; did you mean {near}? There are: {', '.join(names)}"
+        )
+    if not is_installed(BACKENDS[name].package):
+        raise BackendError(f"{name} is not installed; run: {_install_line(BACKENDS[name])}")
 
 
 def artifact(bundle: Bundle, format: Format) -> FileEntry | None:
@@ -137,15 +143,16 @@ def _choose(bundle: Bundle) -> str:
     if not usable:
         raise BackendError(
             f"{bundle.path}: no file in this bundle that can be run; "
-            f"run: frcrn-export onnx {bundle.manifest.model} -o {bundle.path}"
+            f"run: frcrn-export onnx --model {bundle.manifest.model} -o {bundle.path}"
         )
     for name in usable:
-        if _installed(BACKENDS[name].package):
+        if is_installed(BACKENDS[name].package):
             return name
     raise BackendError(f"no backend is installed; run: {_install_line(BACKENDS[usable[0]])}")
 
 
-def _installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether a backend's package can be imported here."""
     try:
         import_module(package)
     except ImportError:

@@ -149,3 +149,26 @@ def test_an_output_that_exists(
     code, _, err = run(capsys, "onnx", "--random-weights", "1", "-o", str(tmp_path / "taken"))
     assert code == 2
     assert "--force" in err
+
+
+def test_verify_says_what_it_could_not_run(
+    wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frcrn_export.runtime import parity
+
+    monkeypatch.setattr(parity, "is_installed", lambda package: package != "torch")
+    code, out, _ = run(capsys, "verify", str(wave_unet_bundle))
+    assert code == 0
+    assert "Not compared here: core.pt" in out
+    monkeypatch.setattr(parity, "is_installed", lambda package: False)
+    code, _, err = run(capsys, "verify", str(wave_unet_bundle))
+    assert code == 2
+    assert "no installed backend runs core.onnx, core.pt" in err
+
+
+def test_verify_with_a_backend_that_does_not_exist(
+    wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "verify", str(wave_unet_bundle), "-b", "onnxruntme")
+    assert code == 2
+    assert "did you mean onnxruntime?" in err

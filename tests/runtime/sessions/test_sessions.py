@@ -64,7 +64,7 @@ def test_a_missing_backend_says_how_to_install_it(
 
 def test_a_bundle_without_the_file_says_how_to_make_it(tmp_path: Path) -> None:
     onnx = open_bundle(write_bundle(tmp_path / "onnx"))
-    with pytest.raises(BackendError, match="run: frcrn-export torchscript gain -o"):
+    with pytest.raises(BackendError, match="run: frcrn-export torchscript --model gain -o"):
         open_session(onnx, "torchscript")
     script = open_bundle(write_bundle(tmp_path / "script", formats=("torchscript",)))
     with pytest.raises(BackendError, match="run: frcrn-export onnx gain -o"):
