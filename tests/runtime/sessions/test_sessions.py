@@ -67,7 +67,7 @@ def test_a_bundle_without_the_file_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="run: frcrn-export torchscript --model gain -o"):
         open_session(onnx, "torchscript")
     script = open_bundle(write_bundle(tmp_path / "script", formats=("torchscript",)))
-    with pytest.raises(BackendError, match="run: frcrn-export onnx gain -o"):
+    with pytest.raises(BackendError, match="run: frcrn-export onnx --model gain -o"):
         open_session(script, "onnxruntime-cpu")
     (tmp_path / "empty").mkdir()
     write_manifest(tmp_path / "empty", manifest())
