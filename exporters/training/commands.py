@@ -60,7 +60,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--strides", type=Integers(), help="Of each encoder.")
 @click.option("--context", type=click.IntRange(min=0), help="Dilated blocks at the lowest rate.")
 @click.option("--causal/--non-causal", default=True, show_default=True)
-@click.option("--batch", type=click.IntRange(min=2), default=16, show_default=True)
+@click.option("--batch", type=click.IntRange(min=2), default=8, show_default=True)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.25),

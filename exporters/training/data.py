@@ -23,8 +23,8 @@ class MixRecipe:
     """What is drawn at random for each example; pairs are the ends of uniform ranges."""
 
     seconds: float = 2.0
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    peak_db: tuple[float, float] = (-25.0, 0.0)  # of the noisy crop, after peak normalisation
+    snr_db: tuple[float, float] = (-5.0, 15.0)
+    lowest_peak_db: float = -25.0  # of the noisy crop; most are near 0
     speed: tuple[float, float] = (0.9, 1.1)
     colour_db: float = 6.0  # largest gain or cut of a noise band
     second_noise: float = 0.25  # how often two noises play together
@@ -136,7 +136,8 @@ def draw_example(
         clean = np.zeros_like(clean)
     noisy = mix(clean, background, rng.uniform(*recipe.snr_db))
     # The pipeline divides by the peak of the whole file: a click there leaves the rest quiet.
-    level = 10.0 ** (rng.uniform(*recipe.peak_db) / 20.0) / max(float(np.abs(noisy).max()), 1e-6)
+    peak = 10.0 ** (recipe.lowest_peak_db * rng.random() ** 2 / 20.0)
+    level = peak / max(float(np.abs(noisy).max()), 1e-6)
     return noisy * np.float32(level), clean * np.float32(level)
 
 

@@ -132,6 +132,9 @@ class _Run:
         self.device = torch.device(device)
         torch.manual_seed(recipe.seed)
         self.network = WaveUNet(recipe.network).to(self.device)
+        if recipe.network.residual:  # start from letting everything pass
+            for parameter in self.network.out.parameters():
+                nn.init.zeros_(parameter)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -162,6 +165,12 @@ class _Run:
     def train_step(self, noisy: Tensor, clean: Tensor, amp: bool) -> tuple[float, float]:
         """One update on [B, 1, N] signals; the loss and the learning rate it was made with."""
         self.network.train()
+        if self.step >= self.recipe.norm_steps:
+            # The loudest example of a batch decides its statistics, so a network that is trained
+            # with them is not the one that runs: from here on, it is.
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm1d):
+                    module.eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=amp):
             estimate = run_padded(self.network, noisy)
         loss = denoising_loss(noisy, estimate.float(), clean, self.recipe.spectral_weight)

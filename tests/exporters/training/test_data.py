@@ -81,7 +81,7 @@ def test_colour_stays_within_its_limit(noise: Clips) -> None:
 
 
 def test_batch_is_repeatable_levelled_and_of_the_asked_snr(speech: Clips, noise: Clips) -> None:
-    recipe = MixRecipe(seconds=0.5, snr_db=(3.0, 3.0), peak_db=(-25.0, 0.0), noise_only=0.0)
+    recipe = MixRecipe(seconds=0.5, snr_db=(3.0, 3.0), lowest_peak_db=-25.0, noise_only=0.0)
     noisy, clean = draw_batch((1, 2, 3), speech, noise, recipe, 32)
     assert noisy.shape == clean.shape == (32, 1, 8000)
     assert noisy.dtype == clean.dtype == np.float32
