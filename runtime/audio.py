@@ -81,7 +81,7 @@ def array_source(audio: npt.NDArray[Any], sample_rate: int) -> ArraySource:
         raise AudioError(f"audio must be [N] or [channels, N], got shape {list(audio.shape)}")
     samples = np.atleast_2d(audio).astype(np.float32, copy=False)
     check_format("audio", samples.shape[0], samples.shape[1], sample_rate)
-    return ArraySource(samples, sample_rate)
+    return ArraySource(samples, int(sample_rate))
 
 
 def check_format(name: str, channels: int, frames: int, sample_rate: int) -> None:

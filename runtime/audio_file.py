@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import soundfile
 
 # What libsndfile notes while it opens a file whose end is missing.
-_SHORT_WAV = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
+_SHORT_DATA = re.compile(r"^ *(?:data|SSND|riff|Data Size) +: (\d+) \(should be", re.MULTILINE)
 _SHORT_OGG = "lacks an end-of-stream bit"
 # Sizes that programs write when they do not know the length yet, as into a pipe.
 _UNKNOWN_BYTES = 0x7FFF0000
@@ -47,7 +47,7 @@ class FileSource:
             self.format: str = file.format
             self.subtype: str = file.subtype
             log: str = file.extra_info
-        short = _SHORT_WAV.search(log)
+        short = _SHORT_DATA.search(log)
         if (short and int(short[1]) < _UNKNOWN_BYTES) or _SHORT_OGG in log:
             raise self._truncated()
         check_format(self.name, self.channels, self.frames, self.sample_rate)

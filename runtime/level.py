@@ -16,6 +16,8 @@ TARGET_RMS = 10 ** (-25 / 20)
 # level, and ClearerVoice, which restores the input's level.
 EPS_LEVELLED = float(np.finfo(np.float64).eps)
 EPS_RESTORED = 1e-6
+# A peak below this counts as silence: its gain would not fit a float32.
+_SMALLEST = np.finfo(np.float32).tiny
 
 
 def measure_gain(blocks: Blocks, rule: Level, eps: float = EPS_RESTORED) -> Gain:
@@ -29,7 +31,7 @@ def measure_gain(blocks: Blocks, rule: Level, eps: float = EPS_RESTORED) -> Gain
         return _active_rms_gain(blocks, eps)
     if rule == "peak":
         peak = np.max([np.abs(block).max(axis=1) for block in blocks()], axis=0)
-        return 1.0 / np.where(peak > 0, peak, 1.0).astype(np.float64)
+        return 1.0 / np.where(peak >= _SMALLEST, peak, 1.0).astype(np.float64)
     return np.ones(len(next(iter(blocks()))))
 
 

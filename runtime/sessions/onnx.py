@@ -50,7 +50,10 @@ def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSess
         session = _try(bundle.file(entry), provider, threads)
         if session is not None:
             return _session(session, "onnxruntime", provider, entry)
-    raise BackendError(f"{bundle.file(entry)}: no provider of ONNX Runtime can run it here")
+    raise BackendError(
+        f"{bundle.file(entry)}: ONNX Runtime cannot load it; export the bundle again, or see what "
+        "can run here: frcrn-export doctor"
+    )
 
 
 def open_cpu(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:

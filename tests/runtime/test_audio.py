@@ -47,6 +47,11 @@ def test_impossible_rates_are_refused(rate: int) -> None:
         array_source(np.zeros(10, np.float32), rate)
 
 
+def test_a_whole_rate_may_be_a_float() -> None:
+    source = array_source(np.zeros(10, np.float32), 16_000.0)
+    assert isinstance(source.sample_rate, int)
+
+
 def test_samples_that_are_not_finite_are_counted_and_placed() -> None:
     audio = np.zeros((2, 2 * BLOCK_FRAMES), np.float32)
     audio[1, BLOCK_FRAMES - 3] = np.nan

@@ -65,10 +65,13 @@ def test_a_constant_magnitude_goes_to_the_target() -> None:
     np.testing.assert_allclose(measure_gain(lambda: [x], "active_rms"), [TARGET_RMS / 0.5], 1e-5)
 
 
-@given(exponent=st.floats(-30, 4))
-def test_any_level_gives_a_finite_gain(exponent: float) -> None:
+@given(
+    exponent=st.floats(-44, 4),
+    rule=st.sampled_from(["active_rms", "peak"]),
+    eps=st.sampled_from([EPS_LEVELLED, EPS_RESTORED]),
+)
+def test_any_level_gives_a_finite_gain(exponent: float, rule: str, eps: float) -> None:
     x = (speech_like(2_000) * 10**exponent).astype(np.float32)[None]
-    for eps in (EPS_LEVELLED, EPS_RESTORED):
-        gain = measure_gain(lambda: [x], "active_rms", eps).astype(np.float32)
-        assert np.isfinite(gain).all()
-        assert np.isfinite(x * gain).all()
+    gain = measure_gain(lambda: [x], rule, eps).astype(np.float32)
+    assert np.isfinite(gain).all()
+    assert np.isfinite(x * gain).all()
