@@ -66,7 +66,9 @@ def test_synthesis_is_the_pseudo_inverse_also_of_spectra_no_signal_has(
         weight[part] += window**2
     result = Stft(spec).synthesis(spectrum)[0]
     # Compared before the division, which is by almost nothing where windows begin.
-    np.testing.assert_allclose(result * (weight + 1e-8), wave, atol=2e-5 * np.abs(wave).max())
+    # Terms may cancel: float32 rounds with what was added up, not with what is left.
+    added = (np.abs(inverse) @ np.abs(spectrum[0]).reshape(-1, frames)).max()
+    np.testing.assert_allclose(result * (weight + 1e-8), wave, atol=2e-6 * added)
 
 
 @SPECS
