@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from frcrn_export.runtime.manifest import StftSpec
 
 # Added to the overlap-added squared window, as published: keeps the division defined at the edges.
+# It is the bias of a convolution, since the ONNX exporter takes a sum with so small a number for a
+# sum with zero and removes it.
 _WINDOW_SUM_EPS = 1e-8
 
 
@@ -54,6 +56,7 @@ class StftSynthesis(nn.Module):
 
     weight: Tensor
     squared_window: Tensor
+    eps: Tensor
 
     def __init__(self, spec: StftSpec) -> None:
         super().__init__()
@@ -63,11 +66,12 @@ class StftSynthesis(nn.Module):
         inverse = np.linalg.pinv(dft_basis(spec)).T * window
         self.register_buffer("weight", torch.from_numpy(inverse).float()[:, None])  # [2F, 1, W]
         self.register_buffer("squared_window", torch.from_numpy(window**2).float()[None, None])
+        self.register_buffer("eps", torch.tensor([_WINDOW_SUM_EPS]))
 
     def forward(self, spec: Tensor) -> Tensor:
         frames = spec.shape[3]
         flat = spec.reshape(spec.shape[0], 2 * self.bins, frames)  # [B, 2F, T]
         wave = F.conv_transpose1d(flat, self.weight, stride=self.hop)  # [B, 1, N]
         ones = torch.ones_like(flat[:1, :1])  # [1, 1, T]
-        weight = F.conv_transpose1d(ones, self.squared_window, stride=self.hop)  # [1, 1, N]
-        return (wave / (weight + _WINDOW_SUM_EPS)).squeeze(1)
+        total = F.conv_transpose1d(ones, self.squared_window, self.eps, self.hop)  # [1, 1, N]
+        return (wave / total).squeeze(1)

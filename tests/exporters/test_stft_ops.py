@@ -1,9 +1,12 @@
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
+from frcrn_export.exporters.artifacts import post_graph
 from frcrn_export.exporters.models import MODELS
+from frcrn_export.exporters.onnx_export import export_onnx
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.manifest import StftSpec
 from frcrn_export.runtime.stft import Stft
@@ -44,3 +47,13 @@ def test_synthesis_undoes_analysis_inside(spec: StftSpec) -> None:
     back = run(StftSynthesis(spec), run(StftAnalysis(spec), wave))
     inner = slice(spec.hop_length, -spec.hop_length)
     np.testing.assert_allclose(back[:, inner], wave[:, inner], atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 12])
+def test_the_exported_synthesis_is_finite_to_its_very_edges(spec: StftSpec, frames: int) -> None:
+    # There the window is zero, and only the published 1e-8 keeps the division defined.
+    model = export_onnx(post_graph(spec), "post", {})
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    spectrum = speech_like(1, 2, spec.bins, frames)
+    (wave,) = session.run(None, {"enhanced": spectrum})
+    np.testing.assert_allclose(wave, run(StftSynthesis(spec), spectrum), atol=1e-3, rtol=1e-5)
