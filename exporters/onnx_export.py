@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.models import SAMPLE_RATE
+from frcrn_export.exporters.onnx_cleanup import clean_up
 from frcrn_export.runtime.manifest import TensorSpec
 
 OPSET = 18
@@ -47,9 +48,11 @@ def export_onnx(graph: Graph, name: str, metadata: Mapping[str, str]) -> onnx.Mo
             input_names=[graph.input.name],
             output_names=[graph.output.name],
             opset_version=OPSET,
+            optimize=False,
             verbose=False,
         )
     assert program is not None
+    clean_up(program.model)
     model: onnx.ModelProto = program.model_proto
     _describe(model, graph, name, metadata)
     onnx.checker.check_model(model, full_check=True)

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from frcrn_export.runtime.manifest import StftSpec
 
 # Added to the overlap-added squared window, as published: keeps the division defined at the edges.
-# It is the bias of a convolution, since the ONNX exporter takes a sum with so small a number for a
-# sum with zero and removes it.
+# It is the bias of a convolution, since graph optimizers take a sum with so small a number for one
+# with zero and remove it.
 _WINDOW_SUM_EPS = 1e-8
 
 
