@@ -44,15 +44,21 @@ def enhance(
 
     Every channel is an utterance of its own. Up to `segments.above` samples it goes through the
     core whole; beyond, in windows, and then nothing larger than a few windows is in memory. A file
-    that holds the whole pipeline does its own levels and padding, in windows for each on its own.
+    that holds the whole pipeline does its own level and padding, and takes whole utterances only.
     """
     in_graph = session.entry.role == "pipeline"
     if in_graph and not restore_level:
         raise BackendError(
             f"{session.entry.path} restores the level inside; to leave the level as it is, export "
-            f"the core: frcrn-export onnx {manifest.model}"
+            f"the core: frcrn-export onnx --model {manifest.model}"
         )
     whole = source.frames <= manifest.segments.above
+    if in_graph and not whole:
+        raise BackendError(
+            f"{session.entry.path} takes at most {manifest.segments.above / source.sample_rate:g} s "
+            f"at once, got {source.frames / source.sample_rate:.1f} s; for longer recordings export "
+            f"the core: frcrn-export onnx --model {manifest.model}"
+        )
     if whole:  # small enough to be read only once
         source = ArraySource(np.concatenate(list(source.blocks()), axis=1), source.sample_rate)
     eps = EPS_RESTORED if restore_level else EPS_LEVELLED

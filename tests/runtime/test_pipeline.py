@@ -151,3 +151,11 @@ def test_a_file_with_the_whole_pipeline_gets_raw_audio() -> None:
     assert session.shapes == [(1, 30_000)] * 2
     with pytest.raises(BackendError, match="restores the level inside"):
         run(wave, session, manifest(level="active_rms"), restore_level=False)
+
+
+def test_a_file_with_the_whole_pipeline_takes_no_windows() -> None:
+    session = GainSession(core_entry(role="pipeline"), gain=0.5)
+    described = manifest(level="active_rms", segments=frcrn_segments(16_000))
+    with pytest.raises(BackendError, match="takes at most 1 s at once, got 1.9 s"):
+        run(noise(1, 30_000), session, described)
+    assert session.shapes == []
