@@ -47,18 +47,9 @@ def enhance(
     that holds the whole pipeline does its own level and padding, and takes whole utterances only.
     """
     in_graph = session.entry.role == "pipeline"
-    if in_graph and not restore_level:
-        raise BackendError(
-            f"{session.entry.path} restores the level inside; to leave the level as it is, export "
-            f"the core: frcrn-export onnx --model {manifest.model}"
-        )
     whole = source.frames <= manifest.segments.above
-    if in_graph and not whole:
-        raise BackendError(
-            f"{session.entry.path} takes at most {manifest.segments.above / source.sample_rate:g} s "
-            f"at once, got {source.frames / source.sample_rate:.1f} s; for longer recordings export "
-            f"the core: frcrn-export onnx --model {manifest.model}"
-        )
+    if in_graph:
+        _require_what_the_graph_does(source, session, manifest, restore_level)
     if whole:  # small enough to be read only once
         source = ArraySource(np.concatenate(list(source.blocks()), axis=1), source.sample_rate)
     eps = EPS_RESTORED if restore_level else EPS_LEVELLED
@@ -75,6 +66,24 @@ def enhance(
         done = _enhance_windows(windows, function, _BATCH[session.device])
         enhanced = join_windows(done, source.frames, count, manifest.segments)
     return (block / scale for block in enhanced) if restore_level else enhanced
+
+
+def _require_what_the_graph_does(
+    source: AudioSource, session: Session, manifest: Manifest, restore_level: bool
+) -> None:
+    """Raise BackendError for what one waveform-to-waveform file cannot do."""
+    core_command = f"export the core: frcrn-export onnx --model {manifest.model}"
+    if not restore_level:
+        raise BackendError(
+            f"{session.entry.path} restores the level inside; to leave it as it is, {core_command}"
+        )
+    most = manifest.segments.above
+    if source.frames > most:
+        rate = source.sample_rate
+        raise BackendError(
+            f"{session.entry.path} takes at most {most / rate:g} s at once, got "
+            f"{source.frames / rate:.1f} s; for longer recordings {core_command}"
+        )
 
 
 def _whole(
