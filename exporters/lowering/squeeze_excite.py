@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from frcrn_export.exporters.lowering.complex_conv import ComplexPair, conv_of
 from frcrn_export.exporters.networks import frcrn_layers
@@ -28,7 +27,7 @@ class ComplexSqueezeExcite(nn.Module):
 
     def forward(self, x: ComplexPair) -> ComplexPair:
         re, im = x
-        mean_re, mean_im = F.adaptive_avg_pool2d(re, 1), F.adaptive_avg_pool2d(im, 1)
+        mean_re, mean_im = re.mean((2, 3), keepdim=True), im.mean((2, 3), keepdim=True)
         gain_re: Tensor = self.gains_re(mean_re) - self.gains_im(mean_im)  # [B, C, 1, 1]
         gain_im: Tensor = self.gains_re(mean_im) + self.gains_im(mean_re)
         return re * gain_re, im * gain_im
