@@ -113,13 +113,14 @@ class ThreeProductConv(nn.Module):
         self.of_re = convs([im - re for re, im in pairs])
 
     def forward(self, *inputs: ComplexPair) -> ComplexPair:
-        shared = _accumulate(self.of_sum, [re + im for re, im in inputs])
-        real = _accumulate(self.of_im, [im for _, im in inputs], shared)
-        imag = _accumulate(self.of_re, [re for re, _ in inputs], shared)
+        shared = accumulate(self.of_sum, [re + im for re, im in inputs])
+        real = accumulate(self.of_im, [im for _, im in inputs], shared)
+        imag = accumulate(self.of_re, [re for re, _ in inputs], shared)
         return real, imag
 
 
-def _accumulate(convs: nn.ModuleList, inputs: list[Tensor], total: Tensor | None = None) -> Tensor:
+def accumulate(convs: nn.ModuleList, inputs: list[Tensor], total: Tensor | None = None) -> Tensor:
+    """Sum of conv(input) over pairs, onto ``total``; one addition behind each convolution."""
     for conv, x in zip(convs, inputs, strict=True):
         y: Tensor = conv(x)
         total = y if total is None else y + total

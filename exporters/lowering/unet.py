@@ -14,6 +14,7 @@ from frcrn_export.exporters.lowering.complex_conv import (
     ComplexPair,
     ComplexWeights,
     ThreeProductConv,
+    accumulate,
     complex_weights,
     conv_of,
 )
@@ -97,7 +98,8 @@ def interleave(even: Tensor, odd: Tensor) -> Tensor:
 class LastDecoder(nn.Module):
     """The last decoder and the complex 1x1 convolution after it, to a spectrum [B, 2, T, F].
 
-    With one output channel a transposed convolution is cheap: a product per tap, then a sum.
+    A transposed convolution to one complex channel, taken apart: first every product of an input
+    frame and a tap, as 1x1 convolutions; then each is put in its place and summed up there.
     """
 
     def __init__(self, decoder: frcrn_layers.Decoder, linear: frcrn_layers.ComplexConv2d) -> None:
@@ -107,12 +109,15 @@ class LastDecoder(nn.Module):
         of_re = torch.cat((w.scale_re * w.re, w.scale_im * w.im), dim=1)
         of_im = torch.cat((-w.scale_re * w.im, w.scale_im * w.re), dim=1)
         weight = torch.cat((of_re, of_im)).transpose(2, 3)  # [2 * 2C, 2, 2, K]
-        self.tconv = nn.ConvTranspose2d(
-            weight.shape[0], 2, (2, weight.shape[3]), (1, 2), (1, 0), dtype=weight.dtype
+        products = weight.flatten(1).T[:, :, None, None]  # [4K, 2 * 2C, 1, 1]
+        self.products = nn.ModuleList(conv_of(part) for part in products.chunk(4, dim=1))
+        self.place = nn.ConvTranspose2d(
+            len(products), 2, weight.shape[2:], (1, 2), (1, 0), dtype=weight.dtype
         )
-        self.tconv.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-        bias = torch.cat((w.shift_re, w.shift_im))
-        self.tconv.bias = nn.Parameter(bias.detach(), requires_grad=False)
+        one_hot = torch.eye(len(products), dtype=weight.dtype).reshape(-1, *weight.shape[1:])
+        self.place.weight = nn.Parameter(one_hot, requires_grad=False)
+        shift = torch.cat((w.shift_re, w.shift_im)).detach()
+        self.place.bias = nn.Parameter(shift, requires_grad=False)
         re, im = linear.conv_re, linear.conv_im
         assert re.bias is not None
         assert im.bias is not None
@@ -122,8 +127,8 @@ class LastDecoder(nn.Module):
         self.linear = conv_of(torch.cat((real, imag)), bias)
 
     def forward(self, x: ComplexPair, skip: ComplexPair) -> Tensor:
-        stacked = torch.cat((x[0], skip[0], x[1], skip[1]), dim=1)
-        y: Tensor = self.linear(F.leaky_relu(self.tconv(stacked), LEAKY_SLOPE))
+        products = accumulate(self.products, [x[0], skip[0], x[1], skip[1]])  # [B, 4K, T + 1, F']
+        y: Tensor = self.linear(F.leaky_relu(self.place(products), LEAKY_SLOPE))
         return y
 
 
