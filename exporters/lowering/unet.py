@@ -81,9 +81,10 @@ class Decoder(nn.Module):
         return ThreeProductConv(taps(weights.re), taps(weights.im), (1, 1), (0, past))
 
     def forward(self, *inputs: ComplexPair) -> ComplexPair:
-        even_re, even_im = self.affine(self.even(*inputs))
-        odd_re, odd_im = self.affine(self.odd(*inputs))
-        return interleave(even_re, odd_re), interleave(even_im, odd_im)
+        even_re, even_im = self.even(*inputs)
+        odd_re, odd_im = self.odd(*inputs)
+        y: ComplexPair = self.affine((interleave(even_re, odd_re), interleave(even_im, odd_im)))
+        return y
 
 
 def interleave(even: Tensor, odd: Tensor) -> Tensor:
