@@ -12,6 +12,12 @@ from frcrn_export.exporters.artifacts import core_graph, inline_graph, post_grap
 from frcrn_export.exporters.inline_graph import inline_model
 from frcrn_export.exporters.live_parity import check_live
 from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.long_core import (
+    LONG_ABOVE_FRAMES,
+    export_long_core,
+    has_long_core,
+    long_core_tensors,
+)
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.exporters.parity_report import require_parity
 from frcrn_export.exporters.parity_vectors import write_vectors
@@ -46,9 +52,9 @@ def export_onnx_bundle(
 ) -> Bundle:
     """Write a bundle of ONNX files and keep it if every comparison passes.
 
-    `split`: `core.onnx`, and `pre.onnx` and `post.onnx` for spectral networks. `inline`: one
-    `denoiser.onnx` from raw waveform to waveform. Raises CheckFailed, with nothing left behind, on
-    a parity miss; UserError if something is in the way.
+    `split`: `core.onnx`, for spectral networks `pre.onnx` and `post.onnx`, for FRCRN
+    `core.long.onnx`. `inline`: one `denoiser.onnx` from raw waveform to waveform. Raises
+    CheckFailed, with nothing left behind, on a parity miss; UserError if something is in the way.
     """
     with staged_bundle(destination, force=force) as folder:
         progress("exporting")
@@ -102,7 +108,19 @@ def _split_files(model: LoadedModel, folder: Path) -> list[FileEntry]:
         path = folder / f"{role}.onnx"
         onnx.save(export_onnx(graph, f"{model.spec.name}-{role}", _metadata(model)), path)
         files.append(_entry(folder, path.name, role, "onnx", graph))
+    if has_long_core(model):
+        files.append(_long_core(model, folder))
     return files
+
+
+def _long_core(model: LoadedModel, folder: Path) -> FileEntry:
+    path = folder / "core.long.onnx"
+    onnx.save(export_long_core(model, f"{model.spec.name}-core-long", _metadata(model)), path)
+    source, target = long_core_tensors(model)
+    entry = _entry(folder, path.name, "core_long", "onnx")
+    return msgspec.structs.replace(
+        entry, inputs=(source,), outputs=(target,), above_frames=LONG_ABOVE_FRAMES
+    )
 
 
 def _inline_files(model: LoadedModel, folder: Path) -> list[FileEntry]:

@@ -103,7 +103,7 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
     return {
         entry.path: graph_cost(bundle.file(entry), sizes)
         for entry in bundle.manifest.files
-        if entry.format == "onnx"
+        if entry.format == "onnx" and entry.role != "core_long"  # the network of the core again
     }
 
 

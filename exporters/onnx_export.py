@@ -40,11 +40,13 @@ def export_onnx(graph: Graph, name: str, metadata: Mapping[str, str]) -> onnx.Mo
         if isinstance(size, str)
     }
     with torch.inference_mode():
+        traced = torch.export.export(
+            graph.module.eval(), (graph.example,), dynamic_shapes=(dynamic,), strict=False
+        )
         program = torch.onnx.export(
-            graph.module.eval(),
+            traced,
             (graph.example,),
             dynamo=True,
-            dynamic_shapes=(dynamic,),
             input_names=[graph.input.name],
             output_names=[graph.output.name],
             opset_version=OPSET,

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.long_core import has_long_core
+from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES
 from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 
+# Less than a piece, and more than two of them.
+_LONG_CORE_FRAMES = (9, 2 * PIECE_FRAMES + 22)
 _QUIET = 10 ** (-30 / 20)
 
 
@@ -39,6 +43,9 @@ def parity_vectors(model: LoadedModel) -> Vectors:
 
     for case, given in core_inputs(model, speech, (7, 49), batch=2).items():
         record("core", case, given, model.network(given))
+    if has_long_core(model):
+        for case, given in core_inputs(model, speech, _LONG_CORE_FRAMES, batch=1).items():
+            record("core_long", case, given, model.network(given))
     if (stft := model.spec.stft) is not None:
         wave = torch.stack([speech[:4321], speech[9000:13321]])
         spec = StftAnalysis(stft)(wave)

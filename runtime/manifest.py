@@ -25,7 +25,7 @@ RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 Level = Literal["active_rms", "peak", "none"]
-Role = Literal["core", "pre", "post", "pipeline", "parity"]
+Role = Literal["core", "core_long", "pre", "post", "pipeline", "parity"]
 Format = Literal["onnx", "torchscript", "npz"]
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -91,7 +91,11 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
 
 
 class FileEntry(Struct, frozen=True, kw_only=True):
-    """One file of the bundle. `path` is relative to the bundle and stays inside it."""
+    """One file of the bundle. `path` is relative to the bundle and stays inside it.
+
+    `core_long` does what `core` does in less memory, for one utterance of more frames than
+    `above_frames`.
+    """
 
     path: RelativePath
     role: Role
@@ -101,6 +105,7 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     bytes: NonNegative
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
+    above_frames: NonNegative = 0
 
 
 class Weights(Struct, frozen=True, kw_only=True):

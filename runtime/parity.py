@@ -28,6 +28,7 @@ _DEFAULT_BACKENDS = ("onnxruntime-cpu", "torchscript")
 # Stages of `parity.npz` that an artifact's role is compared at.
 _STAGES: dict[Role, tuple[str, ...]] = {
     "core": ("core", "pipeline", "levelled"),
+    "core_long": ("core_long",),
     "pre": ("pre",),
     "post": ("post",),
     "pipeline": ("pipeline",),
@@ -124,7 +125,7 @@ def compare(
 
 
 def _run(bundle: Bundle, session: Session, case: Case) -> Float32Array:
-    if case.stage in ("core", "pre", "post"):
+    if case.stage in ("core", "core_long", "pre", "post"):
         return session.run(case.input)
     denoiser = Denoiser(bundle.manifest, session)
     return denoiser(case.input, bundle.manifest.sample_rate, case.stage == "pipeline")

@@ -100,7 +100,13 @@ def open_session(bundle: Bundle, backend: str = "auto", threads: int | None = No
             f"{bundle.path}: no {found.format} file in this bundle for {name}; "
             f"run: {found.export_command} --model {bundle.manifest.model} -o {bundle.path}"
         )
-    return found.open(bundle, entry, threads)
+    session = found.open(bundle, entry, threads)
+    long_entry = bundle.manifest.file("core_long", found.format)
+    if entry.role != "core" or long_entry is None or session.device != "cpu":
+        return session
+    from frcrn_export.runtime.sessions.by_length import SessionByLength
+
+    return SessionByLength(session, long_entry, lambda: found.open(bundle, long_entry, threads))
 
 
 def require_backend(name: str) -> None:

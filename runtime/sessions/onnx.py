@@ -109,6 +109,8 @@ def _try(path: Path, provider: str, threads: int | None) -> "onnxruntime.Inferen
     # A memory pattern is a second copy of all activations: 8 s through FRCRN take 1.3 GiB without
     # it and 2.3 with it, in the same time.
     options.enable_mem_pattern = False
+    # Reuse keeps a buffer for a later tensor of the same shape, through everything in between.
+    options.enable_mem_reuse = False
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=_CHAINS[provider], enable_fallback=0

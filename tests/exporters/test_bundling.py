@@ -42,8 +42,10 @@ def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
     assert all(result.passed for result in manifest.parity)
     assert {result.case.split(".")[0] for result in manifest.parity} >= {"core", "live", "pipeline"}
     roles = [entry.role for entry in manifest.files]
-    spectral = ["pre", "post"] if model.spec.stft else []
+    spectral = ["pre", "post", "core_long"] if model.spec.stft else []
     assert roles == ["core", *spectral, "parity"]
+    compared = {result.artifact for result in manifest.parity}
+    assert compared >= {entry.path for entry in manifest.files if entry.format == "onnx"}
 
     core = onnx.load(bundle.path / "core.onnx")
     properties = {entry.key: entry.value for entry in core.metadata_props}

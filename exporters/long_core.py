@@ -1,0 +1,122 @@
+"""`core.long.onnx`: the core of FRCRN for long utterances, in far less memory than `core.onnx`.
+
+The two U-Nets differ in nothing but their weights: one is exported, and its graph used twice.
+"""
+
+from collections.abc import Mapping
+from string import Template
+
+import onnx
+import torch
+from onnx.numpy_helper import from_array
+
+from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.lowering.frcrn import LoweredFrcrn
+from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES, LongUNet
+from frcrn_export.exporters.onnx_export import Graph, export_onnx
+from frcrn_export.runtime.manifest import TensorSpec
+
+# Up to here core.onnx takes less than 1 GB, and is a little faster.
+LONG_ABOVE_FRAMES = 256
+_EXAMPLE_FRAMES = 2 * PIECE_FRAMES + 5  # three pieces
+
+# LoweredFrcrn.forward; the U-Nets come after the first node.
+_AROUND = """
+    <ir_version: $IR, opset_import: ["": $OPSET]>
+    core (float[1, 2, $BINS, frames] spec) => (float[1, 2, $BINS, frames] enhanced) {
+        first_spec = Transpose <perm = [0, 1, 3, 2]> (spec)
+        first_tanh = Tanh (first_enhanced)
+        second_tanh = Tanh (second_enhanced)
+        turned_mask = Add (first_tanh, second_tanh)
+        mask = Transpose <perm = [0, 1, 3, 2]> (turned_mask)
+        mask_re, mask_im = Split <axis = 1, num_outputs = 2> (mask)
+        re, im = Split <axis = 1, num_outputs = 2> (spec)
+        re_re = Mul (mask_re, re)
+        im_im = Mul (mask_im, im)
+        re_im = Mul (mask_re, im)
+        im_re = Mul (mask_im, re)
+        enhanced_re = Sub (re_re, im_im)
+        enhanced_im = Add (re_im, im_re)
+        enhanced = Concat <axis = 1> (enhanced_re, enhanced_im)
+    }
+"""
+
+
+def has_long_core(model: LoadedModel) -> bool:
+    """Whether the network's memory calls for another form for long utterances."""
+    return isinstance(model.lowered, LoweredFrcrn)
+
+
+def long_core_tensors(model: LoadedModel) -> tuple[TensorSpec, TensorSpec]:
+    """Input and output: those of the core, but one utterance at a time."""
+    assert model.spec.stft is not None
+    shape = (1, 2, model.spec.stft.bins, "frames")
+    spec, enhanced = (
+        TensorSpec(name=name, dtype="float32", shape=shape) for name in ("spec", "enhanced")
+    )
+    return spec, enhanced
+
+
+def export_long_core(model: LoadedModel, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """Export and check the core for long utterances. Raises as `export_onnx` does."""
+    lowered, stft = model.lowered, model.spec.stft
+    assert isinstance(lowered, LoweredFrcrn)
+    assert stft is not None
+    shape = (1, 2, "frames", stft.bins)
+    graph = Graph(
+        LongUNet(lowered.unet, PIECE_FRAMES),
+        torch.randn(1, 2, _EXAMPLE_FRAMES, stft.bins),
+        TensorSpec(name="spec", dtype="float32", shape=shape),
+        TensorSpec(name="enhanced", dtype="float32", shape=shape),
+    )
+    first = export_onnx(graph, name, metadata)
+    second = _with_weights(first, LongUNet(lowered.unet2, PIECE_FRAMES))
+    whole = _joined(first, second, stft.bins)
+    whole.doc_string = f"{name}: spec -> enhanced"
+    onnx.checker.check_model(whole, full_check=True)
+    return whole
+
+
+def _with_weights(model: onnx.ModelProto, module: torch.nn.Module) -> onnx.ModelProto:
+    """A copy of an exported graph with the weights of another module of the same kind."""
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    weights = module.state_dict()
+    for tensor in other.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(from_array(weights[tensor.name].numpy(), tensor.name))
+    return other
+
+
+def _joined(first: onnx.ModelProto, second: onnx.ModelProto, bins: int) -> onnx.ModelProto:
+    opset = next(entry.version for entry in first.opset_import if entry.domain == "")
+    text = Template(_AROUND).substitute(IR=first.ir_version, OPSET=opset, BINS=bins)
+    graph = onnx.parser.parse_model(text).graph
+    turn, *mask = graph.node
+    _prefix(first.graph, "first_")
+    _prefix(second.graph, "second_")
+    link = onnx.helper.make_node("Identity", ["first_enhanced"], ["second_spec"])
+    nodes = [turn, *first.graph.node, link, *second.graph.node, *mask]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for unet in (first.graph, second.graph):
+        graph.initializer.extend(unet.initializer)
+        graph.value_info.extend(unet.value_info)
+    graph.name = first.graph.name
+    whole = onnx.ModelProto()
+    whole.CopyFrom(first)
+    whole.graph.CopyFrom(graph)
+    return whole
+
+
+def _prefix(graph: onnx.GraphProto, prefix: str) -> None:
+    """Put a prefix before every name in a graph and in the bodies of its scans."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = prefix + value.name
+    for node in graph.node:
+        node.name = prefix + node.name
+        node.input[:] = [prefix + name if name else "" for name in node.input]
+        node.output[:] = [prefix + name if name else "" for name in node.output]
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _prefix(attribute.g, prefix)

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from frcrn_export.exporters.loading import load_model
+from frcrn_export.exporters.long_core import export_long_core, has_long_core
+from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES
+from frcrn_export.runtime.signals import snr_db
+
+
+def test_only_frcrn_has_one() -> None:
+    assert not has_long_core(load_model("wave-unet-16k", random_seed=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["frcrn-16k", "frcrn-16k-512"])
+def test_equals_the_reference_and_scans_over_pieces(name: str, tmp_path: Path) -> None:
+    import onnxruntime
+
+    model = load_model(name, random_seed=0)
+    assert has_long_core(model)
+    assert model.spec.stft is not None
+    graph = export_long_core(model, "long", {"weights": "none"})
+    assert {entry.key: entry.value for entry in graph.metadata_props}["weights"] == "none"
+    scans = [node for node in graph.graph.node if node.op_type == "Scan"]
+    assert len(scans) == 12  # for each U-Net the encoders, four decoders, the last two decoders
+    onnx.save(graph, tmp_path / "long.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "long.onnx")
+    for frames in (1, PIECE_FRAMES - 7, PIECE_FRAMES - 6, 2 * PIECE_FRAMES + 22):
+        spec = 0.3 * torch.randn(1, 2, model.spec.stft.bins, frames)
+        with torch.inference_mode():
+            expected = model.network(spec).numpy()
+        output = np.asarray(session.run(None, {"spec": spec.numpy()})[0])
+        assert output.shape == expected.shape
+        assert snr_db(expected, output) > 100
