@@ -16,7 +16,7 @@ from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES, LongUNet
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.runtime.manifest import TensorSpec
 
-# Up to here core.onnx takes less than 1 GB, and is a little faster.
+# Up to here (5 s) core.onnx takes half a gigabyte at most, and is faster.
 LONG_ABOVE_FRAMES = 256
 _EXAMPLE_FRAMES = 2 * PIECE_FRAMES + 5  # three pieces
 
