@@ -113,7 +113,7 @@ class LastDecoder(nn.Module):
         products = weight.flatten(1).T[:, :, None, None]  # [4K, 2 * 2C, 1, 1]
         self.products = nn.ModuleList(conv_of(part) for part in products.chunk(4, dim=1))
         self.place = nn.ConvTranspose2d(
-            len(products), 2, weight.shape[2:], (1, 2), (1, 0), dtype=weight.dtype
+            len(products), 2, (2, weight.shape[3]), (1, 2), (1, 0), dtype=weight.dtype
         )
         one_hot = torch.eye(len(products), dtype=weight.dtype).reshape(-1, *weight.shape[1:])
         self.place.weight = nn.Parameter(one_hot, requires_grad=False)
