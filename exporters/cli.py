@@ -1,5 +1,6 @@
 """The command line: a table of commands, each imported only when it is called."""
 
+import signal
 import sys
 from importlib import import_module
 
@@ -64,22 +65,45 @@ def cli(debug: bool) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line; every error becomes one line on standard error and an exit code."""
     args = sys.argv[1:] if args is None else args
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         result = cli.main(args, prog_name="frcrn-export", standalone_mode=False)
     except click.Abort:
         _leave("interrupted", 130)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _leave(f"error: {_one_line(error)}", error.exit_code)
     except Exception as error:
         if "--debug" in args:
             raise
+        if _was_interrupted(error):
+            _leave("interrupted", 130)
         if isinstance(error, FrcrnExportError):
             _leave(f"error: {error}", error.exit_code)
         if isinstance(error, ModuleNotFoundError):
             _leave(f"error: {_missing(error)}", 2)
         _leave(f"unexpected {type(error).__name__}: {error} (see it whole: --debug first)", 1)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C is what lies under an error; torch wraps it in others."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Leave as on Ctrl-C, so that what is half-written is cleared away."""
+    raise KeyboardInterrupt
+
+
+def _one_line(error: click.ClickException) -> str:
+    """A usage error with the command whose help explains it."""
+    message = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message} (see: {context.command_path} --help)" if context else message
 
 
 def _missing(error: ModuleNotFoundError) -> str:
