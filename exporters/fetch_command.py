@@ -26,7 +26,10 @@ def fetch(model: str, url: str | None, cache_dir: Path | None, as_json: bool) ->
     An interrupted download goes on where it stopped.
     """
     columns = (TextColumn(model), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(model, total=None)
         path = fetching.fetch(
             model, url, cache_dir, lambda done, total: bar.update(task, completed=done, total=total)

@@ -6,6 +6,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from frcrn_export.runtime.errors import BundleError
+
 
 @dataclass(frozen=True)
 class GraphCost:
@@ -21,10 +23,17 @@ class GraphCost:
 
 
 def graph_cost(path: Path, sizes: dict[str, int]) -> GraphCost:
-    """Read a graph with its dynamic axes set to `sizes` (names as in the manifest)."""
-    import onnx
+    """Read a graph with its dynamic axes set to `sizes` (names as in the manifest).
 
-    model = onnx.load(path)
+    Raises BundleError for a file that is no ONNX graph.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path)
+    except DecodeError as error:
+        raise BundleError(f"{path}: not an ONNX graph; export the bundle again") from error
     for value in model.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:

@@ -172,7 +172,7 @@ def _print_cost(path: str, cost: "GraphCost") -> None:
         ("What", "Value"),
         (
             ("operators", operators),
-            ("parameters", f"{cost.parameters / 1e6:.2f} million"),
+            ("values in the file", f"{cost.parameters / 1e6:.2f} million"),
             ("per second of audio", f"{cost.flop / 1e9:.2f} GFLOP"),
         ),
         title=path,

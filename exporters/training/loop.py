@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from frcrn_export.exporters.networks.wave_unet import WaveUNet
@@ -216,7 +216,7 @@ class _Run:
             "level": "peak",
             "training_steps": str(self.step),
         }
-        _write_aside(path, lambda aside: save_file(state, aside, metadata))
+        _write_aside(path, lambda aside: aside.write_bytes(save(state, metadata)))
 
     def save(self, path: Path) -> None:
         state = {
@@ -258,7 +258,7 @@ def run_padded(network: WaveUNet, wave: Tensor) -> Tensor:
     return enhanced[:, :, :length]
 
 
-def _write_aside(path: Path, write: Callable[[Path], None]) -> None:
+def _write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Writes to a temporary name and renames, so that `path` is always whole."""
     aside = path.with_name(path.name + ".part")
     write(aside)

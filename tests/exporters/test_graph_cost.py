@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
 from frcrn_export.exporters.graph_cost import graph_cost
+from frcrn_export.runtime.errors import BundleError
 
 
 def weight(name: str, *shape: int) -> onnx.TensorProto:
@@ -29,3 +31,9 @@ def test_counts_what_a_hand_would_count(tmp_path: Path) -> None:
     assert cost.operators == {"Conv": 1, "Relu": 1, "ConvTranspose": 1, "MatMul": 1}
     assert cost.parameters == 36 + 40 + 91
     assert cost.flop == 2 * (4 * 9 * 9 + 4 * 9 * 10 + 14 * 13)
+
+
+def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(b"no graph at all")
+    with pytest.raises(BundleError, match="not an ONNX graph"):
+        graph_cost(tmp_path / "g.onnx", {})
