@@ -5,12 +5,17 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
-from frcrn_export.runtime.bundle import open_bundle, sha256_of
+from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
+from frcrn_export.runtime import parity, stft
+from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.errors import BundleError
 from frcrn_export.runtime.manifest import MANIFEST_NAME
 from frcrn_export.runtime.parity import check_bundle, compare, read_cases
+from frcrn_export.runtime.stft import sqrt_hann
+from tests.bundles import STFT, manifest
 
 
 def rewrite_manifest(path: Path) -> None:
@@ -100,3 +105,28 @@ def test_vectors_that_would_run_code(bundle_path: Path) -> None:
     with pytest.raises(BundleError, match="not parity vectors"):
         read_cases(open_bundle(bundle_path))
     assert not (bundle_path / "harmed").exists()
+
+
+def test_one_window_sample_off_by_one_percent_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    wave = 0.1 * np.random.default_rng(0).standard_normal((2, 4_000)).astype(np.float32)
+    with torch.inference_mode():
+        spec = StftAnalysis(STFT)(torch.from_numpy(wave))
+        back = StftSynthesis(STFT)(spec)
+    cases = [
+        parity.Case("pre", "noise", wave, spec.numpy()),
+        parity.Case("post", "noise", spec.numpy(), back.numpy()),
+    ]
+    bundle = Bundle(Path(), manifest(stft=STFT))
+
+    def passed() -> dict[str, bool]:
+        return {r.case: r.passed for r in parity._check_numpy_ops(bundle, cases)}
+
+    assert passed() == {"pre.noise": True, "post.noise": True}
+
+    def off(length: int) -> np.ndarray:
+        window = sqrt_hann(length)
+        window[length // 2] *= 1.01
+        return window
+
+    monkeypatch.setattr(stft, "sqrt_hann", off)
+    assert passed() == {"pre.noise": False, "post.noise": False}
