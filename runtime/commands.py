@@ -1,10 +1,11 @@
 """The command `frcrn-export denoise`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from frcrn_export.runtime.console import print_json, print_table
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.denoiser import Denoiser
@@ -66,9 +67,20 @@ def denoise(
     denoiser = Denoiser.open(bundle, backend, threads)
     results = _denoise_with_progress(denoiser, jobs, restore_level)
     if as_json:
-        click.echo(json.dumps(_report(bundle, denoiser, results), indent=2))
+        print_json(_report(bundle, denoiser, results))
     else:
-        _print_table(results)
+        print_table(
+            ("Output", ">Audio (s)", ">Time (s)", ">RTF"),
+            (
+                (
+                    str(result.job.target),
+                    f"{result.audio_seconds:.2f}",
+                    f"{result.elapsed_seconds:.2f}",
+                    f"{result.real_time_factor:.3f}",
+                )
+                for result in results
+            ),
+        )
 
 
 def _denoise_with_progress(
@@ -128,22 +140,3 @@ def _report(bundle: Path, denoiser: "Denoiser", results: "list[FileResult]") -> 
             for result in results
         ],
     }
-
-
-def _print_table(results: "list[FileResult]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    table.add_column("Output", overflow="fold")
-    for name in ("Audio (s)", "Time (s)", "RTF"):
-        table.add_column(name, justify="right")
-    for result in results:
-        table.add_row(
-            Text(str(result.job.target)),
-            f"{result.audio_seconds:.2f}",
-            f"{result.elapsed_seconds:.2f}",
-            f"{result.real_time_factor:.3f}",
-        )
-    Console().print(table)
