@@ -42,7 +42,7 @@ $(VENV)/installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade pip
 	@$(PIP) install "$(TORCH)"
-	@$(PIP) install --editable ".[$(RUNTIME),export,train,plot,dev]"
+	@$(PIP) install --editable ".[$(RUNTIME),export,train,plot,rtx,dev]"
 	@touch $@
 
 clean:

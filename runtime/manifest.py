@@ -25,8 +25,9 @@ RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 Level = Literal["active_rms", "peak", "none"]
-Role = Literal["core", "core_long", "pre", "post", "pipeline", "parity"]
-Format = Literal["onnx", "torchscript", "npz"]
+Role = Literal["core", "core_long", "pre", "post", "pipeline", "parity", "layers"]
+Format = Literal["onnx", "torchscript", "engine", "npz", "json"]
+Flavor = Literal["tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -90,11 +91,44 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
     shape: tuple[Positive | str, ...]
 
 
+class Profile(Struct, frozen=True, kw_only=True):
+    """The input shapes that an engine takes, and the one that it is fastest at."""
+
+    min: tuple[Positive, ...]
+    opt: tuple[Positive, ...]
+    max: tuple[Positive, ...]
+
+
+class EngineInfo(Struct, frozen=True, kw_only=True):
+    """What a TensorRT engine was built from, with and for.
+
+    `sm` is the compute capability without its dot (89 is 8.9); `hardware_compatible` engines also
+    run on later ones. `version` is the builder's, which the runtime must have; `cuda` the major
+    version of CUDA that the driver must serve. `source` is the ONNX file of the bundle it was built
+    from, `layers` the layer report beside it. `proof` says in words what was checked on a GPU and
+    what was not; `ran_on` names the GPU on which parity passed, None until one did.
+    """
+
+    flavor: Flavor
+    version: str
+    cuda: Positive
+    gpu: str
+    sm: Positive
+    source: RelativePath
+    source_sha256: Sha256
+    profile: Profile
+    layers: RelativePath
+    proof: str
+    ran_on: str | None = None
+    hardware_compatible: bool = False
+    refittable: bool = False
+
+
 class FileEntry(Struct, frozen=True, kw_only=True):
     """One file of the bundle. `path` is relative to the bundle and stays inside it.
 
     `core_long` does what `core` does in less memory, for one utterance of more frames than
-    `above_frames`.
+    `above_frames`. `engine` is there for engines and nothing else.
     """
 
     path: RelativePath
@@ -106,6 +140,7 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     above_frames: NonNegative = 0
+    engine: EngineInfo | None = None
 
 
 class Weights(Struct, frozen=True, kw_only=True):
@@ -189,12 +224,27 @@ def _check(manifest: Manifest, source: str) -> None:
             raise BundleError(f"{source}: the path {path!r} leaves the bundle; refusing to open it")
     if len(set(paths)) != len(paths):
         raise BundleError(f"{source}: a file is listed twice; export the bundle again")
+    for entry in manifest.files:
+        if (entry.format == "engine") != (entry.engine is not None):
+            raise BundleError(f"{source}: {entry.path}: engines, and only they, have `engine`")
+        if entry.engine is not None:
+            _check_engine(entry, entry.engine, source)
     if (manifest.domain == "spectrum") != (manifest.stft is not None):
         raise BundleError(f"{source}: `stft` and domain {manifest.domain!r} contradict each other")
     if manifest.stft is not None:
         _check_stft(manifest.stft, min(manifest.padding.size, manifest.segments.length), source)
     if manifest.segments.stride < 1:
         raise BundleError(f"{source}: `segments` drops at least as much as a window holds")
+
+
+def _check_engine(entry: FileEntry, engine: EngineInfo, source: str) -> None:
+    if len(entry.inputs) != 1 or len(entry.outputs) != 1:
+        raise BundleError(f"{source}: {entry.path}: an engine has one input and one output")
+    shapes = (engine.profile.min, engine.profile.opt, engine.profile.max)
+    if {len(shape) for shape in shapes} != {len(entry.inputs[0].shape)}:
+        raise BundleError(f"{source}: {entry.path}: `profile` and `inputs` contradict each other")
+    if not all(low <= best <= high for low, best, high in zip(*shapes, strict=True)):
+        raise BundleError(f"{source}: {entry.path}: `profile` needs min <= opt <= max")
 
 
 def _check_stft(stft: StftSpec, shortest: int, source: str) -> None:
