@@ -55,6 +55,9 @@ class Family(Protocol):
     def lower(self, network: "nn.Module") -> "nn.Module":
         """The deployable form of a reference network."""
 
+    def half(self, network: "nn.Module") -> "nn.Module":
+        """The form for GPUs that computes in float16, with float32 input and output."""
+
     def processing(self, network: "nn.Module", metadata: dict[str, str]) -> Processing:
         """What surrounds the network; `metadata` is the checkpoint's."""
 

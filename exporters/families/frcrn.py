@@ -4,6 +4,9 @@ from torch import nn
 
 from frcrn_export.exporters.checkpoints import Checkpoint
 from frcrn_export.exporters.lowering.frcrn import lower_frcrn
+from frcrn_export.exporters.lowering.half import compute_in_half
+from frcrn_export.exporters.lowering.paired_frcrn import pair_frcrn
+from frcrn_export.exporters.lowering.paired_layers import Pool
 from frcrn_export.exporters.models import SAMPLE_RATE, ModelSpec, Processing, Variant
 from frcrn_export.exporters.networks.frcrn import FRCRN, FRCRN_16K, FRCRN_16K_512
 from frcrn_export.runtime.manifest import Padding, Segments
@@ -21,6 +24,15 @@ def lower(network: nn.Module) -> nn.Module:
     """The deployable form."""
     assert isinstance(network, FRCRN)
     return lower_frcrn(network)
+
+
+def half(network: nn.Module) -> nn.Module:
+    """Both U-Nets in half but for their means over the utterance; the mask in float32."""
+    assert isinstance(network, FRCRN)
+    paired = pair_frcrn(network)
+    pools = [module for module in paired.modules() if isinstance(module, Pool)]
+    compute_in_half((paired.unet, paired.unet2), keep=pools)
+    return paired
 
 
 def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:

@@ -3,6 +3,7 @@
 from torch import nn
 
 from frcrn_export.exporters.checkpoints import Checkpoint
+from frcrn_export.exporters.lowering.half import compute_in_half
 from frcrn_export.exporters.lowering.wave_unet import lower_wave_unet
 from frcrn_export.exporters.models import SAMPLE_RATE, ModelSpec, Processing, Variant
 from frcrn_export.exporters.networks.wave_unet import (
@@ -28,6 +29,13 @@ def lower(network: nn.Module) -> nn.Module:
     """The deployable form."""
     assert isinstance(network, WaveUNet)
     return lower_wave_unet(network)
+
+
+def half(network: nn.Module) -> nn.Module:
+    """All convolutions in half; what they take from the input is taken in float32."""
+    lowered = lower(network)
+    compute_in_half([lowered.get_submodule("layers")])
+    return lowered
 
 
 def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:

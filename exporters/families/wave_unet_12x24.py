@@ -3,6 +3,7 @@
 from torch import nn
 
 from frcrn_export.exporters.checkpoints import Checkpoint
+from frcrn_export.exporters.lowering.half import compute_in_half
 from frcrn_export.exporters.lowering.wave_unet_12x24 import lower_wave_unet_12x24
 from frcrn_export.exporters.models import ModelSpec, Processing, Variant
 from frcrn_export.exporters.networks.wave_unet_12x24 import (
@@ -25,6 +26,13 @@ def lower(network: nn.Module) -> nn.Module:
     """The deployable form."""
     assert isinstance(network, WaveUNet12x24)
     return lower_wave_unet_12x24(network)
+
+
+def half(network: nn.Module) -> nn.Module:
+    """Everything in half."""
+    lowered = lower(network)
+    compute_in_half([lowered])
+    return lowered
 
 
 def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:

@@ -12,7 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.networks.frcrn_layers import LEAKY_SLOPE, ComplexBatchNorm2d
+from frcrn_export.exporters.networks.frcrn_layers import (
+    LEAKY_SLOPE,
+    ComplexBatchNorm2d,
+    ComplexConv2d,
+)
 
 ComplexPair = tuple[Tensor, Tensor]  # real and imaginary part, of one shape
 RealConv = nn.Conv2d | nn.ConvTranspose2d
@@ -77,6 +81,17 @@ def conv_of(
     if bias is not None:
         conv.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
     return conv
+
+
+def complex_linear(layer: ComplexConv2d) -> nn.Conv2d:
+    """A complex 1x1 convolution of one channel on [B, 2, T, F], real and imaginary part."""
+    re, im = layer.conv_re, layer.conv_im
+    assert re.bias is not None
+    assert im.bias is not None
+    real = torch.cat((re.weight, -im.weight), dim=1)
+    imag = torch.cat((im.weight, re.weight), dim=1)
+    bias = torch.cat((re.bias - im.bias, re.bias + im.bias))
+    return conv_of(torch.cat((real, imag)), bias)
 
 
 def depthwise_of(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:

@@ -15,6 +15,7 @@ from frcrn_export.exporters.lowering.complex_conv import (
     ComplexWeights,
     ThreeProductConv,
     accumulate,
+    complex_linear,
     complex_weights,
     conv_of,
 )
@@ -119,13 +120,7 @@ class LastDecoder(nn.Module):
         self.place.weight = nn.Parameter(one_hot, requires_grad=False)
         shift = torch.cat((w.shift_re, w.shift_im)).detach()
         self.place.bias = nn.Parameter(shift, requires_grad=False)
-        re, im = linear.conv_re, linear.conv_im
-        assert re.bias is not None
-        assert im.bias is not None
-        real = torch.cat((re.weight, -im.weight), dim=1)
-        imag = torch.cat((im.weight, re.weight), dim=1)
-        bias = torch.cat((re.bias - im.bias, re.bias + im.bias))
-        self.linear = conv_of(torch.cat((real, imag)), bias)
+        self.linear = complex_linear(linear)
 
     def forward(self, x: ComplexPair, skip: ComplexPair) -> Tensor:
         products = accumulate(self.products, [x[0], skip[0], x[1], skip[1]])  # [B, 4K, T + 1, F']

@@ -23,6 +23,19 @@ def lower_wave_unet(network: WaveUNet) -> nn.Module:
 
 
 class LoweredWaveUNet(nn.Module):
+    """[B, 1, N] -> [B, 1, N]: the convolutions, and what they leave of the input."""
+
+    def __init__(self, network: WaveUNet) -> None:
+        super().__init__()
+        self.layers = LoweredLayers(network)
+        self.residual = network.residual
+
+    def forward(self, wave: Tensor) -> Tensor:
+        output: Tensor = self.layers(wave)
+        return wave + output if self.residual else output
+
+
+class LoweredLayers(nn.Module):
     """The same convolutions as in WaveUNet, each with the batch norm after it folded in."""
 
     def __init__(self, network: WaveUNet) -> None:
@@ -31,7 +44,6 @@ class LoweredWaveUNet(nn.Module):
         self.context = nn.ModuleList(map(_folded, network.context))
         self.decoder = nn.ModuleList(map(_folded, network.decoder))
         self.out = copy.deepcopy(network.out)
-        self.residual = network.residual
 
     def forward(self, wave: Tensor) -> Tensor:
         x = wave  # [B, 1, N]
@@ -45,7 +57,7 @@ class LoweredWaveUNet(nn.Module):
         for conv in self.decoder:
             x = torch.cat([F.relu(conv(x)), skips.pop()], dim=1)  # [B, 2C, N / stride]
         output: Tensor = self.out(x)  # [B, 1, N]
-        return wave + output if self.residual else output
+        return output
 
 
 def _folded(layers: nn.Module) -> nn.Module:

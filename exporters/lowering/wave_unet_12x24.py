@@ -58,14 +58,16 @@ def upsample_linear_x2(x: Tensor) -> Tensor:
     The weights of the two samples that would lie outside the input are zero. The weights are
     computed by way of h, not in their shorter form, because PyTorch does so: in float32 that rounds
     them at the size of h, and exact ones would move the output of a trained network away from its
-    published one (4e-4 of the peak at 16384 samples).
+    published one (4e-4 of the peak at 16384 samples). Float16 has no such h at all, so for it they
+    are computed in float32.
     """
     batch, channels, n = x.shape
-    k = torch.arange(n, dtype=x.dtype, device=x.device)  # [n]
+    dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
+    k = torch.arange(n, dtype=dtype, device=x.device)  # [n]
     scale = k[-1:] / (2 * n - 1)  # (n - 1) / (2n - 1)
     step = x[:, :, 1:] - x[:, :, :-1]  # [B, C, n - 1], x[k + 1] - x[k]
-    even = x + (2 * k * scale - k) * F.pad(step, (1, 0))
-    odd = x + ((2 * k + 1) * scale - k) * F.pad(step, (0, 1))
+    even = x + (2 * k * scale - k).to(x.dtype) * F.pad(step, (1, 0))
+    odd = x + ((2 * k + 1) * scale - k).to(x.dtype) * F.pad(step, (0, 1))
     return torch.stack([even, odd], dim=-1).reshape(batch, channels, 2 * n)
 
 
