@@ -1,1 +1,1 @@
-"""Engines for NVIDIA GPUs: targets, FP16 files, TensorRT builders. Nothing here yet."""
+"""Engines for NVIDIA GPUs: targets, profiles, and the builders of TensorRT and TensorRT-RTX."""

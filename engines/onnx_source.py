@@ -1,0 +1,73 @@
+"""The ONNX file that an engine is built from: read, and checked to be one of ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frcrn_export.runtime.errors import BackendError, UserError
+
+if TYPE_CHECKING:
+    import onnx
+
+INPUT_NAMES = ("spec", "wave")
+_CONTROL_FLOW = ("If", "Loop", "Scan")
+
+
+@dataclass(frozen=True)
+class OnnxSource:
+    """A core as ONNX. `op_types` maps each node's name to its operator."""
+
+    model: bytes
+    input: str
+    op_types: Mapping[str, str]
+
+
+def read_source(path: Path) -> OnnxSource:
+    """Read an ONNX file. Raises UserError for one that is not a core that this package wrote."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise BackendError(
+            f'onnx is not installed ({error}); run: pip install "frcrn-export[export]"'
+        ) from error
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a core that frcrn-export wrote") from error
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise UserError(f"{path}: not an ONNX file; give a core that frcrn-export wrote") from error
+    if problem := _problem(model):
+        raise UserError(f"{path}: {problem}; give a core that frcrn-export wrote")
+    return OnnxSource(
+        model=data,
+        input=model.graph.input[0].name,
+        op_types={node.name: node.op_type for node in model.graph.node},
+    )
+
+
+def _problem(model: "onnx.ModelProto") -> str | None:
+    """Why a model is not one of ours, or None."""
+    from onnx import TensorProto
+
+    graph = model.graph
+    if not graph.node:
+        return "an ONNX file without nodes"
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(graph.output) != 1 or len(graph.input) != 1:
+        return f"{len(inputs)} inputs and {len(graph.output)} outputs where a core has one of each"
+    if inputs[0].name not in INPUT_NAMES:
+        return f"its input is {inputs[0].name!r}, a core's is {' or '.join(INPUT_NAMES)}"
+    for value in (inputs[0], graph.output[0]):
+        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+            return f"{value.name} is not float32"
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in graph.initializer):
+        return "its weights lie in another file"
+    for node in graph.node:
+        if node.op_type in _CONTROL_FLOW:
+            return f"node {node.name!r} is a {node.op_type}, which a core does not have"
+    return None

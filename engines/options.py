@@ -1,0 +1,74 @@
+"""What to build, and the checks that need no builder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from frcrn_export.engines.detection import present_gpu
+from frcrn_export.engines.targets import Target, check_served, sm_text
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.manifest import Flavor, Profile
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to build. Precision is not among them: it is what the ONNX file says.
+
+    `workspace_bytes` limits the scratch memory of a layer, None is the builder's own limit.
+    `timing_cache` is read if it exists and written afterwards; it and `hardware_compatible` (runs
+    on Ampere and every later GPU, more slowly) are classic TensorRT's alone. `tf32` lets float32
+    convolutions round their inputs to 10 bits of mantissa.
+    """
+
+    flavor: Flavor
+    target: Target
+    profile: Profile
+    workspace_bytes: int | None = None
+    timing_cache: Path | None = None
+    hardware_compatible: bool = False
+    refittable: bool = False
+    tf32: bool = True
+
+
+def check_options(options: BuildOptions) -> None:
+    """Raise UserError for options that the flavour does not have, or not on this machine."""
+    check_served(options.flavor, options.target)
+    if options.workspace_bytes is not None and options.workspace_bytes < 1:
+        raise UserError(f"--workspace {options.workspace_bytes}: needs at least 1 byte")
+    if options.flavor == "tensorrt-rtx":
+        _check_rtx(options)
+    else:
+        _check_classic(options)
+
+
+def _check_rtx(options: BuildOptions) -> None:
+    if options.timing_cache is not None:
+        raise UserError("tensorrt-rtx has no timing cache; leave out --timing-cache")
+    if options.hardware_compatible:
+        raise UserError(
+            "tensorrt-rtx has no hardware-compatible engines; "
+            "leave out --hardware-compatible, and build one engine for each SM"
+        )
+    if options.refittable and present_gpu() is None:
+        raise UserError(
+            "tensorrt-rtx needs a GPU to build a refittable engine; leave out --refittable"
+        )
+
+
+def _check_classic(options: BuildOptions) -> None:
+    """Classic TensorRT times kernels on the GPU present, so that must be the target's kind."""
+    if options.hardware_compatible and options.target.sm < 80:
+        raise UserError(
+            f"hardware-compatible engines run on SM 8.0 and later, {options.target.title} is "
+            f"SM {sm_text(options.target.sm)}; leave out --hardware-compatible"
+        )
+    gpu = present_gpu()
+    if gpu is not None and gpu.sm == options.target.sm:
+        return
+    here = f"{gpu.title}, SM {sm_text(gpu.sm)}" if gpu else "no GPU"
+    rtx = "tensorrt-rtx" in options.target.flavors
+    instead = ", or with --flavor tensorrt-rtx, which needs no GPU" if rtx else ""
+    raise UserError(
+        f"tensorrt builds on the kind of GPU it builds for: {options.target.title} "
+        f"(SM {sm_text(options.target.sm)}) is wanted, this machine has {here}; "
+        f"run it on such a machine{instead}"
+    )

@@ -1,0 +1,46 @@
+"""Which releases of TensorRT the builder works with, and their CUDA.
+
+Everything that the builder calls is the same in TensorRT 10 and 11: strong typing has to be asked
+for in 10, and in 11 the flag is accepted and without effect. So this check is all there is.
+"""
+
+import re
+from importlib.metadata import distributions
+
+from frcrn_export.engines.detection import driver_cuda
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.flavors import FLAVORS
+from frcrn_export.runtime.manifest import Flavor
+
+# The first releases with strongly typed networks, progress monitors and named parser errors.
+OLDEST: dict[Flavor, tuple[int, int]] = {"tensorrt": (10, 0), "tensorrt-rtx": (1, 1)}
+
+
+def check_version(flavor: Flavor, version: str) -> None:
+    """Raise BackendError for a release that is older than what the builder needs."""
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
+    oldest = OLDEST[flavor]
+    if tuple(numbers) < oldest:
+        raise BackendError(
+            f"{flavor} {version} is too old, {oldest[0]}.{oldest[1]} is the oldest that works; "
+            f'run: pip install --upgrade "frcrn-export[{FLAVORS[flavor].extra}]"'
+        )
+
+
+def cuda_major(flavor: Flavor) -> int:
+    """The major version of CUDA that the installed flavour was made for.
+
+    Its wheels carry it in their names (tensorrt_cu13, tensorrt_rtx_cu13). Where TensorRT came
+    otherwise (JetPack, a tar file) it is the driver's. Raises BackendError if neither tells.
+    """
+    module = FLAVORS[flavor].module
+    for distribution in distributions():
+        name = str(distribution.metadata["Name"]).lower().replace("-", "_")
+        if match := re.fullmatch(rf"{module}_cu(\d+)(?:_libs|_bindings)?", name):
+            return int(match[1])
+    if (driver := driver_cuda()) is not None:
+        return driver
+    raise BackendError(
+        f"{flavor}: cannot tell its CUDA version, neither by a wheel nor by a driver; "
+        f'run: pip install "frcrn-export[{FLAVORS[flavor].extra}]"'
+    )
