@@ -1,9 +1,12 @@
 """The graphs that make up a bundle: which module, which input and output, which example."""
 
+import dataclasses
+
 import torch
 from torch import nn
 
 from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.models import family_of
 from frcrn_export.exporters.onnx_export import Graph
 from frcrn_export.exporters.reference import WaveformNetwork
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
@@ -26,6 +29,12 @@ def core_graph(model: LoadedModel) -> Graph:
     shape = ("batch", 1, fixed or "samples")
     example = torch.randn(_BATCH, 1, fixed or _FRAMES * model.processing.padding.size)
     return Graph(model.lowered, example, _tensor("wave", shape), _tensor("enhanced", shape))
+
+
+def half_graph(model: LoadedModel) -> Graph:
+    """The core in the form for GPUs: float16 inside, tensors and shapes as `core_graph`."""
+    module = family_of(model.spec).half(model.network)
+    return dataclasses.replace(core_graph(model), module=module)
 
 
 def pre_graph(stft: StftSpec) -> Graph:

@@ -72,12 +72,16 @@ def _output_options(command: Command) -> Command:
     show_default=True,
     help="The STFT outside the core, or everything in one waveform-to-waveform file.",
 )
+@click.option(
+    "--fp16", "half", is_flag=True, help="Also core.fp16.onnx, which TensorRT engines are made of."
+)
 @_output_options
 def onnx(
     model: str | None,
     checkpoint: Path | None,
     seed: int | None,
     stft: str,
+    half: bool,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -95,6 +99,7 @@ def onnx(
             loaded,
             output or Path(loaded.spec.name),
             stft="inline" if stft == "inline" else "split",
+            half=half,
             force=force,
             progress=step,
         )

@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import torch
 
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.parity_vectors import core_inputs
 from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.denoiser import Denoiser
+from frcrn_export.runtime.denoiser import Denoiser, Float32Array
 from frcrn_export.runtime.manifest import ParityResult
 from frcrn_export.runtime.parity import compare, open_artifacts
 
 _HOPS = (2, 31, 64)
 _BATCH = 3
 _PIPELINE_SAMPLES = (1_000, 20_001)
+# Where float16 could overflow or underflow. Peaks in dB of full scale.
+_LEVELS_DBFS = (-50, -25, 0)
+_LEVEL_SAMPLES = 16_000
 
 
 @torch.inference_mode()
@@ -37,3 +41,23 @@ def check_live(
         for wave, expected in zip(waves, enhanced, strict=True):
             case = f"live.pipeline.{len(wave)}-samples"
             yield compare(artifact.label, case, expected, denoiser(wave.numpy()), entry)
+
+
+@torch.inference_mode()
+def check_levels(
+    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...] = ()
+) -> Iterator[ParityResult]:
+    """Compare pipelines that compute in less than float32 with `model` on quiet and loud speech."""
+    speech = torch.from_numpy(read_speech())[5_000 : 5_000 + _LEVEL_SAMPLES]
+    waves = {level: speech * (10 ** (level / 20) / speech.abs().max()) for level in _LEVELS_DBFS}
+    enhanced: dict[int, Float32Array] = {}
+    lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
+    subject = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=lower))
+    for artifact in open_artifacts(subject, ("core",), backends):
+        entry = artifact.session.entry
+        denoiser = Denoiser(bundle.manifest, artifact.session)
+        for level, wave in waves.items():
+            if level not in enhanced:
+                enhanced[level] = model.pipeline()(wave).numpy()
+            case = f"live.pipeline.{level}-dBFS"
+            yield compare(artifact.label, case, enhanced[level], denoiser(wave.numpy()), entry)

@@ -47,12 +47,13 @@ def verify_bundle(
     if why_not:
         return ParityReport(results, unchecked, why_not)
     progress("comparing with the live network")
-    from frcrn_export.exporters.live_parity import check_live
+    from frcrn_export.exporters.live_parity import check_levels, check_live
     from frcrn_export.exporters.loading import load_model
 
     weights = bundle.manifest.weights
     model = load_model(bundle.manifest.model, checkpoint, weights.seed)
-    return ParityReport((*results, *check_live(bundle, model, backends)), unchecked)
+    live = (*check_live(bundle, model, backends), *check_levels(bundle, model, backends))
+    return ParityReport((*results, *live), unchecked)
 
 
 def require_parity(results: tuple[ParityResult, ...]) -> None:
@@ -65,6 +66,15 @@ def require_parity(results: tuple[ParityResult, ...]) -> None:
             f"{worst.artifact}, {worst.case}: {worst.snr_db:.1f} dB, at least "
             f"{worst.floor_db:.0f} dB needed"
         )
+
+
+def merge_parity(
+    before: tuple[ParityResult, ...], now: tuple[ParityResult, ...]
+) -> tuple[ParityResult, ...]:
+    """All results, where a comparison was made again the later one."""
+    again = {(result.artifact, result.case) for result in now}
+    kept = (result for result in before if (result.artifact, result.case) not in again)
+    return (*kept, *now)
 
 
 def _require_same(bundle: Bundle, checkpoint: Path) -> None:

@@ -1,5 +1,6 @@
 """A bundle is written beside its destination and moved there in one step, or not at all."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -10,13 +11,16 @@ from pathlib import Path
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import MANIFEST_NAME
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def staged_bundle(destination: Path, *, force: bool, keep: bool = False) -> Iterator[Path]:
     """A folder that becomes `destination` when the block ends without an error.
 
     With `keep`, it starts as a copy of the bundle that is there. Raises UserError if something is
-    in the way: a bundle needs `force` (or `keep`), anything else is never replaced.
+    in the way: a bundle needs `force` (or `keep`), anything else is never replaced; or if the disk
+    is full.
     """
     destination = destination.absolute()
     exists = destination.exists() and not _is_empty_folder(destination)
@@ -35,6 +39,13 @@ def staged_bundle(destination: Path, *, force: bool, keep: bool = False) -> Iter
         yield staging
         staging.chmod(0o777 & ~_umask())
         _replace(destination, staging)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        kept = "; what was there is unchanged" if exists else ""
+        raise UserError(
+            f"{destination}: {error.strerror}{kept}; make room, or -o elsewhere"
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

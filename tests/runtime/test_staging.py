@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.exporters.staging import staged_bundle
+from frcrn_export.runtime.staging import staged_bundle
 from frcrn_export.runtime.errors import UserError
 
 

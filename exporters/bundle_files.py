@@ -1,0 +1,120 @@
+"""Writing the files of a bundle into a folder, each with its entry for the manifest."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import onnx
+
+from frcrn_export.exporters.artifacts import (
+    core_graph,
+    half_graph,
+    inline_graph,
+    post_graph,
+    pre_graph,
+)
+from frcrn_export.exporters.inline_graph import inline_model
+from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.long_core import (
+    LONG_ABOVE_FRAMES,
+    export_long_core,
+    has_long_core,
+    long_core_tensors,
+)
+from frcrn_export.exporters.onnx_export import Graph, export_onnx
+from frcrn_export.exporters.parity_vectors import write_vectors
+from frcrn_export.exporters.torchscript_export import export_torchscript
+from frcrn_export.runtime.bundle import sha256_of
+from frcrn_export.runtime.manifest import FileEntry, Format, Precision, Role
+
+_PARITY_NAME = "parity.npz"
+HALF_NAME = "core.fp16.onnx"
+TORCHSCRIPT_NAME = "core.pt"
+
+
+def split_files(model: LoadedModel, folder: Path) -> list[FileEntry]:
+    """The core, its pre and post ops, and the core for long utterances where there is one."""
+    graphs: list[tuple[Role, Graph]] = [("core", core_graph(model))]
+    if model.spec.stft is not None:
+        graphs += [("pre", pre_graph(model.spec.stft)), ("post", post_graph(model.spec.stft))]
+    files = []
+    for role, graph in graphs:
+        path = folder / f"{role}.onnx"
+        onnx.save(export_onnx(graph, f"{model.spec.name}-{role}", _metadata(model)), path)
+        files.append(file_entry(folder, path.name, role, "onnx", graph))
+    if has_long_core(model):
+        files.append(_long_core(model, folder))
+    return files
+
+
+def half_file(model: LoadedModel, folder: Path) -> FileEntry:
+    """The core for GPUs, strongly typed: float16 inside, float32 in and out."""
+    graph = half_graph(model)
+    name = f"{model.spec.name}-core-fp16"
+    onnx.save(export_onnx(graph, name, _metadata(model)), folder / HALF_NAME)
+    return file_entry(folder, HALF_NAME, "core", "onnx", graph, "fp16")
+
+
+def torchscript_file(model: LoadedModel, folder: Path) -> FileEntry:
+    """The core as TorchScript."""
+    graph = core_graph(model)
+    export_torchscript(graph.module, graph.example, folder / TORCHSCRIPT_NAME)
+    return file_entry(folder, TORCHSCRIPT_NAME, "core", "torchscript", graph)
+
+
+def parity_file(model: LoadedModel, folder: Path) -> FileEntry:
+    """The parity vectors."""
+    write_vectors(model, folder / _PARITY_NAME)
+    return file_entry(folder, _PARITY_NAME, "parity", "npz")
+
+
+def _long_core(model: LoadedModel, folder: Path) -> FileEntry:
+    path = folder / "core.long.onnx"
+    onnx.save(export_long_core(model, f"{model.spec.name}-core-long", _metadata(model)), path)
+    source, target = long_core_tensors(model)
+    entry = file_entry(folder, path.name, "core_long", "onnx")
+    return msgspec.structs.replace(
+        entry, inputs=(source,), outputs=(target,), above_frames=LONG_ABOVE_FRAMES
+    )
+
+
+def inline_files(model: LoadedModel, folder: Path) -> list[FileEntry]:
+    """The whole pipeline in one file."""
+    graph = inline_graph(model)
+    network = export_onnx(graph, f"{model.spec.name}-network", {})
+    whole = inline_model(network, model.processing.level, model.processing.padding)
+    onnx.helper.set_model_props(whole, _metadata(model))
+    onnx.checker.check_model(whole, full_check=True)
+    onnx.save(whole, folder / "denoiser.onnx")
+    return [file_entry(folder, "denoiser.onnx", "pipeline", "onnx", graph)]
+
+
+def _metadata(model: LoadedModel) -> dict[str, str]:
+    return {
+        "model": model.spec.name,
+        "version": version("frcrn-export"),
+        "weights": model.weights.name,
+        "weights_sha256": model.weights.sha256 or "",
+    }
+
+
+def file_entry(
+    folder: Path,
+    name: str,
+    role: Role,
+    format: Format,
+    graph: Graph | None = None,
+    precision: Precision = "fp32",
+) -> FileEntry:
+    """Describe a file that lies in the folder."""
+    path = folder / name
+    return FileEntry(
+        path=name,
+        role=role,
+        format=format,
+        precision=precision,
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+        inputs=(graph.input,) if graph else (),
+        outputs=(graph.output,) if graph else (),
+    )
