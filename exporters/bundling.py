@@ -18,7 +18,7 @@ from frcrn_export.exporters.bundle_files import (
 )
 from frcrn_export.exporters.live_parity import check_levels, check_live
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.parity_report import merge_parity, require_parity
+from frcrn_export.exporters.parity_report import require_parity
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import MANIFEST_NAME, FileEntry, Manifest
@@ -171,8 +171,7 @@ def _prove(
         *check_levels(subject, model),
     )
     require_parity(results)
-    proven = msgspec.structs.replace(manifest, parity=merge_parity(manifest.parity, results))
-    (folder / MANIFEST_NAME).write_bytes(proven.to_json())
+    (folder / MANIFEST_NAME).write_bytes(manifest.with_parity(results).to_json())
 
 
 def _require_same_weights(present: Manifest, model: LoadedModel, destination: Path) -> None:

@@ -1,56 +1,27 @@
 """The commands that export and verify: `onnx`, `torchscript`, `verify`."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from frcrn_export.exporters.models import DEFAULT_MODEL, MODELS
+from frcrn_export.exporters.command_parts import (
+    Command,
+    json_option,
+    load,
+    model_options,
+    print_parity,
+)
 from frcrn_export.runtime.console import print_json, print_table, status
 
 if TYPE_CHECKING:
-    from frcrn_export.exporters.loading import LoadedModel
     from frcrn_export.runtime.bundle import Bundle
-    from frcrn_export.runtime.manifest import ParityResult
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-
-
-def _model_options(command: Command) -> Command:
-    """The options that say which network with which weights."""
-    for option in (
-        click.option(
-            "--random-weights",
-            "seed",
-            type=click.IntRange(min=0),
-            metavar="SEED",
-            help="Weights from a random seed, for dry runs.",
-        ),
-        click.option(
-            "-c",
-            "--checkpoint",
-            type=click.Path(path_type=Path),
-            help="Weights: .bin .pt .pth .tar .safetensors, in any published form.",
-        ),
-        click.option(
-            "-m",
-            "--model",
-            metavar="NAME",
-            help=f"One of {', '.join(MODELS)}. By default what the checkpoint holds, "
-            f"or {DEFAULT_MODEL}.",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 def _output_options(command: Command) -> Command:
     for option in (
-        _json_option,
+        json_option,
         click.option("-f", "--force", is_flag=True, help="Replace a bundle that exists."),
         click.option(
             "-o",
@@ -64,7 +35,7 @@ def _output_options(command: Command) -> Command:
 
 
 @click.command()
-@_model_options
+@model_options
 @click.option(
     "--stft",
     type=click.Choice(["split", "inline"]),
@@ -92,7 +63,7 @@ def onnx(
     the parity vectors, and keeps them only if they give what the PyTorch reference gives.
     """
     with status() as step:
-        loaded = _load(model, checkpoint, seed, step)
+        loaded = load(model, checkpoint, seed, step)
         from frcrn_export.exporters.bundling import export_onnx_bundle
 
         bundle = export_onnx_bundle(
@@ -107,7 +78,7 @@ def onnx(
 
 
 @click.command()
-@_model_options
+@model_options
 @_output_options
 def torchscript(
     model: str | None,
@@ -119,7 +90,7 @@ def torchscript(
 ) -> None:
     """Export a verified TorchScript core: core.pt, in a new bundle or beside the ONNX files."""
     with status() as step:
-        loaded = _load(model, checkpoint, seed, step)
+        loaded = load(model, checkpoint, seed, step)
         from frcrn_export.exporters.bundling import export_torchscript_bundle
 
         bundle = export_torchscript_bundle(
@@ -143,7 +114,7 @@ def torchscript(
     type=click.Path(path_type=Path),
     help="The checkpoint the bundle was made from, to compare with the live network as well.",
 )
-@_json_option
+@json_option
 def verify(bundle: Path, backends: tuple[str, ...], checkpoint: Path | None, as_json: bool) -> None:
     """Compare every artifact of a BUNDLE with the reference outputs inside it.
 
@@ -164,7 +135,7 @@ def verify(bundle: Path, backends: tuple[str, ...], checkpoint: Path | None, as_
             }
         )
     else:
-        _print_parity(report.results)
+        print_parity(report.results)
         if report.unchecked:
             click.echo(f"Not compared here: {', '.join(report.unchecked)} (frcrn-export doctor).")
         if report.why_not_live:
@@ -172,32 +143,12 @@ def verify(bundle: Path, backends: tuple[str, ...], checkpoint: Path | None, as_
     require_parity(report.results)
 
 
-def _load(
-    model: str | None, checkpoint: Path | None, seed: int | None, step: Callable[[str], None]
-) -> "LoadedModel":
-    step("loading torch")
-    from frcrn_export.exporters.loading import load_model
-
-    _quieten_torch()
-    step("loading the weights")
-    return load_model(model, checkpoint, seed)
-
-
-def _quieten_torch() -> None:
-    """Keep the exporter's own remarks (missing torchvision, deprecations) off the screen."""
-    import logging
-    import warnings
-
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"torch\..*|copyreg")
-
-
 def _report_export(bundle: "Bundle", as_json: bool) -> None:
     manifest = bundle.manifest
     if as_json:
         print_json({"bundle": str(bundle.path), "manifest": msgspec.to_builtins(manifest)})
         return
-    _print_parity(manifest.parity)
+    print_parity(manifest.parity)
     print_table(
         ("File", "Role", "Precision", ">MB", "sha256"),
         (
@@ -209,21 +160,3 @@ def _report_export(bundle: "Bundle", as_json: bool) -> None:
     if manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
     click.echo(f"Next: frcrn-export denoise {bundle.path} noisy.wav -o clean.wav")
-
-
-def _print_parity(results: "tuple[ParityResult, ...]") -> None:
-    print_table(
-        ("Artifact", "Case", ">SNR dB", ">Floor", ">Max abs", "Pass"),
-        (
-            (
-                result.artifact,
-                result.case,
-                f"{result.snr_db:.1f}",
-                f"{result.floor_db:.0f}",
-                f"{result.max_abs:.1e}",
-                "yes" if result.passed else "NO",
-            )
-            for result in results
-        ),
-        title="Against the PyTorch reference",
-    )

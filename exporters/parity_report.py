@@ -68,15 +68,6 @@ def require_parity(results: tuple[ParityResult, ...]) -> None:
         )
 
 
-def merge_parity(
-    before: tuple[ParityResult, ...], now: tuple[ParityResult, ...]
-) -> tuple[ParityResult, ...]:
-    """All results, where a comparison was made again the later one."""
-    again = {(result.artifact, result.case) for result in now}
-    kept = (result for result in before if (result.artifact, result.case) not in again)
-    return (*kept, *now)
-
-
 def _require_same(bundle: Bundle, checkpoint: Path) -> None:
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such file; give the checkpoint with --checkpoint")

@@ -5,6 +5,7 @@ impossible value is an error that names the field. Unknown fields are ignored, s
 minor addition stays readable; an incompatible change raises `SCHEMA_VERSION`.
 """
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -98,6 +99,12 @@ class Profile(Struct, frozen=True, kw_only=True):
     opt: tuple[Positive, ...]
     max: tuple[Positive, ...]
 
+    def includes(self, shape: tuple[int, ...]) -> bool:
+        """Whether an input of this shape can run."""
+        return len(shape) == len(self.min) and all(
+            low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
+        )
+
 
 class EngineInfo(Struct, frozen=True, kw_only=True):
     """What a TensorRT engine was built from, with and for.
@@ -184,6 +191,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
         """The entry with this role, format and precision, or None."""
         wanted = (role, format, precision)
         return next((f for f in self.files if (f.role, f.format, f.precision) == wanted), None)
+
+    def with_parity(self, results: Iterable[ParityResult]) -> "Manifest":
+        """The manifest with more results; a comparison that was made again replaces the former."""
+        now = tuple(results)
+        again = {(result.artifact, result.case) for result in now}
+        kept = (result for result in self.parity if (result.artifact, result.case) not in again)
+        return msgspec.structs.replace(self, parity=(*kept, *now))
 
     def to_json(self) -> bytes:
         """The manifest as indented JSON."""

@@ -1,0 +1,132 @@
+"""Adding an engine to a bundle: built, described, and its source's proof carried over."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from frcrn_export.engines.builder import BuiltEngine, build_engine
+from frcrn_export.engines.options import BuildOptions
+from frcrn_export.engines.progress import Progress
+from frcrn_export.engines.targets import Target, sm_text
+from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
+from frcrn_export.runtime.errors import BundleError, UserError
+from frcrn_export.runtime.manifest import (
+    MANIFEST_NAME,
+    EngineInfo,
+    FileEntry,
+    Flavor,
+    Manifest,
+    Precision,
+)
+from frcrn_export.runtime.staging import staged_bundle
+
+
+def engine_name(precision: Precision, target: Target, flavor: Flavor) -> str:
+    """The file name of an engine in a bundle."""
+    return f"core.{precision}.sm{target.sm}.{flavor}.engine"
+
+
+def engine_source(bundle: Bundle, precision: Precision) -> FileEntry:
+    """The ONNX file that engines of a precision are built from. Raises BundleError without it."""
+    entry = bundle.manifest.file("core", "onnx", precision)
+    if entry is None:
+        raise BundleError(
+            f"{bundle.path}: no {precision} core as ONNX in this bundle to build from; "
+            f"run: frcrn-export onnx --model {bundle.manifest.model} -o ANOTHER"
+        )
+    return entry
+
+
+def add_engine(
+    destination: Path,
+    precision: Precision,
+    options: BuildOptions,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    keep_log: Callable[[str], None] = lambda text: None,
+) -> FileEntry:
+    """Build an engine from a bundle's ONNX core and add it with its layer report.
+
+    `keep_log` is given all that the builder said. Raises UserError where there is such an engine
+    already (unless `force`) or the disk is full, and as `build_engine`; the bundle is then as
+    before.
+    """
+    bundle = open_bundle(destination)
+    name = engine_name(precision, options.target, options.flavor)
+    if any(entry.path == name for entry in bundle.manifest.files) and not force:
+        raise UserError(f"{destination / name} exists; add --force to replace it")
+    source = engine_source(bundle, precision)
+    built = build_engine(bundle.file(source), options, progress)
+    keep_log(built.log)
+    layers_name = f"{name}.layers.json"
+    with staged_bundle(destination, force=force, keep=True) as folder:
+        (folder / name).write_bytes(built.plan)
+        (folder / layers_name).write_bytes(built.layers.to_json())
+        layers = FileEntry(
+            path=layers_name,
+            role="layers",
+            format="json",
+            precision=precision,
+            sha256=sha256_of(folder / layers_name),
+            bytes=(folder / layers_name).stat().st_size,
+        )
+        engine = FileEntry(
+            path=name,
+            role="core",
+            format="engine",
+            precision=precision,
+            sha256=sha256_of(folder / name),
+            bytes=len(built.plan),
+            inputs=source.inputs,
+            outputs=source.outputs,
+            engine=_info(bundle.manifest, source, layers_name, options, built),
+        )
+        (folder / MANIFEST_NAME).write_bytes(
+            _with_engine(bundle.manifest, engine, layers).to_json()
+        )
+    return engine
+
+
+def _with_engine(manifest: Manifest, engine: FileEntry, layers: FileEntry) -> Manifest:
+    """The manifest with both files; what was measured with an engine of that name is dropped."""
+    paths = (engine.path, layers.path)
+    return msgspec.structs.replace(
+        manifest,
+        files=(*(entry for entry in manifest.files if entry.path not in paths), engine, layers),
+        parity=tuple(r for r in manifest.parity if r.artifact.split(" ")[0] != engine.path),
+    )
+
+
+def _info(
+    manifest: Manifest, source: FileEntry, layers: str, options: BuildOptions, built: BuiltEngine
+) -> EngineInfo:
+    return EngineInfo(
+        flavor=options.flavor,
+        version=built.version,
+        cuda=built.cuda,
+        gpu=options.target.name,
+        sm=options.target.sm,
+        source=source.path,
+        source_sha256=source.sha256,
+        profile=options.profile,
+        layers=layers,
+        proof=_proof(manifest, source, options, built),
+        hardware_compatible=options.hardware_compatible,
+        refittable=options.refittable,
+    )
+
+
+def _proof(manifest: Manifest, source: FileEntry, options: BuildOptions, built: BuiltEngine) -> str:
+    results = [r for r in manifest.parity if r.artifact.split(" ")[0] == source.path]
+    if results and all(result.passed for result in results):
+        worst = min(result.snr_db for result in results)
+        proven = f"which passed parity on ONNX Runtime ({worst:.1f} dB or more)"
+    else:
+        proven = "for which the bundle has no parity results"
+    return (
+        f"Built by {options.flavor} {built.version} for SM {sm_text(options.target.sm)} from "
+        f"{source.path}, {proven}. The engine itself has not been run: neither its output nor its "
+        "speed is checked on a GPU."
+    )

@@ -1,0 +1,63 @@
+"""What the manifest says about an engine once it was run."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.manifest import MANIFEST_NAME, EngineInfo, FileEntry, ParityResult
+
+
+def record_runs(bundle: Bundle, results: Iterable[ParityResult], gpu: str) -> None:
+    """Write into the manifest what engines of the bundle gave on a GPU of this name.
+
+    Results of other files are left out: they say nothing new. Raises OSError where the bundle
+    cannot be written.
+    """
+    manifest = bundle.manifest
+    engines = {entry.path for entry in manifest.files if entry.engine is not None}
+    ran = [result for result in results if result.artifact.split(" ")[0] in engines]
+    if not ran:
+        return
+    files = tuple(_described(entry, ran, gpu) for entry in manifest.files)
+    recorded = msgspec.structs.replace(manifest, files=files).with_parity(ran)
+    _replace(bundle.path / MANIFEST_NAME, recorded.to_json())
+
+
+def _described(entry: FileEntry, ran: list[ParityResult], gpu: str) -> FileEntry:
+    own = [result for result in ran if result.artifact.split(" ")[0] == entry.path]
+    if entry.engine is None or not own:
+        return entry
+    return msgspec.structs.replace(entry, engine=_after_run(entry.engine, own, gpu))
+
+
+def _after_run(engine: EngineInfo, own: list[ParityResult], gpu: str) -> EngineInfo:
+    missed = [result for result in own if not result.passed]
+    worst = min(result.snr_db for result in own)
+    outcome = (
+        f"{len(missed)} of {len(own)} comparisons with the reference missed their floor"
+        if missed
+        else f"passed all {len(own)} comparisons with the reference"
+    )
+    return msgspec.structs.replace(
+        engine,
+        ran_on=None if missed else gpu,
+        proof=f"Run on {gpu}: {outcome}; the worst is {worst:.1f} dB. Its speed is not part of "
+        "this check.",
+    )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside the file and rename, so that nobody ever reads half of it."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(name).chmod(path.stat().st_mode & 0o777)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

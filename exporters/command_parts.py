@@ -1,0 +1,84 @@
+"""What several commands share: the options that name a model, loading it, the parity table."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from frcrn_export.exporters.models import DEFAULT_MODEL, MODELS
+from frcrn_export.runtime.console import print_table
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.runtime.manifest import ParityResult
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+
+
+def model_options(command: Command) -> Command:
+    """The options that say which network with which weights."""
+    for option in (
+        click.option(
+            "--random-weights",
+            "seed",
+            type=click.IntRange(min=0),
+            metavar="SEED",
+            help="Weights from a random seed, for dry runs.",
+        ),
+        click.option(
+            "-c",
+            "--checkpoint",
+            type=click.Path(path_type=Path),
+            help="Weights: .bin .pt .pth .tar .safetensors, in any published form.",
+        ),
+        click.option(
+            "-m",
+            "--model",
+            metavar="NAME",
+            help=f"One of {', '.join(MODELS)}. By default what the checkpoint holds, "
+            f"or {DEFAULT_MODEL}.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def load(
+    model: str | None, checkpoint: Path | None, seed: int | None, step: Callable[[str], None]
+) -> "LoadedModel":
+    step("loading torch")
+    from frcrn_export.exporters.loading import load_model
+
+    _quieten_torch()
+    step("loading the weights")
+    return load_model(model, checkpoint, seed)
+
+
+def _quieten_torch() -> None:
+    """Keep the exporter's own remarks (missing torchvision, deprecations) off the screen."""
+    import logging
+    import warnings
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"torch\..*|copyreg")
+
+
+def print_parity(results: "tuple[ParityResult, ...]") -> None:
+    print_table(
+        ("Artifact", "Case", ">SNR dB", ">Floor", ">Max abs", "Pass"),
+        (
+            (
+                result.artifact,
+                result.case,
+                f"{result.snr_db:.1f}",
+                f"{result.floor_db:.0f}",
+                f"{result.max_abs:.1e}",
+                "yes" if result.passed else "NO",
+            )
+            for result in results
+        ),
+        title="Against the PyTorch reference",
+    )
