@@ -1,0 +1,96 @@
+"""The commands of NVIDIA's own tools that make and check the same engine."""
+
+import shlex
+from pathlib import Path
+
+from frcrn_export.engines.options import BuildOptions
+from frcrn_export.engines.targets import sm_text
+
+_RTX_SWITCH = "POLYGRAPHY_USE_TENSORRT_RTX=1 "
+
+
+def explain(
+    source: Path, engine: Path, input_name: str, options: BuildOptions, floor_db: float
+) -> list[str]:
+    """Four shell commands: two ways to build `engine` from `source`, then the comparison.
+
+    The builders are trtexec (tensorrt_rtx for TensorRT-RTX) and Polygraphy. The comparison runs
+    `source` on ONNX Runtime and the engine on random input, and asks for `floor_db` dB of SNR; it
+    needs the GPU.
+    """
+    inputs, outputs = f"{engine}.inputs.json", f"{engine}.outputs.json"
+    best = f"{input_name}:{_brackets(options.profile.opt)}"
+    reference = [
+        *["polygraphy", "run", str(source), "--onnxrt", "--input-shapes", best],
+        *["--save-inputs", inputs, "--save-outputs", outputs],
+    ]
+    comparison = [
+        *["polygraphy", "run", str(engine), "--model-type", "engine", "--trt"],
+        *["--load-inputs", inputs, "--load-outputs", outputs],
+        *["--compare", "snr", "--snr-threshold", f"{floor_db:g}"],
+    ]
+    switch = _RTX_SWITCH if options.flavor == "tensorrt-rtx" else ""
+    return [
+        shlex.join(_trtexec(source, engine, input_name, options)),
+        switch + shlex.join(_polygraphy(source, engine, input_name, options)),
+        shlex.join(reference),
+        switch + shlex.join(comparison),
+    ]
+
+
+def _trtexec(source: Path, engine: Path, name: str, options: BuildOptions) -> list[str]:
+    """trtexec, or tensorrt_rtx, which takes the same flags."""
+    profile = options.profile
+    rtx = options.flavor == "tensorrt-rtx"
+    command = [
+        *["tensorrt_rtx" if rtx else "trtexec", f"--onnx={source}", f"--saveEngine={engine}"],
+        f"--minShapes={name}:{_crosses(profile.min)}",
+        f"--optShapes={name}:{_crosses(profile.opt)}",
+        f"--maxShapes={name}:{_crosses(profile.max)}",
+    ]
+    # TensorRT 10 needs to be told; for 11 and TensorRT-RTX there is nothing else.
+    command.append(f"--computeCapabilities={options.target.sm}" if rtx else "--stronglyTyped")
+    if options.workspace_bytes is not None:
+        command.append(f"--memPoolSize=workspace:{options.workspace_bytes}B")
+    if options.timing_cache is not None:
+        command.append(f"--timingCacheFile={options.timing_cache}")
+    if options.hardware_compatible:
+        command.append("--hardwareCompatibilityLevel=ampere+")
+    if options.refittable:
+        command.append("--refit")
+    if not options.tf32:
+        command.append("--noTF32")
+    return [*command, "--profilingVerbosity=detailed", "--skipInference"]
+
+
+def _polygraphy(source: Path, engine: Path, name: str, options: BuildOptions) -> list[str]:
+    profile = options.profile
+    command = [
+        *["polygraphy", "convert", str(source), "--convert-to", "trt", "-o", str(engine)],
+        "--strongly-typed",
+        *["--trt-min-shapes", f"{name}:{_brackets(profile.min)}"],
+        *["--trt-opt-shapes", f"{name}:{_brackets(profile.opt)}"],
+        *["--trt-max-shapes", f"{name}:{_brackets(profile.max)}"],
+    ]
+    if options.flavor == "tensorrt-rtx":
+        command += ["--compute-capabilities", sm_text(options.target.sm)]
+    if options.workspace_bytes is not None:
+        command += ["--pool-limit", f"workspace:{options.workspace_bytes}"]
+    if options.timing_cache is not None:
+        cache = str(options.timing_cache)
+        command += ["--load-timing-cache", cache, "--save-timing-cache", cache]
+    if options.hardware_compatible:
+        command += ["--hardware-compatibility-level", "ampere_plus"]
+    if options.refittable:
+        command.append("--refittable")
+    if options.tf32:
+        command.append("--tf32")
+    return [*command, "--profiling-verbosity", "detailed"]
+
+
+def _crosses(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _brackets(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"
