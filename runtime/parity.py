@@ -12,9 +12,16 @@ import numpy.typing as npt
 
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.denoiser import Denoiser
-from frcrn_export.runtime.errors import BundleError
+from frcrn_export.runtime.errors import BackendError, BundleError
 from frcrn_export.runtime.manifest import FileEntry, ParityResult, Precision, Role
-from frcrn_export.runtime.sessions import BACKENDS, Session, is_installed, require_backend
+from frcrn_export.runtime.sessions import (
+    BACKENDS,
+    ENGINE_BACKENDS,
+    Session,
+    is_installed,
+    require_backend,
+)
+from frcrn_export.runtime.sessions.engine_choice import engine_entries
 from frcrn_export.runtime.signals import snr_db
 from frcrn_export.runtime.stft import Stft
 
@@ -23,7 +30,7 @@ Float32Array = npt.NDArray[np.float32]
 FLOOR_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 45.0, "int8": 20.0}
 _IDENTICAL_DB = 300.0  # JSON has no infinity
 
-_DEFAULT_BACKENDS = ("onnxruntime-cpu", "torchscript")
+_DEFAULT_BACKENDS = ("onnxruntime-cpu", "torchscript", *ENGINE_BACKENDS)
 
 # Stages of `parity.npz` that an artifact's role is compared at.
 _STAGES: dict[Role, tuple[str, ...]] = {
@@ -77,31 +84,55 @@ def open_artifacts(
 ) -> Iterator[Artifact]:
     """Open the files of these roles, one after another, by each named backend for their format.
 
-    Without names: ONNX files by ONNX Runtime on the processor, TorchScript by PyTorch, as far as
-    these are installed. Raises BackendError if a named backend cannot run here.
+    Without names: ONNX files by ONNX Runtime on the processor, TorchScript by PyTorch and engines
+    by TensorRT, as far as these are installed and can run here. Of several engines only those for
+    the GPU that is here are opened. Raises BackendError if a named backend cannot run here.
     """
     chosen = backends or tuple(b for b in _DEFAULT_BACKENDS if is_installed(BACKENDS[b].package))
     for backend in chosen:
         require_backend(backend)
+    candidates = {backend: _candidates(bundle, backend) for backend in chosen}
     for entry in bundle.manifest.files:
         for backend in chosen:
-            if entry.role in roles and BACKENDS[backend].format == entry.format:
+            if entry.role in roles and entry in candidates[backend]:
                 label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
-                yield Artifact(label, BACKENDS[backend].open(bundle, entry, None))
+                try:
+                    session = BACKENDS[backend].open(bundle, entry, None)
+                except BackendError:
+                    if backends or entry.engine is None:
+                        raise
+                    continue  # an engine for another machine
+                yield Artifact(label, session)
+
+
+def _candidates(bundle: Bundle, backend: str) -> list[FileEntry]:
+    """The files that a backend can open here, or fails to open with the reason."""
+    found = BACKENDS[backend]
+    if found.flavor is not None:
+        return engine_entries(bundle, found.flavor)
+    return [entry for entry in bundle.manifest.files if found.takes(entry)]
 
 
 def check_bundle(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[ParityResult]:
-    """Compare every artifact with the reference outputs, as `open_artifacts` opens them."""
+    """Compare every artifact with the reference outputs, as `open_artifacts` opens them.
+
+    Inputs of a core that an engine's profile does not include are left out.
+    """
     cases = read_cases(bundle)
     for artifact in open_artifacts(bundle, tuple(_STAGES), backends):
         entry = artifact.session.entry
         for case in cases:
-            if case.stage in _STAGES[entry.role]:
+            if case.stage in _STAGES[entry.role] and _takes(entry, case):
                 output = _run(bundle, artifact.session, case)
                 name = f"{case.stage}.{case.name}"
                 yield compare(artifact.label, name, case.output, output, entry)
     if bundle.manifest.stft is not None:
         yield from _check_numpy_ops(bundle, cases)
+
+
+def _takes(entry: FileEntry, case: Case) -> bool:
+    fits = entry.engine is None or entry.engine.profile.includes(case.input.shape)
+    return fits or case.stage != "core"
 
 
 def compare(

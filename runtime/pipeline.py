@@ -43,11 +43,14 @@ def enhance(
     """Blocks [C, n] that put end to end are the enhanced [C, N] of a source at the bundle's rate.
 
     Every channel is an utterance of its own. Up to `segments.above` samples it goes through the
-    core whole; beyond, in windows, and then nothing larger than a few windows is in memory. A file
-    that holds the whole pipeline does its own level and padding, and takes whole utterances only.
+    core whole, if an engine's profile is not too short for it; beyond, in windows, and then nothing
+    larger than a few windows is in memory. A file that holds the whole pipeline does its own level
+    and padding, and takes whole utterances only.
     """
     in_graph = session.entry.role == "pipeline"
-    whole = source.frames <= manifest.segments.above
+    whole = source.frames <= manifest.segments.above and (
+        in_graph or _fits_whole(source.frames, session, manifest)
+    )
     if in_graph:
         _require_what_the_graph_does(source, session, manifest, restore_level)
     if whole:  # small enough to be read only once
@@ -63,9 +66,23 @@ def enhance(
     else:
         count = window_count(source.frames, manifest.padding, manifest.segments)
         windows = cut_windows(scaled, count, manifest.segments)
-        done = _enhance_windows(windows, function, _BATCH[session.device])
+        done = _enhance_windows(windows, function, _batch(session))
         enhanced = join_windows(done, source.frames, count, manifest.segments)
     return (block / scale for block in enhanced) if restore_level else enhanced
+
+
+def _fits_whole(samples: int, session: Session, manifest: Manifest) -> bool:
+    """Whether a padded utterance is no longer than the session can take at once."""
+    engine = session.entry.engine
+    padded = samples + padding_samples(samples, manifest.padding)
+    length = manifest.stft.frames(padded) if manifest.stft else padded
+    return engine is None or length <= engine.profile.max[-1]
+
+
+def _batch(session: Session) -> int:
+    """How many windows go through the core at once."""
+    most = _BATCH[session.device]
+    return min(most, session.entry.engine.profile.max[0]) if session.entry.engine else most
 
 
 def _require_what_the_graph_does(

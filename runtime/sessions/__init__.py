@@ -1,5 +1,6 @@
 """Sessions: a core opened by a backend. One module per backend that can run a core."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,7 +13,10 @@ import numpy.typing as npt
 
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import FileEntry, Format
+from frcrn_export.runtime.flavors import FLAVORS
+from frcrn_export.runtime.manifest import FileEntry, Flavor, Format
+
+logger = logging.getLogger(__name__)
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -44,7 +48,10 @@ Opener = Callable[[Bundle, FileEntry, int | None], Session]
 
 @dataclass(frozen=True)
 class Backend:
-    """How to open a session. `module` is imported on use and must need no backend to import."""
+    """How to open a session. `module` is imported on use and must need no backend to import.
+
+    `flavor` is there for the backends that run engines.
+    """
 
     module: str
     opener: str
@@ -52,15 +59,32 @@ class Backend:
     extra: str
     format: Format
     export_command: str
+    flavor: Flavor | None = None
+
+    def takes(self, entry: FileEntry) -> bool:
+        """Whether a file is of the kind that this backend runs."""
+        flavor = entry.engine.flavor if entry.engine else None
+        return (entry.format, flavor) == (self.format, self.flavor)
 
     def open(self, bundle: Bundle, entry: FileEntry, threads: int | None) -> Session:
         opener: Opener = getattr(import_module(self.module), self.opener)
         return opener(bundle, entry, threads)
 
 
+# `export_command` with the bundle's path and model filled in makes the missing file.
+_TO_BUNDLE = "--model {model} -o {bundle}"
+
+
 def _onnxruntime(opener: str, extra: str) -> Backend:
     module = "frcrn_export.runtime.sessions.onnx"
-    return Backend(module, opener, "onnxruntime", extra, "onnx", "frcrn-export onnx")
+    return Backend(module, opener, "onnxruntime", extra, "onnx", f"frcrn-export onnx {_TO_BUNDLE}")
+
+
+def _engines(flavor: Flavor, opener: str) -> Backend:
+    module = "frcrn_export.runtime.sessions.tensorrt"
+    spec = FLAVORS[flavor]
+    command = f"frcrn-export trt {{bundle}} --fp16 --flavor {flavor}"
+    return Backend(module, opener, spec.module, spec.extra, "engine", command, flavor)
 
 
 BACKENDS = MappingProxyType(
@@ -75,12 +99,15 @@ BACKENDS = MappingProxyType(
             "torch",
             "export",
             "torchscript",
-            "frcrn-export torchscript",
+            f"frcrn-export torchscript {_TO_BUNDLE}",
         ),
+        "tensorrt": _engines("tensorrt", "open_tensorrt"),
+        "tensorrt-rtx": _engines("tensorrt-rtx", "open_tensorrt_rtx"),
     }
 )
 
-# What `auto` tries, in this order.
+# What `auto` takes, in this order: an engine that can run here, else the first that is installed.
+ENGINE_BACKENDS = ("tensorrt", "tensorrt-rtx")
 _AUTO = ("onnxruntime", "torchscript")
 
 
@@ -92,13 +119,17 @@ def open_session(bundle: Bundle, backend: str = "auto", threads: int | None = No
     """
     if backend != "auto":
         require_backend(backend)
-    name = _choose(bundle) if backend == "auto" else backend
+        return _open(bundle, backend, threads)
+    return _open_engine(bundle) or _open(bundle, _choose(bundle), threads)
+
+
+def _open(bundle: Bundle, name: str, threads: int | None) -> Session:
     found = BACKENDS[name]
-    entry = artifact(bundle, found.format)
+    entry = artifact(bundle, name)
     if entry is None:
+        command = found.export_command.format(bundle=bundle.path, model=bundle.manifest.model)
         raise BackendError(
-            f"{bundle.path}: no {found.format} file in this bundle for {name}; "
-            f"run: {found.export_command} --model {bundle.manifest.model} -o {bundle.path}"
+            f"{bundle.path}: no {found.format} file in this bundle for {name}; run: {command}"
         )
     session = found.open(bundle, entry, threads)
     long_entry = bundle.manifest.file("core_long", found.format)
@@ -107,6 +138,18 @@ def open_session(bundle: Bundle, backend: str = "auto", threads: int | None = No
     from frcrn_export.runtime.sessions.by_length import SessionByLength
 
     return SessionByLength(session, long_entry, lambda: found.open(bundle, long_entry, threads))
+
+
+def _open_engine(bundle: Bundle) -> Session | None:
+    """The first engine of the bundle that can run here, if there is one."""
+    for name in ENGINE_BACKENDS:
+        found = BACKENDS[name]
+        if any(map(found.takes, bundle.manifest.files)) and is_installed(found.package):
+            try:
+                return _open(bundle, name, None)
+            except BackendError as error:
+                logger.info("%s does not run here: %s", name, error)
+    return None
 
 
 def require_backend(name: str) -> None:
@@ -121,10 +164,15 @@ def require_backend(name: str) -> None:
         raise BackendError(f"{name} is not installed; run: {_install_line(BACKENDS[name])}")
 
 
-def artifact(bundle: Bundle, format: Format) -> FileEntry | None:
-    """The file that a backend for `format` runs: the core, or the whole pipeline in one file."""
+def artifact(bundle: Bundle, backend: str) -> FileEntry | None:
+    """The file that a backend runs: the core, or the whole pipeline in one file."""
+    found = BACKENDS[backend]
+    if found.flavor is not None:
+        from frcrn_export.runtime.sessions.engine_choice import choose_engine
+
+        return choose_engine(bundle, found.flavor)
     manifest = bundle.manifest
-    return manifest.file("core", format) or manifest.file("pipeline", format)
+    return manifest.file("core", found.format) or manifest.file("pipeline", found.format)
 
 
 def check_input(entry: FileEntry, inputs: Float32Array) -> None:
@@ -145,7 +193,7 @@ def check_input(entry: FileEntry, inputs: Float32Array) -> None:
 
 
 def _choose(bundle: Bundle) -> str:
-    usable = [name for name in _AUTO if artifact(bundle, BACKENDS[name].format)]
+    usable = [name for name in _AUTO if artifact(bundle, name)]
     if not usable:
         raise BackendError(
             f"{bundle.path}: no file in this bundle that can be run; "
@@ -161,7 +209,7 @@ def is_installed(package: str) -> bool:
     """Whether a backend's package can be imported here."""
     try:
         import_module(package)
-    except ImportError:
+    except (ImportError, OSError):  # OSError: the package's libraries are missing
         return False
     return True
 

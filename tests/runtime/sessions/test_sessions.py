@@ -12,7 +12,7 @@ from tests.bundles import core_entry, manifest, write_bundle, write_manifest
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("tensorrt", "onnxruntime-tensorrt"), ("torch", "torchscript"), ("cpu", "onnxruntime-cpu")],
+    [("tensorrt-rx", "tensorrt-rtx"), ("torch", "torchscript"), ("cpu", "onnxruntime-cpu")],
 )
 def test_the_nearest_name_is_suggested(tmp_path: Path, typed: str, meant: str) -> None:
     bundle = open_bundle(write_bundle(tmp_path / "bundle"))

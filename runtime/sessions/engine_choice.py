@@ -1,0 +1,50 @@
+"""Which engine of a bundle a flavour runs on the GPU that is here."""
+
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.cuda import first_gpu
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Flavor, Role
+
+# What may run without being asked for by name, the best first.
+_PRECISIONS = ("fp16", "fp32")
+_ROLES: tuple[Role, ...] = ("core", "pipeline")
+
+
+def runs_on(info: EngineInfo, sm: int) -> bool:
+    """Whether an engine runs on GPUs of this compute capability."""
+    return info.sm == sm or (info.hardware_compatible and sm > info.sm)
+
+
+def engine_entries(bundle: Bundle, flavor: Flavor) -> list[FileEntry]:
+    """The engines of a flavour that the GPU here runs; all of them if it runs none, or is none.
+
+    (Opening one of those says what is wrong.)
+    """
+    entries = [e for e in bundle.manifest.files if e.engine and e.engine.flavor == flavor]
+    try:
+        sm = first_gpu().sm if entries else 0
+    except BackendError:
+        return entries
+    return [e for e in entries if e.engine and runs_on(e.engine, sm)] or entries
+
+
+def choose_engine(bundle: Bundle, flavor: Flavor) -> FileEntry | None:
+    """The engine to denoise with: half precision before single, one for this very GPU first.
+
+    INT8 is never chosen; it trades quality away.
+    """
+    entries = [
+        entry
+        for entry in engine_entries(bundle, flavor)
+        if entry.role in _ROLES and entry.precision in _PRECISIONS
+    ]
+    return min(entries, key=_rank, default=None)
+
+
+def _rank(entry: FileEntry) -> tuple[int, bool, int]:
+    assert entry.engine is not None
+    return (
+        _ROLES.index(entry.role),
+        entry.engine.hardware_compatible,  # such engines are slower
+        _PRECISIONS.index(entry.precision),
+    )

@@ -1,0 +1,168 @@
+"""Opening an engine: every reason that it cannot run here is found before anything runs."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.cuda import Gpu, GpuMemoryError, cuda_errors, first_gpu
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.flavors import load_flavor, version_of
+from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Profile, TensorSpec
+from frcrn_export.runtime.sessions.engine_choice import runs_on
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+# A dtype of the manifest, and TensorRT's name for it.
+_DTYPES = {"float32": "FLOAT"}
+# How the errors read that come of a full memory.
+_MEMORY = re.compile(r"out of memory|OutOfMemory|could not be allocated", re.IGNORECASE)
+
+
+class Reasons:
+    """What TensorRT logged as errors since the last look."""
+
+    def __init__(self) -> None:
+        self._messages: list[str] = []
+
+    def add(self, message: str) -> None:
+        self._messages.append(" ".join(message.split()))
+
+    def take(self) -> str:
+        """The first error, which the later ones follow from; and forget all of them."""
+        messages, self._messages = self._messages, []
+        return messages[0] if messages else "no reason given"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A deserialized engine, what the manifest says of it, and the command that builds it anew.
+
+    `runtime` and `logger` have to live as long as `plan` does.
+    """
+
+    plan: "trt.ICudaEngine"
+    runtime: "trt.Runtime"
+    logger: "trt.ILogger"
+    reasons: Reasons
+    entry: FileEntry
+    info: EngineInfo
+    gpu: Gpu
+    rebuild: str
+
+    def failure(self, what: str) -> BackendError:
+        """The error for a call of TensorRT that failed, with its own reason."""
+        reason = self.reasons.take()
+        kind = GpuMemoryError if _MEMORY.search(reason) else BackendError
+        return kind(f"{self.entry.path}: {self.info.flavor} {what}: {reason}")
+
+    def rebuild_for(self, profile: Profile) -> str:
+        """The command that builds it anew for another profile."""
+        ranges = zip(profile.min, profile.opt, profile.max, strict=True)
+        options = [
+            f" --{axis} {low}:{best}:{high}"
+            for axis, (low, best, high) in zip(self.entry.inputs[0].shape, ranges, strict=True)
+            if isinstance(axis, str)
+        ]
+        return self.rebuild + "".join(options)
+
+
+def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
+    """Deserialize an engine that fits what is installed and the GPU that is here.
+
+    Raises BackendError, which says how to get one that does: the flavour is not installed or of
+    another version, no driver or too old a one, another GPU, a plan that TensorRT refuses or that
+    has other inputs and outputs than the manifest says.
+    """
+    info = entry.engine
+    assert info is not None, "the manifest's check lets no engine pass without it"
+    installed = version_of(info.flavor)
+    if installed != info.version:
+        raise BackendError(
+            f"{entry.path} is for {info.flavor} {info.version}, and {installed} is installed; "
+            f"run: {rebuild_command(bundle, entry, info.gpu)}"
+        )
+    gpu = first_gpu()
+    _require_gpu(bundle, entry, info, gpu)
+    reasons = Reasons()
+    logger = _logger(info, reasons)
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = load_flavor(info.flavor)
+    with cuda_errors(entry.path):
+        runtime = trt.Runtime(logger)
+        plan = runtime.deserialize_cuda_engine(bundle.file(entry).read_bytes())
+    rebuild = rebuild_command(bundle, entry, info.gpu)
+    if plan is None:
+        raise BackendError(
+            f"{entry.path}: {info.flavor} cannot load it ({reasons.take()}); run: {rebuild}"
+        )
+    _require_tensors(plan, entry, rebuild)
+    return Engine(plan, runtime, logger, reasons, entry, info, gpu, rebuild)
+
+
+def rebuild_command(bundle: Bundle, entry: FileEntry, gpu: str) -> str:
+    """The command that builds an engine anew. `gpu` as `--gpu` takes it."""
+    assert entry.engine is not None
+    return (
+        f"frcrn-export trt {bundle.path} --{entry.precision} --gpu {gpu} "
+        f"--flavor {entry.engine.flavor}"
+    )
+
+
+def _require_gpu(bundle: Bundle, entry: FileEntry, info: EngineInfo, gpu: Gpu) -> None:
+    if gpu.cuda[0] < info.cuda:
+        raise BackendError(
+            f"{entry.path} needs a driver for CUDA {info.cuda}, this one serves CUDA "
+            f"{gpu.cuda[0]}.{gpu.cuda[1]}; update it, or with a {info.flavor} for CUDA "
+            f"{gpu.cuda[0]} run: {rebuild_command(bundle, entry, 'auto')}"
+        )
+    if not runs_on(info, gpu.sm):
+        raise BackendError(
+            f"{entry.path} is for {info.gpu} (SM {_sm_text(info.sm)}), this GPU is {gpu.name} "
+            f"(SM {_sm_text(gpu.sm)}); run: {rebuild_command(bundle, entry, 'auto')}"
+        )
+
+
+def _require_tensors(plan: "trt.ICudaEngine", entry: FileEntry, rebuild: str) -> None:
+    names = [plan.get_tensor_name(index) for index in range(plan.num_io_tensors)]
+    found = {(plan.get_tensor_mode(n).name, n, plan.get_tensor_dtype(n).name) for n in names}
+    stated = {("INPUT", *_named(tensor)) for tensor in entry.inputs}
+    stated |= {("OUTPUT", *_named(tensor)) for tensor in entry.outputs}
+    if found != stated:
+        raise BackendError(
+            f"{entry.path} has {_listed(found)}, the manifest says {_listed(stated)}; "
+            f"run: {rebuild}"
+        )
+
+
+def _named(tensor: TensorSpec) -> tuple[str, str]:
+    return tensor.name, _DTYPES.get(tensor.dtype, tensor.dtype)
+
+
+def _listed(tensors: set[tuple[str, str, str]]) -> str:
+    return ", ".join(f"{mode.lower()} {name!r} {dtype}" for mode, name, dtype in sorted(tensors))
+
+
+def _sm_text(sm: int) -> str:
+    return f"{sm // 10}.{sm % 10}"
+
+
+def _logger(info: EngineInfo, reasons: Reasons) -> Any:
+    """A logger that keeps errors and prints nothing."""
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = load_flavor(info.flavor)
+
+    class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                reasons.add(msg)
+
+    return Logger()

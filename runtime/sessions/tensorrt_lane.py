@@ -1,0 +1,161 @@
+"""One lane of an engine: a stream, memory for the tensors, and a CUDA graph for a few shapes."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from frcrn_export.runtime.cuda import (
+    Float32Array,
+    Shape,
+    TensorMemory,
+    TensorView,
+    capture,
+    use_gpu,
+)
+from frcrn_export.runtime.sessions.tensorrt_engine import Engine
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+    from cuda.core import Device, Stream
+    from cuda.core.graph import Graph
+
+logger = logging.getLogger(__name__)
+
+
+class Contexts(Protocol):
+    """Makes the execution contexts of a lane. They run one after another, never side by side."""
+
+    @property
+    def graph_shapes(self) -> int:
+        """For how many shapes the lane keeps a CUDA graph; 0 where TensorRT makes its own."""
+
+    def create(self) -> "trt.IExecutionContext":
+        """A new context. Raises BackendError."""
+
+    def after_new_shape(self) -> None:
+        """Called when the lane has run a shape for the first time."""
+
+
+@dataclass(frozen=True)
+class BoundShape:
+    """An execution context that is set to one shape and to the memory of its tensors."""
+
+    engine: Engine
+    context: "trt.IExecutionContext"
+    input: TensorView
+    output: TensorView
+
+    def enqueue(self, stream: "Stream") -> None:
+        """Put a whole run into the stream: input to the GPU, the network, output to the host."""
+        self.input.upload(stream)
+        if not self.context.execute_async_v3(int(stream.handle)):
+            raise self.engine.failure("failed")
+        self.output.download(stream)
+
+
+@dataclass(frozen=True)
+class CapturedShape:
+    """A shape with a context of its own, and its run as a graph if it could be captured."""
+
+    bound: BoundShape
+    graph: "Graph | None"
+
+    def enqueue(self, stream: "Stream") -> None:
+        """As `BoundShape.enqueue`, in one call of the driver."""
+        if self.graph is None:
+            self.bound.enqueue(stream)
+        else:
+            self.graph.launch(stream)
+
+
+class Lane:
+    """Runs an engine for one thread at a time.
+
+    The memory of input and output is allocated once, for the largest shape of the profile. A shape
+    that comes a second time gets a context of its own and is captured; from the third time on its
+    graph is replayed. One context can't serve several graphs: setting another shape changes state
+    that the graph relies on.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        device: "Device",
+        open_contexts: Callable[["Device", "Stream"], Contexts],
+    ) -> None:
+        self._engine = engine
+        self._stream = device.create_stream()
+        self._contexts = open_contexts(device, self._stream)
+        self._any_shape = self._contexts.create()
+        largest = engine.info.profile.max
+        self._input = TensorMemory(device, largest, self._stream)
+        self._output = TensorMemory(device, self._set_shape(self._any_shape, largest), self._stream)
+        self._bound: BoundShape | None = None  # what `_any_shape` is set to
+        self._captured: OrderedDict[Shape, CapturedShape] = OrderedDict()
+        self._seen: set[Shape] = set()
+
+    def run(self, inputs: Float32Array) -> Float32Array:
+        """The output for an input whose shape the profile includes; the array is the caller's."""
+        use_gpu()
+        shape = inputs.shape
+        captured = self._captured.get(shape)
+        if captured is not None:
+            self._captured.move_to_end(shape)
+            return self._run(captured, captured.bound, inputs)
+        if shape in self._seen and self._contexts.graph_shapes:
+            bound = self._bind(self._contexts.create(), shape)
+            output = self._run(bound, bound, inputs)
+            self._capture(bound, shape)
+            return output
+        if self._bound is None or self._bound.input.host.shape != shape:
+            self._bound = None  # should binding fail halfway
+            self._bound = self._bind(self._any_shape, shape)
+        output = self._run(self._bound, self._bound, inputs)
+        if shape not in self._seen:
+            self._seen.add(shape)
+            self._contexts.after_new_shape()
+        return output
+
+    def _run(
+        self, work: BoundShape | CapturedShape, bound: BoundShape, inputs: Float32Array
+    ) -> Float32Array:
+        bound.input.host[...] = inputs
+        work.enqueue(self._stream)
+        self._stream.sync()
+        return bound.output.host.copy()
+
+    def _capture(self, bound: BoundShape, shape: Shape) -> None:
+        """Capture a bound shape. It has run before, as TensorRT wants it after a new shape."""
+        try:
+            graph = capture(self._stream, lambda: bound.enqueue(self._stream))
+        except Exception as error:  # the run itself went well: the next ones go without a graph
+            logger.info("%s: no CUDA graph for %s: %s", self._engine.entry.path, shape, error)
+            graph = None
+        self._captured[shape] = CapturedShape(bound, graph)
+        if len(self._captured) > self._contexts.graph_shapes:
+            self._captured.popitem(last=False)
+
+    def _bind(self, context: "trt.IExecutionContext", shape: Shape) -> BoundShape:
+        output_shape = self._set_shape(context, shape)
+        bound = BoundShape(
+            self._engine, context, self._input.view(shape), self._output.view(output_shape)
+        )
+        entry = self._engine.entry
+        self._require(context.set_tensor_address(entry.inputs[0].name, bound.input.address))
+        self._require(context.set_tensor_address(entry.outputs[0].name, bound.output.address))
+        return bound
+
+    def _set_shape(self, context: "trt.IExecutionContext", shape: Shape) -> Shape:
+        """Set the shape of the input; gives that of the output."""
+        entry = self._engine.entry
+        self._require(context.set_input_shape(entry.inputs[0].name, shape))
+        dims = context.get_tensor_shape(entry.outputs[0].name)
+        output_shape = tuple(dims[axis] for axis in range(len(dims)))
+        self._require(min(output_shape) > 0)  # -1 where it is not known before the run
+        return output_shape
+
+    def _require(self, done: bool) -> None:
+        if not done:
+            raise self._engine.failure("refused a shape or an address")
