@@ -46,12 +46,12 @@ def add_engine(
     force: bool = False,
     progress: Progress | None = None,
     keep_log: Callable[[str], None] = lambda text: None,
-) -> FileEntry:
+) -> tuple[FileEntry, float]:
     """Build an engine from a bundle's ONNX core and add it with its layer report.
 
-    `keep_log` is given all that the builder said. Raises UserError where there is such an engine
-    already (unless `force`) or the disk is full, and as `build_engine`; the bundle is then as
-    before.
+    Gives its entry, and the seconds that the build took. `keep_log` is given all that the builder
+    said. Raises UserError where there is such an engine already (unless `force`) or the disk is
+    full, and as `build_engine`; the bundle is then as before.
     """
     bundle = open_bundle(destination)
     name = engine_name(precision, options.target, options.flavor)
@@ -60,7 +60,7 @@ def add_engine(
     source = engine_source(bundle, precision)
     built = build_engine(bundle.file(source), options, progress)
     keep_log(built.log)
-    layers_name = f"{name}.layers.json"
+    layers_name = f"{Path(name).stem}.layers.json"
     with staged_bundle(destination, force=force, keep=True) as folder:
         (folder / name).write_bytes(built.plan)
         (folder / layers_name).write_bytes(built.layers.to_json())
@@ -86,7 +86,7 @@ def add_engine(
         (folder / MANIFEST_NAME).write_bytes(
             _with_engine(bundle.manifest, engine, layers).to_json()
         )
-    return engine
+    return engine, built.seconds
 
 
 def _with_engine(manifest: Manifest, engine: FileEntry, layers: FileEntry) -> Manifest:

@@ -58,7 +58,7 @@ def export_onnx_bundle(
             files.append(half_file(model, folder))
         progress("running the reference")
         files.append(parity_file(model, folder))
-        manifest = _manifest(model, tuple(files))
+        manifest = manifest_of(model, tuple(files))
         if stft == "inline":
             manifest = _without_windows(manifest)
         _prove(folder, manifest, manifest.files, model, progress)
@@ -84,7 +84,7 @@ def export_torchscript_bundle(
         files = [torchscript_file(model, folder)]
         progress("running the reference")
         files.append(parity_file(model, folder))
-        manifest = _manifest(model, tuple(files))
+        manifest = manifest_of(model, tuple(files))
         _prove(folder, manifest, manifest.files, model, progress)
     return open_bundle(destination)
 
@@ -110,7 +110,7 @@ def _add(
 ) -> Bundle:
     """Add one file to a bundle; what is there keeps its results."""
     present = open_bundle(destination).manifest
-    _require_same_weights(present, model, destination)
+    require_same_weights(present, model, destination)
     others = tuple(entry for entry in present.files if entry.path != name)
     if len(others) < len(present.files) and not force:
         raise UserError(f"{destination / name} exists; add --force to replace it")
@@ -123,7 +123,8 @@ def _add(
     return open_bundle(destination)
 
 
-def _manifest(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:
+def manifest_of(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:
+    """The manifest of a bundle of these files."""
     return Manifest(
         model=model.spec.name,
         variant=model.variant,
@@ -174,7 +175,8 @@ def _prove(
     (folder / MANIFEST_NAME).write_bytes(manifest.with_parity(results).to_json())
 
 
-def _require_same_weights(present: Manifest, model: LoadedModel, destination: Path) -> None:
+def require_same_weights(present: Manifest, model: LoadedModel, destination: Path) -> None:
+    """Raise UserError where the bundle at `destination` was not made from this model."""
     if (present.model, present.weights) != (model.spec.name, model.weights):
         raise UserError(
             f"{destination} holds {present.model} with the weights {present.weights.name}, not "

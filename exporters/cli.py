@@ -15,6 +15,10 @@ COMMANDS = {
         "frcrn_export.exporters.commands:torchscript",
         "Export a verified TorchScript core, into a bundle of its own or an existing one.",
     ),
+    "trt": (
+        "frcrn_export.engines.commands:trt",
+        "Build a TensorRT engine, on any machine, into a bundle.",
+    ),
     "verify": (
         "frcrn_export.exporters.commands:verify",
         "Compare every artifact of a bundle with the reference.",
@@ -56,7 +60,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="frcrn-export", prog_name="frcrn-export")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 def cli(debug: bool) -> None:
-    """From a PyTorch speech denoiser to verified ONNX and TorchScript, and audio denoised by it.
+    """From a PyTorch speech denoiser to verified ONNX, TorchScript and TensorRT.
 
     Exit codes: 0 done, 1 a check failed, 2 the input cannot be used.
     """

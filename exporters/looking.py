@@ -43,7 +43,7 @@ def models(as_json: bool) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @_json_option
 def inspect(bundle: Path, as_json: bool) -> None:
-    """Show what a BUNDLE holds: tensors, operators, parameters, cost, sizes, hashes."""
+    """Show what a BUNDLE holds: tensors, operators, cost, hashes, what its engines are made of."""
     from frcrn_export.runtime.bundle import open_bundle
 
     opened = open_bundle(bundle)
@@ -53,6 +53,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
             {
                 "manifest": msgspec.to_builtins(opened.manifest),
                 "graphs": {path: asdict(cost) for path, cost in costs.items()},
+                "census": _censuses(opened),
             }
         )
         return
@@ -60,6 +61,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
     _print_files(opened.manifest)
     for path, cost in costs.items():
         _print_cost(path, cost)
+    _print_engines(opened)
     if find_spec("onnx") is None:
         click.echo('For operators and cost: pip install "frcrn-export[export]"')
 
@@ -105,6 +107,26 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
         for entry in bundle.manifest.files
         if entry.format == "onnx" and entry.role != "core_long"  # the network of the core again
     }
+
+
+def _censuses(bundle: "Bundle") -> dict[str, dict[str, dict[str, int]]]:
+    """For each engine: ONNX operator -> precision -> how many nodes run in it."""
+    from frcrn_export.engines.layer_report import census, read_layer_report
+
+    counts = {}
+    for entry in bundle.manifest.files:
+        if entry.engine is not None:
+            layers = bundle.path / entry.engine.layers
+            counts[entry.path] = census(read_layer_report(layers.read_bytes(), str(layers)))
+    return counts
+
+
+def _print_engines(bundle: "Bundle") -> None:
+    from frcrn_export.engines.engine_table import print_engine
+
+    entries = {entry.path: entry for entry in bundle.manifest.files}
+    for path, counts in _censuses(bundle).items():
+        print_engine(entries[path], counts)
 
 
 def _second_of_audio(manifest: "Manifest") -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.errors import CheckFailed, UserError
-from frcrn_export.runtime.manifest import ParityResult
+from frcrn_export.runtime.manifest import Manifest, ParityResult
 from frcrn_export.runtime.parity import check_bundle
 
 
@@ -39,11 +39,11 @@ def verify_bundle(
     progress("checking the files")
     bundle = open_bundle(path)
     if checkpoint is not None:
-        _require_same(bundle, checkpoint)
+        require_same_checkpoint(bundle.manifest, checkpoint)
     progress("comparing with the reference outputs")
     results = tuple(check_bundle(bundle, backends))
     unchecked = _unchecked(bundle, results)
-    why_not = _why_not_live(bundle, checkpoint)
+    why_not = why_not_live(bundle.manifest, checkpoint)
     if why_not:
         return ParityReport(results, unchecked, why_not)
     progress("comparing with the live network")
@@ -68,13 +68,14 @@ def require_parity(results: tuple[ParityResult, ...]) -> None:
         )
 
 
-def _require_same(bundle: Bundle, checkpoint: Path) -> None:
+def require_same_checkpoint(manifest: Manifest, checkpoint: Path) -> None:
+    """Raise UserError for another checkpoint than the one a bundle was made from."""
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such file; give the checkpoint with --checkpoint")
-    if sha256_of(checkpoint) != bundle.manifest.weights.sha256:
+    if sha256_of(checkpoint) != manifest.weights.sha256:
         raise UserError(
             f"{checkpoint}: not the file this bundle was made from "
-            f"({bundle.manifest.weights.name}); leave out --checkpoint or give that one"
+            f"({manifest.weights.name}); leave out --checkpoint or give that one"
         )
 
 
@@ -89,15 +90,16 @@ def _unchecked(bundle: Bundle, results: tuple[ParityResult, ...]) -> tuple[str, 
     return tuple(path for path in files if path not in checked)
 
 
-def _why_not_live(bundle: Bundle, checkpoint: Path | None) -> str:
+def why_not_live(manifest: Manifest, checkpoint: Path | None) -> str:
+    """Why the network that a bundle was made from cannot be had here; empty where it can."""
     if find_spec("torch") is None:
         return "torch is not installed"
-    weights = bundle.manifest.weights
+    weights = manifest.weights
     if checkpoint is not None or weights.source == "random":
         return ""
     from frcrn_export.exporters.loading import weights_at_hand
 
-    found = weights_at_hand(bundle.manifest.model)
+    found = weights_at_hand(manifest.model)
     if found is None or sha256_of(found) != weights.sha256:
         return f"the weights {weights.name} are not at hand (give them with --checkpoint)"
     return ""

@@ -243,6 +243,10 @@ def _check(manifest: Manifest, source: str) -> None:
             raise BundleError(f"{source}: {entry.path}: engines, and only they, have `engine`")
         if entry.engine is not None:
             _check_engine(entry, entry.engine, source)
+            if entry.engine.layers not in paths:
+                raise BundleError(
+                    f"{source}: {entry.engine.layers!r} of {entry.path} is not listed"
+                )
     if (manifest.domain == "spectrum") != (manifest.stft is not None):
         raise BundleError(f"{source}: `stft` and domain {manifest.domain!r} contradict each other")
     if manifest.stft is not None:

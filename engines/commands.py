@@ -1,0 +1,212 @@
+"""The command that builds engines: `trt`."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from frcrn_export.engines.engine_table import print_engine
+from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
+from frcrn_export.exporters.command_parts import json_option, load, model_options
+from frcrn_export.runtime.console import print_json, progress_bar, status
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.manifest import Precision
+
+if TYPE_CHECKING:
+    from frcrn_export.engines.options import BuildOptions
+    from frcrn_export.engines.subject import Subject
+
+_MIB = 1 << 20
+
+
+@click.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--fp16", "precision", flag_value="fp16", default="fp16", help="Half precision (default)."
+)
+@click.option("--fp32", "precision", flag_value="fp32", help="Single precision.")
+@click.option(
+    "--no-tf32", is_flag=True, help="With --fp32: convolutions without TensorFloat-32 rounding."
+)
+@click.option(
+    "--gpu",
+    default=DEFAULT_TARGET,
+    show_default=True,
+    help="A GPU's name, `auto` for the one in this machine, or an SM number such as 8.9.",
+)
+@click.option(
+    "--flavor",
+    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
+    default="auto",
+    show_default=True,
+    help="TensorRT builds on the GPU itself, TensorRT-RTX on any machine.",
+)
+@click.option("--batch", metavar="MIN:OPT:MAX", help="Utterances at once.")
+@click.option("--frames", metavar="MIN:OPT:MAX", help="Length, for networks that take spectra.")
+@click.option("--samples", metavar="MIN:OPT:MAX", help="Length, for networks that take waveforms.")
+@click.option(
+    "--workspace", type=click.IntRange(min=1), metavar="MIB", help="Limit of scratch memory."
+)
+@click.option(
+    "--timing-cache",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Read and write kernel timings here (TensorRT only).",
+)
+@click.option(
+    "--hardware-compatible",
+    is_flag=True,
+    help="For Ampere and every later GPU, more slowly (TensorRT only).",
+)
+@click.option("--refittable", is_flag=True, help="Weights can be replaced without a new build.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep all that the builder says in this file.",
+)
+@click.option(
+    "--explain", is_flag=True, help="Only print the trtexec and polygraphy commands for this."
+)
+@model_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Instead of BUNDLE.  [default: the model's name]",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace an engine that exists.")
+@json_option
+def trt(
+    bundle: Path | None,
+    precision: Precision,
+    no_tf32: bool,
+    gpu: str,
+    flavor: str,
+    batch: str | None,
+    frames: str | None,
+    samples: str | None,
+    workspace: int | None,
+    timing_cache: Path | None,
+    hardware_compatible: bool,
+    refittable: bool,
+    log: Path | None,
+    explain: bool,
+    model: str | None,
+    checkpoint: Path | None,
+    seed: int | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Build a TensorRT engine and add it to a BUNDLE.
+
+    A bundle that does not exist yet is exported first; one without core.fp16.onnx gets it, where
+    the weights are at hand. TensorRT-RTX needs no GPU to build for one.
+    """
+    from frcrn_export.engines.detection import detect_gpu, resolve_flavor
+    from frcrn_export.engines.options import BuildOptions, check_options
+    from frcrn_export.engines.profiles import make_profile
+    from frcrn_export.engines.subject import find_subject
+    from frcrn_export.runtime.flavors import load_flavor
+
+    if bundle is not None and output is not None:
+        raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
+    if no_tf32 and precision != "fp32":
+        raise UserError("--no-tf32 is for --fp32; float16 has no TensorFloat-32")
+    target = detect_gpu() if gpu == "auto" else find_target(gpu)
+    chosen = resolve_flavor(flavor, target)
+    if not explain:
+        load_flavor(chosen)
+    with status() as step:
+        subject = find_subject(
+            bundle or output, model, checkpoint, seed, partial(load, model, checkpoint, seed, step)
+        )
+        options = BuildOptions(
+            flavor=chosen,
+            target=target,
+            profile=make_profile(
+                subject.manifest, subject.input, batch=batch, frames=frames, samples=samples
+            ),
+            workspace_bytes=workspace * _MIB if workspace else None,
+            timing_cache=timing_cache,
+            hardware_compatible=hardware_compatible,
+            refittable=refittable,
+            tf32=not no_tf32,
+        )
+        if explain:
+            _explain(subject, precision, options)
+            return
+        check_options(options)
+        ready = subject.prepare(precision, step)
+    _build(ready.path, precision, options, force, log, as_json)
+
+
+def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") -> None:
+    from frcrn_export.engines.bundling import engine_name
+    from frcrn_export.engines.explain import explain
+    from frcrn_export.runtime.parity import FLOOR_DB
+
+    source = "core.onnx" if precision == "fp32" else f"core.{precision}.onnx"
+    engine = Path(engine_name(precision, options.target, options.flavor))  # the bundle stays as is
+    if not (subject.path / source).is_file():
+        half = " --fp16" if precision == "fp16" else ""
+        click.echo("# The ONNX file first:")
+        click.echo(f"frcrn-export onnx --model {subject.manifest.model}{half} -o {subject.path}")
+    titles = (
+        "# Build the engine:",
+        "# The same with Polygraphy:",
+        "# Compare with ONNX Runtime, where the GPU is:",
+        None,
+    )
+    commands = explain(
+        subject.path / source, engine, subject.input.name, options, FLOOR_DB[precision]
+    )
+    for title, command in zip(titles, commands, strict=True):
+        if title:
+            click.echo(title)
+        click.echo(command)
+
+
+def _build(
+    path: Path,
+    precision: Precision,
+    options: "BuildOptions",
+    force: bool,
+    log: Path | None,
+    as_json: bool,
+) -> None:
+    from frcrn_export.engines.bundling import add_engine
+    from frcrn_export.engines.failures import BuildError
+    from frcrn_export.engines.layer_report import census, read_layer_report
+    from frcrn_export.runtime.bundle import open_bundle
+
+    def keep_log(text: str) -> None:
+        if log is not None:
+            log.write_text(text)
+
+    try:
+        with progress_bar("building") as progress:
+            entry, seconds = add_engine(
+                path, precision, options, force=force, progress=progress, keep_log=keep_log
+            )
+    except BuildError as error:
+        keep_log(error.log)
+        raise
+    assert entry.engine is not None
+    layers = (path / entry.engine.layers).read_bytes()
+    counts = census(read_layer_report(layers, entry.engine.layers))
+    if as_json:
+        print_json(
+            {
+                "bundle": str(path),
+                "engine": msgspec.to_builtins(entry),
+                "census": counts,
+                "seconds": round(seconds, 2),
+            }
+        )
+        return
+    print_engine(entry, counts)
+    if open_bundle(path).manifest.weights.source == "random":
+        click.echo("Random weights: for dry runs only, the output is no denoised speech.")
+    click.echo(f"Next, on the GPU: frcrn-export verify {path} --backend {options.flavor}")
