@@ -37,7 +37,7 @@ class BuiltEngine:
 def build_engine(
     source: Path, options: BuildOptions, progress: Progress | None = None
 ) -> BuiltEngine:
-    """Build an engine from one of our ONNX files.
+    """Build an engine from one of our ONNX files. `progress` is called from another thread.
 
     Raises UserError for a file or options that cannot be used, BackendError where the flavour is
     missing, BuildError where it cannot build this network, all with the parser's or builder's own
@@ -101,7 +101,7 @@ def _build(
     text = log.starting(LAYERS_PREFIX) or _inspect(plan, logger, options)
     report = parse_layers(
         text,
-        network.op_types,
+        network.nodes,
         activation_bytes=log.number("Total Activation Memory"),
         weights_bytes=log.number("Total Weights Memory"),
     )

@@ -69,7 +69,7 @@ def resolve_flavor(choice: str, target: Target) -> Flavor:
 def _driver() -> Any:
     """The driver API, initialised. Raises _NoDriverError."""
     try:
-        from cuda.bindings import driver  # type: ignore[import-untyped]
+        from cuda.bindings import driver
     except ImportError as error:
         raise _NoDriverError("cuda-bindings is not installed") from error
     try:

@@ -1,7 +1,6 @@
 """The layers of a built engine, as its builder described them: typed, and as JSON."""
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -57,8 +56,15 @@ class IoTensor(Struct, frozen=True, kw_only=True):
     profile: Profile | None = None
 
 
+class OnnxNode(Struct, frozen=True, kw_only=True):
+    """One node of the ONNX file. `dtype` is its output's type, in the builder's words."""
+
+    op_type: OpType
+    dtype: DataType
+
+
 class LayerReport(Struct, frozen=True, kw_only=True):
-    """What an engine is made of. `op_types` maps the ONNX file's node names to their operators.
+    """What an engine is made of. `nodes` are the ONNX file's, by name.
 
     `activation_bytes` is the device memory of one execution context at the profile's maximum,
     `weights_bytes` that of the weights; None where the builder did not say.
@@ -66,7 +72,7 @@ class LayerReport(Struct, frozen=True, kw_only=True):
 
     layers: tuple[Layer, ...]
     io: tuple[IoTensor, ...]
-    op_types: dict[str, OpType]
+    nodes: dict[str, OnnxNode]
     activation_bytes: NonNegative | None = None
     weights_bytes: NonNegative | None = None
 
@@ -91,31 +97,21 @@ def read_layer_report(data: bytes, source: str) -> LayerReport:
 def census(report: LayerReport) -> dict[str, dict[str, int]]:
     """How many nodes of each ONNX operator run in which data type.
 
-    {"Conv": {"Half": 770}, ...}: the builder's words for the types, joined by "+" where a node's
-    layer mixes them, UNLISTED for nodes that no layer names.
+    {"Conv": {"Half": 770}, ...}: the builder's words for the types of the layer's inputs and
+    outputs. Where a layer fuses nodes of several types, the node counts as its type in the ONNX
+    file if the layer has that type (a strongly typed network keeps it), else as all of them joined
+    by "+". UNLISTED counts the nodes that no layer names.
     """
     layers_of: dict[str, list[Layer]] = {}
     for layer in report.layers:
-        for node in layer.onnx:
-            layers_of.setdefault(node, []).append(layer)
-    border = {tensor.name for tensor in report.io}
+        for name in layer.onnx:
+            layers_of.setdefault(name, []).append(layer)
     counts: dict[str, Counter[str]] = {}
-    for node, op_type in report.op_types.items():
-        layers = layers_of.get(node, [])
+    for name, node in report.nodes.items():
+        layers = layers_of.get(name, [])
         layers = [layer for layer in layers if layer.type not in _MOVING] or layers
-        types = {dtype for layer in layers for dtype in _data_types(layer, border, report.op_types)}
-        counts.setdefault(op_type, Counter())["+".join(sorted(types)) or UNLISTED] += 1
+        types = {t.dtype for layer in layers for t in (*layer.inputs, *layer.outputs)}
+        types = types - _NOT_DATA or types
+        dtype = node.dtype if node.dtype in types else "+".join(sorted(types))
+        counts.setdefault(node.op_type, Counter())[dtype or UNLISTED] += 1
     return {op_type: dict(counts[op_type]) for op_type in sorted(counts)}
-
-
-def _data_types(layer: Layer, border: set[str], op_types: dict[str, str]) -> Iterable[str]:
-    """The types that a layer computes on.
-
-    Where a Cast to or from the engine's float32 input or output is fused into the layer, that
-    tensor says nothing about the rest of it.
-    """
-    tensors = (*layer.inputs, *layer.outputs)
-    if any(op_types.get(node) == "Cast" for node in layer.onnx):
-        tensors = tuple(t for t in tensors if t.name not in border) or tensors
-    types = {tensor.dtype for tensor in tensors}
-    return types - _NOT_DATA or types

@@ -4,7 +4,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from frcrn_export.engines.layer_report import IoTensor, Layer, LayerReport, LayerTensor
+from frcrn_export.engines.layer_report import (
+    IoTensor,
+    Layer,
+    LayerReport,
+    LayerTensor,
+    OnnxNode,
+)
 from frcrn_export.runtime.manifest import Profile
 
 LAYERS_PREFIX = "Layers:"
@@ -22,7 +28,7 @@ _OLD_TYPE = re.compile(r"\b(Float|Half|Int8|Int32|Int64|Bool|BFloat16|FP8|FP32|F
 
 def parse_layers(
     text: str,
-    op_types: Mapping[str, str],
+    nodes: Mapping[str, OnnxNode],
     *,
     activation_bytes: int | None = None,
     weights_bytes: int | None = None,
@@ -39,7 +45,7 @@ def parse_layers(
     return LayerReport(
         layers=layers,
         io=io,
-        op_types=dict(op_types),
+        nodes=dict(nodes),
         activation_bytes=activation_bytes,
         weights_bytes=weights_bytes,
     )
@@ -92,11 +98,11 @@ def _io_tensor(line: str) -> IoTensor | None:
         return None
     head, _, profiles = line.partition("ProfileInfo: ")
     fields = _fields(head.rstrip(", "))
-    mode: Literal["input", "output"] = "input" if fields["IOMode"] == "Input" else "output"
+    mode: Literal["input", "output"] = "input" if ", IOMode: Input" in line else "output"
     shapes = _PROFILE.search(profiles)
     layout = re.search(r"Format: (.*?)\s*\}", profiles)
     return IoTensor(
-        name=fields["Name"],
+        name=fields.get("Name", ""),
         mode=mode,
         dtype=fields.get("DataType", ""),
         dims=_sizes(fields.get("Dimensions", "[]")),

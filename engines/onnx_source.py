@@ -5,22 +5,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frcrn_export.engines.layer_report import OnnxNode
 from frcrn_export.runtime.errors import BackendError, UserError
 
 if TYPE_CHECKING:
     import onnx
 
 INPUT_NAMES = ("spec", "wave")
+# ONNX's element types in TensorRT's words.
+_TYPE_NAMES = {
+    "FLOAT": "Float",
+    "FLOAT16": "Half",
+    "BFLOAT16": "BFloat16",
+    "FLOAT8E4M3FN": "FP8",
+    "INT8": "Int8",
+    "INT32": "Int32",
+    "INT64": "Int64",
+    "BOOL": "Bool",
+}
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 
 
 @dataclass(frozen=True)
 class OnnxSource:
-    """A core as ONNX. `op_types` maps each node's name to its operator."""
+    """A core as ONNX, and its nodes by name."""
 
     model: bytes
     input: str
-    op_types: Mapping[str, str]
+    nodes: Mapping[str, OnnxNode]
 
 
 def read_source(path: Path) -> OnnxSource:
@@ -45,7 +57,7 @@ def read_source(path: Path) -> OnnxSource:
     return OnnxSource(
         model=data,
         input=model.graph.input[0].name,
-        op_types={node.name: node.op_type for node in model.graph.node},
+        nodes=_nodes(model),
     )
 
 
@@ -71,3 +83,20 @@ def _problem(model: "onnx.ModelProto") -> str | None:
         if node.op_type in _CONTROL_FLOW:
             return f"node {node.name!r} is a {node.op_type}, which a core does not have"
     return None
+
+
+def _nodes(model: "onnx.ModelProto") -> dict[str, OnnxNode]:
+    """Every node's operator and output type, the latter inferred where the file does not say."""
+    from onnx import TensorProto, shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    types = {
+        value.name: TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+        for value in (*graph.value_info, *graph.output)
+    }
+    return {
+        node.name: OnnxNode(
+            op_type=node.op_type, dtype=_TYPE_NAMES.get(types.get(node.output[0], ""), "")
+        )
+        for node in graph.node
+    }

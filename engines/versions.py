@@ -12,8 +12,8 @@ from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.flavors import FLAVORS
 from frcrn_export.runtime.manifest import Flavor
 
-# The first releases with strongly typed networks, progress monitors and named parser errors.
-OLDEST: dict[Flavor, tuple[int, int]] = {"tensorrt": (10, 0), "tensorrt-rtx": (1, 1)}
+# TensorRT 10 brought what the builder needs; older TensorRT-RTX has not been tried.
+OLDEST: dict[Flavor, tuple[int, int]] = {"tensorrt": (10, 0), "tensorrt-rtx": (1, 7)}
 
 
 def check_version(flavor: Flavor, version: str) -> None:
