@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -122,7 +123,12 @@ class Lane:
         self, work: BoundShape | CapturedShape, bound: BoundShape, inputs: Float32Array
     ) -> Float32Array:
         bound.input.host[...] = inputs
-        work.enqueue(self._stream)
+        try:
+            work.enqueue(self._stream)
+        except BaseException:
+            with suppress(Exception):  # nothing may use the memory any more when it goes
+                self._stream.sync()
+            raise
         self._stream.sync()
         return bound.output.host.copy()
 

@@ -1,0 +1,101 @@
+"""Put the stand-ins where the runtime looks for TensorRT and CUDA, and engines into bundles."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from frcrn_export.runtime.bundle import open_bundle, sha256_of
+from frcrn_export.runtime.flavors import FLAVORS
+from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Flavor, Precision, Profile
+from tests.bundles import write_manifest
+from tests.standin.cuda import make_cuda
+from tests.standin.gpu import SimulatedGpu
+from tests.standin.tensorrt import VERSIONS, PlanHeader, make_plan, make_tensorrt
+
+
+@contextmanager
+def simulated_gpu(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, flavors: tuple[Flavor, ...] = tuple(FLAVORS)
+) -> Iterator[SimulatedGpu]:
+    """A GPU, its driver and TensorRT in every flavour of `flavors`.
+
+    At the end nothing may be left on the GPU, and nothing may have been done wrong.
+    """
+    gpu = SimulatedGpu()
+    core, bindings, streams = make_cuda(gpu)
+    monkeypatch.setitem(sys.modules, "cuda.core", core)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    for flavor, spec in FLAVORS.items():
+        module = make_tensorrt(gpu, streams, flavor) if flavor in flavors else None
+        monkeypatch.setitem(sys.modules, spec.module, module)
+    monkeypatch.setenv("FRCRN_EXPORT_CACHE", str(cache))
+    yield gpu
+    gc.collect()
+    for stream in streams.values():
+        stream._drain()
+    assert gpu.misuse == []
+    assert (gpu.used(on_device=True), gpu.used(on_device=False)) == (0, 0)
+
+
+def add_engine(
+    root: Path,
+    flavor: Flavor = "tensorrt",
+    *,
+    low: tuple[int, ...],
+    best: tuple[int, ...],
+    high: tuple[int, ...],
+    precision: Precision = "fp16",
+    sm: int = 89,
+    activation: int = 1 << 20,
+    plan: bytes | None = None,
+    **changes: object,
+) -> FileEntry:
+    """Add an engine of `core.onnx` to a bundle. `changes` are made to its `EngineInfo`."""
+    bundle = open_bundle(root)
+    core = next(entry for entry in bundle.manifest.files if entry.format == "onnx")
+    path = root / f"{core.role}.{precision}.sm{sm}.{flavor}.engine"
+    header = PlanHeader(flavor, (low, best, high), activation)
+    path.write_bytes(make_plan(bundle.file(core).read_bytes(), header) if plan is None else plan)
+    info = EngineInfo(
+        flavor=flavor,
+        version=VERSIONS[flavor],
+        cuda=13,
+        gpu="rtx4090d",
+        sm=sm,
+        source=core.path,
+        source_sha256=core.sha256,
+        profile=Profile(min=low, opt=best, max=high),
+        layers=f"{path.name}.layers.json",
+        proof="nothing",
+    )
+    entry = FileEntry(
+        path=path.name,
+        role=core.role,
+        format="engine",
+        precision=precision,
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+        inputs=core.inputs,
+        outputs=core.outputs,
+        engine=msgspec.structs.replace(info, **changes),
+    )
+    layers = root / entry.engine.layers
+    layers.write_text("{}")
+    report = FileEntry(
+        path=layers.name,
+        role="layers",
+        format="json",
+        precision=precision,
+        sha256=sha256_of(layers),
+        bytes=layers.stat().st_size,
+    )
+    files = (*bundle.manifest.files, entry, report)
+    write_manifest(root, msgspec.structs.replace(bundle.manifest, files=files))
+    return entry
