@@ -15,7 +15,8 @@ Severity = Literal["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"]
 
 # "<where>: Error Code 4: API Usage Error (<why> In <function> at <file>:<line>)"
 _ERROR_CODE = re.compile(r"Error Code \d+: (?P<kind>[^(]+?)\s*\((?P<why>.*)\)\s*$", re.DOTALL)
-_SOURCE_PLACE = re.compile(r"\s*In [\w:~]+ at \S+:\d+\s*\)?\s*$")
+# "In <function> at <file>:<line>" at the end, "[<file>:<line>: <function>]" anywhere.
+_SOURCE_PLACE = re.compile(r"\s*In [\w:~]+ at \S+:\d+\s*\)?\s*$|\[[\w.]+:\d+: \w+\] ?")
 # Said on machines without a driver after any other error.
 _NOISE = ("catchCudaError", "BuildCanceled")
 

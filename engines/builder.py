@@ -2,7 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class BuiltEngine:
     """An engine in memory. `log` is all that the builder said; `cuda` a major version."""
 
-    plan: bytes
-    layers: LayerReport
-    log: str
+    plan: bytes = field(repr=False)
+    layers: LayerReport = field(repr=False)
+    log: str = field(repr=False)
     seconds: float
     version: str
     cuda: int

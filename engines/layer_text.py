@@ -37,7 +37,7 @@ def parse_layers(
 
     Fields that a release does not print are left empty.
     """
-    lines = text.splitlines()
+    lines = text.split("\n")  # not splitlines: the lists of ONNX nodes hold "\x1e"
     io = tuple(tensor for line in lines if (tensor := _io_tensor(line.strip())))
     layers = tuple(
         _layer(line) for line in lines if line.startswith("Name: ") and ", LayerType" in line

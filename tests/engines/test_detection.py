@@ -1,0 +1,132 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cuda.bindings import driver
+
+from frcrn_export.engines import detection
+from frcrn_export.engines.detection import (
+    detect_gpu,
+    driver_cuda,
+    present_gpu,
+    resolve_flavor,
+)
+from frcrn_export.engines.targets import TARGETS, find_target
+from frcrn_export.runtime.errors import UserError
+
+SUCCESS = driver.CUresult.CUDA_SUCCESS
+Machine = Callable[..., None]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Answers of the CUDA driver: a GPU by name and SM, or a return code of cuInit."""
+
+    def has(
+        title: str = "", sm: int = 0, gib: float = 0, *, count: int = 1, init: Any = SUCCESS
+    ) -> None:
+        attribute = driver.CUdevice_attribute
+        values = {
+            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: sm // 10,
+            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: sm % 10,
+        }
+
+        def cu_init(flags: int) -> tuple[Any, ...]:
+            if isinstance(init, Exception):
+                raise init
+            return (init,)
+
+        answers: dict[str, Callable[..., tuple[Any, ...]]] = {
+            "cuInit": cu_init,
+            "cuDeviceGetCount": lambda: (SUCCESS, count),
+            "cuDeviceGet": lambda ordinal: (SUCCESS, driver.CUdevice(ordinal)),
+            "cuDeviceGetAttribute": lambda name, device: (SUCCESS, values[name]),
+            "cuDeviceGetName": lambda length, device: (
+                SUCCESS,
+                title.encode().ljust(length, b"\0"),
+            ),
+            "cuDeviceTotalMem": lambda device: (SUCCESS, int(gib * 2**30)),
+            "cuDriverGetVersion": lambda: (SUCCESS, 13010),
+        }
+        for name, answer in answers.items():
+            monkeypatch.setattr(driver, name, answer)
+
+    return has
+
+
+def test_detects_a_registered_gpu(machine: Machine) -> None:
+    machine("NVIDIA GeForce RTX 4090 D", 89, 23.6)
+    assert detect_gpu() is TARGETS["rtx4090d"]
+    assert driver_cuda() == 13
+
+
+def test_describes_an_unknown_gpu_by_its_sm_and_memory(machine: Machine) -> None:
+    machine("NVIDIA RTX 9090 Prototype", 120, 47.5)
+    gpu = detect_gpu()
+    assert (gpu.name, gpu.title, gpu.sm, gpu.memory_gb) == (
+        "sm120", "NVIDIA RTX 9090 Prototype", 120, 48,
+    )  # fmt: skip
+    assert find_target(gpu.name).sm == 120  # as a rebuild command names it
+
+
+def test_a_known_name_with_another_sm_is_not_that_gpu(machine: Machine) -> None:
+    machine("NVIDIA T4", 90, 16)
+    assert detect_gpu().name == "sm90"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({"init": RuntimeError("no libcuda")}, "no NVIDIA driver"),
+        ({"init": driver.CUresult.CUDA_ERROR_NO_DEVICE}, "CUDA_ERROR_NO_DEVICE"),
+        ({"count": 0}, "shows no GPU"),
+    ],
+)
+def test_without_a_gpu_says_to_name_one(machine: Machine, answer: dict[str, Any], why: str) -> None:
+    machine(**answer)
+    assert present_gpu() is None
+    with pytest.raises(UserError, match=rf"{why}.*--gpu rtx4090d"):
+        detect_gpu()
+
+
+def test_without_a_driver_its_cuda_is_unknown(machine: Machine) -> None:
+    machine(init=RuntimeError("no libcuda"))
+    assert driver_cuda() is None
+
+
+@pytest.mark.parametrize(
+    ("installed", "present", "wanted", "flavor"),
+    [
+        (True, "rtx4090", "rtx4090d", "tensorrt"),
+        (True, "rtx3090", "rtx4090d", "tensorrt-rtx"),
+        (True, None, "rtx4090d", "tensorrt-rtx"),
+        (False, "rtx4090d", "rtx4090d", "tensorrt-rtx"),
+        (True, "h100", "h200", "tensorrt"),
+    ],
+)
+def test_auto_takes_classic_only_on_such_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+    installed: bool,
+    present: str | None,
+    wanted: str,
+    flavor: str,
+) -> None:
+    monkeypatch.setattr(detection, "is_flavor_installed", lambda name: installed)
+    monkeypatch.setattr(detection, "present_gpu", lambda: TARGETS[present] if present else None)
+    assert resolve_flavor("auto", TARGETS[wanted]) == flavor
+
+
+def test_auto_says_what_a_gpu_needs_that_rtx_does_not_serve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(detection, "present_gpu", lambda: None)
+    with pytest.raises(UserError, match=r"H200 \(SM 9\.0\) needs classic TensorRT.*pip install"):
+        resolve_flavor("auto", TARGETS["h200"])
+
+
+def test_a_flavor_that_is_named_is_taken_where_it_serves() -> None:
+    assert resolve_flavor("tensorrt", TARGETS["rtx4090d"]) == "tensorrt"
+    with pytest.raises(UserError, match="does not serve H200"):
+        resolve_flavor("tensorrt-rtx", TARGETS["h200"])
+    with pytest.raises(UserError, match="unknown flavor 'onnx'"):
+        resolve_flavor("onnx", TARGETS["rtx4090d"])

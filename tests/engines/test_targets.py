@@ -1,0 +1,111 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frcrn_export.engines.targets import (
+    DEFAULT_TARGET,
+    SERVED_SMS,
+    TARGETS,
+    check_served,
+    find_target,
+    sm_text,
+)
+from frcrn_export.runtime.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("RTX 4090 D", "rtx4090d"),
+        ("rtx-4090d", "rtx4090d"),
+        ("4090D", "rtx4090d"),
+        ("NVIDIA GeForce RTX 4090 D", "rtx4090d"),
+        ("rtx_4090", "rtx4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "rtx4090laptop"),
+        ("RTX 4060 Ti 16GB", "rtx4060ti"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx6000ada"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtxpro6000"),
+        ("Quadro RTX 6000", "quadrortx6000"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("orin", "agxorin"),
+        ("Jetson AGX Orin", "agxorin"),
+        ("dgx spark", "gb10"),
+    ],
+)
+def test_finds_a_gpu_in_the_spellings_of_people_shops_and_drivers(spelling: str, name: str) -> None:
+    assert find_target(spelling) is TARGETS[name]
+
+
+@given(st.sampled_from(sorted(TARGETS)), st.data())
+def test_finds_every_gpu_in_any_case_and_with_any_separators(
+    name: str, data: st.DataObject
+) -> None:
+    title = TARGETS[name].title
+    separator = data.draw(st.sampled_from([" ", "-", "_", "  "]))
+    assert find_target(title.swapcase().replace(" ", separator)) is TARGETS[name]
+    assert find_target(name.upper()) is TARGETS[name]
+
+
+@given(st.sampled_from(SERVED_SMS["tensorrt"]))
+def test_finds_any_gpu_by_its_sm(sm: int) -> None:
+    for spelling in (str(sm), sm_text(sm), f"sm{sm}", f"SM_{sm}", f"sm {sm_text(sm)}", f"cc{sm}"):
+        target = find_target(spelling)
+        assert (target.name, target.sm, target.memory_gb) == (f"sm{sm}", sm, None)
+        assert find_target(target.name) == target
+
+
+def test_default_is_the_rtx_4090_d() -> None:
+    assert TARGETS[DEFAULT_TARGET].title == "RTX 4090 D"
+    assert TARGETS[DEFAULT_TARGET].sm == 89
+
+
+def test_every_gpu_is_served_and_has_memory() -> None:
+    for target in TARGETS.values():
+        assert "tensorrt" in target.flavors, target
+        assert target.memory_gb is not None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "suggestion"),
+    [
+        ("rtx4900d", "rtx4090d"),
+        ("RTX 4080 Sper", "rtx4080super"),
+        ("4091", "rtx4090"),
+        ("h20", "h200"),
+    ],
+)
+def test_suggests_near_names(wrong: str, suggestion: str) -> None:
+    with pytest.raises(UserError, match=f"unknown GPU '{wrong}'.* {suggestion}[ ?]"):
+        find_target(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["", "potato salad", "nvidia", "٨٩", "8.9.1"])
+def test_a_name_without_near_ones_gets_the_default(wrong: str) -> None:
+    with pytest.raises(UserError, match=r"unknown GPU .*--gpu 8\.9"):
+        find_target(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["8.8", "61", "sm_99"])
+def test_refuses_an_sm_that_nothing_serves(wrong: str) -> None:
+    with pytest.raises(UserError, match=r"no TensorRT serves SM .*: 7\.5, 8\.0, .*8\.9"):
+        find_target(wrong)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_target_or_a_one_line_error(text: str) -> None:
+    try:
+        said = find_target(text).title
+    except UserError as error:
+        said = str(error)
+    assert len(said.splitlines()) == 1
+
+
+def test_rtx_does_not_serve_data_centre_hopper() -> None:
+    with pytest.raises(
+        UserError, match=r"tensorrt-rtx does not serve H200 \(SM 9\.0\).*8\.9.*--flavor tensorrt$"
+    ):
+        check_served("tensorrt-rtx", find_target("h200"))
+    check_served("tensorrt", find_target("h200"))
+    check_served("tensorrt-rtx", find_target("rtx5090"))
