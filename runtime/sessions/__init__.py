@@ -148,7 +148,7 @@ def _open_engine(bundle: Bundle) -> Session | None:
             try:
                 return _open(bundle, name, None)
             except BackendError as error:
-                logger.info("%s does not run here: %s", name, error)
+                logger.info("%s does not run here: %s", name, str(error))
     return None
 
 

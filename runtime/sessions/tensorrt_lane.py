@@ -137,7 +137,7 @@ class Lane:
         try:
             graph = capture(self._stream, lambda: bound.enqueue(self._stream))
         except Exception as error:  # the run itself went well: the next ones go without a graph
-            logger.info("%s: no CUDA graph for %s: %s", self._engine.entry.path, shape, error)
+            logger.info("%s: no CUDA graph for %s: %s", self._engine.entry.path, shape, str(error))
             graph = None
         self._captured[shape] = CapturedShape(bound, graph)
         if len(self._captured) > self._contexts.graph_shapes:

@@ -1,0 +1,164 @@
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from frcrn_export.runtime.bundle import open_bundle
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.manifest import Flavor
+from frcrn_export.runtime.sessions import open_session
+from tests.bundles import write_bundle, write_manifest
+from tests.standin.gpu import SimulatedGpu
+from tests.standin.install import add_engine
+
+FLAVORS: tuple[Flavor, ...] = ("tensorrt", "tensorrt-rtx")
+
+
+def write_engine(path: Path, flavor: Flavor, **changes: object) -> Path:
+    root = write_bundle(path)
+    shapes = {"low": (1, 1, 1), "best": (1, 1, 100), "high": (4, 1, 1000)}
+    add_engine(root, flavor, **{**shapes, **changes})
+    return root
+
+
+def refusal(root: Path, flavor: Flavor) -> str:
+    """What opening the engine says; one line, with exit code 2."""
+    with pytest.raises(BackendError) as caught:
+        open_session(open_bundle(root), flavor)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def rebuild(root: Path, flavor: Flavor, gpu: str = "rtx4090d") -> str:
+    return f"run: frcrn-export trt {root} --fp16 --gpu {gpu} --flavor {flavor}"
+
+
+@pytest.mark.parametrize(("flavor", "extra"), [("tensorrt", "trt"), ("tensorrt-rtx", "rtx")])
+def test_a_flavour_that_is_not_installed(
+    gpu: SimulatedGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flavor: Flavor, extra: str
+) -> None:
+    root = write_engine(tmp_path / "bundle", flavor)
+    monkeypatch.setitem(sys.modules, flavor.replace("-", "_"), None)
+    assert refusal(root, flavor).endswith(f'run: pip install "frcrn-export[{extra}]"')
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_another_version(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
+    root = write_engine(tmp_path / "bundle", flavor, version="1.6.0.1")
+    installed = sys.modules[flavor.replace("-", "_")].__version__
+    assert refusal(root, flavor) == (
+        f"core.fp16.sm89.{flavor}.engine is for {flavor} 1.6.0.1, and {installed} is installed; "
+        + rebuild(root, flavor)
+    )
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_driver_that_is_too_old(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
+    gpu.driver_cuda = 12040
+    root = write_engine(tmp_path / "bundle", flavor)
+    said = refusal(root, flavor)
+    assert "needs a driver for CUDA 13, this one serves CUDA 12.4; update it" in said
+    assert said.endswith(rebuild(root, flavor, "auto"))
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize(("sm", "text"), [(120, "12.0"), (86, "8.6")])
+def test_another_gpu(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor, sm: int, text: str) -> None:
+    root = write_engine(tmp_path / "bundle", flavor, sm=sm)
+    assert refusal(root, flavor) == (
+        f"core.fp16.sm{sm}.{flavor}.engine is for rtx4090d (SM {text}), this GPU is NVIDIA GeForce "
+        f"RTX 4090 D (SM 8.9); {rebuild(root, flavor, 'auto')}"
+    )
+
+
+def test_hardware_compatible_engines_run_on_later_gpus_only(
+    gpu: SimulatedGpu, tmp_path: Path
+) -> None:
+    later = write_engine(tmp_path / "later", "tensorrt", sm=80, hardware_compatible=True)
+    assert open_session(open_bundle(later), "tensorrt").device == "cuda"
+    earlier = write_engine(tmp_path / "earlier", "tensorrt", sm=90, hardware_compatible=True)
+    assert "(SM 9.0), this GPU is" in refusal(earlier, "tensorrt")
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_plan_that_cannot_be_deserialized(
+    gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor
+) -> None:
+    root = write_engine(tmp_path / "bundle", flavor, plan=b"not a plan")
+    assert refusal(root, flavor) == (
+        f"core.fp16.sm89.{flavor}.engine: {flavor} cannot load it (IRuntime::deserializeCudaEngine:"
+        " Error Code 1: Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG); "
+        + rebuild(root, flavor)
+    )
+
+
+def test_a_plan_of_the_other_flavour(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    built = write_engine(tmp_path / "built", "tensorrt-rtx")
+    plan = (built / "core.fp16.sm89.tensorrt-rtx.engine").read_bytes()
+    root = write_engine(tmp_path / "bundle", "tensorrt", plan=plan)
+    assert "header.pad == expectedPlatformTag" in refusal(root, "tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "spec"}, "has input 'inputs' FLOAT, output 'enhanced' FLOAT, the manifest says "),
+        ({"dtype": "float16"}, "the manifest says input 'inputs' float16, output 'enhanced' FLOAT"),
+    ],
+)
+def test_other_tensors_than_the_manifest_says(
+    gpu: SimulatedGpu, tmp_path: Path, change: dict[str, str], said: str
+) -> None:
+    root = write_engine(tmp_path / "bundle", "tensorrt")
+    described = open_bundle(root).manifest
+    core, engine, layers = described.files
+    wrong = msgspec.structs.replace(engine.inputs[0], **change)
+    engine = msgspec.structs.replace(engine, inputs=(wrong,))
+    write_manifest(root, msgspec.structs.replace(described, files=(core, engine, layers)))
+    message = refusal(root, "tensorrt")
+    assert said in message
+    assert message.endswith(rebuild(root, "tensorrt"))
+
+
+def has_driver() -> bool:
+    driver = pytest.importorskip("cuda.bindings.driver")
+    try:
+        return int(driver.cuInit(0)[0]) == 0
+    except Exception:
+        return False
+
+
+def test_without_a_driver_the_real_tensorrt_rtx_is_not_reached(tmp_path: Path) -> None:
+    rtx = pytest.importorskip("tensorrt_rtx")
+    if has_driver():
+        pytest.skip("needs a machine without an NVIDIA driver")
+    root = write_engine(tmp_path / "bundle", "tensorrt-rtx", version=rtx.__version__)
+    said = refusal(root, "tensorrt-rtx")
+    assert said.startswith("no NVIDIA driver, or no GPU that it can use (")
+    assert said.endswith("; run: frcrn-export doctor")
+
+
+def test_the_real_tensorrt_rtx_of_another_version(tmp_path: Path) -> None:
+    rtx = pytest.importorskip("tensorrt_rtx")
+    root = write_engine(tmp_path / "bundle", "tensorrt-rtx", version="1.0.0")
+    said = refusal(root, "tensorrt-rtx")
+    assert f"is for tensorrt-rtx 1.0.0, and {rtx.__version__} is installed" in said
+
+
+def test_the_real_tensorrt_rtx_says_why_it_refuses_a_plan(tmp_path: Path) -> None:
+    """The logger and the call are the real ones; only the driver's facts are made up."""
+    rtx = pytest.importorskip("tensorrt_rtx")
+    from frcrn_export.runtime.cuda import Gpu
+    from frcrn_export.runtime.sessions import tensorrt_engine
+
+    root = write_engine(
+        tmp_path / "bundle", "tensorrt-rtx", version=rtx.__version__, plan=b"x" * 1000
+    )
+    bundle = open_bundle(root)
+    entry = bundle.manifest.files[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensorrt_engine, "first_gpu", lambda: Gpu("GPU", 89, (13, 0), 1, 1))
+        with pytest.raises(BackendError, match=r"cannot load it \(.*magicTag"):
+            tensorrt_engine.load_engine(bundle, entry)
