@@ -17,8 +17,9 @@ Size = Annotated[int, Meta(ge=-1)]  # of one axis; -1 is dynamic
 OpType = Annotated[str, Meta(pattern="^[A-Za-z0-9_.]{1,64}$")]
 DataType = Annotated[str, Meta(pattern="^[A-Za-z0-9_]{0,32}$")]
 
-# Layers that only move data for another one (padding channels, changing the layout).
-_MOVING = frozenset({"kgen", "Reformat", "NoOp", "shape_call"})
+# Layers that, beside another layer of the same node, only serve it: they pad channels, change the
+# layout or the type. ("kgen", a generated kernel, is also what pointwise nodes run in.)
+_SERVING = frozenset({"kgen", "Reformat", "NoOp", "shape_call"})
 # Tensors of these types carry shapes and indices, not samples.
 _NOT_DATA = frozenset({"Int32", "Int64", "Bool", ""})
 # ONNX nodes that no layer names: folded into weights, done by addressing alone, or fused silently.
@@ -109,7 +110,7 @@ def census(report: LayerReport) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {}
     for name, node in report.nodes.items():
         layers = layers_of.get(name, [])
-        layers = [layer for layer in layers if layer.type not in _MOVING] or layers
+        layers = [layer for layer in layers if layer.type not in _SERVING] or layers
         types = {t.dtype for layer in layers for t in (*layer.inputs, *layer.outputs)}
         types = types - _NOT_DATA or types
         dtype = node.dtype if node.dtype in types else "+".join(sorted(types))
