@@ -1,5 +1,4 @@
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,6 @@ from frcrn_export.runtime.errors import AudioError, BackendError, FrcrnExportErr
 from tests.standin.cuda import Code
 from tests.standin.gpu import CudaError, SimulatedGpu
 from tests.standin.install import simulated_gpu
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimulatedGpu]:
-    with simulated_gpu(monkeypatch, tmp_path) as gpu:
-        yield gpu
 
 
 def test_the_facts_of_the_gpu(gpu: SimulatedGpu) -> None:

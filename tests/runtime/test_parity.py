@@ -11,11 +11,13 @@ from onnx import numpy_helper
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime import parity, stft
 from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
-from frcrn_export.runtime.errors import BundleError
-from frcrn_export.runtime.manifest import MANIFEST_NAME
+from frcrn_export.runtime.errors import BackendError, BundleError
+from frcrn_export.runtime.manifest import MANIFEST_NAME, Flavor
 from frcrn_export.runtime.parity import check_bundle, compare, read_cases
 from frcrn_export.runtime.stft import sqrt_hann
 from tests.bundles import STFT, manifest
+from tests.standin.gpu import SimulatedGpu
+from tests.standin.install import add_engine
 
 
 def rewrite_manifest(path: Path) -> None:
@@ -65,6 +67,58 @@ def test_one_weight_off_by_one_percent_fails(bundle_path: Path) -> None:
 def test_only_the_named_backends(bundle_path: Path) -> None:
     results = check_bundle(open_bundle(bundle_path), ("torchscript",))
     assert {result.artifact for result in results} == {"core.pt"}
+
+
+def add_wave_engine(path: Path, flavor: Flavor = "tensorrt", **changes: object) -> str:
+    """An engine of a waveform core, for all lengths of the parity vectors; its file's name."""
+    shapes = {"low": (1, 1, 256), "best": (1, 1, 16_384), "high": (2, 1, 1 << 20)}
+    return add_engine(path, flavor, **{**shapes, **changes}).path
+
+
+@pytest.mark.parametrize("backends", [(), ("tensorrt",)])
+def test_an_engine_is_compared_by_its_own_flavour(
+    gpu: SimulatedGpu, bundle_path: Path, backends: tuple[str, ...]
+) -> None:
+    classic, rtx = add_wave_engine(bundle_path), add_wave_engine(bundle_path, "tensorrt-rtx")
+    results = list(check_bundle(open_bundle(bundle_path), backends))
+    assert all(result.passed for result in results)
+    engines = {result.artifact for result in results} - {"core.onnx", "core.pt"}
+    assert engines == ({classic} if backends else {classic, rtx})
+    of_one = {result.case.split(".")[0] for result in results if result.artifact == classic}
+    assert of_one == {"core", "pipeline", "levelled"}
+    assert {result.floor_db for result in results if result.artifact == classic} == {45.0}
+    assert gpu.executions > 0
+
+
+def test_cores_inputs_outside_the_profile_are_left_out(
+    gpu: SimulatedGpu, bundle_path: Path
+) -> None:
+    window = open_bundle(bundle_path).manifest.segments.length
+    add_wave_engine(bundle_path, best=(1, 1, window), high=(1, 1, window))
+    results = list(check_bundle(open_bundle(bundle_path), ("tensorrt",)))
+    cases = {result.case for result in results if result.case.startswith("core.")}
+    assert cases == {"core.7-frames", "core.49-frames"}  # the batch is not there
+    assert all(result.passed for result in results)  # the long pipeline goes through windows
+
+
+def test_engines_for_other_gpus_are_left_out(gpu: SimulatedGpu, bundle_path: Path) -> None:
+    fitting, foreign = add_wave_engine(bundle_path), add_wave_engine(bundle_path, sm=120)
+    bundle = open_bundle(bundle_path)
+    assert {r.artifact for r in check_bundle(bundle, ("tensorrt",))} == {fitting}
+    gpu.capability = (7, 5)
+    assert {r.artifact for r in check_bundle(bundle)} == {"core.onnx", "core.pt"}
+    with pytest.raises(BackendError, match=f"^{fitting} is for rtx4090d"):
+        list(check_bundle(bundle, ("tensorrt",)))
+    assert foreign != fitting
+
+
+def test_without_a_gpu_engines_are_left_out_unless_named(bundle_path: Path) -> None:
+    """With the real packages, as far as they are here."""
+    add_wave_engine(bundle_path, "tensorrt-rtx", version="1.0")
+    bundle = open_bundle(bundle_path)
+    assert {r.artifact for r in check_bundle(bundle)} == {"core.onnx", "core.pt"}
+    with pytest.raises(BackendError, match="tensorrt-rtx"):
+        list(check_bundle(bundle, ("tensorrt-rtx",)))
 
 
 def test_a_wrong_shape_or_a_nan_never_passes() -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,9 +9,17 @@ from hypothesis import strategies as st
 
 from frcrn_export.runtime.audio import ArraySource
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import Manifest, Padding, Segments, StftSpec
+from frcrn_export.runtime.manifest import (
+    FileEntry,
+    Manifest,
+    Padding,
+    Profile,
+    Segments,
+    StftSpec,
+)
 from frcrn_export.runtime.pipeline import enhance
 from tests.bundles import SAMPLE_RATE, STFT, GainSession, core_entry, frcrn_segments, manifest
+from tests.standin.install import engine_info
 
 
 def noise(channels: int, samples: int, seed: int = 0) -> np.ndarray:
@@ -113,6 +122,31 @@ def test_windows_go_in_batches_on_a_gpu_and_one_by_one_on_a_cpu() -> None:
     assert set(batches["cpu"]) == {1}
     assert max(batches["cuda"]) > 3
     assert sum(batches["cuda"]) == sum(batches["cpu"])
+
+
+def engine_entry(stft: StftSpec | None, most: tuple[int, ...]) -> FileEntry:
+    """A core as an engine that takes at most this shape."""
+    profile = Profile(min=(1,) * len(most), opt=most, max=most)
+    return msgspec.structs.replace(core_entry(stft), engine=engine_info(profile))
+
+
+@pytest.mark.parametrize("stft", [None, STFT])
+def test_what_is_too_long_for_an_engine_goes_through_it_in_windows(stft: StftSpec | None) -> None:
+    longest, window = 28_000, 16_000
+    if stft is None:
+        most, frames = (3, 1, longest), (lambda samples: samples)
+    else:
+        most, frames = (3, 2, stft.bins, stft.frames(longest)), stft.frames
+    described = manifest(stft=stft, padding=Padding(rule="multiple", size=400))
+    for samples, windows in [(16_000, 0), (28_000, 0), (28_001, 3), (100_000, 8)]:
+        session = GainSession(engine_entry(stft, most), device="cuda")
+        wave = noise(1, samples)
+        result = run(wave, session, described)
+        np.testing.assert_allclose(result[:, 640:-640], wave[:, 640:-640], atol=1e-5)
+        length = frames(window if windows else samples)
+        assert {shape[-1] for shape in session.shapes} == {length}
+        batches = [shape[0] for shape in session.shapes]
+        assert (max(batches), sum(batches)) == (min(windows, 3) or 1, windows or 1)
 
 
 @dataclass

@@ -44,6 +44,23 @@ def simulated_gpu(
     assert (gpu.used(on_device=True), gpu.used(on_device=False)) == (0, 0)
 
 
+def engine_info(profile: Profile, **changes: object) -> EngineInfo:
+    """What a manifest says of an engine for the simulated GPU, with some of it changed."""
+    info = EngineInfo(
+        flavor="tensorrt",
+        version=VERSIONS["tensorrt"],
+        cuda=13,
+        gpu="rtx4090d",
+        sm=89,
+        source="core.onnx",
+        source_sha256="0" * 64,
+        profile=profile,
+        layers="layers.json",
+        proof="nothing",
+    )
+    return msgspec.structs.replace(info, **changes)
+
+
 def add_engine(
     root: Path,
     flavor: Flavor = "tensorrt",
@@ -63,18 +80,15 @@ def add_engine(
     path = root / f"{core.role}.{precision}.sm{sm}.{flavor}.engine"
     header = PlanHeader(flavor, (low, best, high), activation)
     path.write_bytes(make_plan(bundle.file(core).read_bytes(), header) if plan is None else plan)
-    info = EngineInfo(
-        flavor=flavor,
-        version=VERSIONS[flavor],
-        cuda=13,
-        gpu="rtx4090d",
-        sm=sm,
-        source=core.path,
-        source_sha256=core.sha256,
-        profile=Profile(min=low, opt=best, max=high),
-        layers=f"{path.name}.layers.json",
-        proof="nothing",
-    )
+    facts = {
+        "flavor": flavor,
+        "version": VERSIONS[flavor],
+        "sm": sm,
+        "source": core.path,
+        "source_sha256": core.sha256,
+        "layers": f"{path.name}.layers.json",
+    }
+    info = engine_info(Profile(min=low, opt=best, max=high), **{**facts, **changes})
     entry = FileEntry(
         path=path.name,
         role=core.role,
@@ -84,9 +98,9 @@ def add_engine(
         bytes=path.stat().st_size,
         inputs=core.inputs,
         outputs=core.outputs,
-        engine=msgspec.structs.replace(info, **changes),
+        engine=info,
     )
-    layers = root / entry.engine.layers
+    layers = root / info.layers
     layers.write_text("{}")
     report = FileEntry(
         path=layers.name,
