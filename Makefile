@@ -29,11 +29,11 @@ lint: install
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || (echo "run: $(BIN)/ruff format ." && false)
 
-# mypy sees the rooms under their import names.
+# mypy sees the rooms under their import names, and the signatures of TensorRT where they are at hand.
 types: install
 	@mkdir -p build/mypy/frcrn_export
 	@for room in $(ROOMS); do ln -sfn ../../../$$room build/mypy/frcrn_export/$$room; done
-	@MYPYPATH=build/mypy $(BIN)/python -m mypy --no-error-summary -p frcrn_export
+	@MYPYPATH=build/mypy:$(wildcard ../shared/typing) $(BIN)/python -m mypy --no-error-summary -p frcrn_export
 
 install: $(VENV)/installed
 

@@ -12,12 +12,11 @@ from frcrn_export.exporters.lowering.complex_conv import complex_linear
 from frcrn_export.exporters.lowering.paired_layers import (
     PairedDecoder,
     PairedEncoder,
+    PairedFirstEncoder,
     PairedFsmn,
     PairedGains,
-    parts_to_batch,
     parts_to_channels,
 )
-from frcrn_export.exporters.lowering.unet import FirstEncoder
 from frcrn_export.exporters.networks import frcrn
 from frcrn_export.exporters.networks.frcrn import FRCRN
 
@@ -44,7 +43,7 @@ class PairedUNet(nn.Module):
             re, im = (layer(f"{name}.fsmn_{part}_L{index}") for part in ("re", "im"))
             return PairedFsmn(re, im, over_time)
 
-        self.first_encoder = FirstEncoder(layer("encoder0"))
+        self.first_encoder = PairedFirstEncoder(layer("encoder0"))
         self.skip_gains = nn.ModuleList(PairedGains(layer(f"se_layer_enc{i}")) for i in range(last))
         self.encoder_fsmns = nn.ModuleList(fsmn(f"fsmn_enc{i + 1}") for i in range(last))
         self.encoders = nn.ModuleList(PairedEncoder(layer(f"encoder{i + 1}")) for i in range(last))
@@ -57,7 +56,7 @@ class PairedUNet(nn.Module):
         self.linear = complex_linear(unet.linear)
 
     def forward(self, spec: Tensor) -> Tensor:
-        x = parts_to_batch(torch.cat(self.first_encoder(spec), dim=1))  # [2B, C, T + 1, F']
+        x = self.first_encoder(spec)  # [2B, C, T + 1, F']
         skips = []
         layers = zip(self.skip_gains, self.encoder_fsmns, self.encoders, strict=True)
         for gains, fsmn, encoder in layers:

@@ -18,6 +18,7 @@ from frcrn_export.exporters.lowering.complex_conv import (
     conv_of,
     depthwise_of,
 )
+from frcrn_export.exporters.lowering.unet import FirstEncoder
 from frcrn_export.exporters.networks import frcrn_layers
 from frcrn_export.exporters.networks.frcrn_layers import LEAKY_SLOPE, Fsmn
 
@@ -32,14 +33,18 @@ def cross(products: Tensor) -> tuple[Tensor, Tensor]:
     return re_re - im_im, im_re + re_im
 
 
+# Every size in full: of a -1, TensorRT has to prove what it stands for, and where it cannot it writes
+# checks into the engine that take up to an eighth of it.
 def parts_to_channels(x: Tensor) -> Tensor:
     """[2B, C, T, F] to [B, 2C, T, F]."""
-    return x.reshape(-1, 2 * x.shape[1], x.shape[2], x.shape[3])
+    items, channels, frames, rows = x.shape
+    return x.reshape(items // 2, 2 * channels, frames, rows)
 
 
 def parts_to_batch(x: Tensor) -> Tensor:
     """[B, 2C, T, F] to [2B, C, T, F]."""
-    return x.reshape(-1, x.shape[1] // 2, x.shape[2], x.shape[3])
+    items, channels, frames, rows = x.shape
+    return x.reshape(2 * items, channels // 2, frames, rows)
 
 
 class Affine(nn.Module):
@@ -62,6 +67,22 @@ class Affine(nn.Module):
         """Both parts [B, C, T, F] to [2B, C, T, F], with LeakyReLU."""
         y = torch.cat((re, im), dim=1) * self.scale + self.shift
         return parts_to_batch(F.leaky_relu(y, LEAKY_SLOPE))
+
+
+class PairedFirstEncoder(nn.Module):
+    """From the two channels of a spectrum [B, 2, T, F], which hold all that there is."""
+
+    def __init__(self, encoder: frcrn_layers.Encoder) -> None:
+        super().__init__()
+        parts = FirstEncoder(encoder)
+        weight = torch.cat((parts.real.weight, parts.imag.weight))
+        assert parts.real.bias is not None
+        assert parts.imag.bias is not None
+        bias = torch.cat((parts.real.bias, parts.imag.bias))
+        self.conv = conv_of(weight, bias, stride=(1, 2), padding=(1, 0))
+
+    def forward(self, spec: Tensor) -> Tensor:
+        return parts_to_batch(F.leaky_relu(self.conv(spec), LEAKY_SLOPE))  # [2B, C, T + 1, F']
 
 
 class PairedEncoder(nn.Module):
@@ -103,8 +124,9 @@ class PairedDecoder(nn.Module):
 
     def _interleave(self, rows: Tensor) -> Tensor:
         """[B, 2C', T, F] to [B, C', T, 2F], or one row less."""
-        even, odd = rows.chunk(2, dim=1)
-        y = torch.stack((even, odd), dim=-1).flatten(-2)
+        B, channels, T, half = rows.shape
+        y = rows.reshape(B, 2, channels // 2, T, half).movedim(1, -1)
+        y = y.reshape(B, channels // 2, T, 2 * half)
         return y[..., : y.shape[-1] - self.rows_less]
 
 
