@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from frcrn_export.engines.targets import SERVED_SMS, sm_text
+from frcrn_export.runtime.cuda import Gpu, first_gpu
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.flavors import FLAVORS, is_flavor_installed
+from frcrn_export.runtime.manifest import Flavor
+
 _PACKAGES = (
     "frcrn-export",
     "numpy",
@@ -19,6 +25,10 @@ _PACKAGES = (
     "onnxscript",
     "onnxruntime",
     "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda-core",
+    "cuda-bindings",
     "matplotlib",
     "tensorboard",
 )
@@ -47,7 +57,7 @@ class Machine:
 
 
 def examine() -> Machine:
-    """Look at the machine. Imports onnxruntime if it is installed, and torch never."""
+    """Look at the machine. Imports ONNX Runtime and TensorRT if they are there, and torch never."""
     providers = _providers()
     gpu = _gpu()
     return Machine(
@@ -87,6 +97,7 @@ def _abilities(providers: tuple[str, ...], gpu: str) -> list[Ability]:
             "an NVIDIA GPU, onnxruntime-gpu and TensorRT's libraries are needed",
             "pip install tensorrt" if gpu else "",
         ),
+        *_engine_abilities(),
         Ability(
             "run TorchScript",
             has_torch,
@@ -106,6 +117,42 @@ def _abilities(providers: tuple[str, ...], gpu: str) -> list[Ability]:
             'pip install "frcrn-export[plot]"',
         ),
     ]
+
+
+def _engine_abilities() -> list[Ability]:
+    try:
+        gpu, why_not = first_gpu(), ""
+    except BackendError as error:
+        gpu, why_not = None, str(error)
+    installed = {spec.name: is_flavor_installed(spec.name) for spec in FLAVORS.values()}
+    builds = installed["tensorrt-rtx"] or (installed["tensorrt"] and gpu is not None)
+    return [
+        Ability(
+            "build engines",
+            builds,
+            "tensorrt-rtx is needed, or tensorrt and an NVIDIA GPU",
+            _install("tensorrt-rtx"),
+        ),
+        _runs_engines("tensorrt", "TensorRT", installed["tensorrt"], gpu, why_not),
+        _runs_engines("tensorrt-rtx", "TensorRT-RTX", installed["tensorrt-rtx"], gpu, why_not),
+    ]
+
+
+def _runs_engines(
+    flavor: Flavor, title: str, installed: bool, gpu: Gpu | None, why_not: str
+) -> Ability:
+    name = f"run {title} engines"
+    if gpu is None:
+        command = why_not.partition("run: ")[2]  # where cuda-core is missing
+        needed = f"an NVIDIA GPU with its driver, cuda-core and {flavor} are needed"
+        return Ability(name, False, needed, command if "pip" in command else "")
+    if gpu.sm not in SERVED_SMS[flavor]:
+        return Ability(name, False, f"a GPU that it serves is needed; SM {sm_text(gpu.sm)} is here")
+    return Ability(name, installed, f"{flavor} is needed", _install(flavor))
+
+
+def _install(flavor: Flavor) -> str:
+    return f'pip install "frcrn-export[{FLAVORS[flavor].extra}]"'
 
 
 def _version(package: str) -> str:
