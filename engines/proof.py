@@ -8,26 +8,42 @@ from pathlib import Path
 import msgspec
 
 from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.manifest import MANIFEST_NAME, EngineInfo, FileEntry, ParityResult
+from frcrn_export.runtime.errors import BundleError
+from frcrn_export.runtime.manifest import (
+    MANIFEST_NAME,
+    EngineInfo,
+    FileEntry,
+    Manifest,
+    ParityResult,
+)
 
 
-def record_runs(bundle: Bundle, results: Iterable[ParityResult], gpu: str) -> None:
+def engines_run(manifest: Manifest, results: Iterable[ParityResult]) -> tuple[ParityResult, ...]:
+    """The results that are of engines."""
+    engines = {entry.path for entry in manifest.files if entry.engine is not None}
+    return tuple(result for result in results if result.artifact.split(" ")[0] in engines)
+
+
+def record_runs(bundle: Bundle, results: Iterable[ParityResult], gpu: str) -> Manifest:
     """Write into the manifest what engines of the bundle gave on a GPU of this name.
 
-    Results of other files are left out: they say nothing new. Raises OSError where the bundle
-    cannot be written.
+    Results of other files are left out: they say nothing new. Gives the manifest as it is now.
+    Raises BundleError where it cannot be written.
     """
-    manifest = bundle.manifest
-    engines = {entry.path for entry in manifest.files if entry.engine is not None}
-    ran = [result for result in results if result.artifact.split(" ")[0] in engines]
-    if not ran:
-        return
-    files = tuple(_described(entry, ran, gpu) for entry in manifest.files)
-    recorded = msgspec.structs.replace(manifest, files=files).with_parity(ran)
-    _replace(bundle.path / MANIFEST_NAME, recorded.to_json())
+    ran = engines_run(bundle.manifest, results)
+    files = tuple(_described(entry, ran, gpu) for entry in bundle.manifest.files)
+    recorded = msgspec.structs.replace(bundle.manifest, files=files).with_parity(ran)
+    path = bundle.path / MANIFEST_NAME
+    try:
+        _replace(path, recorded.to_json())
+    except OSError as error:
+        raise BundleError(
+            f"{path}: the results cannot be written ({error.strerror}); verify a copy of the bundle"
+        ) from error
+    return recorded
 
 
-def _described(entry: FileEntry, ran: list[ParityResult], gpu: str) -> FileEntry:
+def _described(entry: FileEntry, ran: tuple[ParityResult, ...], gpu: str) -> FileEntry:
     own = [result for result in ran if result.artifact.split(" ")[0] == entry.path]
     if entry.engine is None or not own:
         return entry

@@ -131,11 +131,14 @@ def verify(bundle: Path, backends: tuple[str, ...], checkpoint: Path | None, as_
             {
                 "live": report.live,
                 "unchecked": report.unchecked,
+                "engines": report.engines,
                 "parity": msgspec.to_builtins(report.results),
             }
         )
     else:
         print_parity(report.results)
+        for path, proof in report.engines.items():
+            click.echo(f"{path}: {proof}")
         if report.unchecked:
             click.echo(f"Not compared here: {', '.join(report.unchecked)} (frcrn-export doctor).")
         if report.why_not_live:

@@ -13,11 +13,15 @@ from frcrn_export.runtime.parity import check_bundle
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All comparisons, the files that none was made of, and why the live network took no part."""
+    """All comparisons, the files that none was made of, and why the live network took no part.
+
+    `engines` says of each engine what is proven of it.
+    """
 
     results: tuple[ParityResult, ...]
-    unchecked: tuple[str, ...] = ()
-    why_not_live: str = ""
+    unchecked: tuple[str, ...]
+    why_not_live: str
+    engines: dict[str, str]
 
     @property
     def live(self) -> bool:
@@ -33,8 +37,8 @@ def verify_bundle(
 ) -> ParityReport:
     """Compare every artifact of a bundle with its parity vectors and, if possible, live.
 
-    Raises BundleError for a bundle that was altered, UserError for another checkpoint than the
-    one it was made from.
+    What engines gave is written into the manifest. Raises BundleError for a bundle that was altered
+    or cannot be written, UserError for another checkpoint than the one it was made from.
     """
     progress("checking the files")
     bundle = open_bundle(path)
@@ -44,16 +48,33 @@ def verify_bundle(
     results = tuple(check_bundle(bundle, backends))
     unchecked = _unchecked(bundle, results)
     why_not = why_not_live(bundle.manifest, checkpoint)
-    if why_not:
-        return ParityReport(results, unchecked, why_not)
-    progress("comparing with the live network")
+    if not why_not:
+        progress("comparing with the live network")
+        results = (*results, *_live(bundle, backends, checkpoint))
+    return ParityReport(results, unchecked, why_not, _record_engines(bundle, results))
+
+
+def _live(
+    bundle: Bundle, backends: tuple[str, ...], checkpoint: Path | None
+) -> tuple[ParityResult, ...]:
     from frcrn_export.exporters.live_parity import check_levels, check_live
     from frcrn_export.exporters.loading import load_model
 
     weights = bundle.manifest.weights
     model = load_model(bundle.manifest.model, checkpoint, weights.seed)
-    live = (*check_live(bundle, model, backends), *check_levels(bundle, model, backends))
-    return ParityReport((*results, *live), unchecked)
+    return (*check_live(bundle, model, backends), *check_levels(bundle, model, backends))
+
+
+def _record_engines(bundle: Bundle, results: tuple[ParityResult, ...]) -> dict[str, str]:
+    """What is proven of each engine, written into the manifest where one was run."""
+    from frcrn_export.engines.proof import engines_run, record_runs
+
+    if not engines_run(bundle.manifest, results):
+        return {e.path: e.engine.proof for e in bundle.manifest.files if e.engine is not None}
+    from frcrn_export.runtime.cuda import first_gpu
+
+    recorded = record_runs(bundle, results, first_gpu().name)
+    return {e.path: e.engine.proof for e in recorded.files if e.engine is not None}
 
 
 def require_parity(results: tuple[ParityResult, ...]) -> None:
@@ -82,7 +103,9 @@ def require_same_checkpoint(manifest: Manifest, checkpoint: Path) -> None:
 def _unchecked(bundle: Bundle, results: tuple[ParityResult, ...]) -> tuple[str, ...]:
     """The artifacts without a comparison. Raises UserError if that is all of them."""
     checked = {result.artifact.split(" ")[0] for result in results}
-    files = [entry.path for entry in bundle.manifest.files if entry.role != "parity"]
+    files = [
+        entry.path for entry in bundle.manifest.files if entry.role not in ("parity", "layers")
+    ]
     if not checked.intersection(files):
         raise UserError(
             f"{bundle.path}: no installed backend runs {', '.join(files)}; run: frcrn-export doctor"

@@ -33,8 +33,8 @@ def cross(products: Tensor) -> tuple[Tensor, Tensor]:
     return re_re - im_im, im_re + re_im
 
 
-# Every size in full: of a -1, TensorRT has to prove what it stands for, and where it cannot it writes
-# checks into the engine that take up to an eighth of it.
+# Every size in full: of a -1, TensorRT has to prove what it stands for, and where it cannot it
+# writes checks into the engine that take up to an eighth of it.
 def parts_to_channels(x: Tensor) -> Tensor:
     """[2B, C, T, F] to [B, 2C, T, F]."""
     items, channels, frames, rows = x.shape
