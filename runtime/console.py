@@ -63,13 +63,13 @@ def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    columns = (
-        TextColumn(title),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda phase, done, steps: None
+        return
+    columns = (TextColumn(title), BarColumn(), TaskProgressColumn())
+    phase_column = TextColumn("{task.description}")
+    with Progress(*columns, phase_column, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def show(phase: str, done: int, steps: int) -> None:

@@ -42,9 +42,9 @@ def staged_bundle(destination: Path, *, force: bool, keep: bool = False) -> Iter
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        kept = "; what was there is unchanged" if exists else ""
+        kept = ", what was there is unchanged" if exists else ""
         raise UserError(
-            f"{destination}: {error.strerror}{kept}; make room, or -o elsewhere"
+            f"{destination}: {error.strerror}{kept}; make room or choose another path"
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

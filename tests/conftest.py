@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,4 +33,17 @@ def wave_unet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "wave-unet"
     export_onnx_bundle(model, path)
     export_torchscript_bundle(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def engine_bundle(wave_unet_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle above with core.fp16.onnx and a TensorRT-RTX engine for SM 8.9. Copy to change."""
+    from frcrn_export.exporters.cli import main
+
+    path = tmp_path_factory.mktemp("bundles") / "engines"
+    shutil.copytree(wave_unet_bundle, path)
+    with pytest.raises(SystemExit) as left:
+        main(["trt", str(path), "--fp16", "--flavor", "tensorrt-rtx"])
+    assert not left.value.code
     return path

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.runtime.staging import staged_bundle
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.staging import staged_bundle
 
 
 def make_bundle(path: Path, **files: str) -> None:

@@ -1,0 +1,265 @@
+"""`frcrn-export trt`, and what `inspect` and `verify` say of its engines."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frcrn_export.engines import bundling, commands
+from frcrn_export.exporters import cli
+from frcrn_export.runtime import flavors
+from frcrn_export.runtime.bundle import open_bundle
+from frcrn_export.runtime.manifest import FileEntry
+
+ENGINE = "core.fp16.sm89.tensorrt-rtx.engine"
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(arg) for arg in args])
+    shown = capsys.readouterr()
+    return int(left.value.code or 0), shown.out, shown.err
+
+
+def fails(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:
+    """The one line of an error with exit code 2."""
+    code, out, err = run(capsys, *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def entry(path: Path, name: str) -> FileEntry:
+    return next(e for e in open_bundle(path).manifest.files if e.path == name)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_adds_the_fp16_file_and_the_engine_to_a_bundle(
+    engine_bundle: Path, wave_unet_bundle: Path
+) -> None:
+    before, after = open_bundle(wave_unet_bundle).manifest, open_bundle(engine_bundle).manifest
+    assert after.files[: len(before.files)] == before.files
+    added = [(e.path, e.role, e.precision) for e in after.files[len(before.files) :]]
+    assert added == [
+        ("core.fp16.onnx", "core", "fp16"),
+        (ENGINE, "core", "fp16"),
+        ("core.fp16.sm89.tensorrt-rtx.layers.json", "layers", "fp16"),
+    ]
+    assert set(before.parity) <= set(after.parity)
+    half = [result for result in after.parity if result.artifact == "core.fp16.onnx"]
+    assert {r.case for r in half} >= {f"live.pipeline.{db}-dBFS" for db in (-50, -25, 0)}
+    assert all(result.passed and result.floor_db == 45 for result in half)
+
+    found = entry(engine_bundle, ENGINE)
+    assert found.engine is not None
+    assert (found.engine.sm, found.engine.gpu, found.engine.ran_on) == (89, "rtx4090d", None)
+    assert found.engine.source_sha256 == entry(engine_bundle, "core.fp16.onnx").sha256
+    assert found.engine.version == flavors.version_of("tensorrt-rtx")
+    assert "has not been run" in found.engine.proof
+    assert "passed parity on ONNX Runtime" in found.engine.proof
+
+
+def test_from_a_model_to_an_engine_in_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = "--gpu 3090 --samples 128:16000:32000 --batch 2 --workspace 256 --log build.log --json"
+    code, out, _ = run(capsys, "trt", "--fp16", *args.split())
+    assert code == 0
+    shown = json.loads(out)
+    assert shown["bundle"] == "wave-unet-16k"
+    assert shown["engine"]["engine"]["sm"] == 86
+    assert shown["engine"]["engine"]["profile"] == {
+        "min": [2, 1, 128], "opt": [2, 1, 16000], "max": [2, 1, 32000],
+    }  # fmt: skip
+    assert set(shown["census"]["Conv"]) == {"Half"}
+    assert set(shown["census"]["ConvTranspose"]) == {"Half"}
+    assert "Layers:" in Path("build.log").read_text()
+
+    code, out, _ = run(capsys, "trt", "wave-unet-16k", "--fp32", "--no-tf32")
+    assert code == 0
+    assert "core.fp32.sm89.tensorrt-rtx.engine" in out
+    assert "random" not in out.lower()
+    engines = [e for e in open_bundle("wave-unet-16k").manifest.files if e.engine is not None]
+    assert [e.precision for e in engines] == ["fp16", "fp32"]
+
+
+def test_a_second_engine_needs_force(
+    engine_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shutil.copytree(engine_bundle, tmp_path / "bundle")
+    before = contents(path)
+    assert "add --force" in fails(capsys, "trt", path)
+    assert contents(path) == before
+    code, out, _ = run(capsys, "trt", path, "--force", "--batch", "1")
+    assert code == 0
+    assert "Random weights" in out
+    found = entry(path, ENGINE)
+    assert found.engine is not None
+    assert found.engine.profile.max[0] == 1
+
+
+def test_inspect_shows_which_precision_runs_where(
+    engine_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "inspect", engine_bundle)
+    assert code == 0
+    assert "Precision census" in out
+    assert "rtx4090d (SM 8.9)" in out
+    code, out, _ = run(capsys, "inspect", engine_bundle, "--json")
+    assert json.loads(out)["census"][ENGINE]["Conv"] == {"Half": 3}
+
+
+def test_verify_says_that_the_engine_was_not_run(
+    engine_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (engine_bundle / "manifest.json").read_bytes()
+    code, out, _ = run(capsys, "verify", engine_bundle, "--json")
+    assert code == 0
+    shown = json.loads(out)
+    assert shown["unchecked"] == [ENGINE]
+    assert "has not been run" in shown["engines"][ENGINE]
+    assert (engine_bundle / "manifest.json").read_bytes() == before
+    assert "no NVIDIA driver" in fails(capsys, "verify", engine_bundle, "-b", "tensorrt-rtx")
+
+
+def test_explain_prints_commands_and_builds_nothing(
+    wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_build", None)
+    before = contents(wave_unet_bundle)
+    code, out, _ = run(capsys, "trt", wave_unet_bundle, "--explain", "--batch", "1:2:3")
+    assert code == 0
+    lines = out.splitlines()
+    assert f"frcrn-export onnx --model wave-unet-16k --fp16 -o {wave_unet_bundle}" in lines
+    assert any(line.startswith("tensorrt_rtx --onnx=") for line in lines)
+    assert sum("polygraphy run" in line for line in lines) == 2
+    assert f"--saveEngine={ENGINE}" in out  # not into the bundle
+    assert contents(wave_unet_bundle) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--gpu", "rtx409"], "did you mean rtx4090"),
+        (["--gpu", "auto"], "name the one to build for"),
+        (["--gpu", "h200", "--flavor", "tensorrt-rtx"], "does not serve"),
+        (["--gpu", "h200"], "needs classic TensorRT"),
+        (["--samples", "256:128:512"], "needs 1 <= MIN <= OPT <= MAX"),
+        (["--samples", "100:128:256"], "multiples of 64"),
+        (["--frames", "1:50:400"], "takes no choice of frames"),
+        (["--flavor", "tensorrt"], "tensorrt is not installed"),
+        (["--hardware-compatible"], "leave out --hardware-compatible"),
+        (["--timing-cache", "cache"], "leave out --timing-cache"),
+        (["--no-tf32"], "--no-tf32 is for --fp32"),
+        (["--model", "frcrn-16k"], "holds wave-unet-16k, not frcrn-16k"),
+        (["--random-weights", "7"], "not random weights of seed 7"),
+        (["-o", "elsewhere"], "give one of them"),
+        (["--workspace", "0"], "trt --help"),
+    ],
+)
+def test_what_cannot_be_used(
+    args: list[str], says: str, wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(wave_unet_bundle)
+    assert says in fails(capsys, "trt", wave_unet_bundle, *args)
+    assert contents(wave_unet_bundle) == before
+
+
+def test_no_builder_installed(
+    wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(flavors, "import_module", missing)
+    assert 'pip install "frcrn-export[rtx]"' in fails(capsys, "trt", wave_unet_bundle)
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert "is no bundle" in fails(capsys, "trt", tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_core_that_is_not_ours(
+    engine_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from frcrn_export.runtime.bundle import sha256_of
+
+    path = shutil.copytree(engine_bundle, tmp_path / "bundle")
+    half = path / "core.fp16.onnx"
+    old = entry(path, half.name)
+    half.write_bytes(b"not ONNX" * 9)
+    manifest = (path / "manifest.json").read_text()
+    manifest = manifest.replace(old.sha256, sha256_of(half))
+    manifest = manifest.replace(f'"bytes": {old.bytes}', f'"bytes": {half.stat().st_size}')
+    (path / "manifest.json").write_text(manifest)
+    before = contents(path)
+    assert "not an ONNX file" in fails(capsys, "trt", path, "--gpu", "8.6")
+    assert contents(path) == before
+
+
+def test_a_full_disk_leaves_the_bundle_as_it_was(
+    engine_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = shutil.copytree(engine_bundle, tmp_path / "bundle")
+    before = contents(path)
+    write = Path.write_bytes
+
+    def full(file: Path, data: bytes) -> int:
+        if file.suffix == ".engine":
+            write(file, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device", str(file))
+        return write(file, data)
+
+    monkeypatch.setattr(bundling.Path, "write_bytes", full)
+    line = fails(capsys, "trt", path, "--gpu", "8.6")
+    assert "No space left on device, what was there is unchanged" in line
+    assert contents(path) == before
+    assert [file.name for file in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_weights_that_are_not_at_hand(
+    wave_unet_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shutil.copytree(wave_unet_bundle, tmp_path / "bundle")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["weights"] = {"source": "checkpoint", "name": "mine.pt", "sha256": "0" * 64}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    line = fails(capsys, "trt", path)
+    assert "no core.fp16.onnx" in line
+    assert "mine.pt are not at hand (give them with --checkpoint)" in line
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"another")
+    assert "not the file this bundle was made from" in fails(capsys, "trt", path, "-c", other)
+
+
+def test_the_half_file_computes_in_half_and_agrees(engine_bundle: Path) -> None:
+    import onnx
+
+    graph = onnx.load(engine_bundle / "core.fp16.onnx").graph
+    weights = [tensor for tensor in graph.initializer if len(tensor.dims) > 1]
+    assert weights
+    assert all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in weights)
+    from frcrn_export.runtime.sessions import BACKENDS
+    from frcrn_export.runtime.signals import snr_db
+
+    bundle = open_bundle(engine_bundle)
+    rng = np.random.default_rng(3)
+    wave = 0.1 * rng.standard_normal((1, 1, 128 * 37), dtype=np.float32)
+    single, half = (
+        BACKENDS["onnxruntime-cpu"].open(bundle, entry(engine_bundle, name), 1).run(wave)
+        for name in ("core.onnx", "core.fp16.onnx")
+    )
+    assert 45 < snr_db(single, half) < 110
