@@ -1,6 +1,7 @@
 """Opening an engine: every reason that it cannot run here is found before anything runs."""
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # A dtype of the manifest, and TensorRT's name for it.
 _DTYPES = {"float32": "FLOAT"}
+_KEPT_MESSAGES = 16
 # How the errors read that come of a full memory.
 _MEMORY = re.compile(r"out of memory|OutOfMemory|could not be allocated", re.IGNORECASE)
 
@@ -24,15 +26,16 @@ class Reasons:
     """What TensorRT logged as errors since the last look."""
 
     def __init__(self) -> None:
-        self._messages: list[str] = []
+        self._messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
 
     def add(self, message: str) -> None:
         self._messages.append(" ".join(message.split()))
 
     def take(self) -> str:
         """The first error, which the later ones follow from; and forget all of them."""
-        messages, self._messages = self._messages, []
-        return messages[0] if messages else "no reason given"
+        first = self._messages[0] if self._messages else "no reason given"
+        self._messages.clear()
+        return first
 
 
 @dataclass(frozen=True)
