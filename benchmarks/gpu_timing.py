@@ -11,11 +11,13 @@ import torch
 
 from benchmarks.gpu_workload import Float32Array
 
-# A measurement ends after this long, with fewer calls than asked for but never fewer than these.
-CASE_SECONDS = 5.0
-_FEWEST_CALLS = 5
-# The second call of a shape captures it in an engine's session; the third replays it.
+# An idle GPU needs this long to raise its clocks. The second call of a shape captures it in an
+# engine's session; the third replays it.
+WARM_UP_SECONDS = 0.5
 _FEWEST_WARM_UP_CALLS = 3
+# A measurement ends after this long, with fewer calls than asked for but never fewer than these.
+CASE_SECONDS = 3.0
+_FEWEST_CALLS = 5
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class Timings:
 
 def time_calls(run: Runner, inputs: Float32Array, repeats: int) -> Timings:
     """Warm up, then call `repeats` times or for `CASE_SECONDS`."""
-    for _ in range(max(_FEWEST_WARM_UP_CALLS, repeats // 10)):
+    begun, warm_up_calls = time.perf_counter(), 0
+    while warm_up_calls < _FEWEST_WARM_UP_CALLS or time.perf_counter() < begun + WARM_UP_SECONDS:
         output, _ = run(inputs)
+        warm_up_calls += 1
     calls: list[float] = []
     parts: list[Parts] = []
     deadline = time.perf_counter() + CASE_SECONDS
