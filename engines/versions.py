@@ -12,8 +12,8 @@ from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.flavors import FLAVORS
 from frcrn_export.runtime.manifest import Flavor
 
-# TensorRT 10 brought what the builder needs; older TensorRT-RTX has not been tried.
-OLDEST: dict[Flavor, tuple[int, int]] = {"tensorrt": (10, 0), "tensorrt-rtx": (1, 7)}
+# 10.3 is JetPack 6's, and has what the session calls; older TensorRT-RTX has not been tried.
+OLDEST: dict[Flavor, tuple[int, int]] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 7)}
 
 
 def check_version(flavor: Flavor, version: str) -> None:

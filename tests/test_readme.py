@@ -15,9 +15,10 @@ import pytest
 import soundfile
 import torch
 
+from frcrn_export.engines.layer_report import census, read_layer_report
 from frcrn_export.exporters import cli, fetch
-from frcrn_export.exporters.packaged import DEMO_NOISY
-from frcrn_export.runtime.bundle import sha256_of
+from frcrn_export.exporters.packaged import DEMO_NOISY, packaged_weights
+from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
 from tests.golden_weights import frcrn_golden_state
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +73,7 @@ def test_the_main_job(published: Path, tmp_path: Path, monkeypatch: pytest.Monke
     soundfile.write("noisy.wav", samples[: 2 * rate], rate)
     Path("recordings").mkdir()
     soundfile.write("recordings/one.flac", samples[:rate], rate)
-    shutil.copy(published, "best_frcrn_cirm.pth")
+    shutil.copy(packaged_weights("wave-unet-16k.safetensors"), "my-denoiser.pt")
     ran = [words for words in commands() if words[0] == "frcrn-export"]
     assert len(ran) >= 8
     for words in ran:
@@ -81,11 +82,28 @@ def test_the_main_job(published: Path, tmp_path: Path, monkeypatch: pytest.Monke
         assert not left.value.code, words
     for made in ("clean.wav", "clean.png", "cleaned/one.flac", "mine/core.pt", "mine/core.onnx"):
         assert Path(made).is_file(), made
+    _check_engine(open_bundle("frcrn"))
 
     (snippet,) = blocks("python")
     Path("clean.wav").unlink()
     subprocess.run([sys.executable, "-c", snippet], check=True)
     assert soundfile.info("clean.wav").frames == 2 * rate
+
+
+def _check_engine(bundle: Bundle) -> None:
+    """FRCRN for the RTX 4090D as asked: every convolution in half, at most 45 MB, proven."""
+    engine = next(e for e in bundle.manifest.files if e.engine is not None)
+    assert engine.engine is not None
+    assert (engine.engine.gpu, engine.engine.sm, engine.engine.ran_on) == ("rtx4090d", 89, None)
+    assert engine.bytes <= 45e6
+    report = read_layer_report((bundle.path / engine.engine.layers).read_bytes(), "layers")
+    counts = census(report)
+    assert counts["Conv"] == {"Half": 158}
+    assert f"all {158} convolutions in half" in README
+    assert "Float" in counts["Tanh"]  # the mask
+    half = [r for r in bundle.manifest.parity if r.artifact == "core.fp16.onnx"]
+    assert min(r.snr_db for r in half) >= 45
+    assert {f"live.pipeline.{level}-dBFS" for level in (-50, -25, 0)} <= {r.case for r in half}
 
 
 @pytest.mark.slow
@@ -109,7 +127,7 @@ def test_the_other_commands_are_what_they_are_said_to_be() -> None:
     assert others == [
         ["make", "demo"],
         ["make", "test"],
-        ["pip", "install", ".[cpu,export,plot]"],
+        ["pip", "install", ".[cpu,export,rtx,plot]"],
     ]
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(r"^demo:", makefile, re.MULTILINE)

@@ -64,7 +64,7 @@ def core(tmp_path: Path) -> Path:
     return tiny_core(tmp_path / "core.fp16.onnx")
 
 
-@pytest.mark.parametrize("version", ["10.0.1", "10.13.3.9", "11.4.0.1"])
+@pytest.mark.parametrize("version", ["10.3.0.26", "10.13.3.9", "11.4.0.1"])
 def test_builds_with_10_and_11(install: Install, core: Path, version: str) -> None:
     install(version=version)
     built = build_engine(core, options("tensorrt"))

@@ -7,7 +7,7 @@ from frcrn_export.engines.versions import check_version, cuda_major
 from frcrn_export.runtime.errors import BackendError
 
 
-@pytest.mark.parametrize("version", ["10.0.0b6", "10.13.3.9", "11.4.0"])
+@pytest.mark.parametrize("version", ["10.3.0b6", "10.13.3.9", "11.4.0"])
 def test_releases_that_work(version: str) -> None:
     check_version("tensorrt", version)
 

@@ -6,7 +6,17 @@ import onnx
 import pytest
 import torch
 
-from frcrn_export.exporters.bundling import export_onnx_bundle, export_torchscript_bundle
+from frcrn_export.engines.bundling import add_engine
+from frcrn_export.engines.layer_report import census, read_layer_report
+from frcrn_export.engines.options import BuildOptions
+from frcrn_export.engines.profiles import make_profile
+from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
+from frcrn_export.exporters.bundling import (
+    add_half_core,
+    export_onnx_bundle,
+    export_torchscript_bundle,
+)
+from frcrn_export.exporters.families import wave_unet as family
 from frcrn_export.exporters.loading import LoadedModel, load_model
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
@@ -15,9 +25,9 @@ from frcrn_export.runtime.manifest import StftSpec
 from frcrn_export.runtime.sessions import BACKENDS
 from frcrn_export.runtime.stft import Stft
 
+# frcrn-16k goes the whole way in tests/test_readme.py.
 SLOW_MODELS = [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in ("frcrn-16k", "frcrn-16k-512", "wave-unet-12x24")
+    pytest.param(name, marks=pytest.mark.slow) for name in ("frcrn-16k-512", "wave-unet-12x24")
 ]
 
 
@@ -35,7 +45,7 @@ def scale_one_weight(module: torch.nn.Module, factor: float) -> None:
 @pytest.mark.parametrize("name", ["wave-unet-16k", *SLOW_MODELS])
 def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
     model = load_model(name, random_seed=0)
-    bundle = export_onnx_bundle(model, tmp_path / "out")
+    bundle = export_onnx_bundle(model, tmp_path / "out", half=True)
     manifest = bundle.manifest
     assert manifest.model == name
     assert manifest.weights.seed == 0
@@ -43,7 +53,8 @@ def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
     assert {result.case.split(".")[0] for result in manifest.parity} >= {"core", "live", "pipeline"}
     roles = [entry.role for entry in manifest.files]
     spectral = ["pre", "post", "core_long"] if model.spec.stft else []
-    assert roles == ["core", *spectral, "parity"]
+    assert roles == ["core", *spectral, "core", "parity"]
+    assert manifest.files[-2].precision == "fp16"
     compared = {result.artifact for result in manifest.parity}
     assert compared >= {entry.path for entry in manifest.files if entry.format == "onnx"}
 
@@ -59,6 +70,23 @@ def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(output, expected, atol=1e-4 * np.abs(expected).max())
     if manifest.stft is not None:
         _check_ops(bundle, manifest.stft)
+        joined = export_torchscript_bundle(model, bundle.path).manifest
+        assert set(manifest.parity) <= set(joined.parity)
+        assert all(r.passed for r in joined.parity if r.artifact == "core.pt")
+    _check_engine(bundle)
+
+
+def _check_engine(bundle: Bundle) -> None:
+    """An engine for the default GPU comes out, all convolutions in half."""
+    profile = make_profile(bundle.manifest, bundle.manifest.files[0].inputs[0])
+    options = BuildOptions("tensorrt-rtx", find_target(DEFAULT_TARGET), profile)
+    entry, _ = add_engine(bundle.path, "fp16", options)
+    assert entry.engine is not None
+    assert all(r.passed for r in open_bundle(bundle.path).manifest.parity)
+    layers = (bundle.path / entry.engine.layers).read_bytes()
+    counts = census(read_layer_report(layers, "layers"))
+    assert set(counts["Conv"]) == {"Half"}
+    assert set(counts.get("ConvTranspose", {"Half": 0})) == {"Half"}
 
 
 def _check_ops(bundle: Bundle, spec: StftSpec) -> None:
@@ -122,6 +150,32 @@ def test_torchscript_joins_the_bundle_of_the_same_weights(
     other = load_model("wave-unet-16k", random_seed=2)
     with pytest.raises(UserError, match="holds wave-unet-16k with the weights seed 1"):
         export_torchscript_bundle(other, target, force=True)
+
+
+def test_a_half_core_that_is_off_is_not_added(
+    wave_unet_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "bundle"
+    shutil.copytree(wave_unet_bundle, target)
+    before = {file.name: file.read_bytes() for file in target.iterdir()}
+    model = load_model("wave-unet-16k", random_seed=1)
+    right = family.half
+
+    def wrong(network: torch.nn.Module) -> torch.nn.Module:
+        half = right(network)
+        scale_one_weight(half, 1.5)
+        return half
+
+    monkeypatch.setattr(family, "half", wrong)
+    with pytest.raises(CheckFailed, match=r"core\.fp16\.onnx.* at least 45 dB needed"):
+        add_half_core(model, target)
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+
+
+def test_inline_has_no_half_form(tmp_path: Path) -> None:
+    model = load_model("wave-unet-16k", random_seed=0)
+    with pytest.raises(UserError, match="leave out --fp16"):
+        export_onnx_bundle(model, tmp_path / "out", stft="inline", half=True)
 
 
 def test_random_weights_are_the_same_for_the_same_seed() -> None:
