@@ -1,9 +1,6 @@
 """What the manifest says about an engine once it was run."""
 
-import os
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import msgspec
 
@@ -16,6 +13,7 @@ from frcrn_export.runtime.manifest import (
     Manifest,
     ParityResult,
 )
+from frcrn_export.runtime.staging import replace_file
 
 
 def engines_run(manifest: Manifest, results: Iterable[ParityResult]) -> tuple[ParityResult, ...]:
@@ -35,7 +33,7 @@ def record_runs(bundle: Bundle, results: Iterable[ParityResult], gpu: str) -> Ma
     recorded = msgspec.structs.replace(bundle.manifest, files=files).with_parity(ran)
     path = bundle.path / MANIFEST_NAME
     try:
-        _replace(path, recorded.to_json())
+        replace_file(path, recorded.to_json())
     except OSError as error:
         raise BundleError(
             f"{path}: the results cannot be written ({error.strerror}); verify a copy of the bundle"
@@ -64,16 +62,3 @@ def _after_run(engine: EngineInfo, own: list[ParityResult], gpu: str) -> EngineI
         proof=f"Run on {gpu}: {outcome}; the worst is {worst:.1f} dB. Its speed is not part of "
         "this check.",
     )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write beside the file and rename, so that nobody ever reads half of it."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(name).chmod(path.stat().st_mode & 0o777)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,10 +1,10 @@
 """The timing cache of classic TensorRT: kernel timings kept between builds."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.staging import replace_file
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -29,14 +29,8 @@ def load_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
 
 def save_timing_cache(data: bytes, path: Path) -> None:
     """Write a serialized cache, all of it or nothing. Raises UserError if that fails."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            staged.write_bytes(data)
-            staged.replace(path)
-        finally:
-            staged.unlink(missing_ok=True)
+        replace_file(path, data)
     except OSError as error:
         raise UserError(
             f"{path}: {error.strerror}: the timing cache was not written; "

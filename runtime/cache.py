@@ -2,8 +2,6 @@
 
 import os
 import sys
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 CACHE_VARIABLE = "FRCRN_EXPORT_CACHE"
@@ -20,17 +18,3 @@ def cache_dir() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "frcrn-export"
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, whoever else writes it. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

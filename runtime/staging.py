@@ -1,4 +1,4 @@
-"""A bundle is written beside its destination and moved there in one step, or not at all."""
+"""Written beside its destination, moved there in one step or not at all: a bundle, or a file."""
 
 import errno
 import os
@@ -48,6 +48,21 @@ def staged_bundle(destination: Path, *, force: bool, keep: bool = False) -> Iter
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, whoever else reads or writes it. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _replace(destination: Path, staging: Path) -> None:

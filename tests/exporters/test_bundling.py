@@ -163,7 +163,7 @@ def test_a_half_core_that_is_off_is_not_added(
 
     def wrong(network: torch.nn.Module) -> torch.nn.Module:
         half = right(network)
-        scale_one_weight(half, 1.5)
+        scale_one_weight(half, 3.0)
         return half
 
     monkeypatch.setattr(family, "half", wrong)

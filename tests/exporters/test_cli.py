@@ -156,7 +156,7 @@ def test_verify_says_what_it_could_not_run(
 ) -> None:
     from frcrn_export.runtime import parity
 
-    monkeypatch.setattr(parity, "is_installed", lambda package: package != "torch")
+    monkeypatch.setattr(parity, "is_installed", lambda package: package == "onnxruntime")
     code, out, _ = run(capsys, "verify", str(wave_unet_bundle))
     assert code == 0
     assert "Not compared here: core.pt" in out

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.runtime.cache import cache_dir, replace_file
+from frcrn_export.runtime.cache import cache_dir
 
 
 def test_the_variable_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -30,21 +30,3 @@ def test_the_users_cache_folder(
     if variable:
         monkeypatch.setenv(variable, str(tmp_path / "other"))
         assert cache_dir() == tmp_path / "other" / "frcrn-export"
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "a" / "b"
-    replace_file(path, b"first")
-    replace_file(path, b"second")
-    assert path.read_bytes() == b"second"
-
-    def fail(self: Path, target: Path) -> None:
-        raise OSError("full")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="full"):
-        replace_file(path, b"third")
-    assert path.read_bytes() == b"second"
-    assert list(path.parent.iterdir()) == [path]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.staging import staged_bundle
+from frcrn_export.runtime.staging import replace_file, staged_bundle
 
 
 def make_bundle(path: Path, **files: str) -> None:
@@ -71,3 +71,24 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         staged_bundle(tmp_path / "file" / "out", force=False),
     ):
         pass
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "a" / "b"
+    replace_file(path, b"first")
+    replace_file(path, b"second")
+    assert path.read_bytes() == b"second"
+    path.chmod(0o640)
+    replace_file(path, b"second")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="full"):
+        replace_file(path, b"third")
+    assert path.read_bytes() == b"second"
+    assert list(path.parent.iterdir()) == [path]
