@@ -132,7 +132,7 @@ def test_builds_only_on_the_kind_of_gpu_it_builds_for(install: Install, core: Pa
 
 def test_a_release_that_is_too_old_is_named(install: Install, core: Path) -> None:
     install(version="8.6.1")
-    with pytest.raises(BackendError, match=r"tensorrt 8\.6\.1 is too old, 10\.0 .*--upgrade"):
+    with pytest.raises(BackendError, match=r"tensorrt 8\.6\.1 is too old, 10\.3 .*--upgrade"):
         build_engine(core, options("tensorrt"))
 
 

@@ -13,11 +13,10 @@ def test_a_full_disk_leaves_the_cache_that_was_there(
     cache = tmp_path / "timings.cache"
     save_timing_cache(b"before", cache)
 
-    def full(path: Path, data: bytes) -> int:
-        path.touch()
+    def full(path: Path, target: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(UserError, match=r"timings\.cache: No space left on device: .* not written"):
         save_timing_cache(b"after", cache)
     assert cache.read_bytes() == b"before"
