@@ -15,6 +15,8 @@ from msgspec import Meta, Struct
 from frcrn_export.runtime.errors import BundleError
 
 SCHEMA_VERSION = 1
+# What a streaming core is told while nobody knows how long the stream will be; exact in float32.
+UNKNOWN_END = float(1 << 24)
 MANIFEST_NAME = "manifest.json"
 
 # What decoding raises: not JSON or not this type, nested too deeply, not UTF-8.
@@ -26,7 +28,7 @@ RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 Level = Literal["active_rms", "peak", "none"]
-Role = Literal["core", "core_long", "pre", "post", "pipeline", "parity", "layers"]
+Role = Literal["core", "core_long", "core_streaming", "pre", "post", "pipeline", "parity", "layers"]
 Format = Literal["onnx", "torchscript", "engine", "npz", "json"]
 Flavor = Literal["tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -131,11 +133,39 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     refittable: bool = False
 
 
+class StateSpec(Struct, frozen=True, kw_only=True):
+    """One state of a streaming core, float32: the input `name`, and the output `next` after it.
+
+    The first axis of `shape` is "batch", one row for each stream; all values are `initial` before
+    the first call.
+    """
+
+    name: str
+    next: str
+    shape: tuple[Positive | str, ...]
+    initial: float = 0.0
+
+
+class StreamingInfo(Struct, frozen=True, kw_only=True):
+    """How a streaming core is called: with `chunk` frames (or samples) and its states.
+
+    What it returns is `lookahead` frames (or samples) behind what it is given. `end` names the
+    input [batch] float32 that holds how many frames the stream has, UNKNOWN_END while it goes on;
+    None where the core does not need it.
+    """
+
+    chunk: Positive
+    lookahead: NonNegative
+    states: tuple[StateSpec, ...]
+    end: str | None = None
+
+
 class FileEntry(Struct, frozen=True, kw_only=True):
     """One file of the bundle. `path` is relative to the bundle and stays inside it.
 
     `core_long` does what `core` does in less memory, for one utterance of more frames than
-    `above_frames`. `engine` is there for engines and nothing else.
+    `above_frames`. `engine` is there for engines and nothing else, `streaming` for cores of the
+    role `core_streaming`.
     """
 
     path: RelativePath
@@ -148,6 +178,7 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     outputs: tuple[TensorSpec, ...] = ()
     above_frames: NonNegative = 0
     engine: EngineInfo | None = None
+    streaming: StreamingInfo | None = None
 
 
 class Weights(Struct, frozen=True, kw_only=True):
@@ -241,6 +272,10 @@ def _check(manifest: Manifest, source: str) -> None:
     for entry in manifest.files:
         if (entry.format == "engine") != (entry.engine is not None):
             raise BundleError(f"{source}: {entry.path}: engines, and only they, have `engine`")
+        if (entry.role == "core_streaming") != (entry.streaming is not None):
+            raise BundleError(f"{source}: {entry.path}: streaming cores alone have `streaming`")
+        if entry.streaming is not None:
+            _check_streaming(entry, entry.streaming, source)
         if entry.engine is not None:
             _check_engine(entry, entry.engine, source)
             if entry.engine.layers not in paths:
@@ -253,6 +288,16 @@ def _check(manifest: Manifest, source: str) -> None:
         _check_stft(manifest.stft, min(manifest.padding.size, manifest.segments.length), source)
     if manifest.segments.stride < 1:
         raise BundleError(f"{source}: `segments` drops at least as much as a window holds")
+
+
+def _check_streaming(entry: FileEntry, streaming: StreamingInfo, source: str) -> None:
+    if len(entry.inputs) != 1 or entry.inputs[0].shape[-1] != streaming.chunk:
+        raise BundleError(f"{source}: {entry.path}: `inputs` and `chunk` contradict each other")
+    if any(state.shape[:1] != ("batch",) for state in streaming.states):
+        raise BundleError(f"{source}: {entry.path}: the first axis of every state is the batch")
+    names = [name for state in streaming.states for name in (state.name, state.next)]
+    if len(set(names)) != len(names):
+        raise BundleError(f"{source}: {entry.path}: two states share a name")
 
 
 def _check_engine(entry: FileEntry, engine: EngineInfo, source: str) -> None:
