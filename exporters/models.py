@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from frcrn_export.exporters.checkpoints import Checkpoint
+    from frcrn_export.exporters.streaming import StreamingCore
 
 SAMPLE_RATE = 16_000  # Hz, of every model
 
@@ -57,6 +58,15 @@ class Family(Protocol):
 
     def half(self, network: "nn.Module") -> "nn.Module":
         """The form for GPUs that computes in float16, with float32 input and output."""
+
+    def streaming(self, network: "nn.Module", chunk: int, lookahead: int | None) -> "StreamingCore":
+        """The form that takes a stream in calls of `chunk` frames, equal to the network.
+
+        A frame is a hop of the STFT, or of a network without one. `lookahead` is how many frames
+        the output is behind the input: None for all that the network hears of the future, less
+        for less delay and another result. Raises UserError, saying why and what to do instead,
+        where a network cannot stream or has no such look-ahead.
+        """
 
     def processing(self, network: "nn.Module", metadata: dict[str, str]) -> Processing:
         """What surrounds the network; `metadata` is the checkpoint's."""

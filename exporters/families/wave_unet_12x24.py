@@ -12,6 +12,8 @@ from frcrn_export.exporters.networks.wave_unet_12x24 import (
     WaveUNet12x24Config,
     config_from_state_dict,
 )
+from frcrn_export.exporters.streaming import StreamingCore
+from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import Padding, Segments
 
 
@@ -33,6 +35,14 @@ def half(network: nn.Module) -> nn.Module:
     lowered = lower(network)
     compute_in_half([lowered])
     return lowered
+
+
+def streaming(network: nn.Module, chunk: int, lookahead: int | None) -> StreamingCore:
+    """There is none: the interpolation depends on the position in the segment."""
+    raise UserError(
+        "wave-unet-12x24 has no exact streaming form, its interpolation depends on the whole "
+        "segment; leave out --streaming: frcrn-export stream runs it in overlapping windows"
+    )
 
 
 def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
