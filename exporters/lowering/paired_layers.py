@@ -18,9 +18,10 @@ from frcrn_export.exporters.lowering.complex_conv import (
     conv_of,
     depthwise_of,
 )
+from frcrn_export.exporters.lowering.squeeze_excite import pool
 from frcrn_export.exporters.lowering.unet import FirstEncoder
 from frcrn_export.exporters.networks import frcrn_layers
-from frcrn_export.exporters.networks.frcrn_layers import LEAKY_SLOPE, Fsmn
+from frcrn_export.exporters.networks.frcrn_layers import LEAKY_SLOPE, Fsmn, Pooling
 
 
 def cross(products: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,21 +170,25 @@ class PairedFsmn(nn.Module):
 
 
 class Pool(nn.Module):
-    """Mean over time and frequency: [2B, C, T, F] to [2B, C, 1, 1]. Adds up more than half can."""
+    """Means of [2B, C, T, F] for squeeze-and-excitation. Adds up more than half can."""
+
+    def __init__(self, pooling: Pooling) -> None:
+        super().__init__()
+        self.pooling: Pooling = pooling
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3), keepdim=True)
+        return pool(x, self.pooling)
 
 
 class PairedGains(nn.Module):
-    """Channel gains of squeeze-and-excitation: [2B, C, T, F] to [2B, C, 1, 1]."""
+    """Channel gains of squeeze-and-excitation: [2B, C, T, F] to [2B, C, T or 1, 1]."""
 
     def __init__(self, layer: frcrn_layers.SqueezeExcite) -> None:
         super().__init__()
         (down_re, up_re), (down_im, up_im) = (
             [part for part in fc if isinstance(part, nn.Linear)] for fc in (layer.fc_r, layer.fc_i)
         )
-        self.pool = Pool()
+        self.pool = Pool(layer.pooling)
         self.down = _side_by_side(down_re, down_im)
         self.up = _side_by_side(up_re, up_im, groups=2)
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from frcrn_export.exporters.lowering.complex_conv import ComplexPair, conv_of
 from frcrn_export.exporters.networks import frcrn_layers
+from frcrn_export.exporters.networks.frcrn_layers import Pooling, causal_mean
 
 
 class ComplexSqueezeExcite(nn.Module):
@@ -15,6 +16,7 @@ class ComplexSqueezeExcite(nn.Module):
         super().__init__()
         self.gains_re = self._gains(layer.fc_r)
         self.gains_im = self._gains(layer.fc_i)
+        self.pooling = layer.pooling
 
     @staticmethod
     def _gains(fc: nn.Sequential) -> nn.Sequential:
@@ -27,7 +29,18 @@ class ComplexSqueezeExcite(nn.Module):
 
     def forward(self, x: ComplexPair) -> ComplexPair:
         re, im = x
-        mean_re, mean_im = re.mean((2, 3), keepdim=True), im.mean((2, 3), keepdim=True)
-        gain_re: Tensor = self.gains_re(mean_re) - self.gains_im(mean_im)  # [B, C, 1, 1]
-        gain_im: Tensor = self.gains_re(mean_im) + self.gains_im(mean_re)
+        gain_re, gain_im = self.of_means(pool(re, self.pooling), pool(im, self.pooling))
         return re * gain_re, im * gain_im
+
+    def of_means(self, mean_re: Tensor, mean_im: Tensor) -> ComplexPair:
+        """The gains of each part from the means of each part, [B, C, T or 1, 1]."""
+        gain_re: Tensor = self.gains_re(mean_re) - self.gains_im(mean_im)
+        gain_im: Tensor = self.gains_re(mean_im) + self.gains_im(mean_re)
+        return gain_re, gain_im
+
+
+def pool(x: Tensor, pooling: Pooling) -> Tensor:
+    """Means of [B, C, T, F] over frequency and what of time ``pooling`` says: [B, C, T or 1, 1]."""
+    if pooling == "global":
+        return x.mean((2, 3), keepdim=True)
+    return causal_mean(x.mean(3, keepdim=True), None if pooling == "cumulative" else pooling)

@@ -18,6 +18,7 @@ from frcrn_export.exporters.networks.frcrn_layers import (
     Decoder,
     Encoder,
     FrequencyFsmn,
+    Pooling,
     SqueezeExcite,
     TimeFsmn,
 )
@@ -36,6 +37,7 @@ class FrcrnConfig:
     fsmn_hidden: int = 128
     fsmn_lorder: int = 20
     se_reduction: int = 8
+    pooling: Pooling = "global"
 
     def __post_init__(self) -> None:
         if self.rows[-1] != 1:
@@ -77,11 +79,15 @@ class UNet(nn.Module):
         self.depth = config.depth
         C = config.channels
         fsmn = (C, config.fsmn_hidden, config.fsmn_lorder)
+
+        def squeeze_excite() -> SqueezeExcite:
+            return SqueezeExcite(C, config.se_reduction, config.pooling)
+
         self.fsmn = TimeFsmn(*fsmn)
         for i, kernel in enumerate(config.encoder_kernels):
             self.add_module(f"fsmn_enc{i}", FrequencyFsmn(*fsmn))
             self.add_module(f"encoder{i}", Encoder(1 if i == 0 else C, C, kernel))
-            self.add_module(f"se_layer_enc{i}", SqueezeExcite(C, config.se_reduction))
+            self.add_module(f"se_layer_enc{i}", squeeze_excite())
         last = self.depth - 1
         for i, kernel in enumerate(config.decoder_kernels):
             self.add_module(
@@ -89,7 +95,7 @@ class UNet(nn.Module):
             )
             self.add_module(f"fsmn_dec{i}", FrequencyFsmn(*fsmn))
             if i < last:
-                self.add_module(f"se_layer_dec{i}", SqueezeExcite(C, config.se_reduction))
+                self.add_module(f"se_layer_dec{i}", squeeze_excite())
         self.linear = ComplexConv2d(1, 1, (1, 1))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ of real layers (f_re, f_im): real = f_re(x_re) - f_im(x_im), imag = f_re(x_im) +
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -160,11 +161,28 @@ class TimeFsmn(ComplexFsmn):
         return super().forward(x).transpose(1, 2).unsqueeze(2)
 
 
+# What squeeze-and-excitation averages over: the whole utterance as published, all frames so far, or
+# so many frames up to the present one.
+Pooling = Literal["global", "cumulative"] | int
+
+
+def causal_mean(x: Tensor, frames: int | None = None) -> Tensor:
+    """For each t the mean over axis 2 up to t, or of the last ``frames`` up to t: [B, C, T, n]."""
+    T = x.shape[2]
+    total = x.cumsum(2)
+    count = torch.arange(1, T + 1, device=x.device)
+    if frames is not None:
+        total = total - F.pad(total, (0, 0, frames, 0))[:, :, :T]
+        count = count.clamp(max=frames)
+    return total / count[:, None]
+
+
 class SqueezeExcite(nn.Module):
     """Channel gains from the mean over frequency and time; the parts are scaled separately."""
 
-    def __init__(self, channels: int, reduction: int) -> None:
+    def __init__(self, channels: int, reduction: int, pooling: Pooling = "global") -> None:
         super().__init__()
+        self.pooling: Pooling = pooling
         self.fc_r = self._gains(channels, reduction)
         self.fc_i = self._gains(channels, reduction)
 
@@ -178,5 +196,10 @@ class SqueezeExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        gains = apply_complex(self.fc_r, self.fc_i, x.mean(dim=(2, 3)))  # [B, C, 2]
-        return x * gains[:, :, None, None]
+        if self.pooling == "global":
+            gains = apply_complex(self.fc_r, self.fc_i, x.mean(dim=(2, 3)))  # [B, C, 2]
+            return x * gains[:, :, None, None]
+        frames = None if self.pooling == "cumulative" else self.pooling
+        means = causal_mean(x.mean(dim=2), frames).transpose(1, 2)  # [B, T, C, 2]
+        gains = apply_complex(self.fc_r, self.fc_i, means)
+        return x * gains.transpose(1, 2)[:, :, None]  # [B, C, 1, T, 2]
