@@ -39,8 +39,8 @@ class LongUNet(nn.Module):
         super().__init__()
         self.unet = unet
         self.piece = piece
-        self.first_encoder = _without_time_padding(unet.first_encoder)
-        self.encoders = _without_time_padding(unet.encoders)
+        self.first_encoder = without_time_padding(unet.first_encoder)
+        self.encoders = without_time_padding(unet.encoders)
 
     def forward(self, spec: Tensor) -> Tensor:
         unet, frames, depth, P = self.unet, spec.shape[2], len(self.encoders) + 1, self.piece
@@ -172,7 +172,7 @@ def _gains(layer: nn.Module, sums: ComplexPair, frames: int) -> ComplexPair:
     return gain_re, gain_im
 
 
-def _without_time_padding(module: M) -> M:
+def without_time_padding(module: M) -> M:
     """A copy, with the same weights, that computes only frames which it sees in full."""
     memo = {id(parameter): parameter for parameter in module.parameters()}
     narrow = copy.deepcopy(module, memo)

@@ -1,0 +1,56 @@
+"""The states of a streaming network: what it keeps of past frames, by name.
+
+The forward pass of a streaming network asks for its states in an order that never changes. The
+first pass, over zeros, finds out which there are (`StatesRecorder`); every other one is given their
+values and collects the next ones (`States`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from frcrn_export.runtime.manifest import StateSpec
+
+
+class States:
+    """Values of the states for one call, and what they are after it."""
+
+    def __init__(self, values: Iterable[Tensor]) -> None:
+        self._values = iter(values)
+        self.next: list[Tensor] = []
+
+    def value(self, name: str, shape: Sequence[int]) -> Tensor:
+        """The state [B, *shape]; `keep` is called before the next one is asked for."""
+        return next(self._values)
+
+    def keep(self, value: Tensor) -> None:
+        """What the state asked for last is after this call."""
+        self.next.append(value)
+
+    def past(self, name: str, x: Tensor, frames: int) -> Tensor:
+        """x [B, C, T, F] with the `frames` frames before it, zeros at the start of a stream."""
+        if frames == 0:
+            return x
+        before = self.value(name, (x.shape[1], frames, x.shape[3]))
+        joined = torch.cat((before, x), dim=2)
+        self.keep(joined[:, :, -frames:])
+        return joined
+
+
+class StatesRecorder(States):
+    """Starts a stream of `batch` rows, all states zero, and writes down their names and shapes."""
+
+    def __init__(self, batch: int, dtype: torch.dtype) -> None:
+        super().__init__(())
+        self._batch = batch
+        self._dtype = dtype
+        self.specs: list[StateSpec] = []
+
+    def value(self, name: str, shape: Sequence[int]) -> Tensor:
+        self.specs.append(
+            StateSpec(name=name, next=f"{name}.next", shape=("batch", *map(int, shape)))
+        )
+        return torch.zeros(self._batch, *shape, dtype=self._dtype)

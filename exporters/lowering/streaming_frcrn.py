@@ -1,0 +1,88 @@
+"""FRCRN frame by frame: both U-Nets, one behind the other, and the mask on the spectrum of then."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from frcrn_export.exporters.lowering.frcrn import LoweredFrcrn, lower_frcrn
+from frcrn_export.exporters.lowering.stream_states import States, StatesRecorder
+from frcrn_export.exporters.lowering.streaming_unet import Clock, StreamingUNet
+from frcrn_export.exporters.networks.frcrn import FRCRN
+from frcrn_export.exporters.streaming import StreamingCore
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.manifest import UNKNOWN_END, StateSpec
+
+
+class StreamingFrcrn(nn.Module):
+    """(spec [B, 2, F, P], end [B], *states) to (enhanced [B, 2, F, P], *next states)."""
+
+    def __init__(self, lowered: LoweredFrcrn, ahead: tuple[tuple[bool, ...], ...]) -> None:
+        super().__init__()
+        self.unet = StreamingUNet(lowered.unet, ahead[0])
+        self.unet2 = StreamingUNet(lowered.unet2, ahead[1])
+
+    def forward(self, spec: Tensor, end: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        following = States(states)
+        enhanced = self.step(spec, end, following)
+        return enhanced, *following.next
+
+    def step(self, spec: Tensor, end: Tensor, states: States) -> Tensor:
+        frames = spec.shape[3]
+        position = states.value("position", (1,))  # frames given before this call, [B, 1]
+        states.keep(position + frames)
+        index = position[:, :, None, None] + torch.arange(frames, dtype=spec.dtype)[:, None]
+        clock = Clock(index, end[:, None, None, None])
+
+        turned = spec.transpose(2, 3)  # [B, 2, P, F]
+        u1 = self.unet(turned, clock, states, "unet")
+        u2 = self.unet2(u1, clock.behind(self.unet.delay), states, "unet2")
+        late = self.unet2.delay
+        mask = torch.tanh(states.past("mask", u1, late)[:, :, :frames]) + torch.tanh(u2)
+        late += self.unet.delay
+        then = states.past("spec", turned, late)[:, :, :frames]
+        mask_re, mask_im = mask[:, :1], mask[:, 1:]
+        re, im = then[:, :1], then[:, 1:]
+        enhanced = torch.cat((mask_re * re - mask_im * im, mask_re * im + mask_im * re), dim=1)
+        return enhanced.transpose(2, 3)
+
+
+@torch.no_grad()
+def stream_frcrn(network: FRCRN, chunk: int, lookahead: int | None = None) -> StreamingCore:
+    """The streaming form of a network whose squeeze-and-excitation is causal.
+
+    `lookahead` 0 to twice the depth, None for all of it. Raises UserError for another one, and for
+    means over the whole utterance.
+    """
+    if network.config.pooling == "global":
+        raise UserError(
+            "squeeze-and-excitation over the whole utterance cannot stream; "
+            "add --squeeze-excite cumulative (or window:SECONDS)"
+        )
+    depth = network.config.depth
+    full = 2 * depth
+    if lookahead is None:
+        lookahead = full
+    if not 0 <= lookahead <= full:
+        raise UserError(f"--lookahead {lookahead}: this network takes 0 to {full} frames")
+    lowered = lower_frcrn(network)
+    assert isinstance(lowered, LoweredFrcrn)
+    module = StreamingFrcrn(lowered, decoders_ahead(depth, lookahead)).eval()
+    states = _states(module, network.config.bins, chunk)
+    return StreamingCore(module, chunk, lookahead, states, end=True)
+
+
+def decoders_ahead(depth: int, lookahead: int) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """Which decoders of each U-Net wait for their future frame."""
+    order = [(unet, decoder) for unet in (0, 1) for decoder in range(depth)]
+    waiting = set(order[:lookahead])
+    first, second = (tuple((u, d) in waiting for d in range(depth)) for u in (0, 1))
+    return first, second
+
+
+def _states(module: StreamingFrcrn, bins: int, chunk: int) -> tuple[StateSpec, ...]:
+    dtype = next(module.parameters()).dtype
+    recorder = StatesRecorder(1, dtype)
+    silence = torch.zeros(1, 2, bins, chunk, dtype=dtype)
+    module.step(silence, torch.full((1,), UNKNOWN_END, dtype=dtype), recorder)
+    return tuple(recorder.specs)
