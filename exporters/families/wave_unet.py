@@ -4,6 +4,7 @@ from torch import nn
 
 from frcrn_export.exporters.checkpoints import Checkpoint
 from frcrn_export.exporters.lowering.half import compute_in_half
+from frcrn_export.exporters.lowering.streaming_wave_unet import stream_wave_unet
 from frcrn_export.exporters.lowering.wave_unet import lower_wave_unet
 from frcrn_export.exporters.models import SAMPLE_RATE, ModelSpec, Processing, Variant
 from frcrn_export.exporters.networks.wave_unet import (
@@ -11,7 +12,8 @@ from frcrn_export.exporters.networks.wave_unet import (
     WaveUNetConfig,
     config_from_state_dict,
 )
-from frcrn_export.runtime.errors import CheckpointError
+from frcrn_export.exporters.streaming import StreamingCore
+from frcrn_export.runtime.errors import CheckpointError, UserError
 from frcrn_export.runtime.manifest import Padding, Segments
 
 
@@ -36,6 +38,14 @@ def half(network: nn.Module) -> nn.Module:
     lowered = lower(network)
     compute_in_half([lowered.get_submodule("layers")])
     return lowered
+
+
+def streaming(network: nn.Module, chunk: int, lookahead: int | None) -> StreamingCore:
+    """Exact for causal networks; their hop is heard whole, and nothing after it."""
+    assert isinstance(network, WaveUNet)
+    if lookahead:
+        raise UserError(f"wave-unet-16k does not look ahead; leave out --lookahead {lookahead}")
+    return stream_wave_unet(network, chunk)
 
 
 def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
