@@ -1,4 +1,4 @@
-"""Writing ONNX files: one function, used for the core, the pre and post ops and the inline file."""
+"""Writing ONNX files: one function, behind everything that a bundle holds as ONNX."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,26 +29,40 @@ class Graph:
 
 
 def export_onnx(graph: Graph, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """Export and check one graph, with its weights inside.
+    """Export and check one graph of one input and one output; else as `export_module`."""
+    return export_module(
+        graph.module, (graph.example,), (graph.input,), (graph.output,), name, metadata
+    )
+
+
+def export_module(
+    module: nn.Module,
+    examples: tuple[Tensor, ...],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    name: str,
+    metadata: Mapping[str, str],
+) -> onnx.ModelProto:
+    """Export and check a module with its weights inside; `examples` are its inputs in order.
 
     `metadata` becomes the model's metadata properties. Raises onnx.checker.ValidationError or
     onnx.shape_inference.InferenceError if the exporter produced a wrong graph.
     """
-    dynamic = {
-        axis: torch.export.Dim.DYNAMIC
-        for axis, size in enumerate(graph.input.shape)
-        if isinstance(size, str)
-    }
+    dynamic: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+    for example, spec in zip(examples, inputs, strict=True):
+        dynamic[example] = {
+            axis: torch.export.Dim.DYNAMIC
+            for axis, size in enumerate(spec.shape)
+            if isinstance(size, str)
+        }
     with torch.inference_mode():
-        traced = torch.export.export(
-            graph.module.eval(), (graph.example,), dynamic_shapes=(dynamic,), strict=False
-        )
+        traced = torch.export.export(module.eval(), examples, dynamic_shapes=dynamic, strict=False)
         program = torch.onnx.export(
             traced,
-            (graph.example,),
+            examples,
             dynamo=True,
-            input_names=[graph.input.name],
-            output_names=[graph.output.name],
+            input_names=[spec.name for spec in inputs],
+            output_names=[spec.name for spec in outputs],
             opset_version=OPSET,
             optimize=False,
             verbose=False,
@@ -56,22 +70,29 @@ def export_onnx(graph: Graph, name: str, metadata: Mapping[str, str]) -> onnx.Mo
     assert program is not None
     clean_up(program.model)
     model: onnx.ModelProto = program.model_proto
-    _describe(model, graph, name, metadata)
+    _describe(model, inputs, outputs, name, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _describe(model: Any, graph: Graph, name: str, metadata: Mapping[str, str]) -> None:
+def _describe(
+    model: Any,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    name: str,
+    metadata: Mapping[str, str],
+) -> None:
     """Fill in names for people and tools: graph, axes, producer, metadata properties."""
     from importlib.metadata import version
 
     model.producer_name = "frcrn-export"
     model.producer_version = version("frcrn-export")
     model.domain = "speech-enhancement"
-    model.doc_string = f"{name}: {graph.input.name} -> {graph.output.name}"
+    model.doc_string = f"{name}: {inputs[0].name} -> {outputs[0].name}"
     model.graph.name = name
     onnx.helper.set_model_props(model, {"sample_rate": str(SAMPLE_RATE), **metadata})
-    for value, spec in ((model.graph.input[0], graph.input), (model.graph.output[0], graph.output)):
+    values = zip((*model.graph.input, *model.graph.output), (*inputs, *outputs), strict=True)
+    for value, spec in values:
         for dim, size in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
             if isinstance(size, str):
                 dim.dim_param = size

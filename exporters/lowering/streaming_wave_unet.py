@@ -55,13 +55,9 @@ class StreamingWaveUNet(nn.Module):
     def states(self) -> tuple[StateSpec, ...]:
         """One for each layer that has a past, in the order of the layers."""
         return tuple(
-            StateSpec(
-                name=f"past_{name.replace('.', '_')}",
-                next=f"next_{name.replace('.', '_')}",
-                shape=("batch", layer.channels, layer.past),
-            )
+            StateSpec(name=name, next=f"{name}.next", shape=("batch", layer.channels, layer.past))
             for name, layer in self.named_modules()
-            if isinstance(layer, (StreamingConv1d, StreamingConvTranspose1d)) and layer.past
+            if isinstance(layer, (StreamingConv1d, StreamingConvTranspose1d)) and layer.past > 0
         )
 
     def forward(self, wave: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
@@ -120,8 +116,10 @@ class StreamingConvTranspose1d(nn.Module):
         self.past = taps - 1
         # Sample r of frame n is the sum of x[n - d] * weight[d * stride + r].
         weight = F.pad(conv.weight, (0, taps * self.stride - conv.kernel_size[0]))
-        weight = weight.unflatten(2, (taps, self.stride)).flip(2)  # [C, C', taps, stride]
-        self.weight = nn.Parameter(weight.permute(1, 3, 0, 2).flatten(0, 1).contiguous())
+        weight = weight.reshape(*weight.shape[:2], taps, self.stride).flip(2)
+        self.weight = nn.Parameter(
+            weight.permute(1, 3, 0, 2).flatten(0, 1)
+        )  # [C' * stride, C, taps]
         self.bias = nn.Parameter(conv.bias.repeat_interleave(self.stride))
 
     def forward(self, x: Tensor, pasts: Iterator[Tensor], following: list[Tensor]) -> Tensor:

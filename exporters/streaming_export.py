@@ -1,0 +1,75 @@
+"""`core.streaming.onnx`: a streaming core with its states as inputs and outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+import torch
+
+from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.models import family_of
+from frcrn_export.exporters.onnx_export import export_module
+from frcrn_export.exporters.streaming import StreamingCore
+from frcrn_export.runtime.manifest import StateSpec, StreamingInfo, TensorSpec
+
+STREAMING_NAME = "core.streaming.onnx"
+_END = "end"
+_BATCH = 2  # of the traced example, as for the other files
+
+
+@dataclass(frozen=True)
+class StreamingOptions:
+    """What can be chosen of a streaming core, in frames: hops of the STFT, or of the network.
+
+    `lookahead` None is all that the network hears of the future.
+    """
+
+    chunk: int = 1
+    lookahead: int | None = None
+
+
+def streaming_core(model: LoadedModel, options: StreamingOptions) -> StreamingCore:
+    """The streaming form of a model. Raises UserError where it has none, or not this one."""
+    return family_of(model.spec).streaming(model.network, options.chunk, options.lookahead)
+
+
+def streaming_tensors(model: LoadedModel, core: StreamingCore) -> tuple[TensorSpec, TensorSpec]:
+    """Input and output of one call: as those of `core.onnx`, `chunk` frames or samples long."""
+    stft = model.spec.stft
+    shape = ("batch", 1, core.chunk) if stft is None else ("batch", 2, stft.bins, core.chunk)
+    names = ("wave" if stft is None else "spec", "enhanced")
+    given, enhanced = (TensorSpec(name=name, dtype="float32", shape=shape) for name in names)
+    return given, enhanced
+
+
+def streaming_info(core: StreamingCore) -> StreamingInfo:
+    """How the runtime calls a core."""
+    return StreamingInfo(
+        chunk=core.chunk,
+        lookahead=core.lookahead,
+        states=core.states,
+        end=_END if core.end else None,
+    )
+
+
+def export_streaming(
+    model: LoadedModel, core: StreamingCore, name: str, metadata: Mapping[str, str]
+) -> onnx.ModelProto:
+    """Export and check a core, any number of streams in a batch. Raises as `export_module`."""
+    given, enhanced = streaming_tensors(model, core)
+    inputs, examples = [given], [torch.randn(_BATCH, *map(int, given.shape[1:]))]
+    if core.end:
+        inputs.append(TensorSpec(name=_END, dtype="float32", shape=("batch",)))
+        examples.append(torch.full((_BATCH,), 2.0 * core.chunk))
+    return export_module(
+        core.module,
+        (*examples, *core.initial(_BATCH)),
+        (*inputs, *(_tensor(state, state.name) for state in core.states)),
+        (enhanced, *(_tensor(state, state.next) for state in core.states)),
+        name,
+        metadata,
+    )
+
+
+def _tensor(state: StateSpec, name: str) -> TensorSpec:
+    return TensorSpec(name=name, dtype="float32", shape=state.shape)

@@ -1,0 +1,86 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from frcrn_export.exporters.loading import LoadedModel, load_model
+from frcrn_export.exporters.streaming import StreamingCore, run_streaming
+from frcrn_export.exporters.streaming_export import (
+    StreamingOptions,
+    export_streaming,
+    streaming_core,
+    streaming_info,
+    streaming_tensors,
+)
+from frcrn_export.runtime.signals import snr_db
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return load_model("wave-unet-16k", random_seed=3)
+
+
+@pytest.fixture(scope="module")
+def core(model: LoadedModel) -> StreamingCore:
+    return streaming_core(model, StreamingOptions(chunk=2))
+
+
+@pytest.fixture(scope="module")
+def exported(model: LoadedModel, core: StreamingCore) -> onnx.ModelProto:
+    return export_streaming(model, core, "streaming", {"weights": "none"})
+
+
+def shapes(values: list[onnx.ValueInfoProto]) -> dict[str, tuple[int | str, ...]]:
+    return {
+        value.name: tuple(
+            dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim
+        )
+        for value in values
+    }
+
+
+def test_inputs_and_outputs_are_named_as_in_the_manifest(
+    model: LoadedModel, core: StreamingCore, exported: onnx.ModelProto
+) -> None:
+    given, enhanced = streaming_tensors(model, core)
+    info = streaming_info(core)
+    assert given.shape == ("batch", 1, 2 * 64)
+    assert (info.chunk, info.lookahead, info.end) == (128, 0, None)
+    inputs, outputs = shapes(exported.graph.input), shapes(exported.graph.output)
+    assert inputs == {given.name: given.shape} | {s.name: s.shape for s in info.states}
+    assert outputs == {enhanced.name: given.shape} | {s.next: s.shape for s in info.states}
+    assert list(outputs)[1:] == [state.next for state in info.states]
+
+
+def test_metadata_is_that_of_every_file(exported: onnx.ModelProto) -> None:
+    properties = {entry.key: entry.value for entry in exported.metadata_props}
+    assert properties == {"sample_rate": "16000", "weights": "none"}
+    assert (exported.graph.name, exported.producer_name) == ("streaming", "frcrn-export")
+    assert exported.doc_string == "streaming: wave -> enhanced"
+
+
+def test_the_weights_are_in_the_file_once(model: LoadedModel, exported: onnx.ModelProto) -> None:
+    values = sum(int(np.prod(tensor.dims)) for tensor in exported.graph.initializer)
+    parameters = sum(weight.numel() for weight in model.lowered.parameters())
+    assert values < 1.1 * parameters  # 16 taps where a transposed convolution has 15
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_onnx_runtime_gives_what_the_network_gives(
+    model: LoadedModel, core: StreamingCore, exported: onnx.ModelProto, batch: int
+) -> None:
+    session = onnxruntime.InferenceSession(exported.SerializeToString())
+
+    class InOnnxRuntime(torch.nn.Module):
+        def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            names = [value.name for value in session.get_inputs()]
+            feeds = {n: t.numpy() for n, t in zip(names, tensors, strict=True)}
+            return tuple(map(torch.from_numpy, session.run(None, feeds)))
+
+    there = StreamingCore(InOnnxRuntime(), core.chunk, core.lookahead, core.states, core.end)
+    wave = 0.1 * torch.randn(batch, 1, 31 * 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = model.network(wave).numpy()
+        output = run_streaming(there, wave).numpy()
+    assert snr_db(expected, output) > 100
