@@ -95,6 +95,7 @@ def trt(
     model: str | None,
     checkpoint: Path | None,
     seed: int | None,
+    squeeze_excite: str,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -120,7 +121,11 @@ def trt(
         load_flavor(chosen)
     with status() as step:
         subject = find_subject(
-            bundle or output, model, checkpoint, seed, partial(load, model, checkpoint, seed, step)
+            bundle or output,
+            model,
+            checkpoint,
+            seed,
+            partial(load, model, checkpoint, seed, squeeze_excite, step),
         )
         options = BuildOptions(
             flavor=chosen,

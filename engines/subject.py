@@ -50,9 +50,9 @@ class Subject:
             require_same_checkpoint(self.manifest, self.checkpoint)
         if why := why_not_live(self.manifest, self.checkpoint):
             raise UserError(f"{self.path} has no core.fp16.onnx to build from, and {why}")
-        from frcrn_export.exporters.loading import load_model
+        from frcrn_export.exporters.loading import load_bundled
 
-        return load_model(self.manifest.model, self.checkpoint, self.manifest.weights.seed)
+        return load_bundled(self.manifest, self.checkpoint)
 
 
 def find_subject(

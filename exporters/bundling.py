@@ -18,6 +18,7 @@ from frcrn_export.exporters.bundle_files import (
 )
 from frcrn_export.exporters.live_parity import check_levels, check_live
 from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.models import Variant
 from frcrn_export.exporters.parity_report import require_parity
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
@@ -177,8 +178,17 @@ def _prove(
 
 def require_same_weights(present: Manifest, model: LoadedModel, destination: Path) -> None:
     """Raise UserError where the bundle at `destination` was not made from this model."""
+    if present.model == model.spec.name and present.variant != model.variant:
+        raise UserError(
+            f"{destination} holds {present.model} as {_text(present.variant)}, not as "
+            f"{_text(model.variant)}; choose another path with -o"
+        )
     if (present.model, present.weights) != (model.spec.name, model.weights):
         raise UserError(
             f"{destination} holds {present.model} with the weights {present.weights.name}, not "
             f"{model.spec.name} with {model.weights.name}; choose another path with -o"
         )
+
+
+def _text(variant: Variant) -> str:
+    return ", ".join(f"{name} {value}" for name, value in variant.items())

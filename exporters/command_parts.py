@@ -22,6 +22,13 @@ def model_options(command: Command) -> Command:
     """The options that say which network with which weights."""
     for option in (
         click.option(
+            "--squeeze-excite",
+            default="global",
+            metavar="MODE",
+            help="What FRCRN averages over: global (as published), cumulative (what came so far), "
+            "window:SECONDS.",
+        ),
+        click.option(
             "--random-weights",
             "seed",
             type=click.IntRange(min=0),
@@ -47,14 +54,18 @@ def model_options(command: Command) -> Command:
 
 
 def load(
-    model: str | None, checkpoint: Path | None, seed: int | None, step: Callable[[str], None]
+    model: str | None,
+    checkpoint: Path | None,
+    seed: int | None,
+    squeeze_excite: str,
+    step: Callable[[str], None],
 ) -> "LoadedModel":
     step("loading torch")
     from frcrn_export.exporters.loading import load_model
 
     _quieten_torch()
     step("loading the weights")
-    return load_model(model, checkpoint, seed)
+    return load_model(model, checkpoint, seed, squeeze_excite)
 
 
 def _quieten_torch() -> None:

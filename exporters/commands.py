@@ -51,6 +51,7 @@ def onnx(
     model: str | None,
     checkpoint: Path | None,
     seed: int | None,
+    squeeze_excite: str,
     stft: str,
     half: bool,
     output: Path | None,
@@ -63,7 +64,7 @@ def onnx(
     the parity vectors, and keeps them only if they give what the PyTorch reference gives.
     """
     with status() as step:
-        loaded = load(model, checkpoint, seed, step)
+        loaded = load(model, checkpoint, seed, squeeze_excite, step)
         from frcrn_export.exporters.bundling import export_onnx_bundle
 
         bundle = export_onnx_bundle(
@@ -84,13 +85,14 @@ def torchscript(
     model: str | None,
     checkpoint: Path | None,
     seed: int | None,
+    squeeze_excite: str,
     output: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Export a verified TorchScript core: core.pt, in a new bundle or beside the ONNX files."""
     with status() as step:
-        loaded = load(model, checkpoint, seed, step)
+        loaded = load(model, checkpoint, seed, squeeze_excite, step)
         from frcrn_export.exporters.bundling import export_torchscript_bundle
 
         bundle = export_torchscript_bundle(

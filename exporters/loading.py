@@ -19,10 +19,11 @@ from frcrn_export.exporters.models import (
     find_model,
 )
 from frcrn_export.exporters.packaged import packaged_weights, read_speech
+from frcrn_export.exporters.pooling import GLOBAL
 from frcrn_export.exporters.reference import ReferencePipeline
 from frcrn_export.exporters.stft_ops import StftAnalysis
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Weights
+from frcrn_export.runtime.manifest import Manifest, Weights
 
 Source = Literal["checkpoint", "default"]
 
@@ -55,17 +56,22 @@ class LoadedModel:
 
 
 def load_model(
-    name: str | None, checkpoint: Path | None = None, random_seed: int | None = None
+    name: str | None,
+    checkpoint: Path | None = None,
+    random_seed: int | None = None,
+    squeeze_excite: str = GLOBAL,
 ) -> LoadedModel:
     """Build a model with weights from a checkpoint, the package, the download cache or a seed.
 
-    Without a name, the model is recognised from the checkpoint, or is the default. Raises
-    UserError for an unknown model or one without weights, CheckpointError for a foreign file.
+    Without a name, the model is recognised from the checkpoint, or is the default.
+    `squeeze_excite` says what FRCRN averages over (see pooling.py). Raises UserError for an unknown
+    model, one without weights, or another `squeeze_excite` than the model can have;
+    CheckpointError for a foreign file.
     """
     if checkpoint is not None and random_seed is not None:
         raise UserError("--checkpoint and --random-weights exclude each other; give one of them")
     if random_seed is not None:
-        return _with_random_weights(find_model(name or DEFAULT_MODEL), random_seed)
+        return _with_random_weights(find_model(name or DEFAULT_MODEL), random_seed, squeeze_excite)
     if checkpoint is not None:
         loaded = load_checkpoint(checkpoint)
         if name is None and loaded.model is None:
@@ -74,7 +80,7 @@ def load_model(
                 "name the model with --model (see: frcrn-export models)"
             )
         spec = find_model(name or str(loaded.model))
-        return _with_checkpoint(spec, loaded, "checkpoint")
+        return _with_checkpoint(spec, loaded, "checkpoint", squeeze_excite)
     spec = find_model(name or DEFAULT_MODEL)
     path = weights_at_hand(spec.name)
     if path is None:
@@ -83,7 +89,13 @@ def load_model(
             "(or --random-weights SEED for a dry run)"
         )
     source: Source = "default" if spec.packaged_weights else "checkpoint"
-    return _with_checkpoint(spec, load_checkpoint(path), source)
+    return _with_checkpoint(spec, load_checkpoint(path), source, squeeze_excite)
+
+
+def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
+    """The model that a bundle was made from. Raises as `load_model`."""
+    pooling = str(manifest.variant.get("squeeze_excite", GLOBAL))
+    return load_model(manifest.model, checkpoint, manifest.weights.seed, pooling)
 
 
 def weights_at_hand(name: str) -> Path | None:
@@ -94,9 +106,11 @@ def weights_at_hand(name: str) -> Path | None:
     return cached(spec.name)
 
 
-def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, source: Source) -> LoadedModel:
+def _with_checkpoint(
+    spec: ModelSpec, checkpoint: Checkpoint, source: Source, squeeze_excite: str
+) -> LoadedModel:
     require_model(checkpoint, spec.name)
-    network = family_of(spec).build(spec, checkpoint)
+    network = _build(spec, checkpoint, squeeze_excite)
     load_into(network, checkpoint, spec.name)
     weights = Weights(
         source=source,
@@ -106,13 +120,20 @@ def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, source: Source) ->
     return _loaded(spec, network, checkpoint.metadata, weights)
 
 
-def _with_random_weights(spec: ModelSpec, seed: int) -> LoadedModel:
+def _with_random_weights(spec: ModelSpec, seed: int, squeeze_excite: str) -> LoadedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = family_of(spec).build(spec, None)
+        network = _build(spec, None, squeeze_excite)
     _settle_batch_norms(network, spec)
     weights = Weights(source="random", name=f"seed {seed}", seed=seed)
     return _loaded(spec, network, {}, weights)
+
+
+def _build(spec: ModelSpec, checkpoint: Checkpoint | None, squeeze_excite: str) -> nn.Module:
+    network = family_of(spec).build(spec, checkpoint)
+    if squeeze_excite != GLOBAL:
+        family_of(spec).set_squeeze_excite(spec, network, squeeze_excite)
+    return network
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from onnx.numpy_helper import from_array
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.lowering.frcrn import LoweredFrcrn
 from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES, LongUNet
+from frcrn_export.exporters.networks.frcrn import FRCRN
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.runtime.manifest import TensorSpec
 
@@ -44,7 +45,7 @@ _AROUND = """
 
 def has_long_core(model: LoadedModel) -> bool:
     """Whether the network's memory calls for another form for long utterances."""
-    return isinstance(model.lowered, LoweredFrcrn)
+    return isinstance(model.network, FRCRN) and model.network.config.pooling == "global"
 
 
 def long_core_tensors(model: LoadedModel) -> tuple[TensorSpec, TensorSpec]:

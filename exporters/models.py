@@ -53,6 +53,12 @@ class Family(Protocol):
     def build(self, spec: ModelSpec, checkpoint: "Checkpoint | None") -> "nn.Module":
         """The reference network, sized for the checkpoint, its weights not loaded yet."""
 
+    def set_squeeze_excite(self, spec: ModelSpec, network: "nn.Module", text: str) -> None:
+        """Let squeeze-and-excitation average over what `text` says, see pooling.py.
+
+        Raises UserError where the network has none, or the text is not understood.
+        """
+
     def lower(self, network: "nn.Module") -> "nn.Module":
         """The deployable form of a reference network."""
 

@@ -58,10 +58,9 @@ def _live(
     bundle: Bundle, backends: tuple[str, ...], checkpoint: Path | None
 ) -> tuple[ParityResult, ...]:
     from frcrn_export.exporters.live_parity import check_levels, check_live
-    from frcrn_export.exporters.loading import load_model
+    from frcrn_export.exporters.loading import load_bundled
 
-    weights = bundle.manifest.weights
-    model = load_model(bundle.manifest.model, checkpoint, weights.seed)
+    model = load_bundled(bundle.manifest, checkpoint)
     return (*check_live(bundle, model, backends), *check_levels(bundle, model, backends))
 
 

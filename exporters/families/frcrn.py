@@ -7,8 +7,11 @@ from frcrn_export.exporters.lowering.frcrn import lower_frcrn
 from frcrn_export.exporters.lowering.half import compute_in_half
 from frcrn_export.exporters.lowering.paired_frcrn import pair_frcrn
 from frcrn_export.exporters.lowering.paired_layers import Pool
+from frcrn_export.exporters.lowering.streaming_frcrn import stream_frcrn
 from frcrn_export.exporters.models import SAMPLE_RATE, ModelSpec, Processing, Variant
 from frcrn_export.exporters.networks.frcrn import FRCRN, FRCRN_16K, FRCRN_16K_512
+from frcrn_export.exporters.pooling import parse_pooling
+from frcrn_export.exporters.streaming import StreamingCore
 from frcrn_export.runtime.manifest import Padding, Segments
 
 _CONFIGS = {config.bins: config for config in (FRCRN_16K, FRCRN_16K_512)}
@@ -18,6 +21,13 @@ def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> FRCRN:
     """The reference network of a spec; its shape does not depend on the checkpoint."""
     assert spec.stft is not None
     return FRCRN(_CONFIGS[spec.stft.bins])
+
+
+def set_squeeze_excite(spec: ModelSpec, network: nn.Module, text: str) -> None:
+    """Average over the whole utterance, all frames so far, or a sliding window."""
+    assert isinstance(network, FRCRN)
+    assert spec.stft is not None
+    network.set_pooling(parse_pooling(text, SAMPLE_RATE / spec.stft.hop_length), text)
 
 
 def lower(network: nn.Module) -> nn.Module:
@@ -35,6 +45,12 @@ def half(network: nn.Module) -> nn.Module:
     return paired
 
 
+def streaming(network: nn.Module, chunk: int, lookahead: int | None) -> StreamingCore:
+    """Exact, 14 frames behind, where squeeze-and-excitation is causal."""
+    assert isinstance(network, FRCRN)
+    return stream_frcrn(network, chunk, lookahead)
+
+
 def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
     """As published: windows of 1 s every 0.75 s above 120 s, the same numbers in the padding."""
     window, stride = SAMPLE_RATE, SAMPLE_RATE * 3 // 4
@@ -48,4 +64,5 @@ def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
 
 def variant(network: nn.Module) -> Variant:
     """What tells two exports of the same model apart."""
-    return {"squeeze_excite": "global"}
+    assert isinstance(network, FRCRN)
+    return {"squeeze_excite": network.pooling_name}

@@ -27,6 +27,11 @@ def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> WaveUNet:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
 
 
+def set_squeeze_excite(spec: ModelSpec, network: nn.Module, text: str) -> None:
+    """There is nothing to set: raises UserError."""
+    raise UserError(f"{spec.name} has no squeeze-and-excitation; leave out --squeeze-excite")
+
+
 def lower(network: nn.Module) -> nn.Module:
     """The deployable form."""
     assert isinstance(network, WaveUNet)

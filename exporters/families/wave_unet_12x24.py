@@ -24,6 +24,11 @@ def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> WaveUNet12x24:
     return WaveUNet12x24(config_from_state_dict(checkpoint.state))
 
 
+def set_squeeze_excite(spec: ModelSpec, network: nn.Module, text: str) -> None:
+    """There is nothing to set: raises UserError."""
+    raise UserError(f"{spec.name} has no squeeze-and-excitation; leave out --squeeze-excite")
+
+
 def lower(network: nn.Module) -> nn.Module:
     """The deployable form."""
     assert isinstance(network, WaveUNet12x24)

@@ -38,9 +38,9 @@ class StreamingFrcrn(nn.Module):
         u1 = self.unet(turned, clock, states, "unet")
         u2 = self.unet2(u1, clock.behind(self.unet.delay), states, "unet2")
         late = self.unet2.delay
-        mask = torch.tanh(states.past("mask", u1, late)[:, :, :frames]) + torch.tanh(u2)
+        mask = torch.tanh(states.past("mask.late", u1, late)[:, :, :frames]) + torch.tanh(u2)
         late += self.unet.delay
-        then = states.past("spec", turned, late)[:, :, :frames]
+        then = states.past("spec.late", turned, late)[:, :, :frames]
         mask_re, mask_im = mask[:, :1], mask[:, 1:]
         re, im = then[:, :1], then[:, 1:]
         enhanced = torch.cat((mask_re * re - mask_im * im, mask_re * im + mask_im * re), dim=1)

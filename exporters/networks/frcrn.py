@@ -7,7 +7,7 @@ Written for clarity, with the tensor names of the published weights (ModelScope
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -128,8 +128,17 @@ class FRCRN(nn.Module):
     def __init__(self, config: FrcrnConfig = FRCRN_16K) -> None:
         super().__init__()
         self.config = config
+        self.pooling_name = str(config.pooling)
         self.unet = UNet(config)
         self.unet2 = UNet(config)
+
+    def set_pooling(self, pooling: Pooling, name: str) -> None:
+        """Let squeeze-and-excitation average over something else; `name` is how users call it."""
+        self.config = replace(self.config, pooling=pooling)
+        self.pooling_name = name
+        for module in self.modules():
+            if isinstance(module, SqueezeExcite):
+                module.pooling = pooling
 
     def mask(self, spec: Tensor) -> Tensor:
         """The complex mask [B, 2, F, T] of a spectrum of the same shape."""
