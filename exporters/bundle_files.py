@@ -23,6 +23,13 @@ from frcrn_export.exporters.long_core import (
 )
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.exporters.parity_vectors import write_vectors
+from frcrn_export.exporters.streaming import StreamingCore
+from frcrn_export.exporters.streaming_export import (
+    STREAMING_NAME,
+    export_streaming,
+    streaming_info,
+    streaming_tensors,
+)
 from frcrn_export.exporters.torchscript_export import export_torchscript
 from frcrn_export.runtime.bundle import sha256_of
 from frcrn_export.runtime.manifest import FileEntry, Format, Precision, Role
@@ -55,6 +62,19 @@ def half_file(model: LoadedModel, folder: Path) -> FileEntry:
     return file_entry(folder, HALF_NAME, "core", "onnx", graph, "fp16")
 
 
+def streaming_file(model: LoadedModel, core: StreamingCore, folder: Path) -> FileEntry:
+    """The core that takes a stream call by call."""
+    name = f"{model.spec.name}-core-streaming"
+    onnx.save(export_streaming(model, core, name, _metadata(model)), folder / STREAMING_NAME)
+    given, enhanced = streaming_tensors(model, core)
+    return msgspec.structs.replace(
+        file_entry(folder, STREAMING_NAME, "core_streaming", "onnx"),
+        inputs=(given,),
+        outputs=(enhanced,),
+        streaming=streaming_info(core),
+    )
+
+
 def torchscript_file(model: LoadedModel, folder: Path) -> FileEntry:
     """The core as TorchScript."""
     graph = core_graph(model)
@@ -62,9 +82,11 @@ def torchscript_file(model: LoadedModel, folder: Path) -> FileEntry:
     return file_entry(folder, TORCHSCRIPT_NAME, "core", "torchscript", graph)
 
 
-def parity_file(model: LoadedModel, folder: Path) -> FileEntry:
+def parity_file(
+    model: LoadedModel, folder: Path, streaming: StreamingCore | None = None
+) -> FileEntry:
     """The parity vectors."""
-    write_vectors(model, folder / _PARITY_NAME)
+    write_vectors(model, folder / _PARITY_NAME, streaming)
     return file_entry(folder, _PARITY_NAME, "parity", "npz")
 
 

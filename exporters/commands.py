@@ -46,6 +46,24 @@ def _output_options(command: Command) -> Command:
 @click.option(
     "--fp16", "half", is_flag=True, help="Also core.fp16.onnx, which TensorRT engines are made of."
 )
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="Also core.streaming.onnx, which denoises frame by frame and keeps its state.",
+)
+@click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    metavar="FRAMES",
+    help="Frames (hops) that the streaming core takes at a time.  [default: 1]",
+)
+@click.option(
+    "--lookahead",
+    type=click.IntRange(min=0),
+    metavar="FRAMES",
+    help="Frames that the streaming core waits for: fewer, less delay and lower quality.  "
+    "[default: all that the network hears]",
+)
 @_output_options
 def onnx(
     model: str | None,
@@ -54,6 +72,9 @@ def onnx(
     squeeze_excite: str,
     stft: str,
     half: bool,
+    streaming: bool,
+    chunk: int | None,
+    lookahead: int | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -63,15 +84,19 @@ def onnx(
     Writes core.onnx (with pre.onnx and post.onnx where the network has an STFT), the manifest and
     the parity vectors, and keeps them only if they give what the PyTorch reference gives.
     """
+    if not streaming and (chunk, lookahead) != (None, None):
+        raise click.UsageError("--chunk and --lookahead go with --streaming; add it")
     with status() as step:
         loaded = load(model, checkpoint, seed, squeeze_excite, step)
         from frcrn_export.exporters.bundling import export_onnx_bundle
+        from frcrn_export.exporters.streaming_export import StreamingOptions
 
         bundle = export_onnx_bundle(
             loaded,
             output or Path(loaded.spec.name),
             stft="inline" if stft == "inline" else "split",
             half=half,
+            streaming=StreamingOptions(chunk or 1, lookahead) if streaming else None,
             force=force,
             progress=step,
         )

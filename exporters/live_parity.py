@@ -7,11 +7,12 @@ import torch
 
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.packaged import read_speech
-from frcrn_export.exporters.parity_vectors import core_inputs
+from frcrn_export.exporters.parity_vectors import core_inputs, streaming_reference
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.denoiser import Denoiser, Float32Array
 from frcrn_export.runtime.manifest import ParityResult
 from frcrn_export.runtime.parity import compare, open_artifacts
+from frcrn_export.runtime.streaming_parity import open_streamed
 
 _HOPS = (2, 31, 64)
 _BATCH = 3
@@ -21,11 +22,20 @@ _LEVELS_DBFS = (-50, -25, 0)
 _LEVEL_SAMPLES = 16_000
 
 
-@torch.inference_mode()
 def check_live(
     bundle: Bundle, model: LoadedModel, backends: tuple[str, ...] = ()
 ) -> Iterator[ParityResult]:
-    """Compare with `model`: cores at several lengths and batch sizes, then whole pipelines."""
+    """Compare every core and every pipeline of a bundle with `model`."""
+    yield from _check_cores(bundle, model, backends)
+    yield from _check_streaming(bundle, model, backends)
+    yield from _check_levels(bundle, model, backends)
+
+
+@torch.inference_mode()
+def _check_cores(
+    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
+) -> Iterator[ParityResult]:
+    """Cores at several lengths and batch sizes, and whole pipelines."""
     speech = torch.from_numpy(read_speech())
     inputs = core_inputs(model, speech, _HOPS, _BATCH)
     outputs = {name: model.network(given).numpy() for name, given in inputs.items()}
@@ -46,10 +56,27 @@ def check_live(
 
 
 @torch.inference_mode()
-def check_levels(
-    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...] = ()
+def _check_streaming(
+    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
 ) -> Iterator[ParityResult]:
-    """Compare pipelines that compute in less than float32 with `model` on quiet and loud speech."""
+    """Streaming cores over a whole utterance, and over a batch of streams."""
+    speech = torch.from_numpy(read_speech())
+    stft = model.spec.stft
+    hops = stft.frames(len(speech)) if stft else len(speech) // model.processing.padding.size
+    for streamed in open_streamed(bundle, backends):
+        assert streamed.entry.streaming is not None
+        for name, given in core_inputs(model, speech, (hops,), _BATCH).items():
+            expected = streaming_reference(model, streamed.entry.streaming.lookahead, given)
+            output = streamed(given.contiguous().numpy())
+            case = f"live.streaming.{name}"
+            yield compare(streamed.label, case, expected.numpy(), output, streamed.entry)
+
+
+@torch.inference_mode()
+def _check_levels(
+    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
+) -> Iterator[ParityResult]:
+    """Pipelines that compute in less than float32, on quiet and loud speech."""
     speech = torch.from_numpy(read_speech())[5_000 : 5_000 + _LEVEL_SAMPLES]
     waves = {level: speech * (10 ** (level / 20) / speech.abs().max()) for level in _LEVELS_DBFS}
     enhanced: dict[int, Float32Array] = {}

@@ -57,11 +57,11 @@ def verify_bundle(
 def _live(
     bundle: Bundle, backends: tuple[str, ...], checkpoint: Path | None
 ) -> tuple[ParityResult, ...]:
-    from frcrn_export.exporters.live_parity import check_levels, check_live
+    from frcrn_export.exporters.live_parity import check_live
     from frcrn_export.exporters.loading import load_bundled
 
     model = load_bundled(bundle.manifest, checkpoint)
-    return (*check_live(bundle, model, backends), *check_levels(bundle, model, backends))
+    return tuple(check_live(bundle, model, backends))
 
 
 def _record_engines(bundle: Bundle, results: tuple[ParityResult, ...]) -> dict[str, str]:

@@ -14,25 +14,29 @@ from torch import Tensor
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.long_core import has_long_core
 from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES
+from frcrn_export.exporters.models import family_of
 from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
+from frcrn_export.exporters.streaming import StreamingCore, run_streaming
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 
 # Less than a piece, and more than two of them.
 _LONG_CORE_FRAMES = (9, 2 * PIECE_FRAMES + 22)
+# Of a streaming core, at least.
+_STREAMED_FRAMES, _STREAMED_CALLS = 101, 36
 _QUIET = 10 ** (-30 / 20)
 
 
-def write_vectors(model: LoadedModel, path: Path) -> None:
-    """Run the reference and write its inputs and outputs."""
+def write_vectors(model: LoadedModel, path: Path, streaming: StreamingCore | None = None) -> None:
+    """Run the reference and write its inputs and outputs, those of a streaming core included."""
     with path.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **parity_vectors(model))
+        np.savez_compressed(stream, allow_pickle=False, **parity_vectors(model, streaming))
 
 
 @torch.inference_mode()
-def parity_vectors(model: LoadedModel) -> Vectors:
+def parity_vectors(model: LoadedModel, streaming: StreamingCore | None = None) -> Vectors:
     """Inputs and reference outputs of every stage of a model."""
     speech = torch.from_numpy(read_speech())
     vectors: Vectors = {}
@@ -46,6 +50,10 @@ def parity_vectors(model: LoadedModel) -> Vectors:
     if has_long_core(model):
         for case, given in core_inputs(model, speech, _LONG_CORE_FRAMES, batch=1).items():
             record("core_long", case, given, model.network(given))
+    if streaming is not None:
+        frames = _frames_to_stream(model, streaming.chunk)
+        for case, given in core_inputs(model, speech, (frames,), batch=2).items():
+            record("streaming", case, given, streaming_reference(model, streaming.lookahead, given))
     if (stft := model.spec.stft) is not None:
         wave = torch.stack([speech[:4321], speech[9000:13321]])
         spec = StftAnalysis(stft)(wave)
@@ -56,6 +64,25 @@ def parity_vectors(model: LoadedModel) -> Vectors:
     record("pipeline", "short-quiet", speech[:7001] * _QUIET, pipeline(speech[:7001] * _QUIET))
     record("levelled", "speech", speech, pipeline(speech, restore_level=False))
     return vectors
+
+
+def streaming_reference(model: LoadedModel, lookahead: int, given: Tensor) -> Tensor:
+    """What a streaming core makes of whole streams: what the reference network does.
+
+    With less than the full look-ahead there is no such network; then it is the streaming form in
+    PyTorch, called once for the whole stream.
+    """
+    streaming = family_of(model.spec).streaming
+    if lookahead == streaming(model.network, 1, None).lookahead:
+        expected: Tensor = model.network(given)
+        return expected
+    return run_streaming(streaming(model.network, given.shape[-1] + lookahead, lookahead), given)
+
+
+def _frames_to_stream(model: LoadedModel, chunk: int) -> int:
+    """Enough for dozens of calls, the last of which is not full where that can be."""
+    hop = 1 if model.spec.stft is not None else model.processing.padding.size
+    return max(_STREAMED_FRAMES, _STREAMED_CALLS * chunk // hop + 1)
 
 
 def core_inputs(

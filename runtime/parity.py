@@ -24,6 +24,7 @@ from frcrn_export.runtime.sessions import (
 from frcrn_export.runtime.sessions.engine_choice import engine_entries
 from frcrn_export.runtime.signals import snr_db
 from frcrn_export.runtime.stft import Stft
+from frcrn_export.runtime.streaming_parity import open_streamed
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -126,6 +127,13 @@ def check_bundle(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[Par
                 output = _run(bundle, artifact.session, case)
                 name = f"{case.stage}.{case.name}"
                 yield compare(artifact.label, name, case.output, output, entry)
+    for streamed in open_streamed(bundle, backends):
+        for case in cases:
+            if case.stage == "streaming":
+                name = f"{case.stage}.{case.name}"
+                yield compare(
+                    streamed.label, name, case.output, streamed(case.input), streamed.entry
+                )
     if bundle.manifest.stft is not None:
         yield from _check_numpy_ops(bundle, cases)
 
