@@ -36,7 +36,8 @@ class States:
             return x
         before = self.value(name, (x.shape[1], frames, x.shape[3]))
         joined = torch.cat((before, x), dim=2)
-        self.keep(joined[:, :, -frames:])
+        count = x.shape[2]
+        self.keep(x if count == frames else (x if count > frames else joined)[:, :, -frames:])
         return joined
 
 

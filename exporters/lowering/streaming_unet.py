@@ -153,7 +153,12 @@ class StreamingGains(nn.Module):
         if self.frames is None:
             # Added up as differences from the mean, which stays exact for hours.
             mean = states.value(name, (x.shape[1], 1, 1))
-            means = mean + ((x - mean) * inside).cumsum(2) / count
+            steps = (x - mean) * (inside / count)
+            if x.shape[2] == 1:
+                means = mean + steps
+                states.keep(means)
+                return means
+            means = mean + (steps * count).cumsum(2) / count
             states.keep(means[:, :, -1:])
             return means
         joined = states.past(name, x * inside, self.frames - 1)
