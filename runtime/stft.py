@@ -12,7 +12,7 @@ from frcrn_export.runtime.manifest import StftSpec
 Float32Array = npt.NDArray[np.float32]
 
 # Added to the overlap-added squared window, as published: keeps the division defined at the edges.
-_WINDOW_SUM_EPS = 1e-8
+WINDOW_SUM_EPS = 1e-8
 
 
 class Stft:
@@ -27,7 +27,7 @@ class Stft:
                 f"window_length {spec.window_length} and fft_length {spec.fft_length} must be even"
             )
         self.spec = spec
-        self._window = sqrt_hann(spec.window_length).astype(np.float32)
+        self.window = sqrt_hann(spec.window_length).astype(np.float32)
 
     def analysis(self, wave: Float32Array) -> Float32Array:
         """wave [B, N] float32 -> spec [B, 2, F, T] float32 (real, imaginary).
@@ -41,7 +41,7 @@ class Stft:
                 f"analysis takes [B, N] with N >= {spec.window_length}, got {list(wave.shape)}"
             )
         windows = np.lib.stride_tricks.sliding_window_view(wave, spec.window_length, axis=1)
-        frames = windows[:, :: spec.hop_length] * self._window  # [B, T, window_length]
+        frames = windows[:, :: spec.hop_length] * self.window  # [B, T, window_length]
         bins = np.fft.rfft(frames, n=spec.fft_length).transpose(0, 2, 1)  # [B, F, T]
         return np.stack((bins.real, bins.imag), axis=1).astype(np.float32, copy=False)
 
@@ -55,13 +55,15 @@ class Stft:
             raise ValueError(
                 f"synthesis takes [B, 2, {self.spec.bins}, T >= 1], got {list(spec.shape)}"
             )
-        frames = self._inverse(spec) * self._window  # [B, T, window_length]
-        weights = np.broadcast_to(self._window**2, (1, *frames.shape[1:]))
-        wave = self._overlap_add(frames) / (self._overlap_add(weights) + _WINDOW_SUM_EPS)
+        frames = self.inverse_frames(spec)
+        weights = np.broadcast_to(self.window**2, (1, *frames.shape[1:]))
+        wave = self._overlap_add(frames) / (self._overlap_add(weights) + WINDOW_SUM_EPS)
         return wave.astype(np.float32, copy=False)
 
-    def _inverse(self, spec: Float32Array) -> Float32Array:
-        """Frames [B, T, window_length] from spectra through the pseudo-inverse of the DFT.
+    def inverse_frames(self, spec: Float32Array) -> Float32Array:
+        """Windowed frames [B, T, window_length], not yet added up, from spectra [B, 2, F, T].
+
+        Through the pseudo-inverse of the DFT.
 
         With K the [2F, W] basis (rows cos, -sin; cut to the window length W of an N-point DFT) the
         pseudo-inverse is (K'K)^-1 K'. K's = N/2 irfft(s) with the bins at 0 and N/2 counted twice,
@@ -69,14 +71,15 @@ class Stft:
         in closed form. For W = N this is the plain irfft.
         """
         N, W = self.spec.fft_length, self.spec.window_length
-        bins = (spec[:, 0] + 1j * spec[:, 1]).transpose(0, 2, 1)  # [B, T, F]
+        # Contiguous, so that a frame's result does not depend on how many go together.
+        bins = np.ascontiguousarray((spec[:, 0] + 1j * spec[:, 1]).transpose(0, 2, 1))  # [B, T, F]
         bins[..., [0, -1]] *= 2
         frames = np.fft.irfft(bins, n=N)[..., :W]
         even = frames[..., 0::2].sum(axis=-1, keepdims=True)
         odd = frames[..., 1::2].sum(axis=-1, keepdims=True)
         frames[..., 0::2] -= 2 * even / (N + W)
         frames[..., 1::2] -= 2 * odd / (N + W)
-        return frames.astype(np.float32, copy=False)
+        return frames.astype(np.float32, copy=False) * self.window
 
     def _overlap_add(self, frames: Float32Array) -> Float32Array:
         """[B, T, window_length] -> [B, window_length + hop_length * (T - 1)]."""

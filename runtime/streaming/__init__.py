@@ -1,0 +1,6 @@
+"""Streams: speech that is denoised while it goes on."""
+
+from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
+from frcrn_export.runtime.streaming.transforms import Latency
+
+__all__ = ["Latency", "StreamingDenoiser"]

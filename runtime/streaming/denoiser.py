@@ -1,0 +1,111 @@
+"""The streaming denoiser: one stream, chunk by chunk."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.manifest import Manifest
+from frcrn_export.runtime.streaming.network import Network, open_network
+from frcrn_export.runtime.streaming.stream import advance
+from frcrn_export.runtime.streaming.transforms import Latency
+
+
+class StreamingDenoiser:
+    """Removes noise from one stream of speech while it goes on. For one thread.
+
+    Sample i of all that `process` and `flush` return belongs to sample i of all that was given.
+
+    >>> denoiser = StreamingDenoiser.open("frcrn")
+    >>> for chunk in microphone:
+    ...     play(denoiser.process(chunk))
+    >>> play(denoiser.flush())
+    """
+
+    def __init__(
+        self, network: Network, gain: float | None = None, restore_level: bool = True
+    ) -> None:
+        self._network = network
+        self._stream = network.stream(gain, restore_level)
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle | Path | str,
+        backend: str = "auto",
+        threads: int | None = None,
+        *,
+        sample_rate: int | None = None,
+        gain: float | None = None,
+        restore_level: bool = True,
+    ) -> "StreamingDenoiser":
+        """Open a bundle that has a streaming core.
+
+        `sample_rate`: what the chunks have, in Hz, to be sure that it is the bundle's. `gain`: the
+        level's gain where it is known beforehand, instead of the causal rule.
+        `restore_level=False` leaves the result at the level that the network works at. Raises
+        BundleError, BackendError, AudioError.
+        """
+        network = open_network(bundle, backend, threads, sample_rate)
+        return cls(network, gain, restore_level)
+
+    def process(self, chunk: npt.NDArray[Any]) -> Float32Array:
+        """Take [n] floats in [-1, 1] at the bundle's rate, n >= 0; give what is done, [m] float32.
+
+        Samples that are NaN or infinite (or beyond 65536) become 0, see `replaced_samples`. Raises
+        AudioError for anything but a mono array of floats, UserError after `flush`.
+        """
+        self._stream.push(chunk)
+        return self._advance()
+
+    def flush(self) -> Float32Array:
+        """End the stream and give the rest, so that as many samples came out as went in."""
+        self._stream.finish()
+        return self._advance()
+
+    def reset(self) -> None:
+        """Forget the stream: states, level, waiting samples and counts; the next one can begin."""
+        self._stream.reset()
+        self._network.session.reset()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        return self._network.manifest
+
+    @property
+    def sample_rate(self) -> int:
+        """What chunks must have, in Hz."""
+        return self.manifest.sample_rate
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend."""
+        return self._network.session.backend
+
+    @property
+    def device(self) -> str:
+        """Where the network runs: "cpu" or "cuda"."""
+        return self._network.session.device
+
+    @property
+    def latency(self) -> Latency:
+        """The algorithmic delay and its causes."""
+        return self._stream.transform.latency
+
+    @property
+    def latency_samples(self) -> int:
+        """The algorithmic delay in samples."""
+        return self.latency.samples
+
+    @property
+    def replaced_samples(self) -> int:
+        """How many samples of this stream were not finite and became 0."""
+        return self._stream.replaced_samples
+
+    def _advance(self) -> Float32Array:
+        while self._stream.ready:
+            advance(self._network.session, [self._stream])
+        return self._stream.pull()

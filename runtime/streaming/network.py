@@ -1,0 +1,56 @@
+"""A bundle opened for streams: the session, and what each stream around it is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from frcrn_export.runtime.bundle import Bundle, open_bundle
+from frcrn_export.runtime.errors import AudioError
+from frcrn_export.runtime.manifest import Manifest
+from frcrn_export.runtime.streaming.level import stream_level
+from frcrn_export.runtime.streaming.session import (
+    StreamSession,
+    open_stream_session,
+    streaming_entry,
+)
+from frcrn_export.runtime.streaming.stream import Stream
+from frcrn_export.runtime.streaming.transforms import SpectrumTransform, Transform, WaveTransform
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of one or many streams."""
+
+    manifest: Manifest
+    session: StreamSession
+    transform: Callable[[], Transform]
+
+    def stream(self, gain: float | None, restore_level: bool) -> Stream:
+        """A new stream. `gain`: the level where it is known beforehand."""
+        transform = self.transform()
+        rule, rate = self.manifest.level, self.manifest.sample_rate
+        return Stream(transform, stream_level(rule, gain, rate, transform.block), restore_level)
+
+
+def open_network(
+    bundle: Bundle | Path | str, backend: str, threads: int | None, sample_rate: int | None
+) -> Network:
+    """Open a bundle's streaming core. Raises BundleError, BackendError, AudioError."""
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    manifest = opened.manifest
+    rate = manifest.sample_rate
+    if sample_rate not in (None, rate):
+        raise AudioError(
+            f"streams of this bundle have {rate} Hz, not {sample_rate}; resample the chunks: "
+            f"soxr.ResampleStream({sample_rate}, {rate}, 1)"
+        )
+    session = open_stream_session(opened, backend, threads)
+    return Network(manifest, session, lambda: _transform(opened))
+
+
+def _transform(bundle: Bundle) -> Transform:
+    info, manifest = streaming_entry(bundle).streaming, bundle.manifest
+    assert info is not None
+    if manifest.stft is None:
+        return WaveTransform(info, manifest.padding)
+    return SpectrumTransform(manifest.stft, info, manifest.padding)

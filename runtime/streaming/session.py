@@ -1,0 +1,86 @@
+"""Stream sessions: a network that is called again and again, with states that it keeps itself."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.errors import BackendError, BundleError
+from frcrn_export.runtime.manifest import FileEntry
+from frcrn_export.runtime.sessions import require_backend
+
+# The backends that open streaming cores. `auto` is the best that the installed ONNX Runtime has.
+STREAM_BACKENDS = ("onnxruntime", "onnxruntime-cpu", "onnxruntime-cuda")
+
+
+class StreamSession(Protocol):
+    """A streaming core with the states of a batch of streams, one row each. For one thread."""
+
+    @property
+    def backend(self) -> str:
+        """The name that it was opened under."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda"."""
+
+    @property
+    def inputs(self) -> Float32Array:
+        """A buffer [B, ...] for `run`; filling it in place saves a copy."""
+
+    @property
+    def ends(self) -> Float32Array:
+        """A buffer [B] for `run`."""
+
+    def run(self, inputs: Float32Array, ends: Float32Array) -> Float32Array:
+        """One call: inputs [B, ...] -> outputs [B, ...], and every state moves on.
+
+        `ends` [B] says how many frames (or samples) each stream has, UNKNOWN_END while it goes on.
+        The result is overwritten by the next call. Raises BackendError where the backend fails;
+        the states are undefined then until `reset`.
+        """
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Give these rows, or all, the initial states."""
+
+    def states(self) -> list[Float32Array]:
+        """Copies of the states [B, ...], in the manifest's order."""
+
+    def load(self, states: Sequence[Float32Array], batch: int) -> None:
+        """Go on with other states [batch, ...]; the buffers are made anew if the batch changes."""
+
+    def initial_states(self) -> list[Float32Array]:
+        """The states [1, ...] that a stream begins with."""
+
+
+def open_stream_session(
+    bundle: Bundle, backend: str = "auto", threads: int | None = None
+) -> StreamSession:
+    """Open a bundle's streaming core with one row.
+
+    Raises BackendError for a backend that is unknown, not installed or cannot stream, and
+    BundleError where the bundle has no streaming core.
+    """
+    entry = streaming_entry(bundle)
+    if backend == "auto":
+        backend = "onnxruntime"
+    require_backend(backend)
+    if backend not in STREAM_BACKENDS:
+        raise BackendError(
+            f"{backend} does not run streaming cores; take one of: {', '.join(STREAM_BACKENDS)}"
+        )
+    from frcrn_export.runtime.streaming.onnx_session import open_onnx
+
+    return open_onnx(bundle, entry, backend, threads)
+
+
+def streaming_entry(bundle: Bundle) -> FileEntry:
+    """The bundle's streaming core. Raises BundleError where there is none."""
+    entry = bundle.manifest.file("core_streaming", "onnx")
+    if entry is None:
+        raise BundleError(
+            f"{bundle.path}: no streaming core in this bundle; run: frcrn-export onnx --streaming "
+            f"--model {bundle.manifest.model} -o {bundle.path}, or recompute overlapping windows: "
+            "windowed=True (--windowed)"
+        )
+    return entry

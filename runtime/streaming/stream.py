@@ -1,0 +1,127 @@
+"""One stream around a network: its level, its transform, and the samples that wait."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.errors import AudioError, UserError
+from frcrn_export.runtime.streaming.fifo import Fifo
+from frcrn_export.runtime.streaming.level import StreamLevel
+from frcrn_export.runtime.streaming.session import StreamSession
+from frcrn_export.runtime.streaming.transforms import Transform
+
+# A sample that is louder cannot be audio, not even 16-bit values that nobody scaled.
+LARGEST_SAMPLE = 65536.0
+
+
+class Stream:
+    """Everything about one stream but the network's states.
+
+    `push` samples; while it is `ready`, `fill` a row of the network's input and `take` the row of
+    its output; `pull` what is done. `finish` makes it ready for as long as something is missing.
+    """
+
+    def __init__(self, transform: Transform, level: StreamLevel, restore_level: bool) -> None:
+        self.transform = transform
+        self._level = level
+        self._restore_level = restore_level
+        self._input, self._gains, self._output = Fifo(), Fifo(), Fifo()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self.transform.reset()
+        self._level.reset()
+        for fifo in (self._input, self._gains, self._output):
+            fifo.clear()
+        self.replaced_samples = 0
+        self.finished = False
+        self._given = 0
+        self._returned = 0
+
+    def push(self, chunk: npt.NDArray[Any]) -> None:
+        """Append samples [n]; those that are NaN, infinite or beyond any audio become 0."""
+        if self.finished:
+            raise UserError("this stream was flushed; call reset() before the next process()")
+        check_chunk(chunk)
+        samples = self._input.extend(len(chunk))
+        with np.errstate(over="ignore"):  # a float64 that becomes inf is replaced
+            samples[:] = chunk
+        usable = np.abs(samples) <= LARGEST_SAMPLE  # False for NaN
+        if not usable.all():
+            self.replaced_samples += int(np.count_nonzero(~usable))
+            samples[~usable] = 0
+        self._given += len(chunk)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are samples for another call."""
+        return len(self._input) >= self.transform.samples()
+
+    def fill(self, row: Float32Array) -> None:
+        """The input of the next call."""
+        wave = self._input.read(self.transform.samples())
+        gains = self._gains.extend(len(wave))
+        self._level.gains(wave, gains)
+        wave *= gains
+        self.transform.analyse(wave, row)
+
+    def take(self, row: Float32Array) -> None:
+        """The output of that call."""
+        self._restore(self.transform.synthesise(row))
+
+    def _restore(self, wave: Float32Array) -> None:
+        gains = self._gains.read(len(wave))
+        out = self._output.extend(len(wave))
+        if self._restore_level:
+            np.divide(wave, gains, out=out)
+        else:
+            out[:] = wave
+
+    def pull(self) -> Float32Array:
+        """The samples [n] that are done; after `finish`, the rest of as many as were given."""
+        count = len(self._output)
+        if self.finished:
+            if self._given:
+                self._restore(self.transform.tail())
+            count = self._given - self._returned
+            self._output.write(np.zeros(max(0, count - len(self._output)), np.float32))
+        self._returned += count
+        return self._output.read(count).copy()
+
+    def finish(self) -> None:
+        """End the stream: what the remaining calls need beyond its last sample is silence."""
+        if self.finished:
+            raise UserError("this stream was flushed already; call reset() before the next one")
+        self.finished = True
+        if self._given:
+            needed = self.transform.total_samples(self.transform.calls(self._given))
+            self._input.write(np.zeros(max(0, needed - self._given), np.float32))
+
+
+def check_chunk(chunk: npt.NDArray[Any]) -> None:
+    """Raise AudioError for anything but an array [n] of floats; n may be 0."""
+    if not isinstance(chunk, np.ndarray) or not np.issubdtype(chunk.dtype, np.floating):
+        kind = chunk.dtype if isinstance(chunk, np.ndarray) else type(chunk).__name__
+        raise AudioError(
+            f"a chunk must be a NumPy array of floats in [-1, 1], got {kind}; "
+            "16-bit samples: chunk.astype('float32') / 32768"
+        )
+    if chunk.ndim != 1:
+        raise AudioError(
+            f"a chunk must be mono, [n], got shape {list(chunk.shape)}; "
+            "for several channels open a MultiStream and add() one stream for each"
+        )
+
+
+def advance(session: StreamSession, streams: Sequence[Stream]) -> None:
+    """One call of the network for as many ready streams as the session has rows."""
+    for row, stream in enumerate(streams):
+        stream.fill(session.inputs[row])
+        session.ends[row] = stream.transform.end
+    enhanced = session.run(session.inputs, session.ends)
+    for row, stream in enumerate(streams):
+        stream.take(enhanced[row])

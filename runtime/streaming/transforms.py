@@ -1,0 +1,159 @@
+"""What lies between the samples of a stream and the calls of its network.
+
+A transform cuts a stream into calls: the samples that each call brings become one row of the
+network's input, and one row of its output becomes samples again.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.framing import padding_samples
+from frcrn_export.runtime.manifest import UNKNOWN_END, Padding, StftSpec, StreamingInfo
+from frcrn_export.runtime.streaming.stft import StreamingAnalysis, StreamingSynthesis
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The algorithmic delay of a stream, in samples, by what causes it.
+
+    `chunk`: what one call waits for (hops, or a part of a window). `window`: what the analysis
+    window reaches beyond that. `lookahead`: what the network wants to hear after a sample.
+    """
+
+    chunk: int
+    window: int
+    lookahead: int
+
+    @property
+    def samples(self) -> int:
+        """The sum: once sample i + samples - 1 is given, sample i of the output has come."""
+        return self.chunk + self.window + self.lookahead
+
+
+class Transform(Protocol):
+    """One stream's way into the network and out again."""
+
+    latency: Latency
+    block: int  # samples from one gain to the next
+    end: float  # what the network is told of the end of the stream
+
+    def samples(self) -> int:
+        """How many samples the next call takes."""
+
+    def calls(self, samples: int) -> int:
+        """How many calls a stream of so many samples takes in all; from now on the end is known."""
+
+    def total_samples(self, calls: int) -> int:
+        """How many samples so many calls take in all."""
+
+    def analyse(self, wave: Float32Array, row: Float32Array) -> None:
+        """The samples of the next call -> its input."""
+
+    def synthesise(self, row: Float32Array) -> Float32Array:
+        """The output of the next call -> the samples that it adds to the stream, perhaps none."""
+
+    def tail(self) -> Float32Array:
+        """The samples that the last call leaves, once the end is known; perhaps none."""
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+
+
+class SpectrumTransform:
+    """Frames of an STFT, `info.chunk` at a time.
+
+    Output frames before 0, and those from the end on, are not part of the stream.
+    """
+
+    def __init__(self, stft: StftSpec, info: StreamingInfo, padding: Padding) -> None:
+        hop = stft.hop_length
+        self.latency = Latency(info.chunk * hop, stft.window_length - hop, info.lookahead * hop)
+        self.block = hop
+        self._stft, self._info, self._padding = stft, info, padding
+        self._analysis = StreamingAnalysis(stft)
+        self._synthesis = StreamingSynthesis(stft)
+        self._wave = np.empty((1, max(info.chunk * hop, stft.window_length - hop)), np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        self._analysis.reset()
+        self._synthesis.reset()
+        self._frames_in = 0
+        self._frames_out = -self._info.lookahead
+        self.end = UNKNOWN_END
+
+    def samples(self) -> int:
+        return self._analysis.samples(self._info.chunk)
+
+    def calls(self, samples: int) -> int:
+        frames = self._stft.frames(samples + padding_samples(samples, self._padding))
+        self.end = float(frames)
+        heard = min(frames, math.ceil(samples / self._stft.hop_length))
+        return math.ceil((heard + self._info.lookahead) / self._info.chunk)
+
+    def total_samples(self, calls: int) -> int:
+        return self._stft.samples(calls * self._info.chunk)
+
+    def analyse(self, wave: Float32Array, row: Float32Array) -> None:
+        self._analysis.analyse(wave[None], row[None])
+        self._frames_in += self._info.chunk
+        beyond = self._frames_in - self.end
+        if beyond > 0:  # frames that the offline STFT does not have
+            row[..., max(0, self._info.chunk - int(beyond)) :] = 0
+
+    def synthesise(self, row: Float32Array) -> Float32Array:
+        first, chunk = self._frames_out, self._info.chunk
+        self._frames_out += chunk
+        start, stop = max(0, -first), int(min(chunk, self.end - first))
+        if start >= stop:
+            return self._wave[0, :0]
+        whole = (stop - start) * self._stft.hop_length
+        self._synthesis.synthesise(row[None, :, :, start:stop], self._wave[:, :whole])
+        return self._wave[0, :whole]
+
+    def tail(self) -> Float32Array:
+        count = self._stft.window_length - self._stft.hop_length
+        if self._frames_out < self.end:
+            count = 0  # more frames would follow, beyond the last sample of the stream
+        self._synthesis.tail(self._wave[:, :count])
+        return self._wave[0, :count]
+
+
+class WaveTransform:
+    """Samples as they are, `info.chunk` at a time; outputs before sample 0 are dropped."""
+
+    def __init__(self, info: StreamingInfo, padding: Padding) -> None:
+        self.latency = Latency(info.chunk, 0, info.lookahead)
+        # The network's own hop where there is one, so that gains do not depend on the chunk.
+        self.block = padding.size if info.chunk % padding.size == 0 else info.chunk
+        self._info, self._padding = info, padding
+        self.reset()
+
+    def reset(self) -> None:
+        self._meaningless = self._info.lookahead
+        self.end = UNKNOWN_END
+
+    def samples(self) -> int:
+        return self._info.chunk
+
+    def calls(self, samples: int) -> int:
+        self.end = float(samples + padding_samples(samples, self._padding))
+        return math.ceil((samples + self._info.lookahead) / self._info.chunk)
+
+    def total_samples(self, calls: int) -> int:
+        return calls * self._info.chunk
+
+    def analyse(self, wave: Float32Array, row: Float32Array) -> None:
+        row[0] = wave
+
+    def synthesise(self, row: Float32Array) -> Float32Array:
+        dropped = min(self._meaningless, self._info.chunk)
+        self._meaningless -= dropped
+        return row[0, dropped:]
+
+    def tail(self) -> Float32Array:
+        return np.empty(0, np.float32)
