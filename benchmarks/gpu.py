@@ -29,8 +29,7 @@ from benchmarks.gpu_report import print_report
 from benchmarks.gpu_timing import MEMORY_KINDS
 from benchmarks.gpu_workload import Workload, make_cases
 from benchmarks.machine import RESULTS
-from frcrn_export.exporters.command_parts import load
-from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.loading import LoadedModel, load_bundled, load_model
 from frcrn_export.exporters.models import MODELS
 from frcrn_export.exporters.parity_report import require_same_checkpoint, why_not_live
 from frcrn_export.runtime.bundle import Bundle, open_bundle
@@ -86,7 +85,7 @@ def load_for(arguments: argparse.Namespace, bundle: Bundle | None) -> LoadedMode
     checkpoint = arguments.checkpoint
     if bundle is None:
         seed = None if checkpoint else arguments.random_weights
-        return load(arguments.model or PUBLISHED_MODEL, checkpoint, seed, lambda step: None)
+        return load_model(arguments.model or PUBLISHED_MODEL, checkpoint, seed)
     manifest = bundle.manifest
     if arguments.model not in (None, manifest.model):
         raise UserError(f"{bundle.path} holds {manifest.model}, not {arguments.model}")
@@ -94,7 +93,7 @@ def load_for(arguments: argparse.Namespace, bundle: Bundle | None) -> LoadedMode
         require_same_checkpoint(manifest, checkpoint)
     if reason := why_not_live(manifest, checkpoint):
         raise UserError(f"{bundle.path}: {reason}")
-    return load(manifest.model, checkpoint, manifest.weights.seed, lambda step: None)
+    return load_bundled(manifest, checkpoint)
 
 
 def measure(
