@@ -64,9 +64,8 @@ def _check_streaming(
     stft = model.spec.stft
     hops = stft.frames(len(speech)) if stft else len(speech) // model.processing.padding.size
     for streamed in open_streamed(bundle, backends):
-        assert streamed.entry.streaming is not None
         for name, given in core_inputs(model, speech, (hops,), _BATCH).items():
-            expected = streaming_reference(model, streamed.entry.streaming.lookahead, given)
+            expected = streaming_reference(model, streamed.info.lookahead, given)
             output = streamed(given.contiguous().numpy())
             case = f"live.streaming.{name}"
             yield compare(streamed.label, case, expected.numpy(), output, streamed.entry)

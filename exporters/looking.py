@@ -1,6 +1,6 @@
 """The commands that only look: `models`, `inspect`, `doctor`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from frcrn_export.exporters.models import DEFAULT_MODEL, MODELS
+from frcrn_export.exporters.streaming_table import calls_a_second, print_streaming
 from frcrn_export.runtime.console import print_json, print_table
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
         return
     _print_facts(opened.manifest)
     _print_files(opened.manifest)
+    print_streaming(opened.manifest)
     for path, cost in costs.items():
         _print_cost(path, cost)
     _print_engines(opened)
@@ -102,11 +104,13 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
     from frcrn_export.exporters.graph_cost import graph_cost
 
     sizes = _second_of_audio(bundle.manifest)
-    return {
-        entry.path: graph_cost(bundle.file(entry), sizes)
-        for entry in bundle.manifest.files
-        if entry.format == "onnx" and entry.role != "core_long"  # the network of the core again
-    }
+    costs = {}
+    for entry in bundle.manifest.files:
+        if entry.format == "onnx" and entry.role != "core_long":  # the network of the core again
+            cost = graph_cost(bundle.file(entry), sizes)
+            calls = calls_a_second(bundle.manifest, entry)
+            costs[entry.path] = replace(cost, flop=round(cost.flop * calls))
+    return costs
 
 
 def _censuses(bundle: "Bundle") -> dict[str, dict[str, dict[str, int]]]:

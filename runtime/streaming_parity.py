@@ -10,7 +10,11 @@ import numpy.typing as npt
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.manifest import UNKNOWN_END, FileEntry, StreamingInfo
 from frcrn_export.runtime.sessions import BACKENDS, is_installed
-from frcrn_export.runtime.sessions.onnx import OnnxSession
+from frcrn_export.runtime.streaming.session import (
+    STREAM_BACKENDS,
+    StreamSession,
+    open_stream_session,
+)
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -22,61 +26,47 @@ class StreamedCore:
     """A streaming core opened by a backend, and what tables call it."""
 
     label: str
-    session: OnnxSession
+    entry: FileEntry
+    session: StreamSession
 
     @property
-    def entry(self) -> FileEntry:
-        """The file of the bundle it runs."""
-        return self.session.entry
+    def info(self) -> StreamingInfo:
+        """How it is called."""
+        assert self.entry.streaming is not None
+        return self.entry.streaming
 
     def __call__(self, given: Float32Array) -> Float32Array:
-        """Whole streams [B, ..., T], call by call, to what comes out: the same shape.
+        """Whole streams [B, ..., T], call by call, to what comes out of them: the same shape.
 
-        Zeros follow the stream until its last frame has come out; its end is told by the first
+        Zeros follow each stream until its last frame has come out; its end is told by the first
         call that goes past it, as in a live stream. Raises BackendError if the backend fails.
         """
-        info = self.entry.streaming
-        assert info is not None
-        (source,) = self.entry.inputs
-        frames = given.shape[-1]
-        calls = ceil((frames + info.lookahead) / info.chunk)
-        padding = [(0, 0)] * (given.ndim - 1) + [(0, calls * info.chunk - frames)]
+        chunk, lookahead = self.info.chunk, self.info.lookahead
+        batch, frames = len(given), given.shape[-1]
+        calls = ceil((frames + lookahead) / chunk)
+        padding = [(0, 0)] * (given.ndim - 1) + [(0, calls * chunk - frames)]
         padded = np.pad(given, padding)
-        states = _initial(info, len(given))
-        outputs = []
-        for stop in range(info.chunk, calls * info.chunk + 1, info.chunk):
-            feeds = {source.name: padded[..., stop - info.chunk : stop], **states}
-            if info.end is not None:
-                end = frames if stop > frames else UNKNOWN_END
-                feeds[info.end] = np.full(len(given), end, np.float32)
-            output, *following = self.session.session.run(None, feeds)
-            outputs.append(output)
-            states = {s.name: value for s, value in zip(info.states, following, strict=True)}
-        whole: Float32Array = np.concatenate(outputs, axis=-1)
-        return whole[..., info.lookahead : info.lookahead + frames]
+        enhanced = np.empty_like(padded)
+        initial = self.session.initial_states()
+        self.session.load([state.repeat(batch, axis=0) for state in initial], batch)
+        for stop in range(chunk, calls * chunk + 1, chunk):
+            now = slice(stop - chunk, stop)
+            end = frames if stop > frames else UNKNOWN_END
+            ends = np.full(batch, end, np.float32)
+            enhanced[..., now] = self.session.run(padded[..., now], ends)
+        return enhanced[..., lookahead : lookahead + frames]
 
 
 def open_streamed(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[StreamedCore]:
-    """Open the streaming cores by each named backend, or by ONNX Runtime on the processor.
+    """Open the streaming core, if there is one, by each of the named backends that can.
 
-    Raises BackendError where a backend cannot run one here.
+    Without names it is ONNX Runtime on the processor, where that is installed. Raises BackendError
+    if a named backend cannot run here.
     """
-    chosen = backends or tuple(b for b in _DEFAULT_BACKENDS if is_installed(BACKENDS[b].package))
-    for entry in bundle.manifest.files:
-        for backend in chosen:
-            if entry.streaming is not None and BACKENDS[backend].takes(entry):
-                label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
-                session = BACKENDS[backend].open(bundle, entry, None)
-                assert isinstance(session, OnnxSession)
-                yield StreamedCore(label, session)
-
-
-def _initial(info: StreamingInfo, batch: int) -> dict[str, Float32Array]:
-    return {
-        spec.name: np.full(
-            (batch, *(size for size in spec.shape[1:] if isinstance(size, int))),
-            spec.initial,
-            np.float32,
-        )
-        for spec in info.states
-    }
+    entry = bundle.manifest.file("core_streaming", "onnx")
+    if entry is None:
+        return
+    installed = (b for b in _DEFAULT_BACKENDS if is_installed(BACKENDS[b].package))
+    for backend in (b for b in backends or installed if b in STREAM_BACKENDS):
+        label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
+        yield StreamedCore(label, entry, open_stream_session(bundle, backend))

@@ -7,7 +7,7 @@ from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, BundleError
 from frcrn_export.runtime.manifest import FileEntry
-from frcrn_export.runtime.sessions import require_backend
+from frcrn_export.runtime.sessions import BACKENDS, require_backend
 
 # The backends that open streaming cores. `auto` is the best that the installed ONNX Runtime has.
 STREAM_BACKENDS = ("onnxruntime", "onnxruntime-cpu", "onnxruntime-cuda")
@@ -64,11 +64,11 @@ def open_stream_session(
     entry = streaming_entry(bundle)
     if backend == "auto":
         backend = "onnxruntime"
-    require_backend(backend)
-    if backend not in STREAM_BACKENDS:
+    if backend in BACKENDS and backend not in STREAM_BACKENDS:
         raise BackendError(
             f"{backend} does not run streaming cores; take one of: {', '.join(STREAM_BACKENDS)}"
         )
+    require_backend(backend)
     from frcrn_export.runtime.streaming.onnx_session import open_onnx
 
     return open_onnx(bundle, entry, backend, threads)

@@ -18,6 +18,8 @@ from frcrn_export.exporters.bundling import (
 )
 from frcrn_export.exporters.families import wave_unet as family
 from frcrn_export.exporters.loading import LoadedModel, load_model
+from frcrn_export.exporters.streaming import StreamingCore
+from frcrn_export.exporters.streaming_export import StreamingOptions
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
@@ -185,3 +187,46 @@ def test_random_weights_are_the_same_for_the_same_seed() -> None:
     one, again, two = (load_model("wave-unet-16k", random_seed=seed) for seed in (1, 1, 2))
     torch.testing.assert_close(first_weight(one), first_weight(again), rtol=0, atol=0)
     assert not torch.equal(first_weight(one), first_weight(two))
+
+
+def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
+    model = load_model("wave-unet-16k", random_seed=1)
+    options = StreamingOptions(chunk=3)
+    bundle = export_onnx_bundle(model, tmp_path / "out", streaming=options)
+    assert [entry.role for entry in bundle.manifest.files] == ["core", "core_streaming", "parity"]
+    entry = bundle.manifest.files[1]
+    assert entry.streaming is not None
+    assert (entry.path, entry.streaming.chunk) == ("core.streaming.onnx", 3 * 64)
+    properties = onnx.load(bundle.path / entry.path).metadata_props
+    assert {p.key: p.value for p in properties}["weights"] == "seed 1"
+    compared = {r.case: r.passed for r in bundle.manifest.parity if r.artifact == entry.path}
+    assert compared == {
+        "streaming.109-frames": True,  # 36 calls, and one that is not full
+        "streaming.54-frames-batch-2": True,
+        "live.streaming.598-frames": True,
+        "live.streaming.299-frames-batch-3": True,
+    }
+    assert Denoiser.open(bundle).session.entry.role == "core"
+
+
+def test_a_streaming_core_that_is_off_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model("wave-unet-16k", random_seed=1)
+    right = family.streaming
+
+    def wrong(network: torch.nn.Module, chunk: int, lookahead: int | None) -> StreamingCore:
+        core = right(network, chunk, lookahead)
+        scale_one_weight(core.module, 1.01)
+        return core
+
+    monkeypatch.setattr(family, "streaming", wrong)
+    with pytest.raises(CheckFailed, match=r"core\.streaming\.onnx, .*streaming"):
+        export_onnx_bundle(model, tmp_path / "out", streaming=StreamingOptions())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inline_has_no_streaming_form(tmp_path: Path) -> None:
+    model = load_model("wave-unet-16k", random_seed=0)
+    with pytest.raises(UserError, match="leave out --streaming or --stft inline"):
+        export_onnx_bundle(model, tmp_path / "out", stft="inline", streaming=StreamingOptions())

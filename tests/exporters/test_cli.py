@@ -104,6 +104,29 @@ def test_inspect(wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "seed 1 (random)" in out
 
 
+def test_a_streaming_core_from_export_to_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out_path = str(tmp_path / "out")
+    words = ("onnx", "--random-weights", "1", "--streaming", "--chunk", "2", "-o", out_path)
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert "core.streaming.onnx" in out
+    code, out, _ = run(capsys, "inspect", out_path)
+    assert "128 samples, 8 ms" in out
+    assert "encoder.0.next" in out
+    code, out, _ = run(capsys, "verify", out_path, "--json")
+    assert code == 0
+    found = json.loads(out)
+    cases = [r["case"] for r in found["parity"] if r["artifact"] == "core.streaming.onnx"]
+    assert len(cases) == 4
+    assert found["unchecked"] == []
+    code, out, _ = run(capsys, "inspect", out_path, "--json")
+    costs = {path: cost["flop"] for path, cost in json.loads(out)["graphs"].items()}
+    # A second call by call costs what a second costs; a filter has 16 taps where it had 15.
+    assert costs["core.streaming.onnx"] == pytest.approx(costs["core.onnx"], rel=0.1)
+
+
 def test_verify(wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "verify", str(wave_unet_bundle), "--json")
     assert code == 0
@@ -124,6 +147,9 @@ def test_verify(wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
         (("verify", "nowhere"), "no bundle here"),
         (("inspect", "nowhere"), "no bundle here"),
         (("onnx", "-m", "frcrn-16k", "--stft", "sideways"), "sideways"),
+        (("onnx", "--chunk", "2"), "--chunk and --lookahead go with --streaming"),
+        (("onnx", "--streaming", "--lookahead", "3"), "leave out --lookahead 3"),
+        (("onnx", "--streaming", "--chunk", "0"), "--chunk"),
     ],
 )
 def test_bad_input(

@@ -1,0 +1,52 @@
+"""What `frcrn-export inspect` says of streaming cores: how they are called, and their states."""
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from frcrn_export.runtime.console import print_table
+
+if TYPE_CHECKING:
+    from frcrn_export.runtime.manifest import FileEntry, Manifest
+
+_FLOAT32_BYTES = 4
+
+
+def calls_a_second(manifest: "Manifest", entry: "FileEntry") -> float:
+    """How often a streaming core is called; other files take a second of audio at once."""
+    if entry.streaming is None:
+        return 1.0
+    return manifest.sample_rate / (entry.streaming.chunk * _samples_each(manifest))
+
+
+def print_streaming(manifest: "Manifest") -> None:
+    """For each streaming core, a table of its calls and one of its states."""
+    unit = "frames" if manifest.stft else "samples"
+    milliseconds = _samples_each(manifest) / manifest.sample_rate * 1e3
+    for entry in manifest.files:
+        if (streaming := entry.streaming) is None:
+            continue
+        values = sum(prod(map(int, state.shape[1:])) for state in streaming.states)
+        facts = [
+            (name, f"{count} {unit}, {count * milliseconds:g} ms")
+            for name, count in (("chunk", streaming.chunk), ("look-ahead", streaming.lookahead))
+        ]
+        facts += [("input that tells the end", streaming.end or "none")]
+        facts += [("states of a stream", f"{values * _FLOAT32_BYTES / 1e3:.1f} kB")]
+        print_table(("What", "Value"), facts, title=f"{entry.path}, each call")
+        print_table(
+            ("State", "Next", "Shape", ">At first"),
+            (
+                (
+                    state.name,
+                    state.next,
+                    f"[{', '.join(map(str, state.shape))}]",
+                    f"{state.initial:g}",
+                )
+                for state in streaming.states
+            ),
+        )
+
+
+def _samples_each(manifest: "Manifest") -> int:
+    """Samples of what chunks are counted in: a frame, or a sample."""
+    return manifest.stft.hop_length if manifest.stft else 1
