@@ -2,7 +2,8 @@
 
 The forward pass of a streaming network asks for its states in an order that never changes. The
 first pass, over zeros, finds out which there are (`StatesRecorder`); every other one is given their
-values and collects the next ones (`States`).
+values and collects the next ones (`States`). A network that computes in float16 takes and gives
+its states in float32 all the same.
 """
 
 from __future__ import annotations
@@ -20,21 +21,23 @@ class States:
 
     def __init__(self, values: Iterable[Tensor]) -> None:
         self._values = iter(values)
+        self._asked: Tensor | None = None
         self.next: list[Tensor] = []
 
     def value(self, name: str, shape: Sequence[int]) -> Tensor:
         """The state [B, *shape]; `keep` is called before the next one is asked for."""
-        return next(self._values)
+        self._asked = next(self._values)
+        return self._asked
 
     def keep(self, value: Tensor) -> None:
         """What the state asked for last is after this call."""
-        self.next.append(value)
+        self.next.append(value if self._asked is None else value.to(self._asked.dtype))
 
     def past(self, name: str, x: Tensor, frames: int) -> Tensor:
         """x [B, C, T, F] with the `frames` frames before it, zeros at the start of a stream."""
         if frames == 0:
             return x
-        before = self.value(name, (x.shape[1], frames, x.shape[3]))
+        before = self.value(name, (x.shape[1], frames, x.shape[3])).to(x.dtype)
         joined = torch.cat((before, x), dim=2)
         count = x.shape[2]
         self.keep(x if count == frames else (x if count > frames else joined)[:, :, -frames:])

@@ -32,11 +32,13 @@ class StreamingFrcrn(nn.Module):
         position = states.value("position", (1,))  # frames given before this call, [B, 1]
         states.keep(position + frames)
         index = position[:, :, None, None] + torch.arange(frames, dtype=spec.dtype)[:, None]
-        clock = Clock(index, end[:, None, None, None])
+        inside = next(self.unet.parameters()).dtype  # float16, or that of the spectrum
+        clock = Clock(index, end[:, None, None, None], inside)
 
         turned = spec.transpose(2, 3)  # [B, 2, P, F]
-        u1 = self.unet(turned, clock, states, "unet")
+        u1 = self.unet(turned.to(inside), clock, states, "unet")
         u2 = self.unet2(u1, clock.behind(self.unet.delay), states, "unet2")
+        u1, u2 = u1.to(spec.dtype), u2.to(spec.dtype)
         late = self.unet2.delay
         mask = torch.tanh(states.past("mask.late", u1, late)[:, :, :frames]) + torch.tanh(u2)
         late += self.unet.delay

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,20 +30,22 @@ class Clock:
     """Where in their streams the frames of a call are.
 
     `index` [B, 1, P, 1] counts the frames that a stage has been given from 0, `end` [B, 1, 1, 1]
-    is how many frames the utterance has.
+    is how many frames the utterance has; both count to 2^24. `dtype` is what the network
+    computes in.
     """
 
     index: Tensor
     end: Tensor
+    dtype: torch.dtype
 
     def behind(self, frames: int) -> Clock:
         """The clock of a stage whose frames come `frames` later."""
-        return Clock(self.index - frames, self.end) if frames else self
+        return replace(self, index=self.index - frames) if frames else self
 
     def inside(self, longer: int) -> Tensor:
         """1 where a frame belongs to a tensor `longer` frames longer than the utterance, else 0."""
         mask = (self.index >= 0) & (self.index < self.end + longer)
-        return mask.to(self.index.dtype)
+        return mask.to(self.dtype)
 
 
 class StreamingUNet(nn.Module):
@@ -142,14 +145,15 @@ class StreamingGains(nn.Module):
     ) -> ComplexPair:
         count = (clock.index + 1).clamp(min=1)  # [B, 1, P, 1]
         re, im = (
-            self._means(part.mean(3, keepdim=True), count, inside, states, f"{name}.{suffix}")
+            self._means(part.to(count.dtype), count, inside, states, f"{name}.{suffix}")
             for part, suffix in zip(x, ("re", "im"), strict=True)
         )
-        gain_re, gain_im = self.layer.of_means(re, im)
+        gain_re, gain_im = self.layer.of_means(re.to(x[0].dtype), im.to(x[1].dtype))
         return x[0] * gain_re, x[1] * gain_im
 
     def _means(self, x: Tensor, count: Tensor, inside: Tensor, states: States, name: str) -> Tensor:
-        """[B, C, P, 1], means of frames, to the means of what came so far."""
+        """[B, C, P, F] to the means [B, C, P, 1] of what came so far."""
+        x = x.mean(3, keepdim=True)
         if self.frames is None:
             # Added up as differences from the mean, which stays exact for hours.
             mean = states.value(name, (x.shape[1], 1, 1))

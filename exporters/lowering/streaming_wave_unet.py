@@ -63,7 +63,7 @@ class StreamingWaveUNet(nn.Module):
     def forward(self, wave: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         pasts = iter(states)
         following: list[Tensor] = []
-        x = wave  # [B, 1, N]
+        x = wave.to(self.out.weight.dtype)  # [B, 1, N]
         skips: list[Tensor] = []
         for conv in self.encoder:
             x = F.relu(conv(x, pasts, following))  # [B, C, N / stride]
@@ -74,7 +74,7 @@ class StreamingWaveUNet(nn.Module):
         for conv in self.decoder:
             y = F.relu(conv(x, pasts, following))
             x = torch.cat([y, skips.pop()], dim=1)  # [B, 2C, N / stride]
-        output = self.out(x, pasts, following)  # [B, 1, N]
+        output = self.out(x, pasts, following).to(wave.dtype)  # [B, 1, N]
         return wave + output if self.residual else output, *following
 
 
@@ -134,6 +134,7 @@ def _after_past(x: Tensor, past: int, pasts: Iterator[Tensor], following: list[T
     """The next past and `x` on one axis [B, C, past + N]; what it ends with is the following."""
     if past == 0:
         return x
-    x = torch.cat([next(pasts), x], dim=2)
-    following.append(x.narrow(2, x.shape[2] - past, past))
+    before = next(pasts)
+    x = torch.cat([before.to(x.dtype), x], dim=2)
+    following.append(x.narrow(2, x.shape[2] - past, past).to(before.dtype))
     return x
