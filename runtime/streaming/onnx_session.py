@@ -28,7 +28,7 @@ class OnnxStreamSession:
     """A streaming core and two sets of states: each call reads one and writes the other.
 
     What each call reads and writes is bound once for a batch size, so that a call allocates
-    nothing here and the states never leave the device.
+    nothing here and the states never leave the device. Batches share the memory of the largest.
     """
 
     def __init__(self, opened: OnnxSession) -> None:
@@ -39,26 +39,26 @@ class OnnxStreamSession:
         self._entry: FileEntry = entry
         self._info: StreamingInfo = entry.streaming
         self._now = 0  # which set of states the next call reads
-        self._bind(1)
+        self._allocate(1)
+        self._take_rows(1)
         self.reset()
 
     def run(self, inputs: Float32Array, ends: Float32Array) -> Float32Array:
-        for host, value, given in (
-            (self.inputs, self._input_value, inputs),
-            (self.ends, self._end_value, ends),
+        for buffer, own, given in (
+            (self._input, self.inputs, inputs),
+            (self._ends, self.ends, ends),
         ):
-            if given is not host:
-                np.copyto(host, given)
-            if self.device != "cpu":  # on a CPU the value is the host's memory
-                value.update_inplace(host)
+            if given is not own:
+                np.copyto(own, given)
+            buffer.to_device()
         try:
-            self._session.run_with_iobinding(self._bindings[self._now])
+            self._session.run_with_iobinding(self._bound[self._now])
         except Exception as error:  # ONNX Runtime's own exceptions share no other base
             raise BackendError(
                 f"{self._entry.path}: {self.backend} failed: {error}; call reset() to go on"
             ) from error
         self._now = 1 - self._now
-        return self._output
+        return self._enhanced
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         states = self.states()
@@ -67,57 +67,87 @@ class OnnxStreamSession:
         self.load(states, len(self.inputs))
 
     def states(self) -> list[Float32Array]:
-        return [value.numpy().copy() for value in self._states[self._now]]
+        batch = len(self.inputs)
+        return [buffer.from_device()[:batch].copy() for buffer in self._states[self._now]]
 
     def load(self, states: Sequence[Float32Array], batch: int) -> None:
+        if batch > len(self._input.host):
+            self._allocate(batch)
         if batch != len(self.inputs):
-            self._bind(batch)
-        for value, state in zip(self._states[self._now], states, strict=True):
-            value.update_inplace(np.ascontiguousarray(state))
+            self._take_rows(batch)
+        for buffer, state in zip(self._states[self._now], states, strict=True):
+            buffer.host[:batch] = state
+            buffer.to_device()
 
     def initial_states(self) -> list[Float32Array]:
         return [np.full(_shape(spec, 1), spec.initial, np.float32) for spec in self._info.states]
 
-    def _bind(self, batch: int) -> None:
-        """Make buffers for so many rows, and bind both directions of the two sets of states."""
-        row = self._entry.inputs[0].shape[1:]
-        self.inputs = np.zeros((batch, *map(int, row)), np.float32)
-        self.ends = np.zeros(batch, np.float32)
-        self._output = np.zeros_like(self.inputs)
-        self._input_value = self._value(self.inputs)
-        self._end_value = self._value(self.ends)
-        output = self._value(self._output, "cpu")
+    def _allocate(self, capacity: int) -> None:
+        """Make buffers for so many rows."""
+        row = tuple(map(int, self._entry.inputs[0].shape[1:]))
+        self._input = _Buffer((capacity, *row), self.device)
+        self._ends = _Buffer((capacity,), self.device)
+        self._output = _Buffer((capacity, *row), "cpu")
         self._states = [
-            [self._value(np.zeros(_shape(spec, batch), np.float32)) for spec in self._info.states]
+            [_Buffer(_shape(spec, capacity), self.device) for spec in self._info.states]
             for _ in range(2)
         ]
-        self._bindings = [
-            self._binding(output, self._states[first], self._states[1 - first])
-            for first in range(2)
-        ]
-        self._now = 0
+        self._bindings: dict[int, list[onnxruntime.IOBinding]] = {}
+        self.inputs = self._input.host[:0]
+
+    def _take_rows(self, batch: int) -> None:
+        """Go on with the first `batch` rows of the buffers."""
+        if batch not in self._bindings:
+            first, second = self._states
+            self._bindings[batch] = [
+                self._binding(batch, first, second),
+                self._binding(batch, second, first),
+            ]
+        self._bound = self._bindings[batch]
+        self.inputs = self._input.host[:batch]
+        self.ends = self._ends.host[:batch]
+        self._enhanced = self._output.host[:batch]
 
     def _binding(
-        self,
-        output: "onnxruntime.OrtValue",
-        before: "Sequence[onnxruntime.OrtValue]",
-        after: "Sequence[onnxruntime.OrtValue]",
+        self, batch: int, before: "Sequence[_Buffer]", after: "Sequence[_Buffer]"
     ) -> "onnxruntime.IOBinding":
-        binding = self._session.io_binding()
-        binding.bind_ortvalue_input(self._entry.inputs[0].name, self._input_value)
-        binding.bind_ortvalue_output(self._entry.outputs[0].name, output)
+        inputs = {self._entry.inputs[0].name: self._input}
+        outputs = {self._entry.outputs[0].name: self._output}
         if self._info.end is not None:
-            binding.bind_ortvalue_input(self._info.end, self._end_value)
+            inputs[self._info.end] = self._ends
         for spec, old, new in zip(self._info.states, before, after, strict=True):
-            binding.bind_ortvalue_input(spec.name, old)
-            binding.bind_ortvalue_output(spec.next, new)
+            inputs[spec.name], outputs[spec.next] = old, new
+        binding = self._session.io_binding()
+        for name, buffer in inputs.items():
+            binding.bind_input(name, *buffer.rows(batch))
+        for name, buffer in outputs.items():
+            binding.bind_output(name, *buffer.rows(batch))
         return binding
 
-    def _value(self, array: Float32Array, device: str | None = None) -> "onnxruntime.OrtValue":
-        """A tensor on the session's device; on a CPU it is the array's own memory."""
+
+class _Buffer:
+    """An array on the session's device and on the host; on a CPU they are the same memory."""
+
+    def __init__(self, shape: tuple[int, ...], device: str) -> None:
         from onnxruntime import OrtValue
 
-        return OrtValue.ortvalue_from_numpy(array, device or self.device, 0)
+        self.host = np.zeros(shape, np.float32)
+        self._device = device
+        self._value = OrtValue.ortvalue_from_numpy(self.host, device, 0)
+
+    def to_device(self) -> None:
+        if self._device != "cpu":
+            self._value.update_inplace(self.host)
+
+    def from_device(self) -> Float32Array:
+        if self._device != "cpu":
+            self.host = self._value.numpy()
+        return self.host
+
+    def rows(self, batch: int) -> tuple[str, int, type, tuple[int, ...], int]:
+        """How ONNX Runtime is told of the first rows: device, type, shape, address."""
+        shape = (batch, *self.host.shape[1:])
+        return self._device, 0, np.float32, shape, self._value.data_ptr()
 
 
 def _shape(spec: StateSpec, batch: int) -> tuple[int, ...]:
