@@ -66,7 +66,7 @@ def enhance(
     else:
         count = window_count(source.frames, manifest.padding, manifest.segments)
         windows = cut_windows(scaled, count, manifest.segments)
-        done = _enhance_windows(windows, function, _batch(session))
+        done = _enhance_windows(windows, function, rows_at_once(session))
         enhanced = join_windows(done, source.frames, count, manifest.segments)
     return (block / scale for block in enhanced) if restore_level else enhanced
 
@@ -79,7 +79,7 @@ def _fits_whole(samples: int, session: Session, manifest: Manifest) -> bool:
     return engine is None or length <= engine.profile.max[-1]
 
 
-def _batch(session: Session) -> int:
+def rows_at_once(session: Session) -> int:
     """How many windows go through the core at once."""
     most = _BATCH[session.device]
     return min(most, session.entry.engine.profile.max[0]) if session.entry.engine else most

@@ -1,6 +1,7 @@
 """Streams: speech that is denoised while it goes on."""
 
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
+from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.transforms import Latency
 
-__all__ = ["Latency", "StreamingDenoiser"]
+__all__ = ["Latency", "MultiStream", "StreamingDenoiser"]

@@ -40,15 +40,18 @@ class StreamingDenoiser:
         sample_rate: int | None = None,
         gain: float | None = None,
         restore_level: bool = True,
+        windowed: bool | float = False,
     ) -> "StreamingDenoiser":
-        """Open a bundle that has a streaming core.
+        """Open a bundle that has a streaming core, or with `windowed` any bundle.
 
         `sample_rate`: what the chunks have, in Hz, to be sure that it is the bundle's. `gain`: the
         level's gain where it is known beforehand, instead of the causal rule.
-        `restore_level=False` leaves the result at the level that the network works at. Raises
-        BundleError, BackendError, AudioError.
+        `restore_level=False` leaves the result at the level that the network works at.
+        `windowed`: for networks that cannot stream, compute overlapping windows with the offline
+        core, True for the network's own length or the length in seconds; `latency` has the delay
+        and the cost. Raises BundleError, BackendError, AudioError, UserError.
         """
-        network = open_network(bundle, backend, threads, sample_rate)
+        network = open_network(bundle, backend, threads, sample_rate, windowed)
         return cls(network, gain, restore_level)
 
     def process(self, chunk: npt.NDArray[Any]) -> Float32Array:

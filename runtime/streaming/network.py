@@ -33,9 +33,18 @@ class Network:
 
 
 def open_network(
-    bundle: Bundle | Path | str, backend: str, threads: int | None, sample_rate: int | None
+    bundle: Bundle | Path | str,
+    backend: str,
+    threads: int | None,
+    sample_rate: int | None = None,
+    windowed: bool | float = False,
+    batch: int = 1,
 ) -> Network:
-    """Open a bundle's streaming core. Raises BundleError, BackendError, AudioError."""
+    """Open a bundle for streams; the arguments are those of `StreamingDenoiser.open`.
+
+    `batch`: how many streams an engine must have rows for. Raises BundleError, BackendError,
+    AudioError, UserError.
+    """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     manifest = opened.manifest
     rate = manifest.sample_rate
@@ -44,8 +53,18 @@ def open_network(
             f"streams of this bundle have {rate} Hz, not {sample_rate}; resample the chunks: "
             f"soxr.ResampleStream({sample_rate}, {rate}, 1)"
         )
-    session = open_stream_session(opened, backend, threads)
-    return Network(manifest, session, lambda: _transform(opened))
+    if windowed is False:
+        return network_of(opened, open_stream_session(opened, backend, threads, batch))
+    from frcrn_export.runtime.streaming.windowed import WindowTransform, open_windowed
+
+    seconds = None if windowed is True else windowed
+    session, windows = open_windowed(opened, backend, threads, seconds)
+    return Network(manifest, session, lambda: WindowTransform(windows, rate))
+
+
+def network_of(bundle: Bundle, session: StreamSession) -> Network:
+    """The network that a session of the bundle runs."""
+    return Network(bundle.manifest, session, lambda: _transform(bundle))
 
 
 def _transform(bundle: Bundle) -> Transform:

@@ -21,12 +21,14 @@ class Latency:
     """The algorithmic delay of a stream, in samples, by what causes it.
 
     `chunk`: what one call waits for (hops, or a part of a window). `window`: what the analysis
-    window reaches beyond that. `lookahead`: what the network wants to hear after a sample.
+    window reaches beyond that. `lookahead`: what the network wants to hear after a sample. `passes`
+    is the cost: how many times each sample goes through the network, 1 where the network streams.
     """
 
     chunk: int
     window: int
     lookahead: int
+    passes: float = 1.0
 
     @property
     def samples(self) -> int:

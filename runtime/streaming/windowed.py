@@ -1,0 +1,170 @@
+"""Streams for networks that cannot stream: overlapping windows, each computed as a whole.
+
+Every `stride` samples the last `length` samples go through the offline core. Of what comes out,
+the `stride` samples that end `right` samples before the window's end are kept: the network heard
+`right` samples of their future, and all of the window before them. They begin with a cross-fade
+from the window before, which heard less of their future, over `fade` samples. The windows that
+begin before the stream hold silence there.
+
+The delay is stride + right samples, and each sample goes through the network length / stride times.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.manifest import UNKNOWN_END, FileEntry, Manifest
+from frcrn_export.runtime.pipeline import rows_at_once, wave_function
+from frcrn_export.runtime.sessions import Session, open_session
+from frcrn_export.runtime.streaming.transforms import Latency
+
+_OVERLAP = 4  # windows that cover each sample
+_RIGHT_SHARE = 8  # of the window is future, where the manifest does not say how much to drop
+_LONGEST_SECONDS = 60
+_LEVEL_SECONDS = 0.02  # from one gain to the next
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How streams are cut, in samples. `fade` is at most `right`."""
+
+    length: int
+    stride: int
+    right: int
+    fade: int
+
+    @property
+    def latency(self) -> Latency:
+        """The delay and the cost."""
+        return Latency(self.stride, 0, self.right, self.length / self.stride)
+
+
+def windows_for(manifest: Manifest, entry: FileEntry, seconds: float | None) -> Windows:
+    """The windows of a core: `seconds` long, None for the segments that the manifest states.
+
+    A quarter of the window is new each time. Raises UserError where the core takes one length
+    alone, or the window is too short for what is dropped at its end.
+    """
+    segments, rate = manifest.segments, manifest.sample_rate
+    if seconds is None:
+        length = _whole(segments.length, manifest)
+    elif 0 < seconds <= _LONGEST_SECONDS:
+        length = _whole(ceil(seconds * rate), manifest)
+    else:
+        raise UserError(f"a window of {seconds} s; give more than 0, at most {_LONGEST_SECONDS}")
+    fixed = entry.inputs[0].shape[-1]
+    if isinstance(fixed, int) and length != fixed:
+        raise UserError(
+            f"{manifest.model} takes windows of {fixed / rate:g} s alone, not {seconds:g}; "
+            "leave the length out: windowed=True (--windowed)"
+        )
+    right = segments.right or length // _RIGHT_SHARE
+    if length < 2 * right:
+        raise UserError(
+            f"a window of {seconds:g} s is too short for {manifest.model}; "
+            f"give at least {2 * right / rate:g}"
+        )
+    return Windows(length, length // _OVERLAP, right, right // 2)
+
+
+def _whole(samples: int, manifest: Manifest) -> int:
+    """The next length that the network takes: whole frames of the STFT, or whole hops."""
+    if manifest.stft is None:
+        hop = manifest.padding.size if manifest.padding.rule == "multiple" else 1
+        return ceil(samples / hop) * hop
+    stft = manifest.stft
+    return stft.samples(max(1, ceil((samples - stft.window_length) / stft.hop_length) + 1))
+
+
+class WindowTransform:
+    """One stream cut into windows; as `transforms.Transform`, a row is a window [length]."""
+
+    def __init__(self, windows: Windows, sample_rate: int) -> None:
+        self.latency = windows.latency
+        self.block = round(_LEVEL_SECONDS * sample_rate)
+        self.end = UNKNOWN_END
+        self._windows = windows
+        self._window = np.zeros(windows.length, np.float32)
+        self._fading = np.zeros(windows.fade, np.float32)  # what the window before has there
+        self._rise = (np.arange(windows.fade, dtype=np.float32) + 0.5) / max(1, windows.fade)
+        self.reset()
+
+    def reset(self) -> None:
+        self._window[:] = 0
+        self._fading[:] = 0
+        self._meaningless = self._windows.right
+
+    def samples(self) -> int:
+        return self._windows.stride
+
+    def calls(self, samples: int) -> int:
+        return ceil((samples + self._windows.right) / self._windows.stride)
+
+    def total_samples(self, calls: int) -> int:
+        return calls * self._windows.stride
+
+    def analyse(self, wave: Float32Array, row: Float32Array) -> None:
+        stride = self._windows.stride
+        self._window[:-stride] = self._window[stride:]
+        self._window[-stride:] = wave
+        row[:] = self._window
+
+    def synthesise(self, row: Float32Array) -> Float32Array:
+        fade, stop = self._windows.fade, self._windows.length - self._windows.right
+        kept = row[stop - self._windows.stride : stop]
+        kept[:fade] = self._fading + self._rise * (kept[:fade] - self._fading)
+        self._fading[:] = row[stop : stop + fade]
+        dropped = min(self._meaningless, len(kept))
+        self._meaningless -= dropped
+        return kept[dropped:]
+
+    def tail(self) -> Float32Array:
+        return np.empty(0, np.float32)
+
+
+class WindowSession:
+    """An offline core that is given windows [B, length]; as `session.StreamSession`, no states."""
+
+    def __init__(self, session: Session, manifest: Manifest, length: int) -> None:
+        self.backend, self.device = session.backend, session.device
+        self._function = wave_function(session, manifest)
+        self._at_once = rows_at_once(session)
+        self._length = length
+        self.load([], 1)
+
+    def run(self, inputs: Float32Array, ends: Float32Array) -> Float32Array:
+        starts = range(0, len(inputs), self._at_once)
+        rows = [self._function(inputs[start : start + self._at_once]) for start in starts]
+        return np.concatenate(rows)
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        pass
+
+    def states(self) -> list[Float32Array]:
+        return []
+
+    def load(self, states: Sequence[Float32Array], batch: int) -> None:
+        self.inputs = np.zeros((batch, self._length), np.float32)
+        self.ends = np.zeros(batch, np.float32)
+
+    def initial_states(self) -> list[Float32Array]:
+        return []
+
+
+def open_windowed(
+    bundle: Bundle, backend: str, threads: int | None, seconds: float | None
+) -> tuple[WindowSession, Windows]:
+    """Open a bundle's offline core for windows. Raises BackendError, UserError."""
+    session = open_session(bundle, backend, threads)
+    if session.entry.role == "pipeline":
+        raise BackendError(
+            f"{session.entry.path} finds its level by itself, so its windows do not fit together; "
+            f"export the core: frcrn-export onnx --model {bundle.manifest.model} -o FOLDER"
+        )
+    windows = windows_for(bundle.manifest, session.entry, seconds)
+    return WindowSession(session, bundle.manifest, windows.length), windows
