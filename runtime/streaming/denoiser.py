@@ -48,8 +48,8 @@ class StreamingDenoiser:
         level's gain where it is known beforehand, instead of the causal rule.
         `restore_level=False` leaves the result at the level that the network works at.
         `windowed`: for networks that cannot stream, compute overlapping windows with the offline
-        core, True for the network's own length or the length in seconds; `latency` has the delay
-        and the cost. Raises BundleError, BackendError, AudioError, UserError.
+        core, True for 1 s or the one length that it takes, or the length in seconds; `latency` has
+        the delay and the cost. Raises BundleError, BackendError, AudioError, UserError.
         """
         network = open_network(bundle, backend, threads, sample_rate, windowed)
         return cls(network, gain, restore_level)

@@ -25,7 +25,7 @@ from frcrn_export.runtime.streaming.transforms import Latency
 
 _OVERLAP = 4  # windows that cover each sample
 _RIGHT_SHARE = 8  # of the window is future, where the manifest does not say how much to drop
-_LONGEST_SECONDS = 60
+_DEFAULT_SECONDS, _LONGEST_SECONDS = 1, 60
 _LEVEL_SECONDS = 0.02  # from one gain to the next
 
 
@@ -45,25 +45,24 @@ class Windows:
 
 
 def windows_for(manifest: Manifest, entry: FileEntry, seconds: float | None) -> Windows:
-    """The windows of a core: `seconds` long, None for the segments that the manifest states.
+    """The windows of a core: `seconds` long, None for a second or the one length that it takes.
 
-    A quarter of the window is new each time. Raises UserError where the core takes one length
-    alone, or the window is too short for what is dropped at its end.
+    A quarter of the window is new each time. Raises UserError where the core does not take the
+    length, or it is too short for what is dropped at its end.
     """
-    segments, rate = manifest.segments, manifest.sample_rate
-    if seconds is None:
-        length = _whole(segments.length, manifest)
-    elif 0 < seconds <= _LONGEST_SECONDS:
-        length = _whole(ceil(seconds * rate), manifest)
-    else:
+    rate, fixed = manifest.sample_rate, entry.inputs[0].shape[-1]
+    if seconds is not None and not 0 < seconds <= _LONGEST_SECONDS:
         raise UserError(f"a window of {seconds} s; give more than 0, at most {_LONGEST_SECONDS}")
-    fixed = entry.inputs[0].shape[-1]
-    if isinstance(fixed, int) and length != fixed:
-        raise UserError(
-            f"{manifest.model} takes windows of {fixed / rate:g} s alone, not {seconds:g}; "
-            "leave the length out: windowed=True (--windowed)"
-        )
-    right = segments.right or length // _RIGHT_SHARE
+    if isinstance(fixed, int):
+        if seconds not in (None, fixed / rate):
+            raise UserError(
+                f"{manifest.model} takes windows of {fixed / rate:g} s alone, not {seconds:g}; "
+                "leave the length out: windowed=True (--windowed)"
+            )
+        length = fixed
+    else:
+        length = _whole(ceil((_DEFAULT_SECONDS if seconds is None else seconds) * rate), manifest)
+    right = manifest.segments.right or length // _RIGHT_SHARE
     if length < 2 * right:
         raise UserError(
             f"a window of {seconds:g} s is too short for {manifest.model}; "
@@ -73,10 +72,13 @@ def windows_for(manifest: Manifest, entry: FileEntry, seconds: float | None) -> 
 
 
 def _whole(samples: int, manifest: Manifest) -> int:
-    """The next length that the network takes: whole frames of the STFT, or whole hops."""
+    """The next length that the network takes: whole frames of the STFT, or whole hops.
+
+    Windows begin at whole hops too: strided convolutions are the same at no other shift.
+    """
     if manifest.stft is None:
-        hop = manifest.padding.size if manifest.padding.rule == "multiple" else 1
-        return ceil(samples / hop) * hop
+        multiple = _OVERLAP * (manifest.padding.size if manifest.padding.rule == "multiple" else 1)
+        return ceil(samples / multiple) * multiple
     stft = manifest.stft
     return stft.samples(max(1, ceil((samples - stft.window_length) / stft.hop_length) + 1))
 
