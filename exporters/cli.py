@@ -24,6 +24,10 @@ COMMANDS = {
         "Compare every artifact of a bundle with the reference.",
     ),
     "denoise": ("frcrn_export.runtime.commands:denoise", "Denoise audio files or folders."),
+    "stream": (
+        "frcrn_export.runtime.stream_command:stream",
+        "Denoise audio while it comes: from standard input, or the microphone.",
+    ),
     "inspect": (
         "frcrn_export.exporters.looking:inspect",
         "Show what a bundle holds: tensors, operators, cost, hashes.",

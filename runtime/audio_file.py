@@ -23,6 +23,9 @@ _UNKNOWN_BYTES = 0x7FFF0000
 # An MP3 without an index states its length only roughly.
 _MP3_TOLERANCE_FRAMES = 4 * 1152
 
+# libsndfile cuts fractions of a step off, towards minus infinity; whole steps stay as they are.
+_STEPS = {"PCM_S8": 1 << 7, "PCM_U8": 1 << 7, "PCM_16": 1 << 15, "PCM_24": 1 << 23}
+
 _FORMAT_OF_SUFFIX = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}
 
 
@@ -110,9 +113,11 @@ class FileWriter:
         return self
 
     def write(self, block: Float32Array) -> None:
-        """Append [C, n]; samples beyond full scale are clipped in integer subtypes."""
+        """Append [C, n]; integer subtypes are rounded, and clipped at full scale."""
         import soundfile
 
+        if steps := _STEPS.get(self._subtype):
+            block = np.rint(block * np.float32(steps)) / np.float32(steps)
         try:
             if self._file is None:
                 self._file = self._create()

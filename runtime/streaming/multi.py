@@ -83,8 +83,8 @@ class MultiStream:
         """
         if self._most is not None and len(self._streams) >= self._most:
             raise UserError(
-                f"{self._most} streams are there, the most that were asked for or that the engine "
-                "has rows for; remove() one, or open with a larger max_streams"
+                f"{self._most} streams are there, as many as max_streams (or the engine's rows) "
+                "allow; remove() one, or open with more"
             )
         stream = next(self._ids)
         self._streams[stream] = self._network.stream(gain, self._restore_level)

@@ -50,10 +50,7 @@ class Stream:
         samples = self._input.extend(len(chunk))
         with np.errstate(over="ignore"):  # a float64 that becomes inf is replaced
             samples[:] = chunk
-        usable = np.abs(samples) <= LARGEST_SAMPLE  # False for NaN
-        if not usable.all():
-            self.replaced_samples += int(np.count_nonzero(~usable))
-            samples[~usable] = 0
+        self.replaced_samples += replace_unusable(samples)
         self._given += len(chunk)
 
     @property
@@ -100,6 +97,15 @@ class Stream:
         if self._given:
             needed = self.transform.total_samples(self.transform.calls(self._given))
             self._input.write(np.zeros(max(0, needed - self._given), np.float32))
+
+
+def replace_unusable(samples: Float32Array) -> int:
+    """Let samples that are NaN, infinite or beyond any audio be 0; how many they were."""
+    usable = np.abs(samples) <= LARGEST_SAMPLE  # False for NaN
+    if usable.all():
+        return 0
+    samples[~usable] = 0
+    return int(np.count_nonzero(~usable))
 
 
 def check_chunk(chunk: npt.NDArray[Any]) -> None:

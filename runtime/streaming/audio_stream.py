@@ -1,0 +1,110 @@
+"""Audio of any rate and number of channels as streams: what the pipe and the files go through."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from frcrn_export.runtime.audio import AudioSource, Float32Array
+from frcrn_export.runtime.streaming.multi import MultiStream
+from frcrn_export.runtime.streaming.network import Network
+from frcrn_export.runtime.streaming.stream import replace_unusable
+
+
+class AudioStream:
+    """One recording or broadcast, block by block. Every channel is a stream of its own.
+
+    Other rates than the network's are resampled on the way in and out, which adds to the delay.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        sample_rate: int,
+        channels: int = 1,
+        gain: float | None = None,
+        restore_level: bool = True,
+    ) -> None:
+        self.network = network
+        self.sample_rate, self.channels = sample_rate, channels
+        self.replaced_samples = 0
+        self.given = self.returned = 0  # samples of each channel
+        self._many = MultiStream(network, channels, restore_level)
+        self._streams = [self._many.add(gain) for _ in range(channels)]
+        self.latency = self._many.latency
+        rate = network.manifest.sample_rate
+        self._inward = _resampler(sample_rate, rate, channels)
+        self._outward = _resampler(rate, sample_rate, channels)
+
+    def process(self, block: Float32Array) -> Float32Array:
+        """The next samples [C, n] in [-1, 1] -> what is done, [C, m].
+
+        Samples that are not finite become 0 before anything else, so that no filter keeps them.
+        """
+        block = block.astype(np.float32)
+        self.replaced_samples += replace_unusable(block)
+        self.given += block.shape[1]
+        done = self._outward(self._denoise(self._inward(block)))
+        self.returned += done.shape[1]
+        return done
+
+    def flush(self) -> Float32Array:
+        """End the stream and give the rest [C, m], so that as many came out as went in."""
+        nothing = np.zeros((self.channels, 0), np.float32)
+        done = self._denoise(self._inward(nothing, last=True))
+        rest = self._many.flush_all()
+        tail = np.stack([rest[stream] for stream in self._streams])
+        parts = (self._outward(done), self._outward(tail, last=True))
+        missing = self.given - self.returned
+        out = np.zeros((self.channels, missing), np.float32)
+        whole = np.concatenate(parts, axis=1)[:, :missing]
+        out[:, : whole.shape[1]] = whole
+        self.returned = self.given
+        return out
+
+    def _denoise(self, block: Float32Array) -> Float32Array:
+        done = self._many.process(dict(zip(self._streams, block, strict=True)))
+        return np.stack([done[stream] for stream in self._streams])
+
+
+class _Same:
+    """The resampler where there is nothing to resample."""
+
+    def __call__(self, block: Float32Array, last: bool = False) -> Float32Array:
+        return block
+
+
+class _Resampler:
+    """soxr's filter, which carries on from block to block [C, n]."""
+
+    def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
+        import soxr
+
+        self._stream = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32")
+        self._channels = channels
+
+    def __call__(self, block: Float32Array, last: bool = False) -> Float32Array:
+        out: Float32Array = self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last)
+        return np.ascontiguousarray(out.reshape(-1, self._channels).T)
+
+
+def _resampler(from_rate: int, to_rate: int, channels: int) -> _Same | _Resampler:
+    return _Same() if from_rate == to_rate else _Resampler(from_rate, to_rate, channels)
+
+
+@dataclass(frozen=True)
+class StreamedSources:
+    """Denoises whole sources as streams; takes the place of a `Denoiser` in `runtime.files`."""
+
+    network: Network
+
+    def stream(self, source: AudioSource, restore_level: bool = True) -> Iterator[Float32Array]:
+        """Blocks [C, n] that put end to end are what a pipe would give for the source."""
+        audio = AudioStream(
+            self.network, source.sample_rate, source.channels, restore_level=restore_level
+        )
+        for block in source.blocks():
+            done = audio.process(block)
+            if done.shape[1]:
+                yield done
+        yield audio.flush()

@@ -1,0 +1,171 @@
+"""Samples as bytes: the formats of raw PCM, and the headers of WAV that comes through a pipe."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from frcrn_export.runtime.audio import (
+    MAX_CHANNELS,
+    MAX_RATE,
+    MIN_RATE,
+    Float32Array,
+)
+from frcrn_export.runtime.errors import AudioError
+
+# Bytes for each sample; named as in ffmpeg.
+FORMATS = {"s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4}
+
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_FORMAT_OF = {(_PCM, 16): "s16le", (_PCM, 24): "s24le", (_PCM, 32): "s32le", (_FLOAT, 32): "f32le"}
+# What programs write for a length that they do not know yet; sox: 0x7FFFFFFF less its header.
+_UNKNOWN_FROM = 0x7FFF0000
+_UNKNOWN = 0xFFFFFFFF
+_SKIP_BYTES = 1 << 16
+
+ReadExactly = Callable[[int], bytes]
+
+
+@dataclass(frozen=True)
+class PcmSpec:
+    """How audio is written as bytes: format, Hz, channels one after the other in each frame.
+
+    Raises AudioError for a rate or a number of channels that makes no sense.
+    """
+
+    format: str
+    sample_rate: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        if not MIN_RATE <= self.sample_rate <= MAX_RATE:
+            raise AudioError(
+                f"a sample rate of {self.sample_rate} Hz; it must be {MIN_RATE} to {MAX_RATE}"
+            )
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise AudioError(f"{self.channels} channels; there must be 1 to {MAX_CHANNELS}")
+
+    @property
+    def frame_bytes(self) -> int:
+        """One sample of every channel."""
+        return FORMATS[self.format] * self.channels
+
+    def decode(self, data: bytes) -> Float32Array:
+        """Whole frames -> [C, n] float32 in [-1, 1]."""
+        if self.format == "f32le":
+            samples = np.frombuffer(data, "<f4").astype(np.float32)
+        elif self.format == "s16le":
+            samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(1 << 15)
+        else:
+            if self.format == "s24le":
+                padded = np.zeros((len(data) // 3, 4), np.uint8)
+                padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+                data = padded.tobytes()
+            samples = np.frombuffer(data, "<i4").astype(np.float32) / np.float32(1 << 31)
+        return samples.reshape(-1, self.channels).T
+
+    def encode(self, audio: Float32Array) -> bytes:
+        """[C, n] float32 -> whole frames; integers are rounded, and clipped at full scale."""
+        samples = np.ascontiguousarray(audio.T)
+        if self.format == "f32le":
+            return samples.astype("<f4").tobytes()
+        bits = 8 * FORMATS[self.format]
+        full = 1 << (bits - 1)
+        values = np.clip(np.rint(samples.astype(np.float64) * full), -full, full - 1)
+        if self.format == "s24le":
+            return values.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+        return values.astype(f"<i{bits // 8}").tobytes()
+
+
+def read_wav_header(read: ReadExactly) -> tuple[PcmSpec, int | None]:
+    """What follows "RIFF" or "RF64", up to the samples: their form, and how many bytes they are.
+
+    None for a length that the writer did not know. `read(n)` gives n bytes, fewer at the end.
+    Raises AudioError for what is no WAV, or of a kind that is not taken.
+    """
+    if read(8)[4:] != b"WAVE":
+        raise AudioError("standard input: RIFF, but not WAV; give WAV, or raw PCM with --format")
+    spec, long_bytes = None, None
+    while True:
+        head = read(8)
+        if len(head) < 8:
+            raise AudioError("standard input: a WAV header without samples; send the file again")
+        kind, size = struct.unpack("<4sI", head)
+        if kind == b"data":
+            break
+        if kind == b"fmt ":
+            spec = _spec(_body(read, size))
+        elif kind == b"ds64":
+            long_bytes = _long_bytes(_body(read, size))
+        else:
+            _skip(read, size + size % 2)
+    if spec is None:
+        raise AudioError("standard input: a WAV header that says no format; send the file again")
+    if size == _UNKNOWN and long_bytes is not None:
+        return spec, long_bytes
+    return spec, size if 0 < size < _UNKNOWN_FROM else None
+
+
+def wav_header(spec: PcmSpec, data_bytes: int | None) -> bytes:
+    """A WAV header for so many bytes of samples; None, or more than fit, for an unknown number."""
+    head_bytes = 44
+    known = data_bytes is not None and data_bytes + head_bytes < _UNKNOWN_FROM
+    size = data_bytes if known and data_bytes is not None else _UNKNOWN
+    sample_bytes = FORMATS[spec.format]
+    tag = _FLOAT if spec.format == "f32le" else _PCM
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        min(size + head_bytes - 8, _UNKNOWN),
+        b"WAVE",
+        b"fmt ",
+        16,
+        tag,
+        spec.channels,
+        spec.sample_rate,
+        spec.sample_rate * spec.frame_bytes,
+        spec.frame_bytes,
+        8 * sample_bytes,
+        b"data",
+        size,
+    )
+
+
+def _body(read: ReadExactly, size: int) -> bytes:
+    """The first bytes of a chunk; the rest of it is skipped."""
+    body = read(min(size, 40))
+    _skip(read, size + size % 2 - len(body))
+    return body
+
+
+def _skip(read: ReadExactly, count: int) -> None:
+    while count > 0:
+        skipped = len(read(min(count, _SKIP_BYTES)))
+        if not skipped:
+            return
+        count -= skipped
+
+
+def _spec(body: bytes) -> PcmSpec:
+    if len(body) < 16:
+        raise AudioError("standard input: a damaged WAV header; send the file again")
+    tag, channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", body)
+    if tag == _EXTENSIBLE and len(body) >= 26:
+        tag = struct.unpack_from("<H", body, 24)[0]
+    format = _FORMAT_OF.get((tag, bits))
+    if format is None:
+        raise AudioError(
+            f"standard input: WAV of {bits} bits, format {tag}; convert it on the way: "
+            "ffmpeg -i - -c:a pcm_s16le -f wav -"
+        )
+    spec = PcmSpec(format, rate, channels)
+    if frame_bytes != spec.frame_bytes:
+        raise AudioError("standard input: a WAV header that contradicts itself; send it again")
+    return spec
+
+
+def _long_bytes(body: bytes) -> int | None:
+    """How many bytes of samples an RF64 file has."""
+    size: int = struct.unpack_from("<Q", body, 8)[0] if len(body) >= 16 else 0
+    return size or None

@@ -1,0 +1,193 @@
+"""Audio through a pipe: bytes in, the same form of bytes out, as soon as they are done."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, BinaryIO
+
+from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.errors import AudioError
+from frcrn_export.runtime.streaming.audio_stream import AudioStream
+from frcrn_export.runtime.streaming.meter import Meter
+from frcrn_export.runtime.streaming.pcm import PcmSpec, read_wav_header, wav_header
+
+_WAV_BEGINS = (b"RIFF", b"RF64")
+_WAV_HEADER_BYTES = 44
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM end the reading, and nothing else: what was read is still written.
+
+    A second one ends the program.
+    """
+
+    def __init__(self) -> None:
+        self.requested = self._reading = False
+
+    def __enter__(self) -> "Interrupt":
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def reading(self, read: Callable[[], Any]) -> Any:
+        """What `read` gives; None where it is interrupted, or was before."""
+        try:
+            self._reading = True
+            return None if self.requested else read()
+        except KeyboardInterrupt:
+            return None
+        finally:
+            self._reading = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        again, self.requested = self.requested, True
+        if self._reading or again:
+            raise KeyboardInterrupt
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class PipeReader:
+    """Frames from a pipe. `spec` says their form: that of the WAV header, or of raw PCM.
+
+    `raw` None looks for a WAV header; `defaults` is raw PCM's form where there is none. Raises
+    AudioError for a header that cannot be used.
+    """
+
+    def __init__(self, stream: BinaryIO, raw: PcmSpec | None, defaults: PcmSpec) -> None:
+        self._stream = stream
+        self._held = b""  # what was read and is not a whole frame yet
+        self.truncated = False
+        self.is_wav = False
+        self._missing: int | None = None
+        self.spec = raw or defaults
+        if raw is None:
+            self._held = self._exactly(4)
+            if self._held in _WAV_BEGINS:
+                self._held, self.is_wav = b"", True
+                self.spec, self._missing = read_wav_header(self._exactly)
+        self.data_bytes = self._missing
+
+    def read(self, frames: int) -> Float32Array | None:
+        """What has arrived, [C, 1 to `frames`]; waits until there is something. None at the end."""
+        size = self.spec.frame_bytes
+        while len(self._held) < size:
+            wanted = frames * size - len(self._held)
+            if self._missing is not None:
+                wanted = min(wanted, self._missing)
+            data = _some(self._stream, wanted) if wanted else b""
+            if not data:
+                self.truncated = bool(self._held or self._missing)
+                return None
+            if self._missing is not None:
+                self._missing -= len(data)
+            self._held += data
+        whole = len(self._held) // size * size
+        data, self._held = self._held[:whole], self._held[whole:]
+        return self.spec.decode(data)
+
+    def _exactly(self, count: int) -> bytes:
+        parts = []
+        while count and (part := _some(self._stream, count)):
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
+def _some(stream: BinaryIO, count: int) -> bytes:
+    """At most `count` bytes, as soon as there are any; none at the end."""
+    data: bytes = stream.read1(count) if hasattr(stream, "read1") else stream.read(count)
+    return data
+
+
+class PipeWriter:
+    """Frames to a pipe, written at once. WAV gets a header, corrected at the end where it can be.
+
+    After the reader has gone away, `broken` is True and nothing is written any more.
+    """
+
+    def __init__(self, stream: BinaryIO, spec: PcmSpec, wav: bool, data_bytes: int | None) -> None:
+        self._stream, self._spec = stream, spec
+        self._wav = wav
+        self._written = 0
+        self._promised = data_bytes
+        self.broken = False
+        if wav:
+            self._send(wav_header(spec, data_bytes))
+
+    def write(self, audio: Float32Array) -> None:
+        """Append [C, n]."""
+        data = self._spec.encode(audio)
+        self._written += len(data)
+        self._send(data)
+
+    def close(self) -> None:
+        """Say in the header how much was written, if that can be reached and is wrong."""
+        if self._wav and not self.broken and self._written != self._promised:
+            with suppress(OSError, ValueError):
+                if _rewritable(self._stream, _WAV_HEADER_BYTES + self._written):
+                    self._stream.seek(0)
+                    self._send(wav_header(self._spec, self._written))
+                    self._stream.seek(0, os.SEEK_END)
+
+    def _send(self, data: bytes) -> None:
+        if self.broken or not data:
+            return
+        try:
+            self._stream.write(data)
+            self._stream.flush()
+        except BrokenPipeError:
+            self.broken = True
+            with suppress(OSError, ValueError):  # or Python complains when it flushes at its exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        except OSError as error:
+            raise AudioError(f"standard output cannot be written ({error.strerror})") from error
+
+
+def _rewritable(stream: BinaryIO, size: int) -> bool:
+    """Whether this is a file of `size` bytes, written from its beginning and not appended to."""
+    if not stream.seekable() or stream.tell() != size:
+        return False
+    try:
+        import fcntl
+
+        return not fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) & os.O_APPEND
+    except ImportError:  # not on Windows
+        return False
+
+
+@dataclass(frozen=True)
+class Pipe:
+    """A stream between a reader and a writer; `hop` frames are read at most at once."""
+
+    reader: PipeReader
+    writer: PipeWriter
+    stream: AudioStream
+    hop: int
+
+    def run(self, meter: Meter, interrupt: Interrupt, show: Callable[[], None]) -> None:
+        """Until the input ends, the reader of the output has gone, or an interrupt."""
+        while not self.writer.broken:
+            block = interrupt.reading(lambda: self.reader.read(self.hop))
+            if block is None:
+                break
+            with meter.call():
+                done = self.stream.process(block)
+            self.writer.write(done)
+            show()
+        self.writer.write(self.stream.flush())
+        self.writer.close()
