@@ -34,18 +34,23 @@ def cross(products: Tensor) -> tuple[Tensor, Tensor]:
     return re_re - im_im, im_re + re_im
 
 
-# Every size in full: of a -1, TensorRT has to prove what it stands for, and where it cannot it
-# writes checks into the engine that take up to an eighth of it.
 def parts_to_channels(x: Tensor) -> Tensor:
     """[2B, C, T, F] to [B, 2C, T, F]."""
-    items, channels, frames, rows = x.shape
-    return x.reshape(items // 2, 2 * channels, frames, rows)
+    return _regrouped(x, x.shape[0] // 2, 2 * x.shape[1])
 
 
 def parts_to_batch(x: Tensor) -> Tensor:
     """[B, 2C, T, F] to [2B, C, T, F]."""
-    items, channels, frames, rows = x.shape
-    return x.reshape(2 * items, channels // 2, frames, rows)
+    return _regrouped(x, 2 * x.shape[0], x.shape[1] // 2)
+
+
+def _regrouped(x: Tensor, items: int, channels: int) -> Tensor:
+    frames, rows = x.shape[2:]
+    if isinstance(frames, int):  # in a streaming core: nothing but the batch is open
+        return x.contiguous().view(-1, channels, frames, rows)
+    # Every size in full: of a -1, TensorRT has to prove what it stands for, and where it cannot it
+    # writes checks into the engine that take up to an eighth of it.
+    return x.reshape(items, channels, frames, rows)
 
 
 class Affine(nn.Module):
@@ -64,10 +69,9 @@ class Affine(nn.Module):
         shift = torch.cat((weights.shift_re, weights.shift_im))
         self.shift = nn.Buffer(shift[:, None, None].detach())
 
-    def forward(self, re: Tensor, im: Tensor) -> Tensor:
-        """Both parts [B, C, T, F] to [2B, C, T, F], with LeakyReLU."""
-        y = torch.cat((re, im), dim=1) * self.scale + self.shift
-        return parts_to_batch(F.leaky_relu(y, LEAKY_SLOPE))
+    def forward(self, parts: Tensor) -> Tensor:
+        """Both parts side by side [B, 2C, T, F] to [2B, C, T, F], with LeakyReLU."""
+        return parts_to_batch(F.leaky_relu(parts * self.scale + self.shift, LEAKY_SLOPE))
 
 
 class PairedFirstEncoder(nn.Module):
@@ -97,7 +101,7 @@ class PairedEncoder(nn.Module):
         self.conv = conv_of(both.transpose(2, 3), stride=(1, 2), padding=(1, 0))
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.affine(*cross(self.conv(x)))  # [2B, C, T + 1, F']
+        y: Tensor = self.affine(torch.cat(cross(self.conv(x)), dim=1))  # [2B, C, T + 1, F']
         return y
 
 
@@ -119,8 +123,8 @@ class PairedDecoder(nn.Module):
         self.conv = conv_of(both, padding=(0, both.shape[3] - 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        re, im = (self._interleave(part) for part in cross(self.conv(x)))
-        y: Tensor = self.affine(re, im)
+        parts = [self._interleave(part) for part in cross(self.conv(x))]
+        y: Tensor = self.affine(torch.cat(parts, dim=1))
         return y
 
     def _interleave(self, rows: Tensor) -> Tensor:
@@ -163,10 +167,12 @@ class PairedFsmn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         p = self.project(F.relu(self.linear(x)))  # [2B, 2C, T, F]
-        real, imag = cross(self.memory(F.pad(p, self.padding)))
+        return self.add_input(*cross(self.memory(F.pad(p, self.padding))), x)
+
+    def add_input(self, real: Tensor, imag: Tensor, x: Tensor) -> Tensor:
+        """What the memories give, [B, C, T, F] each, and the input [2B, C, T, F] of each layer."""
         re, im = parts_to_channels(x).chunk(2, dim=1)
-        y = torch.cat((real + (re - im), imag + (re + im)), dim=1)  # each layer adds its input
-        return parts_to_batch(y)
+        return parts_to_batch(torch.cat((real + (re - im), imag + (re + im)), dim=1))
 
 
 class Pool(nn.Module):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.lowering.frcrn import LoweredFrcrn, lower_frcrn
+from frcrn_export.exporters.lowering.paired_frcrn import PairedFrcrn, pair_frcrn
+from frcrn_export.exporters.lowering.stream_clock import Clock
 from frcrn_export.exporters.lowering.stream_states import States, StatesRecorder
-from frcrn_export.exporters.lowering.streaming_unet import Clock, StreamingUNet
+from frcrn_export.exporters.lowering.streaming_unet import StreamingUNet
 from frcrn_export.exporters.networks.frcrn import FRCRN
 from frcrn_export.exporters.streaming import StreamingCore
 from frcrn_export.runtime.errors import UserError
@@ -17,10 +18,10 @@ from frcrn_export.runtime.manifest import UNKNOWN_END, StateSpec
 class StreamingFrcrn(nn.Module):
     """(spec [B, 2, F, P], end [B], *states) to (enhanced [B, 2, F, P], *next states)."""
 
-    def __init__(self, lowered: LoweredFrcrn, ahead: tuple[tuple[bool, ...], ...]) -> None:
+    def __init__(self, paired: PairedFrcrn, ahead: tuple[tuple[bool, ...], ...]) -> None:
         super().__init__()
-        self.unet = StreamingUNet(lowered.unet, ahead[0])
-        self.unet2 = StreamingUNet(lowered.unet2, ahead[1])
+        self.unet = StreamingUNet(paired.unet, ahead[0])
+        self.unet2 = StreamingUNet(paired.unet2, ahead[1])
 
     def forward(self, spec: Tensor, end: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         following = States(states)
@@ -67,9 +68,7 @@ def stream_frcrn(network: FRCRN, chunk: int, lookahead: int | None = None) -> St
         lookahead = full
     if not 0 <= lookahead <= full:
         raise UserError(f"--lookahead {lookahead}: this network takes 0 to {full} frames")
-    lowered = lower_frcrn(network)
-    assert isinstance(lowered, LoweredFrcrn)
-    module = StreamingFrcrn(lowered, decoders_ahead(depth, lookahead)).eval()
+    module = StreamingFrcrn(pair_frcrn(network), decoders_ahead(depth, lookahead)).eval()
     states = _states(module, network.config.bins, chunk)
     return StreamingCore(module, chunk, lookahead, states, end=True)
 
