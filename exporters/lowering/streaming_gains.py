@@ -12,7 +12,6 @@ from frcrn_export.exporters.lowering.paired_layers import PairedGains
 from frcrn_export.exporters.lowering.stream_clock import Stage
 from frcrn_export.exporters.lowering.stream_states import States
 
-
 block_diag: Callable[..., Tensor] = torch.block_diag  # which has no types of its own
 
 
