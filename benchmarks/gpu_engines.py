@@ -52,9 +52,9 @@ class EngineSteps:
         start, uploaded, computed, downloaded = self._events
 
         def run(inputs: Float32Array) -> tuple[Float32Array, Parts]:
-            bound.input.host[...] = inputs
+            bound.inputs[0].host[...] = inputs
             start.record(stream)
-            bound.input.upload(self._stream)
+            bound.inputs[0].upload(self._stream)
             uploaded.record(stream)
             if graph is None:
                 self._execute(bound)
@@ -88,7 +88,7 @@ class EngineSteps:
         )
         if not all(accepted):
             raise self._engine.failure("refused a shape or an address")
-        return BoundShape(self._engine, context, *memory)
+        return BoundShape(self._engine, context, (memory[0],), memory[1])
 
     def _execute(self, bound: BoundShape) -> None:
         if not bound.context.execute_async_v3(int(self._stream.handle)):

@@ -25,8 +25,11 @@ from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.exporters.parity_vectors import write_vectors
 from frcrn_export.exporters.streaming import StreamingCore
 from frcrn_export.exporters.streaming_export import (
+    HALF_STREAMING_NAME,
     STREAMING_NAME,
+    StreamingOptions,
     export_streaming,
+    streaming_core,
     streaming_info,
     streaming_tensors,
 )
@@ -62,17 +65,26 @@ def half_file(model: LoadedModel, folder: Path) -> FileEntry:
     return file_entry(folder, HALF_NAME, "core", "onnx", graph, "fp16")
 
 
-def streaming_file(model: LoadedModel, core: StreamingCore, folder: Path) -> FileEntry:
+def streaming_file(
+    model: LoadedModel, core: StreamingCore, folder: Path, precision: Precision = "fp32"
+) -> FileEntry:
     """The core that takes a stream call by call."""
-    name = f"{model.spec.name}-core-streaming"
-    onnx.save(export_streaming(model, core, name, _metadata(model)), folder / STREAMING_NAME)
+    half = precision == "fp16"
+    path = folder / (HALF_STREAMING_NAME if half else STREAMING_NAME)
+    name = f"{model.spec.name}-core-streaming" + ("-fp16" if half else "")
+    onnx.save(export_streaming(model, core, name, _metadata(model)), path)
     given, enhanced = streaming_tensors(model, core)
     return msgspec.structs.replace(
-        file_entry(folder, STREAMING_NAME, "core_streaming", "onnx"),
+        file_entry(folder, path.name, "core_streaming", "onnx", precision=precision),
         inputs=(given,),
         outputs=(enhanced,),
         streaming=streaming_info(core),
     )
+
+
+def half_streaming_file(model: LoadedModel, folder: Path, options: StreamingOptions) -> FileEntry:
+    """The streaming core for GPUs, strongly typed: float16 inside, float32 tensors and states."""
+    return streaming_file(model, streaming_core(model, options, half=True), folder, "fp16")
 
 
 def torchscript_file(model: LoadedModel, folder: Path) -> FileEntry:

@@ -1,6 +1,7 @@
 """Exporting: write the files of a bundle, describe them, compare them, and only then keep them."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from frcrn_export.exporters.bundle_files import (
     HALF_NAME,
     TORCHSCRIPT_NAME,
     half_file,
+    half_streaming_file,
     inline_files,
     parity_file,
     split_files,
@@ -21,7 +23,12 @@ from frcrn_export.exporters.live_parity import check_live
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.models import Variant
 from frcrn_export.exporters.parity_report import require_parity
-from frcrn_export.exporters.streaming_export import StreamingOptions, streaming_core
+from frcrn_export.exporters.streaming_export import (
+    HALF_STREAMING_NAME,
+    StreamingOptions,
+    bundled_options,
+    streaming_core,
+)
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import MANIFEST_NAME, FileEntry, Manifest
@@ -49,9 +56,10 @@ def export_onnx_bundle(
 
     `split`: `core.onnx`, for spectral networks `pre.onnx` and `post.onnx`, for FRCRN
     `core.long.onnx`; with `half` also `core.fp16.onnx`, with `streaming` also
-    `core.streaming.onnx`. `inline`: one `denoiser.onnx` from raw waveform to waveform. Raises
-    CheckFailed, with nothing left behind, on a parity miss; UserError if something is in the way,
-    the disk is full or the network cannot stream.
+    `core.streaming.onnx`, with both `core.streaming.fp16.onnx` as well. `inline`: one
+    `denoiser.onnx` from raw waveform to waveform. Raises CheckFailed, with nothing left behind, on
+    a parity miss; UserError if something is in the way, the disk is full or the network cannot
+    stream.
     """
     if half and stft == "inline":
         raise UserError("--stft inline has no float16 form; leave out --fp16 or --stft inline")
@@ -64,9 +72,11 @@ def export_onnx_bundle(
         if half:
             progress("exporting in float16")
             files.append(half_file(model, folder))
-        if core:
+        if core and streaming:
             progress("exporting the streaming core")
             files.append(streaming_file(model, core, folder))
+            if half:
+                files.append(half_streaming_file(model, folder, streaming))
         progress("running the reference")
         files.append(parity_file(model, folder, core))
         manifest = manifest_of(model, tuple(files))
@@ -109,6 +119,27 @@ def add_half_core(
 ) -> Bundle:
     """Add `core.fp16.onnx` to a bundle of the same weights. Raises as the functions above."""
     return _add(model, destination, HALF_NAME, half_file, force, progress)
+
+
+def add_half_streaming_core(
+    model: LoadedModel,
+    destination: Path,
+    *,
+    force: bool = False,
+    progress: Progress = lambda step: None,
+) -> Bundle:
+    """Add `core.streaming.fp16.onnx` to a bundle that has `core.streaming.onnx`.
+
+    Raises as the functions above.
+    """
+    options = bundled_options(open_bundle(destination).manifest)
+    if options is None:
+        raise UserError(
+            f"{destination}: no streaming core in this bundle; run: frcrn-export onnx --streaming "
+            f"--fp16 --model {model.spec.name} -o ANOTHER"
+        )
+    write = partial(half_streaming_file, options=options)
+    return _add(model, destination, HALF_STREAMING_NAME, write, force, progress)
 
 
 def _add(

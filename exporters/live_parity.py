@@ -3,15 +3,23 @@
 from collections.abc import Iterator
 
 import msgspec
+import numpy as np
 import torch
 
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.parity_vectors import core_inputs, streaming_reference
-from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser, Float32Array
 from frcrn_export.runtime.manifest import ParityResult
 from frcrn_export.runtime.parity import compare, open_artifacts
+from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
+from frcrn_export.runtime.streaming.network import network_of
+from frcrn_export.runtime.streaming.session import (
+    StreamSession,
+    open_stream_entry,
+    streaming_entry,
+)
 from frcrn_export.runtime.streaming_parity import open_streamed
 
 _HOPS = (2, 31, 64)
@@ -29,6 +37,7 @@ def check_live(
     yield from _check_cores(bundle, model, backends)
     yield from _check_streaming(bundle, model, backends)
     yield from _check_levels(bundle, model, backends)
+    yield from _check_stream_levels(bundle, backends)
 
 
 @torch.inference_mode()
@@ -76,16 +85,48 @@ def _check_levels(
     bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
 ) -> Iterator[ParityResult]:
     """Pipelines that compute in less than float32, on quiet and loud speech."""
-    speech = torch.from_numpy(read_speech())[5_000 : 5_000 + _LEVEL_SAMPLES]
-    waves = {level: speech * (10 ** (level / 20) / speech.abs().max()) for level in _LEVELS_DBFS}
     enhanced: dict[int, Float32Array] = {}
     lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
     subject = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=lower))
     for artifact in open_artifacts(subject, ("core",), backends):
         entry = artifact.session.entry
         denoiser = Denoiser(bundle.manifest, artifact.session)
-        for level, wave in waves.items():
+        for level, wave in _at_levels().items():
             if level not in enhanced:
-                enhanced[level] = model.pipeline()(wave).numpy()
+                enhanced[level] = model.pipeline()(torch.from_numpy(wave)).numpy()
             case = f"live.pipeline.{level}-dBFS"
-            yield compare(artifact.label, case, enhanced[level], denoiser(wave.numpy()), entry)
+            yield compare(artifact.label, case, enhanced[level], denoiser(wave), entry)
+
+
+def _check_stream_levels(bundle: Bundle, backends: tuple[str, ...]) -> Iterator[ParityResult]:
+    """Streams in less than float32, with their causal level, against the float32 core's streams.
+
+    (That one is compared with the network itself.)
+    """
+    files = bundle.manifest.files
+    lower = tuple(e for e in files if e.role == "core_streaming" and e.precision != "fp32")
+    if not lower:
+        return
+    whole = open_bundle(bundle.path)  # `bundle` may be what was added to it
+    session = open_stream_entry(whole, streaming_entry(whole), "onnxruntime-cpu")
+    waves = _at_levels()
+    expected = {level: _stream(whole, session, wave) for level, wave in waves.items()}
+    subject = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=lower))
+    for streamed in open_streamed(subject, backends):
+        for level, wave in waves.items():
+            output = _stream(whole, streamed.session, wave)
+            case = f"live.stream.{level}-dBFS"
+            yield compare(streamed.label, case, expected[level], output, streamed.entry)
+
+
+def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float32Array:
+    session.reset()
+    denoiser = StreamingDenoiser(network_of(bundle, session))
+    return np.concatenate([denoiser.process(wave), denoiser.flush()])
+
+
+def _at_levels() -> dict[int, Float32Array]:
+    """A second of speech [N] by its peak in dB of full scale."""
+    speech = read_speech()[5_000 : 5_000 + _LEVEL_SAMPLES]
+    peak = np.abs(speech).max()
+    return {level: (speech * (10 ** (level / 20) / peak)) for level in _LEVELS_DBFS}

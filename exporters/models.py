@@ -65,9 +65,12 @@ class Family(Protocol):
     def half(self, network: "nn.Module") -> "nn.Module":
         """The form for GPUs that computes in float16, with float32 input and output."""
 
-    def streaming(self, network: "nn.Module", chunk: int, lookahead: int | None) -> "StreamingCore":
+    def streaming(
+        self, network: "nn.Module", chunk: int, lookahead: int | None, half: bool = False
+    ) -> "StreamingCore":
         """The form that takes a stream in calls of `chunk` frames, equal to the network.
 
+        With `half` it computes in float16; its tensors and states are float32 all the same.
         A frame is a hop of the STFT, or of a network without one. `lookahead` is how many frames
         the output is behind the input: None for all that the network hears of the future, less
         for less delay and another result. Raises UserError, saying why and what to do instead,

@@ -1,4 +1,7 @@
-"""`core.streaming.onnx`: a streaming core with its states as inputs and outputs."""
+"""`core.streaming.onnx`: a streaming core with its states as inputs and outputs.
+
+`core.streaming.fp16.onnx` is called in the same way: all its tensors are float32.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +13,10 @@ from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.models import family_of
 from frcrn_export.exporters.onnx_export import export_module
 from frcrn_export.exporters.streaming import StreamingCore
-from frcrn_export.runtime.manifest import StateSpec, StreamingInfo, TensorSpec
+from frcrn_export.runtime.manifest import Manifest, StreamingInfo, TensorSpec
 
 STREAMING_NAME = "core.streaming.onnx"
+HALF_STREAMING_NAME = "core.streaming.fp16.onnx"
 _END = "end"
 _BATCH = 2  # of the traced example, as for the other files
 
@@ -28,9 +32,24 @@ class StreamingOptions:
     lookahead: int | None = None
 
 
-def streaming_core(model: LoadedModel, options: StreamingOptions) -> StreamingCore:
-    """The streaming form of a model. Raises UserError where it has none, or not this one."""
-    return family_of(model.spec).streaming(model.network, options.chunk, options.lookahead)
+def streaming_core(
+    model: LoadedModel, options: StreamingOptions, half: bool = False
+) -> StreamingCore:
+    """The streaming form of a model, with `half` the one that computes in float16.
+
+    Raises UserError where it has none, or not this one.
+    """
+    streaming = family_of(model.spec).streaming
+    return streaming(model.network, options.chunk, options.lookahead, half)
+
+
+def bundled_options(manifest: Manifest) -> StreamingOptions | None:
+    """How the streaming core of a bundle was exported; None where there is none."""
+    entry = manifest.file("core_streaming", "onnx")
+    if entry is None or entry.streaming is None:
+        return None
+    hop = 1 if manifest.stft else manifest.padding.size
+    return StreamingOptions(entry.streaming.chunk // hop, entry.streaming.lookahead)
 
 
 def streaming_tensors(model: LoadedModel, core: StreamingCore) -> tuple[TensorSpec, TensorSpec]:
@@ -64,12 +83,8 @@ def export_streaming(
     return export_module(
         core.module,
         (*examples, *core.initial(_BATCH)),
-        (*inputs, *(_tensor(state, state.name) for state in core.states)),
-        (enhanced, *(_tensor(state, state.next) for state in core.states)),
+        (*inputs, *(state.tensor(state.name) for state in core.states)),
+        (enhanced, *(state.tensor(state.next) for state in core.states)),
         name,
         metadata,
     )
-
-
-def _tensor(state: StateSpec, name: str) -> TensorSpec:
-    return TensorSpec(name=name, dtype="float32", shape=state.shape)

@@ -145,6 +145,10 @@ class StateSpec(Struct, frozen=True, kw_only=True):
     shape: tuple[Positive | str, ...]
     initial: float = 0.0
 
+    def tensor(self, name: str) -> TensorSpec:
+        """The state as the input or output of this name."""
+        return TensorSpec(name=name, dtype="float32", shape=self.shape)
+
 
 class StreamingInfo(Struct, frozen=True, kw_only=True):
     """How a streaming core is called: with `chunk` frames (or samples) and its states.
@@ -179,6 +183,21 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     above_frames: NonNegative = 0
     engine: EngineInfo | None = None
     streaming: StreamingInfo | None = None
+
+    @property
+    def call_inputs(self) -> tuple[TensorSpec, ...]:
+        """All inputs of one call in the file's order: `inputs`, the end and the states."""
+        if self.streaming is None:
+            return self.inputs
+        end = self.streaming.end
+        ends = () if end is None else (TensorSpec(name=end, dtype="float32", shape=("batch",)),)
+        return *self.inputs, *ends, *(state.tensor(state.name) for state in self.streaming.states)
+
+    @property
+    def call_outputs(self) -> tuple[TensorSpec, ...]:
+        """All outputs of one call in the file's order: `outputs` and the next states."""
+        states = self.streaming.states if self.streaming else ()
+        return *self.outputs, *(state.tensor(state.next) for state in states)
 
 
 class Weights(Struct, frozen=True, kw_only=True):

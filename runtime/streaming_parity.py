@@ -8,17 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.manifest import UNKNOWN_END, FileEntry, StreamingInfo
-from frcrn_export.runtime.sessions import BACKENDS, is_installed
+from frcrn_export.runtime.sessions import BACKENDS, ENGINE_BACKENDS, is_installed
+from frcrn_export.runtime.sessions.engine_choice import engine_entries
 from frcrn_export.runtime.streaming.session import (
     STREAM_BACKENDS,
     StreamSession,
-    open_stream_session,
+    open_stream_entry,
 )
 
 Float32Array = npt.NDArray[np.float32]
 
-_DEFAULT_BACKENDS = ("onnxruntime-cpu",)
+_DEFAULT_BACKENDS = ("onnxruntime-cpu", *ENGINE_BACKENDS)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,19 @@ class StreamedCore:
         """Whole streams [B, ..., T], call by call, to what comes out of them: the same shape.
 
         Zeros follow each stream until its last frame has come out; its end is told by the first
-        call that goes past it, as in a live stream. Raises BackendError if the backend fails.
+        call that goes past it, as in a live stream. Engines take their streams in groups. Raises
+        BackendError if the backend fails.
         """
+        if self.entry.engine is None:
+            return self._run(given)
+        rows = _rows(self.entry)
+        spare = -len(given) % rows
+        padded = np.concatenate([given, np.zeros((spare, *given.shape[1:]), np.float32)])
+        groups = np.split(padded, len(padded) // rows)
+        return np.concatenate([self._run(group) for group in groups])[: len(given)]
+
+    def _run(self, given: Float32Array) -> Float32Array:
+        """As many streams as the session can take at once."""
         chunk, lookahead = self.info.chunk, self.info.lookahead
         batch, frames = len(given), given.shape[-1]
         calls = ceil((frames + lookahead) / chunk)
@@ -58,15 +71,30 @@ class StreamedCore:
 
 
 def open_streamed(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[StreamedCore]:
-    """Open the streaming core, if there is one, by each of the named backends that can.
+    """Open the streaming cores, one after another, by each of the named backends that can.
 
-    Without names it is ONNX Runtime on the processor, where that is installed. Raises BackendError
-    if a named backend cannot run here.
+    Without names: ONNX files by ONNX Runtime on the processor, engines by TensorRT, as far as these
+    are installed and can run here. Raises BackendError if a named backend cannot run here.
     """
-    entry = bundle.manifest.file("core_streaming", "onnx")
-    if entry is None:
-        return
     installed = (b for b in _DEFAULT_BACKENDS if is_installed(BACKENDS[b].package))
-    for backend in (b for b in backends or installed if b in STREAM_BACKENDS):
-        label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
-        yield StreamedCore(label, entry, open_stream_session(bundle, backend))
+    chosen = [b for b in backends or installed if b in STREAM_BACKENDS]
+    for entry in bundle.manifest.files:
+        if entry.role != "core_streaming":
+            continue
+        for backend in (b for b in chosen if BACKENDS[b].takes(entry)):
+            flavor = BACKENDS[backend].flavor
+            if flavor is not None and entry not in engine_entries(bundle, flavor):
+                continue  # an engine for another GPU, where there is one for this
+            label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
+            try:
+                session = open_stream_entry(bundle, entry, backend, batch=_rows(entry))
+            except BackendError:
+                if backends or entry.engine is None:
+                    raise
+                continue  # an engine for another machine
+            yield StreamedCore(label, entry, session)
+
+
+def _rows(entry: FileEntry) -> int:
+    """How many streams an engine takes; other files take any number."""
+    return entry.engine.profile.max[0] if entry.engine else 1

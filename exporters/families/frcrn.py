@@ -45,10 +45,19 @@ def half(network: nn.Module) -> nn.Module:
     return paired
 
 
-def streaming(network: nn.Module, chunk: int, lookahead: int | None) -> StreamingCore:
-    """Exact, 14 frames behind, where squeeze-and-excitation is causal."""
+def streaming(
+    network: nn.Module, chunk: int, lookahead: int | None, half: bool = False
+) -> StreamingCore:
+    """Exact, 14 frames behind, where squeeze-and-excitation is causal.
+
+    In half are both U-Nets but for their running means; the mask and the clock are not.
+    """
     assert isinstance(network, FRCRN)
-    return stream_frcrn(network, chunk, lookahead)
+    core = stream_frcrn(network, chunk, lookahead)
+    if half:
+        for unet in ("unet", "unet2"):
+            core.module.get_submodule(unet).half()
+    return core
 
 
 def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:

@@ -45,12 +45,20 @@ def half(network: nn.Module) -> nn.Module:
     return lowered
 
 
-def streaming(network: nn.Module, chunk: int, lookahead: int | None) -> StreamingCore:
-    """Exact for causal networks; their hop is heard whole, and nothing after it."""
+def streaming(
+    network: nn.Module, chunk: int, lookahead: int | None, half: bool = False
+) -> StreamingCore:
+    """Exact for causal networks; their hop is heard whole, and nothing after it.
+
+    In half are all convolutions.
+    """
     assert isinstance(network, WaveUNet)
     if lookahead:
         raise UserError(f"wave-unet-16k does not look ahead; leave out --lookahead {lookahead}")
-    return stream_wave_unet(network, chunk)
+    core = stream_wave_unet(network, chunk)
+    if half:
+        core.module.half()
+    return core
 
 
 def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:

@@ -42,7 +42,9 @@ def half(network: nn.Module) -> nn.Module:
     return lowered
 
 
-def streaming(network: nn.Module, chunk: int, lookahead: int | None) -> StreamingCore:
+def streaming(
+    network: nn.Module, chunk: int, lookahead: int | None, half: bool = False
+) -> StreamingCore:
     """There is none: the interpolation depends on the position in the segment."""
     raise UserError(
         "wave-unet-12x24 has no exact streaming form, its interpolation depends on the whole "

@@ -41,10 +41,26 @@ def choose_engine(bundle: Bundle, flavor: Flavor) -> FileEntry | None:
     return min(entries, key=_rank, default=None)
 
 
-def _rank(entry: FileEntry) -> tuple[int, bool, int]:
+def choose_streaming_engine(bundle: Bundle, flavor: Flavor, batch: int) -> FileEntry | None:
+    """The engine for `batch` streams at once, else one for another number; chosen as above."""
+    entries = [
+        entry
+        for entry in engine_entries(bundle, flavor)
+        if entry.role == "core_streaming" and entry.precision in _PRECISIONS
+    ]
+    return min(entries, key=lambda e: (_streams(e) != batch, *_speed(e)), default=None)
+
+
+def _streams(entry: FileEntry) -> int:
     assert entry.engine is not None
-    return (
-        _ROLES.index(entry.role),
-        entry.engine.hardware_compatible,  # such engines are slower
-        _PRECISIONS.index(entry.precision),
-    )
+    return entry.engine.profile.max[0]
+
+
+def _rank(entry: FileEntry) -> tuple[int, bool, int]:
+    return _ROLES.index(entry.role), *_speed(entry)
+
+
+def _speed(entry: FileEntry) -> tuple[bool, int]:
+    assert entry.engine is not None
+    # Hardware-compatible engines are slower.
+    return entry.engine.hardware_compatible, _PRECISIONS.index(entry.precision)

@@ -111,7 +111,7 @@ def rebuild_command(bundle: Bundle, entry: FileEntry, gpu: str) -> str:
     assert entry.engine is not None
     return (
         f"frcrn-export trt {bundle.path} --{entry.precision} --gpu {gpu} "
-        f"--flavor {entry.engine.flavor}"
+        f"--flavor {entry.engine.flavor}" + (" --streaming" if entry.streaming else "")
     )
 
 
@@ -132,8 +132,8 @@ def _require_gpu(bundle: Bundle, entry: FileEntry, info: EngineInfo, gpu: Gpu) -
 def _require_tensors(plan: "trt.ICudaEngine", entry: FileEntry, rebuild: str) -> None:
     names = [plan.get_tensor_name(index) for index in range(plan.num_io_tensors)]
     found = {(plan.get_tensor_mode(n).name, n, plan.get_tensor_dtype(n).name) for n in names}
-    stated = {("INPUT", *_named(tensor)) for tensor in entry.inputs}
-    stated |= {("OUTPUT", *_named(tensor)) for tensor in entry.outputs}
+    stated = {("INPUT", *_named(tensor)) for tensor in entry.call_inputs}
+    stated |= {("OUTPUT", *_named(tensor)) for tensor in entry.call_outputs}
     if found != stated:
         raise BackendError(
             f"{entry.path} has {_listed(found)}, the manifest says {_listed(stated)}; "

@@ -45,12 +45,13 @@ class BoundShape:
 
     engine: Engine
     context: "trt.IExecutionContext"
-    input: TensorView
+    inputs: tuple[TensorView, ...]
     output: TensorView
 
     def enqueue(self, stream: "Stream") -> None:
-        """Put a whole run into the stream: input to the GPU, the network, output to the host."""
-        self.input.upload(stream)
+        """Put a whole run into the stream: inputs to the GPU, the network, output to the host."""
+        for view in self.inputs:
+            view.upload(stream)
         if not self.context.execute_async_v3(int(stream.handle)):
             raise self.engine.failure("failed")
         self.output.download(stream)
@@ -69,6 +70,21 @@ class CapturedShape:
             self.bound.enqueue(stream)
         else:
             self.graph.launch(stream)
+
+
+def capture_shape(bound: BoundShape, stream: "Stream", contexts: Contexts) -> CapturedShape:
+    """Capture a bound shape where TensorRT does not do that itself.
+
+    It has run before, as TensorRT wants it after a new shape.
+    """
+    graph = None
+    if contexts.graph_shapes:
+        try:
+            graph = capture(stream, lambda: bound.enqueue(stream))
+        except Exception as error:  # runs went well: the next ones go without a graph
+            path, shape = bound.engine.entry.path, bound.inputs[0].host.shape
+            logger.info("%s: no CUDA graph for %s: %s", path, shape, str(error))
+    return CapturedShape(bound, graph)
 
 
 class Lane:
@@ -110,7 +126,7 @@ class Lane:
             output = self._run(bound, bound, inputs)
             self._capture(bound, shape)
             return output
-        if self._bound is None or self._bound.input.host.shape != shape:
+        if self._bound is None or self._bound.inputs[0].host.shape != shape:
             self._bound = None  # should binding fail halfway
             self._bound = self._bind(self._any_shape, shape)
         output = self._run(self._bound, self._bound, inputs)
@@ -122,7 +138,7 @@ class Lane:
     def _run(
         self, work: BoundShape | CapturedShape, bound: BoundShape, inputs: Float32Array
     ) -> Float32Array:
-        bound.input.host[...] = inputs
+        bound.inputs[0].host[...] = inputs
         try:
             work.enqueue(self._stream)
         except BaseException:
@@ -133,23 +149,17 @@ class Lane:
         return bound.output.host.copy()
 
     def _capture(self, bound: BoundShape, shape: Shape) -> None:
-        """Capture a bound shape. It has run before, as TensorRT wants it after a new shape."""
-        try:
-            graph = capture(self._stream, lambda: bound.enqueue(self._stream))
-        except Exception as error:  # the run itself went well: the next ones go without a graph
-            logger.info("%s: no CUDA graph for %s: %s", self._engine.entry.path, shape, str(error))
-            graph = None
-        self._captured[shape] = CapturedShape(bound, graph)
+        self._captured[shape] = capture_shape(bound, self._stream, self._contexts)
         if len(self._captured) > self._contexts.graph_shapes:
             self._captured.popitem(last=False)
 
     def _bind(self, context: "trt.IExecutionContext", shape: Shape) -> BoundShape:
         output_shape = self._set_shape(context, shape)
         bound = BoundShape(
-            self._engine, context, self._input.view(shape), self._output.view(output_shape)
+            self._engine, context, (self._input.view(shape),), self._output.view(output_shape)
         )
         entry = self._engine.entry
-        self._require(context.set_tensor_address(entry.inputs[0].name, bound.input.address))
+        self._require(context.set_tensor_address(entry.inputs[0].name, bound.inputs[0].address))
         self._require(context.set_tensor_address(entry.outputs[0].name, bound.output.address))
         return bound
 

@@ -1,5 +1,6 @@
 """Stream sessions: a network that is called again and again, with states that it keeps itself."""
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -7,10 +8,18 @@ from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, BundleError
 from frcrn_export.runtime.manifest import FileEntry
-from frcrn_export.runtime.sessions import BACKENDS, require_backend
+from frcrn_export.runtime.sessions import (
+    BACKENDS,
+    ENGINE_BACKENDS,
+    is_installed,
+    require_backend,
+)
+from frcrn_export.runtime.sessions.engine_choice import choose_streaming_engine
 
-# The backends that open streaming cores. `auto` is the best that the installed ONNX Runtime has.
-STREAM_BACKENDS = ("onnxruntime", "onnxruntime-cpu", "onnxruntime-cuda")
+logger = logging.getLogger(__name__)
+
+# The backends that open streaming cores.
+STREAM_BACKENDS = ("onnxruntime", "onnxruntime-cpu", "onnxruntime-cuda", *ENGINE_BACKENDS)
 
 
 class StreamSession(Protocol):
@@ -47,31 +56,71 @@ class StreamSession(Protocol):
         """Copies of the states [B, ...], in the manifest's order."""
 
     def load(self, states: Sequence[Float32Array], batch: int) -> None:
-        """Go on with other states [batch, ...]; the buffers are made anew if the batch changes."""
+        """Go on with other states [batch, ...]; the buffers are made anew if the batch changes.
+
+        Raises BackendError where the batch cannot change, as that of an engine.
+        """
 
     def initial_states(self) -> list[Float32Array]:
         """The states [1, ...] that a stream begins with."""
 
 
 def open_stream_session(
-    bundle: Bundle, backend: str = "auto", threads: int | None = None
+    bundle: Bundle, backend: str = "auto", threads: int | None = None, batch: int = 1
 ) -> StreamSession:
-    """Open a bundle's streaming core with one row.
+    """Open a bundle's streaming core, by default an engine that can run here, else ONNX Runtime.
 
-    Raises BackendError for a backend that is unknown, not installed or cannot stream, and
-    BundleError where the bundle has no streaming core.
+    An engine has as many rows as it was built for, and `batch` is how many are needed; the others
+    begin with one. Raises BackendError for a backend that is unknown, not installed or cannot
+    stream, and BundleError where the bundle has no streaming core.
     """
     entry = streaming_entry(bundle)
     if backend == "auto":
-        backend = "onnxruntime"
+        return _open_engine(bundle, batch) or open_stream_entry(
+            bundle, entry, "onnxruntime", threads, batch
+        )
     if backend in BACKENDS and backend not in STREAM_BACKENDS:
         raise BackendError(
             f"{backend} does not run streaming cores; take one of: {', '.join(STREAM_BACKENDS)}"
         )
     require_backend(backend)
+    if (flavor := BACKENDS[backend].flavor) is not None:
+        engine = choose_streaming_engine(bundle, flavor, batch)
+        if engine is None:
+            raise BackendError(
+                f"{bundle.path}: no streaming engine in this bundle for {backend}; run: "
+                f"frcrn-export trt {bundle.path} --fp16 --streaming --flavor {flavor}"
+                + (f" --batch {batch}" if batch > 1 else "")
+            )
+        entry = engine
+    return open_stream_entry(bundle, entry, backend, threads, batch)
+
+
+def open_stream_entry(
+    bundle: Bundle, entry: FileEntry, backend: str, threads: int | None = None, batch: int = 1
+) -> StreamSession:
+    """Open one of the bundle's streaming cores by an installed backend. Raises BackendError."""
+    if entry.engine is not None:
+        from frcrn_export.runtime.streaming.tensorrt_session import open_engine
+
+        return open_engine(bundle, entry, batch)
     from frcrn_export.runtime.streaming.onnx_session import open_onnx
 
     return open_onnx(bundle, entry, backend, threads)
+
+
+def _open_engine(bundle: Bundle, batch: int) -> StreamSession | None:
+    """The first engine for so many streams that can run here, if there is one."""
+    for name in ENGINE_BACKENDS:
+        found = BACKENDS[name]
+        assert found.flavor is not None
+        entry = choose_streaming_engine(bundle, found.flavor, batch)
+        if entry is not None and is_installed(found.package):
+            try:
+                return open_stream_entry(bundle, entry, name, batch=batch)
+            except BackendError as error:
+                logger.info("%s does not run here: %s", name, str(error))
+    return None
 
 
 def streaming_entry(bundle: Bundle) -> FileEntry:

@@ -13,6 +13,7 @@ from frcrn_export.engines.profiles import make_profile
 from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
 from frcrn_export.exporters.bundling import (
     add_half_core,
+    add_half_streaming_core,
     export_onnx_bundle,
     export_torchscript_bundle,
 )
@@ -23,7 +24,7 @@ from frcrn_export.exporters.streaming_export import StreamingOptions
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
-from frcrn_export.runtime.manifest import StftSpec
+from frcrn_export.runtime.manifest import FileEntry, Precision, StftSpec
 from frcrn_export.runtime.sessions import BACKENDS
 from frcrn_export.runtime.stft import Stft
 
@@ -41,7 +42,8 @@ def scale_one_weight(module: torch.nn.Module, factor: float) -> None:
     """Multiply the largest value of the last weight by `factor`."""
     weight = [p for p in module.parameters() if p.ndim > 1][-1]
     with torch.no_grad():
-        weight.view(-1)[weight.abs().argmax()] *= factor
+        largest = weight.abs() == weight.abs().max()
+        weight.mul_(torch.where(largest, factor, 1.0))
 
 
 @pytest.mark.parametrize("name", ["wave-unet-16k", *SLOW_MODELS])
@@ -192,21 +194,57 @@ def test_random_weights_are_the_same_for_the_same_seed() -> None:
 def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
     model = load_model("wave-unet-16k", random_seed=1)
     options = StreamingOptions(chunk=3)
-    bundle = export_onnx_bundle(model, tmp_path / "out", streaming=options)
-    assert [entry.role for entry in bundle.manifest.files] == ["core", "core_streaming", "parity"]
-    entry = bundle.manifest.files[1]
+    bundle = export_onnx_bundle(model, tmp_path / "out", half=True, streaming=options)
+    assert [(entry.path, entry.role) for entry in bundle.manifest.files] == [
+        ("core.onnx", "core"),
+        ("core.fp16.onnx", "core"),
+        ("core.streaming.onnx", "core_streaming"),
+        ("core.streaming.fp16.onnx", "core_streaming"),
+        ("parity.npz", "parity"),
+    ]
+    entry, half = bundle.manifest.files[2:4]
     assert entry.streaming is not None
-    assert (entry.path, entry.streaming.chunk) == ("core.streaming.onnx", 3 * 64)
+    assert entry.streaming.chunk == 3 * 64
     properties = onnx.load(bundle.path / entry.path).metadata_props
     assert {p.key: p.value for p in properties}["weights"] == "seed 1"
-    compared = {r.case: r.passed for r in bundle.manifest.parity if r.artifact == entry.path}
-    assert compared == {
+    parity = bundle.manifest.parity
+    compared = {r.case: r.passed for r in parity if r.artifact == entry.path}
+    whole_streams = {
         "streaming.109-frames": True,  # 36 calls, and one that is not full
         "streaming.54-frames-batch-2": True,
-        "live.streaming.598-frames": True,
+        "live.streaming.599-frames": True,
         "live.streaming.299-frames-batch-3": True,
     }
+    assert compared == whole_streams
+
+    assert (half.precision, half.streaming) == ("fp16", entry.streaming)
+    compared = {r.case: r.passed for r in parity if r.artifact == half.path}
+    levels = {f"live.stream.{db}-dBFS": True for db in (-50, -25, 0)}
+    assert compared == whole_streams | levels
+    assert manifest_file(bundle, "fp32") == entry
+    assert manifest_file(bundle, "fp16") == half
     assert Denoiser.open(bundle).session.entry.role == "core"
+
+
+def manifest_file(bundle: Bundle, precision: Precision) -> FileEntry | None:
+    return bundle.manifest.file("core_streaming", "onnx", precision)
+
+
+def test_a_half_streaming_core_is_added_to_a_bundle(tmp_path: Path) -> None:
+    model = load_model("wave-unet-16k", random_seed=1)
+    plain = export_onnx_bundle(model, tmp_path / "out")
+    with pytest.raises(UserError, match="no streaming core in this bundle; run: frcrn-export onnx"):
+        add_half_streaming_core(model, plain.path)
+    streaming = StreamingOptions(chunk=2)
+    export_onnx_bundle(model, plain.path, streaming=streaming, force=True)
+    half = manifest_file(add_half_streaming_core(model, plain.path), "fp16")
+    assert half is not None
+    assert half.streaming is not None
+    assert half.streaming.chunk == 2 * 64
+    weights = [w for w in onnx.load(plain.path / half.path).graph.initializer if len(w.dims) > 1]
+    assert {w.data_type for w in weights} == {onnx.TensorProto.FLOAT16}
+    with pytest.raises(UserError, match="add --force"):
+        add_half_streaming_core(model, plain.path)
 
 
 def test_a_streaming_core_that_is_off_leaves_nothing(
@@ -215,8 +253,10 @@ def test_a_streaming_core_that_is_off_leaves_nothing(
     model = load_model("wave-unet-16k", random_seed=1)
     right = family.streaming
 
-    def wrong(network: torch.nn.Module, chunk: int, lookahead: int | None) -> StreamingCore:
-        core = right(network, chunk, lookahead)
+    def wrong(
+        network: torch.nn.Module, chunk: int, lookahead: int | None, half: bool = False
+    ) -> StreamingCore:
+        core = right(network, chunk, lookahead, half)
         scale_one_weight(core.module, 1.01)
         return core
 
