@@ -10,6 +10,7 @@ from frcrn_export.runtime.console import print_json, print_table
 if TYPE_CHECKING:
     from frcrn_export.runtime.denoiser import Denoiser
     from frcrn_export.runtime.files import FileResult, Job
+    from frcrn_export.runtime.streaming.audio_stream import StreamedSources
 
 
 @click.command()
@@ -41,6 +42,14 @@ if TYPE_CHECKING:
     help="Give the result the input's level (as ClearerVoice does), or leave it at the level the "
     "network works at (as ModelScope does).",
 )
+@click.option(
+    "--stream", is_flag=True, help="Sample for sample what `frcrn-export stream` gives in a pipe."
+)
+@click.option(
+    "--windowed",
+    is_flag=True,
+    help="With --stream, overlapping windows: for networks that cannot stream.",
+)
 @click.option("--plot", is_flag=True, help="Also draw before and after, as NAME.png.")
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -51,6 +60,8 @@ def denoise(
     backend: str,
     threads: int | None,
     restore_level: bool,
+    stream: bool,
+    windowed: bool,
     plot: bool,
     force: bool,
     as_json: bool,
@@ -60,11 +71,12 @@ def denoise(
     Reads and writes WAV, FLAC, OGG and MP3; outputs keep the sample rate, the channels and the
     subtype of their inputs.
     """
-    from frcrn_export.runtime.denoiser import Denoiser
     from frcrn_export.runtime.files import plan_jobs
 
+    if windowed and not stream:
+        raise click.UsageError("--windowed goes with --stream", click.get_current_context())
     jobs = plan_jobs(inputs, output, force=force, plot=plot)
-    denoiser = Denoiser.open(bundle, backend, threads)
+    denoiser = _open(bundle, backend, threads, stream, windowed)
     results = _denoise_with_progress(denoiser, jobs, restore_level)
     if as_json:
         print_json(_report(bundle, denoiser, results))
@@ -83,8 +95,21 @@ def denoise(
         )
 
 
+def _open(
+    bundle: Path, backend: str, threads: int | None, stream: bool, windowed: bool
+) -> "Denoiser | StreamedSources":
+    if stream:
+        from frcrn_export.runtime.streaming.audio_stream import StreamedSources
+        from frcrn_export.runtime.streaming.network import open_network
+
+        return StreamedSources(open_network(bundle, backend, threads, windowed=windowed))
+    from frcrn_export.runtime.denoiser import Denoiser
+
+    return Denoiser.open(bundle, backend, threads)
+
+
 def _denoise_with_progress(
-    denoiser: "Denoiser", jobs: "list[Job]", restore_level: bool
+    denoiser: "Denoiser | StreamedSources", jobs: "list[Job]", restore_level: bool
 ) -> "list[FileResult]":
     from rich.console import Console
     from rich.progress import (
@@ -120,7 +145,9 @@ def _denoise_with_progress(
     return results
 
 
-def _report(bundle: Path, denoiser: "Denoiser", results: "list[FileResult]") -> dict[str, object]:
+def _report(
+    bundle: Path, denoiser: "Denoiser | StreamedSources", results: "list[FileResult]"
+) -> dict[str, object]:
     return {
         "bundle": str(bundle),
         "model": denoiser.manifest.model,

@@ -4,13 +4,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Protocol
 
+from frcrn_export.runtime.audio import AudioSource, Float32Array
 from frcrn_export.runtime.audio_file import FileSource, FileWriter
-from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import UserError
 
 # What is taken from a folder; a file that is named by itself may have any suffix.
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"))
+
+
+class SourceDenoiser(Protocol):
+    """A `Denoiser`, or what takes its place."""
+
+    def stream(self, source: AudioSource, restore_level: bool = True) -> Iterator[Float32Array]:
+        """Blocks [C, n] at the source's rate that put end to end have its length."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ def _check_outputs(jobs: Sequence[Job], force: bool) -> None:
 
 
 def denoise_files(
-    denoiser: Denoiser,
+    denoiser: SourceDenoiser,
     jobs: Sequence[Job],
     *,
     restore_level: bool = True,
@@ -118,7 +126,7 @@ def denoise_files(
 
 
 def _denoise_file(
-    denoiser: Denoiser, job: Job, restore_level: bool, progress: Callable[[Job, float], None]
+    denoiser: SourceDenoiser, job: Job, restore_level: bool, progress: Callable[[Job, float], None]
 ) -> FileResult:
     source = FileSource(job.source)
     started = perf_counter()

@@ -26,8 +26,14 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
     type=click.Choice(["s16le", "s24le", "s32le", "f32le"]),
     help="Raw PCM of this format; by default WAV is recognised, and all else is s16le.",
 )
-@click.option("--rate", type=int, help="Of raw PCM, in Hz; by default the network's.")
-@click.option("--channels", type=int, help="Of raw PCM; 1 by default. Each is denoised alone.")
+@click.option(
+    "--rate", type=click.IntRange(min=1), help="Of raw PCM, in Hz; by default the network's."
+)
+@click.option(
+    "--channels",
+    type=click.IntRange(min=1),
+    help="Of raw PCM; 1 by default. Each is denoised alone.",
+)
 @click.option(
     "-b",
     "--backend",

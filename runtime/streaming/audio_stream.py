@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from frcrn_export.runtime.audio import AudioSource, Float32Array
+from frcrn_export.runtime.manifest import Manifest
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import Network
+from frcrn_export.runtime.streaming.session import StreamSession
 from frcrn_export.runtime.streaming.stream import replace_unusable
 
 
@@ -97,6 +99,16 @@ class StreamedSources:
     """Denoises whole sources as streams; takes the place of a `Denoiser` in `runtime.files`."""
 
     network: Network
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        return self.network.manifest
+
+    @property
+    def session(self) -> StreamSession:
+        """What runs the network."""
+        return self.network.session
 
     def stream(self, source: AudioSource, restore_level: bool = True) -> Iterator[Float32Array]:
         """Blocks [C, n] that put end to end are what a pipe would give for the source."""

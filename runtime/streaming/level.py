@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.level import TARGET_RMS
 from frcrn_export.runtime.manifest import Level
 
@@ -181,7 +182,12 @@ def _bin(power: Float32Array) -> npt.NDArray[np.int32]:
 
 
 def stream_level(rule: Level, gain: float | None, sample_rate: int, block: int) -> StreamLevel:
-    """The level of one stream: `gain` where it is given, else by the rule."""
+    """The level of one stream: `gain` where it is given, else by the rule.
+
+    Raises UserError for a gain that is none.
+    """
+    if gain is not None and not MIN_GAIN <= gain <= 1 / MIN_GAIN:
+        raise UserError(f"a gain of {gain}; give a factor from {MIN_GAIN:g} to {1 / MIN_GAIN:g}")
     if gain is not None or rule == "none":
         return FixedLevel(1.0 if gain is None else gain)
     return CausalLevel(rule, sample_rate, block)

@@ -85,20 +85,24 @@ class PipeReader:
     def read(self, frames: int) -> Float32Array | None:
         """What has arrived, [C, 1 to `frames`]; waits until there is something. None at the end."""
         size = self.spec.frame_bytes
-        while len(self._held) < size:
-            wanted = frames * size - len(self._held)
-            if self._missing is not None:
-                wanted = min(wanted, self._missing)
-            data = _some(self._stream, wanted) if wanted else b""
-            if not data:
-                self.truncated = bool(self._held or self._missing)
-                return None
-            if self._missing is not None:
-                self._missing -= len(data)
+        while data := self._next(frames * size - len(self._held)):
             self._held += data
+            if len(self._held) >= size:
+                break
         whole = len(self._held) // size * size
-        data, self._held = self._held[:whole], self._held[whole:]
-        return self.spec.decode(data)
+        if not whole:
+            self.truncated = bool(self._held or self._missing)
+            return None
+        block, self._held = self._held[:whole], self._held[whole:]
+        return self.spec.decode(block)
+
+    def _next(self, count: int) -> bytes:
+        """At most `count` bytes of samples; none at their end."""
+        if self._missing is None:
+            return _some(self._stream, count)
+        data = _some(self._stream, min(count, self._missing)) if self._missing else b""
+        self._missing -= len(data)
+        return data
 
     def _exactly(self, count: int) -> bytes:
         parts = []
