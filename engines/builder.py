@@ -43,7 +43,7 @@ def build_engine(
     missing, BuildError where it cannot build this network, all with the parser's or builder's own
     reason, and KeyboardInterrupt when the user stops it.
     """
-    network = read_source(source)
+    network = read_source(source, list(options.state_shapes))
     check_options(options)
     version = version_of(options.flavor)
     check_version(options.flavor, version)
@@ -86,8 +86,10 @@ def _build(
     _configure(config, options)
     profile = builder.create_optimization_profile()
     shapes = (options.profile.min, options.profile.opt, options.profile.max)
-    smallest, best, largest = (trt.Dims(shape) for shape in shapes)
-    profile.set_shape(network.input, smallest, best, largest)
+    ranges = {name: (shape,) * 3 for name, shape in options.state_shapes.items()}
+    for name, sizes in ({network.input: shapes} | ranges).items():
+        smallest, best, largest = map(trt.Dims, sizes)
+        profile.set_shape(name, smallest, best, largest)
     if config.add_optimization_profile(profile) < 0:
         raise build_failure(source, log)
     serialized = builder.build_serialized_network(definition, config)

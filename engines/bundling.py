@@ -8,32 +8,37 @@ import msgspec
 from frcrn_export.engines.builder import BuiltEngine, build_engine
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.engines.progress import Progress
-from frcrn_export.engines.targets import Target, sm_text
+from frcrn_export.engines.targets import sm_text
 from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.errors import BundleError, UserError
 from frcrn_export.runtime.manifest import (
     MANIFEST_NAME,
     EngineInfo,
     FileEntry,
-    Flavor,
     Manifest,
     Precision,
 )
 from frcrn_export.runtime.staging import staged_bundle
 
 
-def engine_name(precision: Precision, target: Target, flavor: Flavor) -> str:
-    """The file name of an engine in a bundle."""
-    return f"core.{precision}.sm{target.sm}.{flavor}.engine"
+def engine_name(precision: Precision, options: BuildOptions) -> str:
+    """The file name of an engine in a bundle; engines for several streams say how many."""
+    kind = "core"
+    if options.states:
+        batch = options.profile.max[0]
+        kind = "core.streaming" if batch == 1 else f"core.streaming.batch{batch}"
+    return f"{kind}.{precision}.sm{options.target.sm}.{options.flavor}.engine"
 
 
-def engine_source(bundle: Bundle, precision: Precision) -> FileEntry:
+def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False) -> FileEntry:
     """The ONNX file that engines of a precision are built from. Raises BundleError without it."""
-    entry = bundle.manifest.file("core", "onnx", precision)
+    entry = bundle.manifest.file("core_streaming" if streaming else "core", "onnx", precision)
     if entry is None:
+        kind = "streaming core" if streaming else "core"
         raise BundleError(
-            f"{bundle.path}: no {precision} core as ONNX in this bundle to build from; "
-            f"run: frcrn-export onnx --model {bundle.manifest.model} -o ANOTHER"
+            f"{bundle.path}: no {precision} {kind} as ONNX in this bundle to build from; run: "
+            f"frcrn-export onnx{' --streaming' if streaming else ''} "
+            f"--model {bundle.manifest.model} -o ANOTHER"
         )
     return entry
 
@@ -49,15 +54,17 @@ def add_engine(
 ) -> tuple[FileEntry, float]:
     """Build an engine from a bundle's ONNX core and add it with its layer report.
 
+    With `options.states` it is the streaming core.
+
     Gives its entry, and the seconds that the build took. `keep_log` is given all that the builder
     said. Raises UserError where there is such an engine already (unless `force`) or the disk is
     full, and as `build_engine`; the bundle is then as before.
     """
     bundle = open_bundle(destination)
-    name = engine_name(precision, options.target, options.flavor)
+    name = engine_name(precision, options)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{destination / name} exists; add --force to replace it")
-    source = engine_source(bundle, precision)
+    source = engine_source(bundle, precision, bool(options.states))
     built = build_engine(bundle.file(source), options, progress)
     keep_log(built.log)
     layers_name = f"{Path(name).stem}.layers.json"
@@ -74,7 +81,7 @@ def add_engine(
         )
         engine = FileEntry(
             path=name,
-            role="core",
+            role=source.role,
             format="engine",
             precision=precision,
             sha256=sha256_of(folder / name),
@@ -82,6 +89,7 @@ def add_engine(
             inputs=source.inputs,
             outputs=source.outputs,
             engine=_info(bundle.manifest, source, layers_name, options, built),
+            streaming=source.streaming,
         )
         (folder / MANIFEST_NAME).write_bytes(
             _with_engine(bundle.manifest, engine, layers).to_json()

@@ -9,7 +9,13 @@ import msgspec
 
 from frcrn_export.engines.engine_table import print_engine
 from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
-from frcrn_export.exporters.command_parts import json_option, load, model_options
+from frcrn_export.exporters.command_parts import (
+    chunk_options,
+    json_option,
+    load,
+    model_options,
+    streaming_options,
+)
 from frcrn_export.runtime.console import print_json, progress_bar, status
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import Precision
@@ -43,7 +49,17 @@ _MIB = 1 << 20
     show_default=True,
     help="TensorRT builds on the GPU itself, TensorRT-RTX on any machine.",
 )
-@click.option("--batch", metavar="MIN:OPT:MAX", help="Utterances at once.")
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="An engine of the streaming core, which denoises frame by frame and keeps its state.",
+)
+@chunk_options
+@click.option(
+    "--batch",
+    metavar="MIN:OPT:MAX",
+    help="Utterances at once; with --streaming one number of streams.",
+)
 @click.option("--frames", metavar="MIN:OPT:MAX", help="Length, for networks that take spectra.")
 @click.option("--samples", metavar="MIN:OPT:MAX", help="Length, for networks that take waveforms.")
 @click.option(
@@ -83,6 +99,9 @@ def trt(
     no_tf32: bool,
     gpu: str,
     flavor: str,
+    streaming: bool,
+    chunk: int | None,
+    lookahead: int | None,
     batch: str | None,
     frames: str | None,
     samples: str | None,
@@ -102,12 +121,13 @@ def trt(
 ) -> None:
     """Build a TensorRT engine and add it to a BUNDLE.
 
-    A bundle that does not exist yet is exported first; one without core.fp16.onnx gets it, where
-    the weights are at hand. TensorRT-RTX needs no GPU to build for one.
+    A bundle that does not exist yet is exported first; one without core.fp16.onnx (with
+    --streaming: core.streaming.fp16.onnx) gets it, where the weights are at hand. TensorRT-RTX
+    needs no GPU to build for one.
     """
     from frcrn_export.engines.detection import detect_gpu, resolve_flavor
     from frcrn_export.engines.options import BuildOptions, check_options
-    from frcrn_export.engines.profiles import make_profile
+    from frcrn_export.engines.profiles import make_profile, make_streaming_profile
     from frcrn_export.engines.subject import find_subject
     from frcrn_export.runtime.flavors import load_flavor
 
@@ -115,6 +135,7 @@ def trt(
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
     if no_tf32 and precision != "fp32":
         raise UserError("--no-tf32 is for --fp32; float16 has no TensorFloat-32")
+    wanted = streaming_options(streaming, chunk, lookahead)
     target = detect_gpu() if gpu == "auto" else find_target(gpu)
     chosen = resolve_flavor(flavor, target)
     if not explain:
@@ -126,13 +147,16 @@ def trt(
             checkpoint,
             seed,
             partial(load, model, checkpoint, seed, squeeze_excite, step),
+            wanted,
         )
+        make = make_streaming_profile if streaming else make_profile
         options = BuildOptions(
             flavor=chosen,
             target=target,
-            profile=make_profile(
+            profile=make(
                 subject.manifest, subject.input, batch=batch, frames=frames, samples=samples
             ),
+            states=subject.states,
             workspace_bytes=workspace * _MIB if workspace else None,
             timing_cache=timing_cache,
             hardware_compatible=hardware_compatible,
@@ -152,12 +176,12 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
     from frcrn_export.engines.explain import explain
     from frcrn_export.runtime.parity import FLOOR_DB
 
-    source = "core.onnx" if precision == "fp32" else f"core.{precision}.onnx"
-    engine = Path(engine_name(precision, options.target, options.flavor))  # the bundle stays as is
+    stem = "core.streaming" if subject.streaming else "core"
+    source = f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx"
+    engine = Path(engine_name(precision, options))  # the bundle stays as is
     if not (subject.path / source).is_file():
-        half = " --fp16" if precision == "fp16" else ""
         click.echo("# The ONNX file first:")
-        click.echo(f"frcrn-export onnx --model {subject.manifest.model}{half} -o {subject.path}")
+        click.echo(f"frcrn-export onnx {_export_options(subject, precision)} -o {subject.path}")
     titles = (
         "# Build the engine:",
         "# The same with Polygraphy:",
@@ -171,6 +195,21 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
         if title:
             click.echo(title)
         click.echo(command)
+
+
+def _export_options(subject: "Subject", precision: Precision) -> str:
+    options = [f"--model {subject.manifest.model}"]
+    if precision == "fp16":
+        options.append("--fp16")
+    pooling = subject.manifest.variant.get("squeeze_excite", "global")
+    if pooling != "global":
+        options.append(f"--squeeze-excite {pooling}")
+    if subject.streaming:
+        options.append("--streaming")
+        for name in ("chunk", "lookahead"):
+            if (frames := getattr(subject.streaming, name)) is not None:
+                options.append(f"--{name} {frames}")
+    return " ".join(options)
 
 
 def _build(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.engines.targets import sm_text
+from frcrn_export.runtime.manifest import UNKNOWN_END
 
 _RTX_SWITCH = "POLYGRAPHY_USE_TENSORRT_RTX=1 "
 
@@ -19,9 +20,10 @@ def explain(
     needs the GPU.
     """
     inputs, outputs = f"{engine}.inputs.json", f"{engine}.outputs.json"
-    best = f"{input_name}:{_brackets(options.profile.opt)}"
     reference = [
-        *["polygraphy", "run", str(source), "--onnxrt", "--input-shapes", best],
+        *["polygraphy", "run", str(source), "--onnxrt"],
+        *["--input-shapes", *_all_brackets(input_name, options.profile.opt, options)],
+        *_end_range(options),
         *["--save-inputs", inputs, "--save-outputs", outputs],
     ]
     comparison = [
@@ -44,10 +46,14 @@ def _trtexec(source: Path, engine: Path, name: str, options: BuildOptions) -> li
     rtx = options.flavor == "tensorrt-rtx"
     command = [
         *["tensorrt_rtx" if rtx else "trtexec", f"--onnx={source}", f"--saveEngine={engine}"],
-        f"--minShapes={name}:{_crosses(profile.min)}",
-        f"--optShapes={name}:{_crosses(profile.opt)}",
-        f"--maxShapes={name}:{_crosses(profile.max)}",
     ]
+    shapes = {"min": profile.min, "opt": profile.opt, "max": profile.max}
+    if options.states:  # static shapes: the other two are the same by default
+        shapes = {"opt": profile.opt}
+    for which, shape in shapes.items():
+        inputs = {name: shape} | options.state_shapes
+        listed = ",".join(f"{key}:{_crosses(sizes)}" for key, sizes in inputs.items())
+        command.append(f"--{which}Shapes={listed}")
     # TensorRT 10 needs to be told; for 11 and TensorRT-RTX there is nothing else.
     command.append(f"--computeCapabilities={options.target.sm}" if rtx else "--stronglyTyped")
     if options.workspace_bytes is not None:
@@ -68,9 +74,9 @@ def _polygraphy(source: Path, engine: Path, name: str, options: BuildOptions) ->
     command = [
         *["polygraphy", "convert", str(source), "--convert-to", "trt", "-o", str(engine)],
         "--strongly-typed",
-        *["--trt-min-shapes", f"{name}:{_brackets(profile.min)}"],
-        *["--trt-opt-shapes", f"{name}:{_brackets(profile.opt)}"],
-        *["--trt-max-shapes", f"{name}:{_brackets(profile.max)}"],
+        *["--trt-min-shapes", *_all_brackets(name, profile.min, options)],
+        *["--trt-opt-shapes", *_all_brackets(name, profile.opt, options)],
+        *["--trt-max-shapes", *_all_brackets(name, profile.max, options)],
     ]
     if options.flavor == "tensorrt-rtx":
         command += ["--compute-capabilities", sm_text(options.target.sm)]
@@ -88,9 +94,17 @@ def _polygraphy(source: Path, engine: Path, name: str, options: BuildOptions) ->
     return [*command, "--profiling-verbosity", "detailed"]
 
 
+def _all_brackets(name: str, shape: tuple[int, ...], options: BuildOptions) -> list[str]:
+    inputs = {name: shape} | options.state_shapes
+    return [f"{key}:[{','.join(map(str, sizes))}]" for key, sizes in inputs.items()]
+
+
+def _end_range(options: BuildOptions) -> list[str]:
+    """Random streams go on; one that had ended before it began would be silence."""
+    ends = [state.name for state in options.states if len(state.shape) == 1]
+    known = [f"{end}:[{UNKNOWN_END:.0f},{UNKNOWN_END:.0f}]" for end in ends]
+    return ["--val-range", *known] if known else []
+
+
 def _crosses(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _brackets(shape: tuple[int, ...]) -> str:
-    return f"[{','.join(map(str, shape))}]"

@@ -1,6 +1,6 @@
 """The ONNX file that an engine is built from: read, and checked to be one of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +35,11 @@ class OnnxSource:
     nodes: Mapping[str, OnnxNode]
 
 
-def read_source(path: Path) -> OnnxSource:
-    """Read an ONNX file. Raises UserError for one that is not a core that this package wrote."""
+def read_source(path: Path, states: Sequence[str] = ()) -> OnnxSource:
+    """Read an ONNX file; `states` are the names of a streaming core's further inputs.
+
+    Raises UserError for one that is not a core that this package wrote.
+    """
     try:
         import onnx
         from google.protobuf.message import DecodeError
@@ -52,7 +55,7 @@ def read_source(path: Path) -> OnnxSource:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
         raise UserError(f"{path}: not an ONNX file; give a core that frcrn-export wrote") from error
-    if problem := _problem(model):
+    if problem := _problem(model, states):
         raise UserError(f"{path}: {problem}; give a core that frcrn-export wrote")
     return OnnxSource(
         model=data,
@@ -61,7 +64,7 @@ def read_source(path: Path) -> OnnxSource:
     )
 
 
-def _problem(model: "onnx.ModelProto") -> str | None:
+def _problem(model: "onnx.ModelProto", states: Sequence[str]) -> str | None:
     """Why a model is not one of ours, or None."""
     from onnx import TensorProto
 
@@ -70,11 +73,13 @@ def _problem(model: "onnx.ModelProto") -> str | None:
         return "an ONNX file without nodes"
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
-    if len(inputs) != 1 or len(graph.output) != 1 or len(graph.input) != 1:
+    if not states and (len(inputs) != 1 or len(graph.output) != 1 or len(graph.input) != 1):
         return f"{len(inputs)} inputs and {len(graph.output)} outputs where a core has one of each"
+    if [value.name for value in inputs[1:]] != list(states):
+        return "its states are not those that the manifest names"
     if inputs[0].name not in INPUT_NAMES:
         return f"its input is {inputs[0].name!r}, a core's is {' or '.join(INPUT_NAMES)}"
-    for value in (inputs[0], graph.output[0]):
+    for value in (*inputs, *graph.output):
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
             return f"{value.name} is not float32"
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in graph.initializer):

@@ -6,7 +6,7 @@ from pathlib import Path
 from frcrn_export.engines.detection import present_gpu
 from frcrn_export.engines.targets import Target, check_served, sm_text
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Flavor, Profile
+from frcrn_export.runtime.manifest import Flavor, Profile, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class BuildOptions:
     """What to build. Precision is not among them: it is what the ONNX file says.
 
     `workspace_bytes` limits the scratch memory of a layer, None is the builder's own limit.
+    `states` are the further inputs of a streaming core, which have the batch of the profile alone.
     `timing_cache` is read if it exists and written afterwards; it and `hardware_compatible` (runs
     on Ampere and every later GPU, more slowly) are classic TensorRT's alone. `tf32` lets float32
     convolutions round their inputs to 10 bits of mantissa.
@@ -22,11 +23,18 @@ class BuildOptions:
     flavor: Flavor
     target: Target
     profile: Profile
+    states: tuple[TensorSpec, ...] = ()
     workspace_bytes: int | None = None
     timing_cache: Path | None = None
     hardware_compatible: bool = False
     refittable: bool = False
     tf32: bool = True
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each further input, by name."""
+        batch = self.profile.max[0]
+        return {state.name: (batch, *map(int, state.shape[1:])) for state in self.states}
 
 
 def check_options(options: BuildOptions) -> None:

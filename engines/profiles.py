@@ -72,6 +72,28 @@ def make_profile(
     )
 
 
+def make_streaming_profile(
+    manifest: Manifest,
+    tensor: TensorSpec,
+    *,
+    batch: str | None = None,
+    frames: str | None = None,
+    samples: str | None = None,
+) -> Profile:
+    """The one shape of a streaming core's input, for one stream where `batch` is None.
+
+    Raises UserError as `make_profile`, and for more than one number of streams.
+    """
+    texts = {"batch": batch or "1", "frames": frames, "samples": samples}
+    profile = make_profile(manifest, tensor, **texts)
+    if profile.min != profile.max:
+        raise UserError(
+            f"--batch {batch}: a streaming engine is for one number of streams; "
+            f"as in --batch {profile.max[0]}"
+        )
+    return profile
+
+
 def _axis(manifest: Manifest, axis: str, text: str | None) -> Sizes:
     sizes = _default(manifest, axis) if text is None else parse_sizes(text, f"--{axis}")
     multiple = manifest.padding.size

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import MANIFEST_NAME, Manifest, Precision, TensorSpec
+from frcrn_export.runtime.manifest import MANIFEST_NAME, Manifest, Precision, Role, TensorSpec
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.exporters.streaming_export import StreamingOptions
 
 Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The bundle to build in. `bundle` is None until it exists, `model` where it was not needed."""
+    """The bundle to build in. `bundle` is None until it exists, `model` where it was not needed.
+
+    `input` is what the engine is given; with `streaming` `states` are its further inputs.
+    """
 
     path: Path
     manifest: Manifest
@@ -25,6 +29,8 @@ class Subject:
     bundle: Bundle | None
     model: "LoadedModel | None"
     checkpoint: Path | None
+    streaming: "StreamingOptions | None" = None
+    states: tuple[TensorSpec, ...] = ()
 
     def prepare(self, precision: Precision, step: Step) -> Bundle:
         """The bundle with an ONNX core of this precision, exported and proven if need be.
@@ -32,15 +38,26 @@ class Subject:
         Raises UserError where that takes weights that are not at hand, CheckFailed where it misses
         parity.
         """
-        from frcrn_export.exporters.bundling import add_half_core, export_onnx_bundle
+        from frcrn_export.exporters.bundling import (
+            add_half_core,
+            add_half_streaming_core,
+            export_onnx_bundle,
+        )
 
         half = precision == "fp16"
         if self.bundle is None:
             assert self.model is not None
-            return export_onnx_bundle(self.model, self.path, half=half, progress=step)
-        if not half or self.manifest.file("core", "onnx", "fp16"):
+            return export_onnx_bundle(
+                self.model, self.path, half=half, streaming=self.streaming, progress=step
+            )
+        if not half or self.manifest.file(self._role, "onnx", "fp16"):
             return self.bundle
-        return add_half_core(self.model or self._live(), self.path, progress=step)
+        add = add_half_streaming_core if self.streaming else add_half_core
+        return add(self.model or self._live(), self.path, progress=step)
+
+    @property
+    def _role(self) -> Role:
+        return "core_streaming" if self.streaming else "core"
 
     def _live(self) -> "LoadedModel":
         """The model of the bundle with the weights that it was made from."""
@@ -49,7 +66,8 @@ class Subject:
         if self.checkpoint is not None:
             require_same_checkpoint(self.manifest, self.checkpoint)
         if why := why_not_live(self.manifest, self.checkpoint):
-            raise UserError(f"{self.path} has no core.fp16.onnx to build from, and {why}")
+            name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
+            raise UserError(f"{self.path} has no {name} to build from, and {why}")
         from frcrn_export.exporters.loading import load_bundled
 
         return load_bundled(self.manifest, self.checkpoint)
@@ -61,10 +79,12 @@ def find_subject(
     checkpoint: Path | None,
     seed: int | None,
     load: Callable[[], "LoadedModel"],
+    streaming: "StreamingOptions | None" = None,
 ) -> Subject:
     """The bundle at `path`, else the model that `load` gives, under its own name by default.
 
-    Raises UserError where the bundle there is of another model or of other weights.
+    With `streaming` the engine is one of the streaming core. Raises UserError where the bundle
+    there is of another model or of other weights, or its streaming core is another one.
     """
     if path is not None and (path / MANIFEST_NAME).is_file():
         bundle = open_bundle(path)
@@ -75,7 +95,7 @@ def find_subject(
                 f"{path} holds {bundle.manifest.weights.name}, not random weights of seed {seed}; "
                 "leave out --random-weights"
             )
-        return _existing(bundle, None, checkpoint)
+        return _existing(bundle, None, checkpoint, streaming)
     if path is not None and path.exists() and any(path.iterdir() if path.is_dir() else [path]):
         raise UserError(f"{path} exists and is no bundle; choose another path")
     loaded = load()
@@ -85,16 +105,32 @@ def find_subject(
 
         bundle = open_bundle(path)
         require_same_weights(bundle.manifest, loaded, path)
-        return _existing(bundle, loaded, checkpoint)
+        return _existing(bundle, loaded, checkpoint, streaming)
     from frcrn_export.exporters.artifacts import core_graph
     from frcrn_export.exporters.bundling import manifest_of
 
-    return Subject(
-        path, manifest_of(loaded, ()), core_graph(loaded).input, None, loaded, checkpoint
+    manifest = manifest_of(loaded, ())
+    if streaming is None:
+        return Subject(path, manifest, core_graph(loaded).input, None, loaded, checkpoint)
+    from frcrn_export.exporters.streaming_export import (
+        state_tensors,
+        streaming_core,
+        streaming_tensors,
     )
 
+    core = streaming_core(loaded, streaming)
+    given, states = streaming_tensors(loaded, core)[0], state_tensors(core)
+    return Subject(path, manifest, given, None, loaded, checkpoint, streaming, states)
 
-def _existing(bundle: Bundle, model: "LoadedModel | None", checkpoint: Path | None) -> Subject:
+
+def _existing(
+    bundle: Bundle,
+    model: "LoadedModel | None",
+    checkpoint: Path | None,
+    streaming: "StreamingOptions | None",
+) -> Subject:
+    if streaming is not None:
+        return _existing_streaming(bundle, model, checkpoint, streaming)
     core = bundle.manifest.file("core", "onnx") or bundle.manifest.file("core", "onnx", "fp16")
     if core is None:
         raise UserError(
@@ -102,3 +138,33 @@ def _existing(bundle: Bundle, model: "LoadedModel | None", checkpoint: Path | No
             f"frcrn-export trt --model {bundle.manifest.model} -o ANOTHER"
         )
     return Subject(bundle.path, bundle.manifest, core.inputs[0], bundle, model, checkpoint)
+
+
+def _existing_streaming(
+    bundle: Bundle,
+    model: "LoadedModel | None",
+    checkpoint: Path | None,
+    streaming: "StreamingOptions",
+) -> Subject:
+    from frcrn_export.exporters.streaming_export import bundled_options
+
+    there = bundled_options(bundle.manifest)
+    core = bundle.manifest.file("core_streaming", "onnx")
+    if there is None or core is None:
+        raise UserError(
+            f"{bundle.path}: no streaming core in this bundle to build an engine from; run: "
+            f"frcrn-export trt --streaming --model {bundle.manifest.model} -o ANOTHER"
+        )
+    for option, wanted, found in (
+        ("chunk", streaming.chunk, there.chunk),
+        ("lookahead", streaming.lookahead, there.lookahead),
+    ):
+        if wanted not in (None, found):
+            raise UserError(
+                f"--{option} {wanted}: the streaming core of {bundle.path} has {found}; "
+                f"leave out --{option}, or choose another path with -o"
+            )
+    given, *states = core.call_inputs
+    return Subject(
+        bundle.path, bundle.manifest, given, bundle, model, checkpoint, there, tuple(states)
+    )

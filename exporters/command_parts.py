@@ -11,6 +11,7 @@ from frcrn_export.runtime.console import print_table
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.exporters.streaming_export import StreamingOptions
     from frcrn_export.runtime.manifest import ParityResult
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -51,6 +52,40 @@ def model_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def chunk_options(command: Command) -> Command:
+    """The options that go with --streaming: how a streaming core is exported."""
+    for option in (
+        click.option(
+            "--lookahead",
+            type=click.IntRange(min=0),
+            metavar="FRAMES",
+            help="Frames that the streaming core waits for: fewer, less delay and lower quality.  "
+            "[default: all that the network hears]",
+        ),
+        click.option(
+            "--chunk",
+            type=click.IntRange(min=1),
+            metavar="FRAMES",
+            help="Frames (hops) that the streaming core takes at a time.  [default: 1]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def streaming_options(
+    streaming: bool, chunk: int | None, lookahead: int | None
+) -> "StreamingOptions | None":
+    """What these options ask for. Raises click.UsageError for some without --streaming."""
+    if not streaming:
+        if (chunk, lookahead) != (None, None):
+            raise click.UsageError("--chunk and --lookahead go with --streaming; add it")
+        return None
+    from frcrn_export.exporters.streaming_export import StreamingOptions
+
+    return StreamingOptions(chunk, lookahead)
 
 
 def load(

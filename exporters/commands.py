@@ -8,10 +8,12 @@ import msgspec
 
 from frcrn_export.exporters.command_parts import (
     Command,
+    chunk_options,
     json_option,
     load,
     model_options,
     print_parity,
+    streaming_options,
 )
 from frcrn_export.runtime.console import print_json, print_table, status
 
@@ -44,26 +46,17 @@ def _output_options(command: Command) -> Command:
     help="The STFT outside the core, or everything in one waveform-to-waveform file.",
 )
 @click.option(
-    "--fp16", "half", is_flag=True, help="Also core.fp16.onnx, which TensorRT engines are made of."
+    "--fp16",
+    "half",
+    is_flag=True,
+    help="Also core.fp16.onnx (and core.streaming.fp16.onnx), which TensorRT engines are made of.",
 )
 @click.option(
     "--streaming",
     is_flag=True,
     help="Also core.streaming.onnx, which denoises frame by frame and keeps its state.",
 )
-@click.option(
-    "--chunk",
-    type=click.IntRange(min=1),
-    metavar="FRAMES",
-    help="Frames (hops) that the streaming core takes at a time.  [default: 1]",
-)
-@click.option(
-    "--lookahead",
-    type=click.IntRange(min=0),
-    metavar="FRAMES",
-    help="Frames that the streaming core waits for: fewer, less delay and lower quality.  "
-    "[default: all that the network hears]",
-)
+@chunk_options
 @_output_options
 def onnx(
     model: str | None,
@@ -84,19 +77,17 @@ def onnx(
     Writes core.onnx (with pre.onnx and post.onnx where the network has an STFT), the manifest and
     the parity vectors, and keeps them only if they give what the PyTorch reference gives.
     """
-    if not streaming and (chunk, lookahead) != (None, None):
-        raise click.UsageError("--chunk and --lookahead go with --streaming; add it")
+    options = streaming_options(streaming, chunk, lookahead)
     with status() as step:
         loaded = load(model, checkpoint, seed, squeeze_excite, step)
         from frcrn_export.exporters.bundling import export_onnx_bundle
-        from frcrn_export.exporters.streaming_export import StreamingOptions
 
         bundle = export_onnx_bundle(
             loaded,
             output or Path(loaded.spec.name),
             stft="inline" if stft == "inline" else "split",
             half=half,
-            streaming=StreamingOptions(chunk or 1, lookahead) if streaming else None,
+            streaming=options,
             force=force,
             progress=step,
         )

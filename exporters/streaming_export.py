@@ -25,10 +25,10 @@ _BATCH = 2  # of the traced example, as for the other files
 class StreamingOptions:
     """What can be chosen of a streaming core, in frames: hops of the STFT, or of the network.
 
-    `lookahead` None is all that the network hears of the future.
+    `chunk` None is one frame, `lookahead` None all that the network hears of the future.
     """
 
-    chunk: int = 1
+    chunk: int | None = None
     lookahead: int | None = None
 
 
@@ -40,7 +40,7 @@ def streaming_core(
     Raises UserError where it has none, or not this one.
     """
     streaming = family_of(model.spec).streaming
-    return streaming(model.network, options.chunk, options.lookahead, half)
+    return streaming(model.network, options.chunk or 1, options.lookahead, half)
 
 
 def bundled_options(manifest: Manifest) -> StreamingOptions | None:
@@ -61,6 +61,12 @@ def streaming_tensors(model: LoadedModel, core: StreamingCore) -> tuple[TensorSp
     return given, enhanced
 
 
+def state_tensors(core: StreamingCore) -> tuple[TensorSpec, ...]:
+    """The further inputs of one call: the end where the core needs it, and the states."""
+    ends = (TensorSpec(name=_END, dtype="float32", shape=("batch",)),) if core.end else ()
+    return *ends, *(state.tensor(state.name) for state in core.states)
+
+
 def streaming_info(core: StreamingCore) -> StreamingInfo:
     """How the runtime calls a core."""
     return StreamingInfo(
@@ -76,14 +82,13 @@ def export_streaming(
 ) -> onnx.ModelProto:
     """Export and check a core, any number of streams in a batch. Raises as `export_module`."""
     given, enhanced = streaming_tensors(model, core)
-    inputs, examples = [given], [torch.randn(_BATCH, *map(int, given.shape[1:]))]
+    examples = [torch.randn(_BATCH, *map(int, given.shape[1:]))]
     if core.end:
-        inputs.append(TensorSpec(name=_END, dtype="float32", shape=("batch",)))
         examples.append(torch.full((_BATCH,), 2.0 * core.chunk))
     return export_module(
         core.module,
         (*examples, *core.initial(_BATCH)),
-        (*inputs, *(state.tensor(state.name) for state in core.states)),
+        (given, *state_tensors(core)),
         (enhanced, *(state.tensor(state.next) for state in core.states)),
         name,
         metadata,
