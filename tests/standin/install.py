@@ -74,10 +74,11 @@ def add_engine(
     plan: bytes | None = None,
     **changes: object,
 ) -> FileEntry:
-    """Add an engine of `core.onnx` to a bundle. `changes` are made to its `EngineInfo`."""
+    """Add an engine of a bundle's first ONNX file. `changes` are made to its `EngineInfo`."""
     bundle = open_bundle(root)
     core = next(entry for entry in bundle.manifest.files if entry.format == "onnx")
-    path = root / f"{core.role}.{precision}.sm{sm}.{flavor}.engine"
+    streams = f".batch{high[0]}" if core.streaming and high[0] > 1 else ""
+    path = root / f"{core.role}{streams}.{precision}.sm{sm}.{flavor}.engine"
     header = PlanHeader(flavor, (low, best, high), activation)
     path.write_bytes(make_plan(bundle.file(core).read_bytes(), header) if plan is None else plan)
     facts = {
@@ -99,6 +100,7 @@ def add_engine(
         inputs=core.inputs,
         outputs=core.outputs,
         engine=info,
+        streaming=core.streaming,
     )
     layers = root / info.layers
     layers.write_text("{}")

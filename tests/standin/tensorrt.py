@@ -6,6 +6,7 @@ Only what the runtime uses is here, with the real signatures; `test_standin.py` 
 from __future__ import annotations
 
 import json
+import math
 import threading
 from dataclasses import dataclass
 from enum import Enum
@@ -245,6 +246,20 @@ class ICudaEngine(Mirror):
     def get_tensor_dtype(self, name: str) -> DataType:
         return next(DataType(t.type) for t, _ in self._tensors if t.name == name)
 
+    def _range(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The smallest and largest shape of an input; the header's profile is of the first one.
+
+        The others have its batch, and no other dynamic axis.
+        """
+        low, _, high = self._profile
+        if name == self._tensors[0][0].name:
+            return low, high
+        axes = next(t for t, _ in self._tensors if t.name == name).shape
+        return tuple(
+            tuple(axis if isinstance(axis, int) else bound[0] for axis in axes)
+            for bound in (low, high)
+        )
+
     def create_execution_context(self, *args: Any, **kwargs: Any) -> IExecutionContext | None:
         config, strategy = None, ExecutionContextAllocationStrategy.STATIC
         for value in (*args, *kwargs.values()):
@@ -283,7 +298,7 @@ class IExecutionContext(Mirror):
         made._engine, made._config, made._own = engine, config, memory
         made._gpu = engine._runtime._gpu
         made._activation = (memory.address, memory.bytes) if memory else None
-        made._shape: tuple[int, ...] | None = None
+        made._shapes: dict[str, tuple[int, ...]] = {}  # of the inputs
         made._addresses: dict[str, int] = {}
         made._state = 0  # goes up with every change
         made._flushed = -1  # the state that a run outside a capture has gone through with
@@ -317,20 +332,30 @@ class IExecutionContext(Mirror):
             raise TypeError("set_input_shape(): incompatible function arguments")
         if self._engine.get_tensor_mode(name) is not TensorIOMode.INPUT:
             return self._fail(f"{name} is not an input")
-        low, _, high = self._engine._profile
+        low, high = self._engine._range(name)
         shape = tuple(shape[axis] for axis in range(len(shape)))
         inside = len(shape) == len(low) and all(
             a <= size <= b for a, size, b in zip(low, shape, high, strict=True)
         )
         if not inside:
             return self._fail(f"Set dimensions {shape} do not satisfy the optimization profile")
-        self._shape = shape
+        self._shapes[name] = shape
         self._state += 1
         return True
 
     def get_tensor_shape(self, name: str) -> Dims:
-        """The core of every model here gives an output of its input's shape."""
-        return Dims(self._shape or (-1,))
+        return Dims(self._shape_of(name))
+
+    def _shape_of(self, name: str) -> tuple[int, ...]:
+        """Dynamic axes of one name are of one size, as in the ONNX file; -1 while it is unknown."""
+        if name in self._shapes:
+            return self._shapes[name]
+        sizes: dict[str, int] = {}
+        for tensor, _ in self._engine._tensors:
+            for axis, size in zip(tensor.shape, self._shapes.get(tensor.name, ()), strict=False):
+                sizes[str(axis)] = size
+        found = next(t for t, _ in self._engine._tensors if t.name == name)
+        return tuple(a if isinstance(a, int) else sizes.get(a, -1) for a in found.shape)
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._touch("set_tensor_address")
@@ -349,7 +374,9 @@ class IExecutionContext(Mirror):
         names = [tensor.name for tensor, _ in engine._tensors]
         if gpu.execution_fails:
             return self._fail(gpu.execution_fails)
-        if self._shape is None or any(name not in self._addresses for name in names):
+        inputs = [t.name for t, mode in engine._tensors if mode is TensorIOMode.INPUT]
+        known = all(name in self._shapes for name in inputs)
+        if not known or any(name not in self._addresses for name in names):
             return self._fail("not all shapes and addresses are set")
         if self._activation is None:
             gpu.refuse("execute_async_v3: a USER_MANAGED context without memory")
@@ -362,9 +389,9 @@ class IExecutionContext(Mirror):
             self._flushed = self._state
             self._compile()
             self._busy = threading.get_ident()
-        size = 4 * int(np.prod(self._shape))
-        addresses, shape, state = dict(self._addresses), self._shape, self._state
-        uses = tuple((addresses[name], size, "a run") for name in names)
+        shapes = {name: self._shape_of(name) for name in names}
+        addresses, state = dict(self._addresses), self._state
+        uses = tuple((addresses[n], 4 * math.prod(shapes[n]), "a run") for n in names)
         uses += ((*self._activation, "a run's activations"),)
         if not capturing:
             require_exclusive(gpu, stream._number, uses)
@@ -373,12 +400,16 @@ class IExecutionContext(Mirror):
             if self._state != state:
                 gpu.refuse("a run or a graph of a context whose shape or address has changed since")
             gpu.bytes_at(*self._activation, "activations", True)
-            source, target = (
-                gpu.bytes_at(addresses[name], size, name, True).view(np.float32).reshape(shape)
-                for name in names
-            )
+            arrays = {
+                name: gpu.bytes_at(address, 4 * math.prod(shapes[name]), name, True)
+                .view(np.float32)
+                .reshape(shapes[name])
+                for name, address in addresses.items()
+            }
             gpu.executions += 1
-            target[...] = engine._session.run(None, {names[0]: source})[0]
+            results = engine._session.run(None, {name: arrays[name] for name in inputs})
+            for name, result in zip(names[len(inputs) :], results, strict=True):
+                arrays[name][...] = result
 
         stream._put(Operation(execute, uses, self._done))
         return True
@@ -390,10 +421,11 @@ class IExecutionContext(Mirror):
         """TensorRT-RTX compiles kernels for a shape that its cache does not know."""
         config = self._config
         cache = config._cache if config else None
-        if config is None or cache is None or self._shape in cache._shapes:
+        shape = next(iter(self._shapes.values()))
+        if config is None or cache is None or shape in cache._shapes:
             return
-        self._gpu.compiled.append(self._shape)
-        cache._shapes.add(self._shape)
+        self._gpu.compiled.append(shape)
+        cache._shapes.add(shape)
 
 
 def make_tensorrt(
