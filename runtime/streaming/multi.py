@@ -5,7 +5,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.audio import Float32Array
@@ -41,6 +40,7 @@ class MultiStream:
         self._streams: dict[int, Stream] = {}
         self._rows: list[int] = []
         self._parked: dict[int, list[Float32Array]] = {}
+        self._initial = [state[0] for state in self._session.initial_states()]
         self._ids = count()
         # An engine has the rows that it was built with, used or not.
         self._fixed_rows = self._session.backend in ENGINE_BACKENDS
@@ -48,7 +48,7 @@ class MultiStream:
         if self._fixed_rows:
             self._most = min(max_streams or len(self._session.inputs), len(self._session.inputs))
         elif max_streams is not None:
-            self._load([self._session.initial_states()] * max_streams)
+            self._session.resize(max_streams)
         self.latency: Latency = network.transform().latency
 
     @classmethod
@@ -66,10 +66,13 @@ class MultiStream:
         """Open a bundle that has a streaming core; the arguments of `StreamingDenoiser.open`.
 
         `max_streams`: memory is made for so many at once, and `add` refuses more; without it, it
-        grows with them. Raises BundleError, BackendError, AudioError, UserError.
+        grows with them. Engines have the rows that they were built with (`frcrn-export trt
+        --batch`), so they need it. Raises BundleError, BackendError, AudioError, UserError.
         """
         if max_streams is not None and max_streams < 1:
             raise UserError(f"max_streams={max_streams}: give at least 1")
+        if backend == "auto" and max_streams is None and not windowed:
+            backend = "onnxruntime"  # not an engine: it could not grow
         network = open_network(
             bundle, backend, threads, sample_rate, windowed=windowed, batch=max_streams or 1
         )
@@ -172,29 +175,26 @@ class MultiStream:
             advance(self._session, [self._streams[number] for number in self._rows])
 
     def _seat(self, ready: list[int]) -> None:
-        """Let the rows of the session be those of the streams that are ready."""
-        if set(ready) == set(self._rows):
+        """Let the first rows of the session be those of the streams that are ready."""
+        wanted, held = set(ready), self._rows
+        if wanted == set(held):
             return
-        states = self._session.states()
-        held = {
-            number: [state[row : row + 1] for state in states]
-            for row, number in enumerate(self._rows)
-            if number in self._streams
-        }
-        self._load([self._states_of(number, held) for number in ready])
-        for number, own in held.items():  # those that are left have no row now
-            self._parked[number] = [state.copy() for state in own]
-        self._rows = ready
-
-    def _states_of(self, stream: int, held: dict[int, list[Float32Array]]) -> list[Float32Array]:
-        for place in (held, self._parked):
-            if stream in place:
-                return place.pop(stream)
-        return self._session.initial_states()
-
-    def _load(self, rows: list[list[Float32Array]]) -> None:
-        if self._fixed_rows:
-            unused = len(self._session.inputs) - len(rows)
-            rows = rows + [self._session.initial_states()] * unused
-        states = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-        self._session.load(states, len(rows))
+        rows = [number if number in wanted else None for number in held[: len(ready)]]
+        rows += [None] * (len(ready) - len(rows))
+        staying = set(rows)
+        arriving = (number for number in ready if number not in staying)
+        if not self._fixed_rows:
+            self._session.resize(max(len(held), len(ready)))
+        with self._session.editing() as states:
+            for row, number in enumerate(held):
+                if number in self._streams and number not in staying:
+                    self._parked[number] = [state[row].copy() for state in states]
+            for row, occupant in enumerate(rows):
+                if occupant is None:
+                    rows[row] = number = next(arriving)
+                    own = self._parked.pop(number, self._initial)
+                    for state, value in zip(states, own, strict=True):
+                        state[row] = value
+        if not self._fixed_rows:
+            self._session.resize(len(ready))
+        self._rows = [number for number in rows if number is not None]

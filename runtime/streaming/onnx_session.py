@@ -1,6 +1,7 @@
 """Streaming cores in ONNX Runtime: bound buffers, states that stay on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,23 +62,37 @@ class OnnxStreamSession:
         return self._enhanced
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        states = self.states()
-        for state, initial in zip(states, self.initial_states(), strict=True):
-            state[slice(None) if rows is None else list(rows)] = initial
-        self.load(states, len(self.inputs))
+        with self.editing() as states:
+            for state, spec in zip(states, self._info.states, strict=True):
+                state[slice(None) if rows is None else list(rows)] = spec.initial
 
     def states(self) -> list[Float32Array]:
         batch = len(self.inputs)
         return [buffer.from_device()[:batch].copy() for buffer in self._states[self._now]]
 
     def load(self, states: Sequence[Float32Array], batch: int) -> None:
+        self.resize(batch)
+        with self.editing() as own:
+            for state, given in zip(own, states, strict=True):
+                state[:] = given
+
+    @contextmanager
+    def editing(self) -> Iterator[list[Float32Array]]:
+        batch, buffers = len(self.inputs), self._states[self._now]
+        yield [buffer.from_device()[:batch] for buffer in buffers]
+        for buffer in buffers:
+            buffer.to_device()
+
+    def resize(self, batch: int) -> None:
         if batch > len(self._input.host):
+            held = self.states()
             self._allocate(batch)
+            self._take_rows(len(held[0]) if held else batch)
+            with self.editing() as states:
+                for state, before in zip(states, held, strict=True):
+                    state[:] = before
         if batch != len(self.inputs):
             self._take_rows(batch)
-        for buffer, state in zip(self._states[self._now], states, strict=True):
-            buffer.host[:batch] = state
-            buffer.to_device()
 
     def initial_states(self) -> list[Float32Array]:
         return [np.full(_shape(spec, 1), spec.initial, np.float32) for spec in self._info.states]

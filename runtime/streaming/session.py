@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from frcrn_export.runtime.audio import Float32Array
@@ -56,9 +57,16 @@ class StreamSession(Protocol):
         """Copies of the states [B, ...], in the manifest's order."""
 
     def load(self, states: Sequence[Float32Array], batch: int) -> None:
-        """Go on with other states [batch, ...]; the buffers are made anew if the batch changes.
+        """Go on with other states [batch, ...]. Raises BackendError as `resize`."""
 
-        Raises BackendError where the batch cannot change, as that of an engine.
+    def editing(self) -> AbstractContextManager[list[Float32Array]]:
+        """The states [B, ...] themselves, or what is brought back to the device afterwards."""
+
+    def resize(self, batch: int) -> None:
+        """Go on with the first `batch` rows; those that are new hold anything.
+
+        `inputs` and `ends` are others then. Raises BackendError where the batch cannot change, as
+        that of an engine.
         """
 
     def initial_states(self) -> list[Float32Array]:

@@ -1,7 +1,8 @@
 """Streaming cores as TensorRT engines: states that stay on the GPU, one CUDA graph a direction."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -101,26 +102,32 @@ class TensorRTStreamSession:
         return self._output.host
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        memory = self._states[self._now]
-        if rows is not None:
-            self._copy(upload=False)
-        for state, spec in zip(memory.hosts, self._info.states, strict=True):
-            state[slice(None) if rows is None else list(rows)] = spec.initial
-        self._copy(upload=True)
+        with self.editing() as states:
+            for state, spec in zip(states, self._info.states, strict=True):
+                state[slice(None) if rows is None else list(rows)] = spec.initial
 
     def states(self) -> list[Float32Array]:
         self._copy(upload=False)
         return [state.copy() for state in self._states[self._now].hosts]
 
     def load(self, states: Sequence[Float32Array], batch: int) -> None:
+        self.resize(batch)
+        with self.editing() as own:
+            for state, given in zip(own, states, strict=True):
+                np.copyto(state, given)
+
+    @contextmanager
+    def editing(self) -> Iterator[list[Float32Array]]:
+        self._copy(upload=False)
+        yield self._states[self._now].hosts
+        self._copy(upload=True)
+
+    def resize(self, batch: int) -> None:
         if batch != len(self.inputs):
             raise BackendError(
                 f"{self._engine.entry.path} is for {_streams(len(self.inputs))} at once, not "
                 f"{batch}; run: {self._engine.rebuild} --batch {batch}"
             )
-        for host, state in zip(self._states[self._now].hosts, states, strict=True):
-            np.copyto(host, state)
-        self._copy(upload=True)
 
     def initial_states(self) -> list[Float32Array]:
         return [np.full(_shape(spec, 1), spec.initial, np.float32) for spec in self._info.states]

@@ -9,7 +9,8 @@ begin before the stream hold silence there.
 The delay is stride + right samples, and each sample goes through the network length / stride times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 
@@ -137,7 +138,7 @@ class WindowSession:
         self._function = wave_function(session, manifest)
         self._at_once = rows_at_once(session)
         self._length = length
-        self.load([], 1)
+        self.resize(1)
 
     def run(self, inputs: Float32Array, ends: Float32Array) -> Float32Array:
         starts = range(0, len(inputs), self._at_once)
@@ -151,6 +152,13 @@ class WindowSession:
         return []
 
     def load(self, states: Sequence[Float32Array], batch: int) -> None:
+        self.resize(batch)
+
+    @contextmanager
+    def editing(self) -> Iterator[list[Float32Array]]:
+        yield []
+
+    def resize(self, batch: int) -> None:
         self.inputs = np.zeros((batch, self._length), np.float32)
         self.ends = np.zeros(batch, np.float32)
 
