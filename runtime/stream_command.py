@@ -27,12 +27,14 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
     help="Raw PCM of this format; by default WAV is recognised, and all else is s16le.",
 )
 @click.option(
-    "--rate", type=click.IntRange(min=1), help="Of raw PCM, in Hz; by default the network's."
+    "--rate",
+    type=click.IntRange(min=1),
+    help="Of raw PCM, or --live, in Hz; by default the network's.",
 )
 @click.option(
     "--channels",
     type=click.IntRange(min=1),
-    help="Of raw PCM; 1 by default. Each is denoised alone.",
+    help="Of raw PCM, or --live; 1 by default. Each is denoised alone.",
 )
 @click.option(
     "-b",
@@ -60,7 +62,8 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
 @click.option(
     "--status/--no-status",
     default=None,
-    help="Say on standard error how it goes; by default where that is a terminal.",
+    help="Say on standard error all the time how it goes, or nothing at all; by default all the "
+    "time where that is a terminal, and elsewhere one line at the end.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The last line on standard error as JSON.")
 def stream(

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from frcrn_export.runtime.audio import AudioSource, Float32Array
+from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import Manifest
+from frcrn_export.runtime.sessions import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import Network
 from frcrn_export.runtime.streaming.session import StreamSession
@@ -27,6 +29,13 @@ class AudioStream:
         gain: float | None = None,
         restore_level: bool = True,
     ) -> None:
+        """`gain`, `restore_level`: as in `StreamingDenoiser`. Raises UserError for too few rows."""
+        rows = len(network.session.inputs)
+        if network.session.backend in ENGINE_BACKENDS and rows < channels:
+            raise UserError(
+                f"{channels} channels, and an engine for {rows} at once; take --backend onnxruntime "
+                f"or build another: frcrn-export trt --streaming --batch {channels}"
+            )
         self.network = network
         self.sample_rate, self.channels = sample_rate, channels
         self.replaced_samples = 0

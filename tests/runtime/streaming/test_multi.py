@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from frcrn_export.runtime import AudioError, UserError
 from frcrn_export.runtime.streaming import MultiStream, StreamingDenoiser
 from tests.bundles import STFT
+from tests.standin.gpu import SimulatedGpu
+from tests.standin.install import add_engine
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 CORES = {
@@ -37,7 +39,7 @@ class Pair:
 
     def __init__(self, stream: int, bundle: Path) -> None:
         self.stream = stream
-        self.alone = StreamingDenoiser.open(bundle, threads=1)
+        self.alone = StreamingDenoiser.open(bundle, "onnxruntime-cpu", 1)
 
 
 # Each step: some streams join, some of those present get chunks, and perhaps one leaves.
@@ -152,6 +154,27 @@ def test_there_are_at_most_as_many_as_were_asked_for(bundles: dict[str, Path]) -
     assert many.add() == 2
     with pytest.raises(UserError, match="max_streams=0"):
         MultiStream.open(bundles["one pole"], max_streams=0)
+
+
+def test_an_engine_keeps_its_rows(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    core = Core("halved_end", chunk=1, lookahead=3)
+    bundle = write_streaming_bundle(tmp_path / "bundle", core, STFT, level="active_rms")
+    shape = (3, 2, STFT.bins, 1)
+    add_engine(bundle, "tensorrt", low=shape, best=shape, high=shape)
+    many = MultiStream.open(bundle, "tensorrt", max_streams=3)
+    pairs: list[Pair] = []
+    for step, chunks in enumerate(
+        [{0: 900}, {0: 320, 1: 1_000}, {1: 640, 2: 700}, {0: 10, 2: 999}]
+    ):
+        while len(pairs) <= max(chunks):
+            pairs.append(Pair(many.add(), bundle))
+        audio = {pairs[index]: noise(length, step) for index, length in chunks.items()}
+        done = many.process({pair.stream: part for pair, part in audio.items()})
+        for pair, part in audio.items():
+            np.testing.assert_array_equal(done[pair.stream], pair.alone.process(part))
+    for pair in pairs:
+        np.testing.assert_array_equal(many.flush(pair.stream), pair.alone.flush())
+    assert MultiStream.open(bundle).backend == "onnxruntime"  # which can grow
 
 
 def test_who_left_is_gone(bundles: dict[str, Path]) -> None:
