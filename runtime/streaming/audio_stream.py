@@ -33,7 +33,7 @@ class AudioStream:
         rows = len(network.session.inputs)
         if network.session.backend in ENGINE_BACKENDS and rows < channels:
             raise UserError(
-                f"{channels} channels, and an engine for {rows} at once; take --backend onnxruntime "
+                f"{channels} channels, and an engine for {rows}; take --backend onnxruntime "
                 f"or build another: frcrn-export trt --streaming --batch {channels}"
             )
         self.network = network
