@@ -20,6 +20,8 @@ from frcrn_export.runtime.console import print_json, print_table, status
 if TYPE_CHECKING:
     from frcrn_export.runtime.bundle import Bundle
 
+_PACED_SECONDS = 5.0
+
 
 def _output_options(command: Command) -> Command:
     for option in (
@@ -132,14 +134,41 @@ def torchscript(
     type=click.Path(path_type=Path),
     help="The checkpoint the bundle was made from, to compare with the live network as well.",
 )
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="Instead compare streams with the offline network, and measure their delay and pace.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="How long streams run at real-time pace.  [default: 5]",
+)
 @json_option
-def verify(bundle: Path, backends: tuple[str, ...], checkpoint: Path | None, as_json: bool) -> None:
+def verify(
+    bundle: Path,
+    backends: tuple[str, ...],
+    checkpoint: Path | None,
+    streaming: bool,
+    seconds: float | None,
+    as_json: bool,
+) -> None:
     """Compare every artifact of a BUNDLE with the reference outputs inside it.
 
     Where torch is installed and the weights are at hand (packaged, fetched, random, or given with
     --checkpoint), also with the live reference network at lengths that were never traced. Exits
     with 1 if a comparison misses its floor.
     """
+    if streaming:
+        if checkpoint is not None:
+            raise click.UsageError("--streaming takes no --checkpoint; leave out one of them")
+        from frcrn_export.exporters.verify_streaming import verify_streaming
+
+        verify_streaming(bundle, backends, seconds or _PACED_SECONDS, as_json)
+        return
+    if seconds is not None:
+        raise click.UsageError("--seconds goes with --streaming; add it")
     from frcrn_export.exporters.parity_report import require_parity, verify_bundle
 
     with status() as step:

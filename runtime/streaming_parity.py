@@ -37,6 +37,11 @@ class StreamedCore:
         assert self.entry.streaming is not None
         return self.entry.streaming
 
+    @property
+    def rows(self) -> int:
+        """How many streams an engine takes; for other files one will do."""
+        return _rows(self.entry)
+
     def __call__(self, given: Float32Array) -> Float32Array:
         """Whole streams [B, ..., T], call by call, to what comes out of them: the same shape.
 
@@ -46,7 +51,7 @@ class StreamedCore:
         """
         if self.entry.engine is None:
             return self._run(given)
-        rows = _rows(self.entry)
+        rows = self.rows
         spare = -len(given) % rows
         padded = np.concatenate([given, np.zeros((spare, *given.shape[1:]), np.float32)])
         groups = np.split(padded, len(padded) // rows)
@@ -96,5 +101,5 @@ def open_streamed(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[St
 
 
 def _rows(entry: FileEntry) -> int:
-    """How many streams an engine takes; other files take any number."""
+    """The rows to open a core with."""
     return entry.engine.profile.max[0] if entry.engine else 1
