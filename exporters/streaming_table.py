@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from frcrn_export.runtime.console import print_table
 
 if TYPE_CHECKING:
-    from frcrn_export.runtime.manifest import FileEntry, Manifest
+    from frcrn_export.runtime.manifest import FileEntry, Manifest, StreamingInfo
 
 _FLOAT32_BYTES = 4
 
@@ -19,12 +19,14 @@ def calls_a_second(manifest: "Manifest", entry: "FileEntry") -> float:
 
 
 def print_streaming(manifest: "Manifest") -> None:
-    """For each streaming core, a table of its calls and one of its states."""
+    """For the streaming cores that are called alike, a table of calls and one of their states."""
     unit = "frames" if manifest.stft else "samples"
     milliseconds = _samples_each(manifest) / manifest.sample_rate * 1e3
+    paths: dict[StreamingInfo, list[str]] = {}
     for entry in manifest.files:
-        if (streaming := entry.streaming) is None:
-            continue
+        if entry.streaming is not None:
+            paths.setdefault(entry.streaming, []).append(entry.path)
+    for streaming, names in paths.items():
         values = sum(prod(map(int, state.shape[1:])) for state in streaming.states)
         facts = [
             (name, f"{count} {unit}, {count * milliseconds:g} ms")
@@ -32,7 +34,7 @@ def print_streaming(manifest: "Manifest") -> None:
         ]
         facts += [("input that tells the end", streaming.end or "none")]
         facts += [("states of a stream", f"{values * _FLOAT32_BYTES / 1e3:.1f} kB")]
-        print_table(("What", "Value"), facts, title=f"{entry.path}, each call")
+        print_table(("What", "Value"), facts, title=f"{', '.join(names)}: each call")
         print_table(
             ("State", "Next", "Shape", ">At first"),
             (
