@@ -67,7 +67,7 @@ def _print_matches(reports: "list[StreamReport]") -> None:
                 f"{match.snr_db:.1f}",
                 "" if match.floor_db is None else f"{match.floor_db:.0f}",
                 f"{match.max_abs:.1e}",
-                "yes" if match.passed else "NO",
+                "" if match.floor_db is None else "yes" if match.passed else "NO",
             )
             for report in reports
             for match in report.matches
