@@ -3,16 +3,20 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from frcrn_export.engines.proof import record_runs
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.manifest import UNKNOWN_END, Flavor
+from frcrn_export.runtime.parity import check_bundle
 from frcrn_export.runtime.streaming import StreamingDenoiser
 from frcrn_export.runtime.streaming.session import StreamSession, open_stream_session
 from frcrn_export.runtime.streaming_parity import open_streamed
-from tests.bundles import STFT
+from tests.bundles import STFT, write_manifest
+from tests.checked_streams import write_checked_bundle
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 from tests.streaming_bundles import Core, write_streaming_bundle
@@ -78,10 +82,6 @@ def test_a_real_network_with_many_states(
 
 def streaming_first(path: Path) -> None:
     """`add_engine` takes a bundle's first ONNX file."""
-    import msgspec
-
-    from tests.bundles import write_manifest
-
     manifest = open_bundle(path).manifest
     files = sorted(manifest.files, key=lambda entry: entry.role != "core_streaming")
     write_manifest(path, msgspec.structs.replace(manifest, files=tuple(files)))
@@ -219,3 +219,16 @@ def test_the_bundle_proves_its_engine_in_groups_of_its_rows(
     np.testing.assert_array_equal(core(given), given)
     unnamed = [core.entry.format for core in open_streamed(bundle)]
     assert unnamed == ["onnx", "engine"]
+
+
+def test_a_run_of_the_engine_is_written_down(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 2, 3))
+    bundle = engine_bundle(path, Core("delay", 2, 3), "tensorrt-rtx")
+    results = list(check_bundle(bundle, ("tensorrt-rtx",)))
+    name = "core_streaming.fp16.sm89.tensorrt-rtx.engine"
+    of_engine = [result for result in results if result.artifact == name]
+    assert [(r.case, r.floor_db, r.passed) for r in of_engine] == [("streaming.noise", 45.0, True)]
+    recorded = record_runs(bundle, results, gpu.name)
+    (engine,) = [entry.engine for entry in recorded.files if entry.engine is not None]
+    assert engine.ran_on == gpu.name
+    assert "passed all 1 comparisons" in engine.proof
