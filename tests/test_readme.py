@@ -1,6 +1,7 @@
 """Every command and snippet in the README runs, in its order, and every link leads somewhere."""
 
 import http.server
+import os
 import re
 import shlex
 import shutil
@@ -84,10 +85,35 @@ def test_the_main_job(published: Path, tmp_path: Path, monkeypatch: pytest.Monke
         assert Path(made).is_file(), made
     _check_engine(open_bundle("frcrn"))
 
-    (snippet,) = blocks("python")
-    Path("clean.wav").unlink()
-    subprocess.run([sys.executable, "-c", snippet], check=True)
-    assert soundfile.info("clean.wav").frames == 2 * rate
+    streamed = Path("streamed.wav").read_bytes()
+    for snippet, made in zip(blocks("python"), ("clean.wav", "streamed.wav"), strict=True):
+        Path(made).unlink()
+        subprocess.run([sys.executable, "-c", snippet], check=True)
+        assert soundfile.info(made).frames == 2 * rate
+    assert Path("streamed.wav").read_bytes() == streamed
+    _check_pipes(tmp_path / "programs", rate)
+
+
+def _check_pipes(programs: Path, rate: int) -> None:
+    """Run the pipes, with stand-ins for what records and plays."""
+    programs.mkdir()
+    soundfile.write("noisy.raw", soundfile.read("noisy.wav")[0], rate, "PCM_16", format="RAW")
+    tool = Path(sys.executable).with_name("frcrn-export")
+    for name, does in {
+        "arecord": "cat noisy.raw",
+        "ffmpeg": "cat noisy.wav",
+        "aplay": "cat > played.raw",
+        "frcrn-export": f'exec {shlex.quote(str(tool))} "$@"',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    (lines,) = blocks("sh")
+    for line in lines.splitlines():
+        path = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(line, shell=True, check=True, env=os.environ | path)
+    streamed = soundfile.read("streamed.wav", dtype="int16")[0]
+    assert Path("played.raw").read_bytes() == streamed.tobytes()
+    assert soundfile.read("talk.wav", dtype="int16")[0].tobytes() == streamed.tobytes()
 
 
 def _check_engine(bundle: Bundle) -> None:

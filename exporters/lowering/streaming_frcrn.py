@@ -14,6 +14,9 @@ from frcrn_export.exporters.streaming import StreamingCore
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import UNKNOWN_END, StateSpec
 
+# For each decoder of each U-Net, whether it waits for its future frame.
+Ahead = tuple[tuple[bool, ...], tuple[bool, ...]]
+
 
 class StreamingFrcrn(nn.Module):
     """(spec [B, 2, F, P], end [B], *states) to (enhanced [B, 2, F, P], *next states)."""
@@ -68,15 +71,25 @@ def stream_frcrn(network: FRCRN, chunk: int, lookahead: int | None = None) -> St
         lookahead = full
     if not 0 <= lookahead <= full:
         raise UserError(f"--lookahead {lookahead}: this network takes 0 to {full} frames")
-    module = StreamingFrcrn(pair_frcrn(network), decoders_ahead(depth, lookahead)).eval()
+    return stream_with(network, chunk, decoders_ahead(depth, lookahead))
+
+
+@torch.no_grad()
+def stream_with(network: FRCRN, chunk: int, ahead: Ahead) -> StreamingCore:
+    """The streaming form in which the decoders that `ahead` names wait for their future frame."""
+    module = StreamingFrcrn(pair_frcrn(network), ahead).eval()
     states = _states(module, network.config.bins, chunk)
-    return StreamingCore(module, chunk, lookahead, states, end=True)
+    return StreamingCore(module, chunk, sum(map(sum, ahead)), states, end=True)
 
 
-def decoders_ahead(depth: int, lookahead: int) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
-    """Which decoders of each U-Net wait for their future frame."""
-    order = [(unet, decoder) for unet in (0, 1) for decoder in range(depth)]
-    waiting = set(order[:lookahead])
+def decoders_ahead(depth: int, lookahead: int) -> Ahead:
+    """Which decoders of each U-Net wait for their future frame.
+
+    The first decoders, whose frames are the shortest, give theirs up first, and those of the second
+    U-Net before those of the first; see benchmarks/lookahead.py.
+    """
+    order = [(unet, decoder) for decoder in range(depth) for unet in (1, 0)]
+    waiting = set(order[len(order) - lookahead :])
     first, second = (tuple((u, d) in waiting for d in range(depth)) for u in (0, 1))
     return first, second
 

@@ -1,5 +1,6 @@
 """FRCRN as a stream against FRCRN over the whole utterance."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -114,6 +115,26 @@ def test_less_lookahead_is_less_delay(lookahead: int) -> None:
     per_frame = difference.amax(dim=(0, 1, 2))
     assert per_frame[: 8 - lookahead].eq(0).all()
     assert per_frame[8 - lookahead] > 0
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("lookahead", range(2 * SMALL.depth))
+@torch.inference_mode()
+def test_without_lookahead_future_frames_are_zeros(lookahead: int, chunk: int) -> None:
+    """Exactly the network whose decoders multiply the frame after the present one by zero."""
+    network = small_network()
+    blind = copy.deepcopy(network)
+    for unet, waits in zip((blind.unet, blind.unet2), decoders_ahead(3, lookahead), strict=True):
+        for i, decoder_waits in enumerate(waits):
+            transconv = unet.get_submodule(f"decoder{i}.transconv")
+            for layer in (transconv.tconv_re, transconv.tconv_im):
+                assert isinstance(layer, torch.nn.ConvTranspose2d)
+                if not decoder_waits:
+                    layer.weight[..., 0] = 0
+    spec = spectrum(11)
+    streamed = run_streaming(stream_frcrn(network, chunk, lookahead), spec)
+    assert relative_error(streamed, blind(spec)) < 1e-9
+    assert relative_error(streamed, network(spec)) > 1e-3
 
 
 def test_the_decoders_that_wait() -> None:
