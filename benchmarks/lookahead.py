@@ -51,7 +51,7 @@ class Judge:
         return samples
 
     def snr(self, ahead: Ahead) -> float:
-        """SNR in dB over all clips against the whole look-ahead."""
+        """SNR in dB against the whole look-ahead, the mean of the clips."""
         longest = max(clip.shape[3] for clip in self.clips)
         core = stream_with(self.network, longest, ahead)
         with torch.inference_mode():
@@ -60,7 +60,7 @@ class Judge:
 
 
 def _snr(expected: list[Any], got: list[Any]) -> float:
-    return float(snr_db(*(np.concatenate([x.ravel() for x in part]) for part in (expected, got))))
+    return float(np.mean([snr_db(*pair) for pair in zip(expected, got, strict=True)]))
 
 
 def _clips(seconds: float) -> list[torch.Tensor]:
