@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def test_reports_progress(half_core: Path) -> None:
         assert steps[-1][0] == steps[-1][1] > 0
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """As in a terminal; a shell starts its background jobs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_stops_the_builder(half_core: Path) -> None:
     seen: list[str] = []
 

@@ -175,12 +175,14 @@ def test_hops_come_out_before_the_input_ends_and_ctrl_c_keeps_them(bundle: Path)
     ) as process:
         assert process.stdin
         assert process.stdout
+        assert process.stderr
         process.stdin.write(bytes(2 * 3_200))
         process.stdin.flush()
         first = process.stdout.read(2 * 640)  # of 0.2 s, while more may follow
         assert len(first) == 2 * 640
         process.send_signal(2)
-        rest, errors = process.communicate()
+        # Not communicate(), which would leave out what this pipe has read ahead.
+        rest, errors = process.stdout.read(), process.stderr.read()
     assert process.returncode == 0
     assert (len(first) + len(rest)) / 32_000 == json.loads(errors)["audio_seconds"] >= 0.12
 
