@@ -167,12 +167,12 @@ class PairedFsmn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         p = self.project(F.relu(self.linear(x)))  # [2B, 2C, T, F]
-        return self.add_input(*cross(self.memory(F.pad(p, self.padding))), x)
+        return self.of_memories(self.memory(F.pad(p, self.padding)), x)
 
-    def add_input(self, real: Tensor, imag: Tensor, x: Tensor) -> Tensor:
-        """What the memories give, [B, C, T, F] each, and the input [2B, C, T, F] of each layer."""
-        re, im = parts_to_channels(x).chunk(2, dim=1)
-        return parts_to_batch(torch.cat((real + (re - im), imag + (re + im)), dim=1))
+    def of_memories(self, memories: Tensor, x: Tensor) -> Tensor:
+        """Of what both layers make of the parts [2B, 2C, T, F], to which each adds its input."""
+        real, imag = cross(memories + torch.cat((x, x), dim=1))
+        return parts_to_batch(torch.cat((real, imag), dim=1))
 
 
 class Pool(nn.Module):

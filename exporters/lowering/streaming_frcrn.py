@@ -85,8 +85,9 @@ def stream_with(network: FRCRN, chunk: int, ahead: Ahead) -> StreamingCore:
 def decoders_ahead(depth: int, lookahead: int) -> Ahead:
     """Which decoders of each U-Net wait for their future frame.
 
-    The first decoders, whose frames are the shortest, give theirs up first, and those of the second
-    U-Net before those of the first; see benchmarks/lookahead.py.
+    The first decoders, of the narrowest frames, give theirs up first, and of two alike that of the
+    second U-Net: so a search for the least harmful one after another has it, but for neighbours
+    that differ from clip to clip (benchmarks/lookahead.py --order).
     """
     order = [(unet, decoder) for decoder in range(depth) for unet in (1, 0)]
     waiting = set(order[len(order) - lookahead :])

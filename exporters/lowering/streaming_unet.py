@@ -22,7 +22,6 @@ from frcrn_export.exporters.lowering.long_unet import without_time_padding
 from frcrn_export.exporters.lowering.paired_frcrn import PairedUNet
 from frcrn_export.exporters.lowering.paired_layers import (
     PairedFsmn,
-    cross,
     parts_to_batch,
     parts_to_channels,
 )
@@ -109,7 +108,7 @@ class StreamingMemory(nn.Module):
         p = parts_to_channels(layer.project(F.relu(layer.linear(x)))) * stage.inside
         past = layer.memory.kernel_size[0] - 1
         memory = layer.memory(parts_to_batch(states.past(name, p, past)))
-        y: Tensor = layer.add_input(*cross(memory), x)
+        y: Tensor = layer.of_memories(memory, x)
         return y
 
 
