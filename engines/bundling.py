@@ -11,6 +11,7 @@ from frcrn_export.engines.progress import Progress
 from frcrn_export.engines.targets import sm_text
 from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.errors import BundleError, UserError
+from frcrn_export.runtime.hints import options_of
 from frcrn_export.runtime.manifest import (
     MANIFEST_NAME,
     EngineInfo,
@@ -38,7 +39,7 @@ def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False)
         raise BundleError(
             f"{bundle.path}: no {precision} {kind} as ONNX in this bundle to build from; run: "
             f"frcrn-export onnx{' --streaming' if streaming else ''} "
-            f"--model {bundle.manifest.model} -o ANOTHER"
+            f"{options_of(bundle.manifest, streaming=streaming)} -o ANOTHER"
         )
     return entry
 
@@ -60,7 +61,7 @@ def add_engine(
     said. Raises UserError where there is such an engine already (unless `force`) or the disk is
     full, and as `build_engine`; the bundle is then as before.
     """
-    bundle = open_bundle(destination)
+    bundle = open_bundle(destination, engines=not force)
     name = engine_name(precision, options)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{destination / name} exists; add --force to replace it")

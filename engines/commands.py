@@ -18,21 +18,21 @@ from frcrn_export.exporters.command_parts import (
 )
 from frcrn_export.runtime.console import print_json, progress_bar, status
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.hints import options_of
 from frcrn_export.runtime.manifest import Precision
 
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
     from frcrn_export.engines.subject import Subject
+    from frcrn_export.runtime.bundle import Bundle
 
 _MIB = 1 << 20
 
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--fp16", "precision", flag_value="fp16", default="fp16", help="Half precision (default)."
-)
-@click.option("--fp32", "precision", flag_value="fp32", help="Single precision.")
+@click.option("--fp16", is_flag=True, help="Half precision (default).")
+@click.option("--fp32", is_flag=True, help="Single precision.")
 @click.option(
     "--no-tf32", is_flag=True, help="With --fp32: convolutions without TensorFloat-32 rounding."
 )
@@ -95,7 +95,8 @@ _MIB = 1 << 20
 @json_option
 def trt(
     bundle: Path | None,
-    precision: Precision,
+    fp16: bool,
+    fp32: bool,
     no_tf32: bool,
     gpu: str,
     flavor: str,
@@ -133,13 +134,17 @@ def trt(
 
     if bundle is not None and output is not None:
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
-    if no_tf32 and precision != "fp32":
+    if fp16 and fp32:
+        raise click.UsageError("--fp16 and --fp32 exclude each other; give one of them")
+    if no_tf32 and not fp32:
         raise UserError("--no-tf32 is for --fp32; float16 has no TensorFloat-32")
+    precision: Precision = "fp32" if fp32 else "fp16"
     wanted = streaming_options(streaming, chunk, lookahead)
     target = detect_gpu() if gpu == "auto" else find_target(gpu)
-    chosen = resolve_flavor(flavor, target)
+    chosen = resolve_flavor(flavor, target, here=not explain)
     if not explain:
         load_flavor(chosen)
+        _keep_log(log, "")  # what cannot be written is said now, not after the build
     with status() as step:
         subject = find_subject(
             bundle or output,
@@ -148,6 +153,7 @@ def trt(
             seed,
             partial(load, model, checkpoint, seed, squeeze_excite, step),
             wanted,
+            replacing=force,
         )
         make = make_streaming_profile if streaming else make_profile
         options = BuildOptions(
@@ -168,7 +174,7 @@ def trt(
             return
         check_options(options)
         ready = subject.prepare(precision, step)
-    _build(ready.path, precision, options, force, log, as_json)
+    _build(ready, precision, options, force, log, as_json)
 
 
 def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") -> None:
@@ -179,18 +185,19 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
     stem = "core.streaming" if subject.streaming else "core"
     source = f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx"
     engine = Path(engine_name(precision, options))  # the bundle stays as is
-    if not (subject.path / source).is_file():
+    folder = subject.path
+    if not (folder / source).is_file():
+        if subject.bundle is not None:  # `onnx` makes bundles, it adds to none
+            folder = Path("ANOTHER")
         click.echo("# The ONNX file first:")
-        click.echo(f"frcrn-export onnx {_export_options(subject, precision)} -o {subject.path}")
+        click.echo(f"frcrn-export onnx {_export_options(subject, precision)} -o {folder}")
     titles = (
         "# Build the engine:",
         "# The same with Polygraphy:",
         "# Compare with ONNX Runtime, where the GPU is:",
         None,
     )
-    commands = explain(
-        subject.path / source, engine, subject.input.name, options, FLOOR_DB[precision]
-    )
+    commands = explain(folder / source, engine, subject.input.name, options, FLOOR_DB[precision])
     for title, command in zip(titles, commands, strict=True):
         if title:
             click.echo(title)
@@ -198,12 +205,9 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
 
 
 def _export_options(subject: "Subject", precision: Precision) -> str:
-    options = [f"--model {subject.manifest.model}"]
+    options = [options_of(subject.manifest, checkpoint=subject.checkpoint)]
     if precision == "fp16":
         options.append("--fp16")
-    pooling = subject.manifest.variant.get("squeeze_excite", "global")
-    if pooling != "global":
-        options.append(f"--squeeze-excite {pooling}")
     if subject.streaming:
         options.append("--streaming")
         for name in ("chunk", "lookahead"):
@@ -212,8 +216,20 @@ def _export_options(subject: "Subject", precision: Precision) -> str:
     return " ".join(options)
 
 
+def _keep_log(log: Path | None, text: str) -> None:
+    """Write what the builder said, where that is wanted. Raises UserError."""
+    if log is None:
+        return
+    try:
+        log.write_text(text)
+    except OSError as error:
+        raise UserError(
+            f"--log {log}: cannot be written ({error.strerror}); choose another path"
+        ) from error
+
+
 def _build(
-    path: Path,
+    bundle: "Bundle",
     precision: Precision,
     options: "BuildOptions",
     force: bool,
@@ -223,12 +239,9 @@ def _build(
     from frcrn_export.engines.bundling import add_engine
     from frcrn_export.engines.failures import BuildError
     from frcrn_export.engines.layer_report import census, read_layer_report
-    from frcrn_export.runtime.bundle import open_bundle
 
-    def keep_log(text: str) -> None:
-        if log is not None:
-            log.write_text(text)
-
+    path = bundle.path
+    keep_log = partial(_keep_log, log)
     try:
         with progress_bar("building") as progress:
             entry, seconds = add_engine(
@@ -251,6 +264,9 @@ def _build(
         )
         return
     print_engine(entry, counts)
-    if open_bundle(path).manifest.weights.source == "random":
+    if bundle.manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
-    click.echo(f"Next, on the GPU: frcrn-export verify {path} --backend {options.flavor}")
+    streaming = " --streaming" if options.states else ""
+    click.echo(
+        f"Next, on the GPU: frcrn-export verify {path}{streaming} --backend {options.flavor}"
+    )

@@ -41,11 +41,12 @@ def driver_cuda() -> int | None:
     return version // 1000
 
 
-def resolve_flavor(choice: str, target: Target) -> Flavor:
+def resolve_flavor(choice: str, target: Target, *, here: bool = True) -> Flavor:
     """The flavour to build with. `choice` is a flavour's name or `auto`.
 
     `auto` takes classic TensorRT where it is installed and a GPU with the target's SM is present
-    (it tunes on that GPU), else TensorRT-RTX where that serves the target. Raises UserError.
+    (it tunes on that GPU), else TensorRT-RTX where that serves the target. With `here` False, for
+    a build elsewhere, classic TensorRT is what is left. Raises UserError.
     """
     if choice in FLAVORS:
         flavor = cast(Flavor, choice)
@@ -59,6 +60,8 @@ def resolve_flavor(choice: str, target: Target) -> Flavor:
             return "tensorrt"
     if "tensorrt-rtx" in target.flavors:
         return "tensorrt-rtx"
+    if not here and "tensorrt" in target.flavors:
+        return "tensorrt"
     raise UserError(
         f"{target.title} (SM {sm_text(target.sm)}) needs classic TensorRT, which builds on a "
         f"machine with that GPU: run this there, after: pip install "

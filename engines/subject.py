@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.hints import options_of, streaming_hint
 from frcrn_export.runtime.manifest import MANIFEST_NAME, Manifest, Precision, Role, TensorSpec
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ class Subject:
         if why := why_not_live(self.manifest, self.checkpoint):
             name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
             raise UserError(f"{self.path} has no {name} to build from, and {why}")
+        from frcrn_export.exporters.command_parts import quieten_torch
         from frcrn_export.exporters.loading import load_bundled
 
+        quieten_torch()
         return load_bundled(self.manifest, self.checkpoint)
 
 
@@ -80,14 +83,16 @@ def find_subject(
     seed: int | None,
     load: Callable[[], "LoadedModel"],
     streaming: "StreamingOptions | None" = None,
+    replacing: bool = False,
 ) -> Subject:
     """The bundle at `path`, else the model that `load` gives, under its own name by default.
 
-    With `streaming` the engine is one of the streaming core. Raises UserError where the bundle
+    With `streaming` the engine is one of the streaming core; `replacing`: the engines that are
+    there may be damaged, or gone. Raises UserError where the bundle
     there is of another model or of other weights, or its streaming core is another one.
     """
     if path is not None and (path / MANIFEST_NAME).is_file():
-        bundle = open_bundle(path)
+        bundle = open_bundle(path, engines=not replacing)
         if model is not None and model != bundle.manifest.model:
             raise UserError(f"{path} holds {bundle.manifest.model}, not {model}; leave out --model")
         if seed is not None and seed != bundle.manifest.weights.seed:
@@ -103,7 +108,7 @@ def find_subject(
     if (path / MANIFEST_NAME).is_file():
         from frcrn_export.exporters.bundling import require_same_weights
 
-        bundle = open_bundle(path)
+        bundle = open_bundle(path, engines=not replacing)
         require_same_weights(bundle.manifest, loaded, path)
         return _existing(bundle, loaded, checkpoint, streaming)
     from frcrn_export.exporters.artifacts import core_graph
@@ -135,7 +140,7 @@ def _existing(
     if core is None:
         raise UserError(
             f"{bundle.path}: no ONNX core in this bundle to build an engine from; run: "
-            f"frcrn-export trt --model {bundle.manifest.model} -o ANOTHER"
+            f"frcrn-export trt {options_of(bundle.manifest)} -o ANOTHER"
         )
     return Subject(bundle.path, bundle.manifest, core.inputs[0], bundle, model, checkpoint)
 
@@ -152,8 +157,8 @@ def _existing_streaming(
     core = bundle.manifest.file("core_streaming", "onnx")
     if there is None or core is None:
         raise UserError(
-            f"{bundle.path}: no streaming core in this bundle to build an engine from; run: "
-            f"frcrn-export trt --streaming --model {bundle.manifest.model} -o ANOTHER"
+            f"{bundle.path}: no streaming core in this bundle to build an engine from; "
+            f"{streaming_hint(bundle.manifest, 'trt')}"
         )
     for option, wanted, found in (
         ("chunk", streaming.chunk, there.chunk),

@@ -31,6 +31,7 @@ from frcrn_export.exporters.streaming_export import (
 )
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.hints import streaming_hint
 from frcrn_export.runtime.manifest import MANIFEST_NAME, FileEntry, Manifest
 from frcrn_export.runtime.parity import check_bundle
 from frcrn_export.runtime.staging import staged_bundle
@@ -132,12 +133,11 @@ def add_half_streaming_core(
 
     Raises as the functions above.
     """
-    options = bundled_options(open_bundle(destination).manifest)
+    present = open_bundle(destination).manifest
+    options = bundled_options(present)
     if options is None:
-        raise UserError(
-            f"{destination}: no streaming core in this bundle; run: frcrn-export onnx --streaming "
-            f"--fp16 --model {model.spec.name} -o ANOTHER"
-        )
+        hint = streaming_hint(present, "onnx --fp16")
+        raise UserError(f"{destination}: no streaming core in this bundle; {hint}")
     write = partial(half_streaming_file, options=options)
     return _add(model, destination, HALF_STREAMING_NAME, write, force, progress)
 

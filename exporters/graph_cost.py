@@ -33,7 +33,9 @@ def graph_cost(path: Path, sizes: dict[str, int]) -> GraphCost:
     try:
         model = onnx.load(path)
     except DecodeError as error:
-        raise BundleError(f"{path}: not an ONNX graph; export the bundle again") from error
+        raise BundleError(
+            f"{path}: not an ONNX graph; export the bundle again: frcrn-export onnx -o ANOTHER"
+        ) from error
     for value in model.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:

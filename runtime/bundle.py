@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frcrn_export.runtime.errors import BundleError
+from frcrn_export.runtime.hints import make_again
 from frcrn_export.runtime.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 
 _CHUNK_BYTES = 1 << 20
@@ -23,10 +24,11 @@ class Bundle:
         return self.path / entry.path
 
 
-def open_bundle(path: Path | str) -> Bundle:
+def open_bundle(path: Path | str, *, engines: bool = True) -> Bundle:
     """Read a bundle and check every file against the manifest: present, inside, size, sha256.
 
-    Raises BundleError naming the file and what is wrong with it.
+    Without `engines` they and their reports are not checked: where one is to be built anew. Raises
+    BundleError naming the file and what is wrong with it.
     """
     root = Path(path)
     manifest_path = root / MANIFEST_NAME
@@ -35,27 +37,30 @@ def open_bundle(path: Path | str) -> Bundle:
             f"{root}: no bundle here (no {MANIFEST_NAME}); make one: frcrn-export onnx -o {root}"
         )
     if manifest_path.stat().st_size > _MAX_MANIFEST_BYTES:
-        raise BundleError(f"{manifest_path}: too large for a manifest; export the bundle again")
+        raise BundleError(
+            f"{manifest_path}: too large for a manifest; "
+            "export the bundle again: frcrn-export onnx -o ANOTHER"
+        )
     manifest = parse_manifest(manifest_path.read_bytes(), str(manifest_path))
     for entry in manifest.files:
-        _check_file(root, entry)
+        if engines or not (entry.format == "engine" or entry.role == "layers"):
+            _check_file(root, manifest, entry)
     return Bundle(root, manifest)
 
 
-def _check_file(root: Path, entry: FileEntry) -> None:
+def _check_file(root: Path, manifest: Manifest, entry: FileEntry) -> None:
     path = root / entry.path
+    again = f"copy it again, or run: {make_again(root, manifest, entry)}"
     if not path.is_file():
-        raise BundleError(f"{path}: listed in the manifest but missing; export the bundle again")
+        raise BundleError(f"{path}: listed in the manifest but missing; {again}")
     if not path.resolve().is_relative_to(root.resolve()):
         raise BundleError(f"{path}: a link that leaves the bundle; refusing to open it")
     size = path.stat().st_size
     if size != entry.bytes:
-        raise BundleError(
-            f"{path}: {size} bytes, the manifest says {entry.bytes}; copy or export it again"
-        )
+        raise BundleError(f"{path}: {size} bytes, the manifest says {entry.bytes}; {again}")
     if sha256_of(path) != entry.sha256:
         raise BundleError(
-            f"{path}: its sha256 is not the manifest's: the file was altered; export it again"
+            f"{path}: its sha256 is not the manifest's: the file was altered; {again}"
         )
 
 

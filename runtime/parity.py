@@ -13,6 +13,7 @@ import numpy.typing as npt
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError, BundleError
+from frcrn_export.runtime.hints import export_again
 from frcrn_export.runtime.manifest import FileEntry, ParityResult, Precision, Role
 from frcrn_export.runtime.sessions import (
     BACKENDS,
@@ -57,7 +58,7 @@ def read_cases(bundle: Bundle) -> list[Case]:
     """The cases in the bundle's `parity.npz`. Raises BundleError if there is none, or it is bad."""
     entry = bundle.manifest.file("parity", "npz")
     if entry is None:
-        raise BundleError(f"{bundle.path}: no parity vectors; export the bundle again")
+        raise BundleError(f"{bundle.path}: no parity vectors; run: {export_again(bundle.manifest)}")
     path = bundle.file(entry)
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -69,7 +70,8 @@ def read_cases(bundle: Bundle) -> list[Case]:
                 for stage, case in (name.split(".", 1) for name in names)
             ]
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path}: not parity vectors ({error}); export it again") from error
+        again = export_again(bundle.manifest)
+        raise BundleError(f"{path}: not parity vectors ({error}); run: {again}") from error
 
 
 @dataclass(frozen=True)

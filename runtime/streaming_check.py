@@ -12,6 +12,7 @@ from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BundleError, CheckFailed, UserError
+from frcrn_export.runtime.hints import export_again
 from frcrn_export.runtime.level import measure_gain
 from frcrn_export.runtime.manifest import FileEntry
 from frcrn_export.runtime.parity import FLOOR_DB, Case, compare, read_cases
@@ -79,7 +80,7 @@ def check_streams(
     streaming core, no offline core or no speech, BackendError where a backend cannot run, UserError
     where none runs a streaming core.
     """
-    streaming_entry(bundle)
+    streaming_entry(bundle, windows=False)
     for backend in backends:
         require_backend(backend)
     cases = read_cases(bundle)
@@ -156,7 +157,8 @@ def measure_lag(denoiser: StreamingDenoiser, wave: Float32Array, expected: Float
 def _speech(bundle: Bundle, cases: Sequence[Case]) -> Float32Array:
     found = [case.input for case in cases if (case.stage, case.name) == ("pipeline", "speech")]
     if not found:
-        raise BundleError(f"{bundle.path}: no speech among its parity vectors; export it again")
+        again = export_again(bundle.manifest)
+        raise BundleError(f"{bundle.path}: no speech among its parity vectors; run: {again}")
     return found[0]
 
 
@@ -164,7 +166,8 @@ def _offline(bundle: Bundle) -> Denoiser:
     """The whole utterance at once, in float32."""
     entry: FileEntry | None = bundle.manifest.file("core", "onnx")
     if entry is None:
-        raise BundleError(f"{bundle.path}: no core.onnx to compare with; export it again")
+        again = export_again(bundle.manifest)
+        raise BundleError(f"{bundle.path}: no core.onnx to compare with; run: {again}")
     require_backend(_REFERENCE_BACKEND)
     return Denoiser(bundle.manifest, BACKENDS[_REFERENCE_BACKEND].open(bundle, entry, None))
 

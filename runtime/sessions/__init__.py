@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.flavors import FLAVORS
+from frcrn_export.runtime.hints import options_of
 from frcrn_export.runtime.manifest import FileEntry, Flavor, Format
 
 logger = logging.getLogger(__name__)
@@ -71,13 +72,13 @@ class Backend:
         return opener(bundle, entry, threads)
 
 
-# `export_command` with the bundle's path and model filled in makes the missing file.
-_TO_BUNDLE = "--model {model} -o {bundle}"
+# `export_command` with the bundle's path and the model's options filled in makes the missing file.
+_TO_ANOTHER = "{options} -o ANOTHER"
 
 
 def _onnxruntime(opener: str, extra: str) -> Backend:
     module = "frcrn_export.runtime.sessions.onnx"
-    return Backend(module, opener, "onnxruntime", extra, "onnx", f"frcrn-export onnx {_TO_BUNDLE}")
+    return Backend(module, opener, "onnxruntime", extra, "onnx", f"frcrn-export onnx {_TO_ANOTHER}")
 
 
 def _engines(flavor: Flavor, opener: str) -> Backend:
@@ -99,7 +100,7 @@ BACKENDS = MappingProxyType(
             "torch",
             "export",
             "torchscript",
-            f"frcrn-export torchscript {_TO_BUNDLE}",
+            "frcrn-export torchscript {options} -o {bundle}",
         ),
         "tensorrt": _engines("tensorrt", "open_tensorrt"),
         "tensorrt-rtx": _engines("tensorrt-rtx", "open_tensorrt_rtx"),
@@ -115,8 +116,10 @@ def open_session(bundle: Bundle, backend: str = "auto", threads: int | None = No
     """Open a bundle's core with a backend of `BACKENDS`, or with the first of `auto` that can.
 
     `threads` limits the processor threads of one run; None leaves the choice to the backend.
-    Raises BackendError: unknown name, not installed, no file for it in the bundle, or it fails.
+    Raises BackendError: unknown name, not installed, no file for it in the bundle, or it fails;
+    UserError for a number of threads below 1.
     """
+    check_threads(threads)
     if backend != "auto":
         require_backend(backend)
         return _open(bundle, backend, threads)
@@ -127,7 +130,8 @@ def _open(bundle: Bundle, name: str, threads: int | None) -> Session:
     found = BACKENDS[name]
     entry = artifact(bundle, name)
     if entry is None:
-        command = found.export_command.format(bundle=bundle.path, model=bundle.manifest.model)
+        options = options_of(bundle.manifest)
+        command = found.export_command.format(bundle=bundle.path, options=options)
         raise BackendError(
             f"{bundle.path}: no {found.format} file in this bundle for {name}; run: {command}"
         )
@@ -152,14 +156,19 @@ def _open_engine(bundle: Bundle) -> Session | None:
     return None
 
 
+def check_threads(threads: int | None) -> None:
+    """Raise UserError for a number of threads that makes no sense."""
+    if threads is not None and threads < 1:
+        raise UserError(f"threads={threads}: give at least 1, or None for all")
+
+
 def require_backend(name: str) -> None:
     """Raise BackendError for a backend that is unknown or not installed."""
     if name not in BACKENDS:
         names = ("auto", *BACKENDS)
-        near = get_close_matches(name, names, n=1, cutoff=0.0)[0]
-        raise BackendError(
-            f"unknown backend {name!r}; did you mean {near}? There are: {', '.join(names)}"
-        )
+        near = get_close_matches(name, names, n=1, cutoff=0.3)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise BackendError(f"unknown backend {name!r}; {meant}There are: {', '.join(names)}")
     if not is_installed(BACKENDS[name].package):
         raise BackendError(f"{name} is not installed; run: {_install_line(BACKENDS[name])}")
 
@@ -188,7 +197,8 @@ def check_input(entry: FileEntry, inputs: Float32Array) -> None:
         shape = ", ".join(str(size) for size in spec.shape)
         raise BackendError(
             f"{entry.path}: input {spec.name!r} is [{shape}], got {list(inputs.shape)}; "
-            "its padding and segments do not fit it: export the bundle again"
+            "its padding and segments do not fit it; "
+            "export the bundle again: frcrn-export onnx -o ANOTHER"
         )
 
 
@@ -197,7 +207,7 @@ def _choose(bundle: Bundle) -> str:
     if not usable:
         raise BackendError(
             f"{bundle.path}: no file in this bundle that can be run; "
-            f"run: frcrn-export onnx --model {bundle.manifest.model} -o {bundle.path}"
+            f"run: frcrn-export onnx {options_of(bundle.manifest)} -o ANOTHER"
         )
     for name in usable:
         if is_installed(BACKENDS[name].package):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.hints import export_again
 from frcrn_export.runtime.manifest import FileEntry
 from frcrn_export.runtime.sessions import Float32Array, check_input
 
@@ -51,8 +52,8 @@ def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSess
         if session is not None:
             return _session(session, "onnxruntime", provider, entry)
     raise BackendError(
-        f"{bundle.file(entry)}: ONNX Runtime cannot load it; export the bundle again, or see what "
-        "can run here: frcrn-export doctor"
+        f"{bundle.file(entry)}: ONNX Runtime cannot load it; run: {export_again(bundle.manifest)}, "
+        "or see what can run here: frcrn-export doctor"
     )
 
 

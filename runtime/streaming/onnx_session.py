@@ -9,6 +9,7 @@ import numpy as np
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.hints import export_again
 from frcrn_export.runtime.manifest import FileEntry, StateSpec, StreamingInfo
 from frcrn_export.runtime.sessions.onnx import OnnxSession, open_best, open_cpu, open_cuda
 
@@ -21,8 +22,22 @@ _OPENERS = {"onnxruntime": open_best, "onnxruntime-cpu": open_cpu, "onnxruntime-
 def open_onnx(
     bundle: Bundle, entry: FileEntry, backend: str, threads: int | None
 ) -> "OnnxStreamSession":
-    """A streaming core with one row. Raises BackendError where it cannot be loaded."""
-    return OnnxStreamSession(_OPENERS[backend](bundle, entry, threads))
+    """A streaming core with one row. Raises BackendError where it cannot be loaded, or is another.
+
+    The manifest says what its tensors are called.
+    """
+    opened = _OPENERS[backend](bundle, entry, threads)
+    for kind, wanted, found in (
+        ("inputs", entry.call_inputs, opened.session.get_inputs()),
+        ("outputs", entry.call_outputs, opened.session.get_outputs()),
+    ):
+        names = {tensor.name for tensor in found if tensor.type == "tensor(float)"}
+        if missing := {tensor.name for tensor in wanted} ^ names:
+            raise BackendError(
+                f"{bundle.file(entry)}: not the file that the manifest describes, other float32 "
+                f"{kind}: {', '.join(sorted(missing))}; run: {export_again(bundle.manifest)}"
+            )
+    return OnnxStreamSession(opened)
 
 
 class OnnxStreamSession:

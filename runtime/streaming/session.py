@@ -8,10 +8,12 @@ from typing import Protocol
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, BundleError
+from frcrn_export.runtime.hints import streaming_hint
 from frcrn_export.runtime.manifest import FileEntry
 from frcrn_export.runtime.sessions import (
     BACKENDS,
     ENGINE_BACKENDS,
+    check_threads,
     is_installed,
     require_backend,
 )
@@ -80,8 +82,9 @@ def open_stream_session(
 
     An engine has as many rows as it was built for, and `batch` is how many are needed; the others
     begin with one. Raises BackendError for a backend that is unknown, not installed or cannot
-    stream, and BundleError where the bundle has no streaming core.
+    stream, BundleError where the bundle has no streaming core, UserError for threads below 1.
     """
+    check_threads(threads)
     entry = streaming_entry(bundle)
     if backend == "auto":
         return _open_engine(bundle, batch) or open_stream_entry(
@@ -131,13 +134,13 @@ def _open_engine(bundle: Bundle, batch: int) -> StreamSession | None:
     return None
 
 
-def streaming_entry(bundle: Bundle) -> FileEntry:
-    """The bundle's streaming core. Raises BundleError where there is none."""
+def streaming_entry(bundle: Bundle, *, windows: bool = True) -> FileEntry:
+    """The bundle's streaming core. Raises BundleError where there is none.
+
+    `windows`: whether overlapping windows would do instead.
+    """
     entry = bundle.manifest.file("core_streaming", "onnx")
     if entry is None:
-        raise BundleError(
-            f"{bundle.path}: no streaming core in this bundle; run: frcrn-export onnx --streaming "
-            f"--model {bundle.manifest.model} -o {bundle.path}, or recompute overlapping windows: "
-            "windowed=True (--windowed)"
-        )
+        hint = streaming_hint(bundle.manifest, windows=windows)
+        raise BundleError(f"{bundle.path}: no streaming core in this bundle; {hint}")
     return entry

@@ -138,16 +138,47 @@ def test_explain_prints_commands_and_builds_nothing(
     code, out, _ = run(capsys, "trt", wave_unet_bundle, "--explain", "--batch", "1:2:3")
     assert code == 0
     lines = out.splitlines()
-    assert f"frcrn-export onnx --model wave-unet-16k --fp16 -o {wave_unet_bundle}" in lines
-    assert any(line.startswith("tensorrt_rtx --onnx=") for line in lines)
+    # Into another bundle: `onnx` adds to none.
+    again = "frcrn-export onnx --model wave-unet-16k --random-weights 1 --fp16 -o ANOTHER"
+    assert again in lines
+    assert any(line.startswith("tensorrt_rtx --onnx=ANOTHER/core.fp16.onnx ") for line in lines)
     assert sum("polygraphy run" in line for line in lines) == 2
     assert f"--saveEngine={ENGINE}" in out  # not into the bundle
     assert contents(wave_unet_bundle) == before
 
 
+def test_explain_needs_no_gpu_that_classic_tensorrt_would(
+    wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "trt", wave_unet_bundle, "--gpu", "h200", "--fp32", "--explain")
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("trtexec "))
+    assert f"--onnx={wave_unet_bundle}/core.onnx" in line
+    assert "core.fp32.sm90.tensorrt.engine" in line
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered", "no report"])
+def test_a_damaged_engine_is_built_anew(
+    damage: str, engine_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shutil.copytree(engine_bundle, tmp_path / "bundle")
+    if damage == "altered":
+        (path / ENGINE).write_bytes(b"x" * (path / ENGINE).stat().st_size)
+    else:
+        (path / (ENGINE if damage == "missing" else f"{Path(ENGINE).stem}.layers.json")).unlink()
+    command = f"trt {path} --fp16 --gpu rtx4090d --flavor tensorrt-rtx --force"
+    for reader in (("trt", path), ("inspect", path), ("verify", path)):
+        assert f"run: frcrn-export {command}" in fails(capsys, *reader)
+    code, _, err = run(capsys, *command.split())
+    assert (code, err) == (0, "")
+    open_bundle(path)  # every file is as the manifest says
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
+        (["--log", "nowhere/x.log"], "--log nowhere/x.log: cannot be written (No such file"),
+        (["--fp16", "--fp32"], "exclude each other"),
         (["--gpu", "rtx409"], "did you mean rtx4090"),
         (["--gpu", "auto"], "name the one to build for"),
         (["--gpu", "h200", "--flavor", "tensorrt-rtx"], "does not serve"),

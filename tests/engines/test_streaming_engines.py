@@ -81,6 +81,7 @@ def test_engines_for_several_streams_lie_side_by_side(
     assert code == 0
     name = "core.streaming.batch4.fp32.sm89.tensorrt-rtx.engine"
     assert name in out
+    assert f"verify {path} --streaming --backend tensorrt-rtx" in out
     found = entry(path, name)
     assert found.engine is not None
     assert found.engine.profile.max == (4, 1, 128)
@@ -132,7 +133,10 @@ def test_a_bundle_without_a_streaming_core(
     code, _, err = run(capsys, "trt", wave_unet_bundle, "--streaming")
     assert code == 2
     assert "no streaming core in this bundle" in err
-    assert "run: frcrn-export trt --streaming --model wave-unet-16k -o ANOTHER" in err
+    assert (
+        "run: frcrn-export trt --streaming --model wave-unet-16k --random-weights 1 -o ANOTHER"
+        in err
+    )
     code, _, err = run(capsys, "trt", wave_unet_bundle, "--chunk", "2")
     assert (code, "go with --streaming" in err) == (2, True)
 

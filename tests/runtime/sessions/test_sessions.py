@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from frcrn_export.runtime.bundle import open_bundle
-from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.sessions import BACKENDS, check_input, open_session
 from tests.bundles import core_entry, manifest, write_bundle, write_manifest
 
@@ -62,12 +62,27 @@ def test_a_missing_backend_says_how_to_install_it(
     assert f'run: pip install "frcrn-export[{extra}]"' in str(caught.value)
 
 
+def test_no_name_is_suggested_where_none_is_near(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match=r"unknown backend 'foo'; There are: auto, onnxruntime"):
+        open_session(open_bundle(write_bundle(tmp_path / "bundle")), "foo")
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_below_one_are_refused(tmp_path: Path, threads: int) -> None:
+    with pytest.raises(UserError, match=f"threads={threads}: give at least 1"):
+        open_session(open_bundle(write_bundle(tmp_path / "bundle")), threads=threads)
+
+
 def test_a_bundle_without_the_file_says_how_to_make_it(tmp_path: Path) -> None:
     onnx = open_bundle(write_bundle(tmp_path / "onnx"))
-    with pytest.raises(BackendError, match="run: frcrn-export torchscript --model gain -o"):
+    with pytest.raises(
+        BackendError, match="run: frcrn-export torchscript --model gain --random-weights 0 -o"
+    ):
         open_session(onnx, "torchscript")
     script = open_bundle(write_bundle(tmp_path / "script", formats=("torchscript",)))
-    with pytest.raises(BackendError, match="run: frcrn-export onnx --model gain -o"):
+    with pytest.raises(
+        BackendError, match="run: frcrn-export onnx --model gain --random-weights 0 -o ANOTHER"
+    ):
         open_session(script, "onnxruntime-cpu")
     (tmp_path / "empty").mkdir()
     write_manifest(tmp_path / "empty", manifest())
