@@ -41,7 +41,8 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
     "--backend",
     default="auto",
     show_default=True,
-    help="auto, onnxruntime, onnxruntime-cpu, -cuda, tensorrt, or tensorrt-rtx.",
+    help="auto, onnxruntime, onnxruntime-cpu, -cuda, tensorrt, or tensorrt-rtx; with --windowed "
+    "also onnxruntime-tensorrt or torchscript.",
 )
 @click.option(
     "-t", "--threads", type=click.IntRange(min=1), help="Processor threads; all by default."

@@ -22,6 +22,8 @@ _FORMAT_OF = {(_PCM, 16): "s16le", (_PCM, 24): "s24le", (_PCM, 32): "s32le", (_F
 # What programs write for a length that they do not know yet; sox: 0x7FFFFFFF less its header.
 _UNKNOWN_FROM = 0x7FFF0000
 _UNKNOWN = 0xFFFFFFFF
+_COMPRESSED = {b"fLaC": "FLAC", b"OggS": "Ogg"}
+_CONVERT = "convert it on the way: ffmpeg -i - -c:a pcm_s16le -f wav -"
 _SKIP_BYTES = 1 << 16
 
 ReadExactly = Callable[[int], bytes]
@@ -107,6 +109,18 @@ def read_wav_header(read: ReadExactly) -> tuple[PcmSpec, int | None]:
     return spec, size if 0 < size < _UNKNOWN_FROM else None
 
 
+def refuse_compressed(begin: bytes) -> None:
+    """Raise AudioError where the first 8 bytes are no PCM but a compressed file's.
+
+    MP3 without a tag begins as PCM may, and is not recognised.
+    """
+    kind = "MP4" if begin[4:8] == b"ftyp" else _COMPRESSED.get(begin[:4])
+    if begin.startswith(b"ID3"):
+        kind = "MP3"
+    if kind is not None:
+        raise AudioError(f"standard input: {kind}, not PCM; {_CONVERT}")
+
+
 def wav_header(spec: PcmSpec, data_bytes: int | None) -> bytes:
     """A WAV header for so many bytes of samples; None, or more than fit, for an unknown number."""
     head_bytes = 44
@@ -155,10 +169,7 @@ def _spec(body: bytes) -> PcmSpec:
         tag = struct.unpack_from("<H", body, 24)[0]
     format = _FORMAT_OF.get((tag, bits))
     if format is None:
-        raise AudioError(
-            f"standard input: WAV of {bits} bits, format {tag}; convert it on the way: "
-            "ffmpeg -i - -c:a pcm_s16le -f wav -"
-        )
+        raise AudioError(f"standard input: WAV of {bits} bits, format {tag}; {_CONVERT}")
     spec = PcmSpec(format, rate, channels)
     if frame_bytes != spec.frame_bytes:
         raise AudioError("standard input: a WAV header that contradicts itself; send it again")

@@ -12,7 +12,12 @@ from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.errors import AudioError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream
 from frcrn_export.runtime.streaming.meter import Meter
-from frcrn_export.runtime.streaming.pcm import PcmSpec, read_wav_header, wav_header
+from frcrn_export.runtime.streaming.pcm import (
+    PcmSpec,
+    read_wav_header,
+    refuse_compressed,
+    wav_header,
+)
 
 _WAV_BEGINS = (b"RIFF", b"RF64")
 _WAV_HEADER_BYTES = 44
@@ -65,7 +70,7 @@ class PipeReader:
     """Frames from a pipe. `spec` says their form: that of the WAV header, or of raw PCM.
 
     `raw` None looks for a WAV header; `defaults` is raw PCM's form where there is none. Raises
-    AudioError for a header that cannot be used.
+    AudioError for a header that cannot be used, or of audio that is compressed.
     """
 
     def __init__(self, stream: BinaryIO, raw: PcmSpec | None, defaults: PcmSpec) -> None:
@@ -80,6 +85,9 @@ class PipeReader:
             if self._held in _WAV_BEGINS:
                 self._held, self.is_wav = b"", True
                 self.spec, self._missing = read_wav_header(self._exactly)
+            else:
+                self._held += self._exactly(4)
+                refuse_compressed(self._held)
         self.data_bytes = self._missing
 
     def read(self, frames: int) -> Float32Array | None:

@@ -132,6 +132,10 @@ def test_windows_have_to_be_asked_for(offline_bundle: Path, tmp_path: Path) -> N
         (wav(10, rate=48_000), ["--rate", 16_000], "WAV with rate 48000, not 16000; leave out"),
         (wav(10), ["--channels", 2], "WAV with channels 1, not 2; leave out --channels"),
         (b"RIFF\0\0\0\0AVI ", [], "RIFF, but not WAV"),
+        (b"fLaC\0\0\0\x22" + bytes(99), [], "FLAC, not PCM; convert it on the way: ffmpeg -i -"),
+        (b"OggS" + bytes(99), [], "Ogg, not PCM"),
+        (b"ID3\x04" + bytes(99), [], "MP3, not PCM"),
+        (b"\0\0\0\x20ftypM4A " + bytes(99), [], "MP4, not PCM"),
         (b"", ["--rate", 10], "a sample rate of 10 Hz"),
         (b"", ["--channels", 65], "65 channels"),
         (b"", ["--gain", "nan"], "a gain of nan"),
@@ -147,6 +151,13 @@ def test_errors_are_one_line_and_no_audio(
     assert "\n" not in str(result.exception)
     assert result.exception.exit_code == 2
     assert result.stdout_bytes == b""
+
+
+@pytest.mark.parametrize("begin", [b"", b"I", b"fLaD", b"fLa", b"\0\0\0\x20ftyq", b"\xff\xfb\x90d"])
+def test_all_else_is_pcm(bundle: Path, begin: bytes) -> None:
+    for data in (begin, begin + bytes(2_000)):
+        assert len(call(data, bundle).stdout_bytes) == len(data) // 2 * 2
+    assert len(call(b"fLaC" + bytes(996), bundle, "--format", "f32le").stdout_bytes) == 1_000
 
 
 @pytest.mark.parametrize("options", [["--rate", "x"], ["--format", "mp3"], ["--channels", "0"]])
