@@ -93,7 +93,8 @@ def onnx(
             force=force,
             progress=step,
         )
-    _report_export(bundle, as_json)
+    command = f"frcrn-export verify {bundle.path} --streaming" if streaming else None
+    _report_export(bundle, as_json, command)
 
 
 @click.command()
@@ -193,7 +194,8 @@ def verify(
     require_parity(report.results)
 
 
-def _report_export(bundle: "Bundle", as_json: bool) -> None:
+def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) -> None:
+    """Show what was exported, and the command to go on with."""
     manifest = bundle.manifest
     if as_json:
         print_json({"bundle": str(bundle.path), "manifest": msgspec.to_builtins(manifest)})
@@ -209,4 +211,4 @@ def _report_export(bundle: "Bundle", as_json: bool) -> None:
     )
     if manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
-    click.echo(f"Next: frcrn-export denoise {bundle.path} noisy.wav -o clean.wav")
+    click.echo(f"Next: {command or f'frcrn-export denoise {bundle.path} noisy.wav -o clean.wav'}")

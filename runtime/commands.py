@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     "--backend",
     default="auto",
     show_default=True,
-    help="auto, onnxruntime, onnxruntime-cpu, -cuda, -tensorrt, or torchscript.",
+    help="auto, onnxruntime, onnxruntime-cpu, -cuda, -tensorrt, torchscript, tensorrt, "
+    "or tensorrt-rtx.",
 )
 @click.option(
     "-t", "--threads", type=click.IntRange(min=1), help="Processor threads; all by default."

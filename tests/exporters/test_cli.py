@@ -112,6 +112,7 @@ def test_a_streaming_core_from_export_to_verify(
     code, out, _ = run(capsys, *words)
     assert code == 0
     assert "core.streaming.onnx" in out
+    assert f"Next: frcrn-export verify {out_path} --streaming" in out
     code, out, _ = run(capsys, "inspect", out_path)
     assert "128 samples, 8 ms" in out
     assert "encoder.0.next" in out
@@ -150,6 +151,8 @@ def test_verify(wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
         (("onnx", "--chunk", "2"), "--chunk and --lookahead go with --streaming"),
         (("onnx", "--streaming", "--lookahead", "3"), "leave out --lookahead 3"),
         (("onnx", "--streaming", "--chunk", "0"), "--chunk"),
+        (("onnx", "--streaming", "--chunk", "100000"), "not in the range 1<=x<=64"),
+        (("trt", "--streaming", "--chunk", "65"), "not in the range 1<=x<=64"),
     ],
 )
 def test_bad_input(
