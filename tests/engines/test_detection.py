@@ -122,6 +122,8 @@ def test_auto_says_what_a_gpu_needs_that_rtx_does_not_serve(
     monkeypatch.setattr(detection, "present_gpu", lambda: None)
     with pytest.raises(UserError, match=r"H200 \(SM 9\.0\) needs classic TensorRT.*pip install"):
         resolve_flavor("auto", TARGETS["h200"])
+    assert resolve_flavor("auto", TARGETS["h200"], here=False) == "tensorrt"
+    assert resolve_flavor("auto", TARGETS["rtx4090d"], here=False) == "tensorrt-rtx"
 
 
 def test_a_flavor_that_is_named_is_taken_where_it_serves() -> None:

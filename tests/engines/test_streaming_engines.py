@@ -1,6 +1,7 @@
 """`frcrn-export trt --streaming`."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,8 @@ def test_engines_for_several_streams_lie_side_by_side(
 def test_the_half_core_is_added_where_it_is_missing(
     built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    remarks = logging.getLogger("torch.onnx")
+    remarks.setLevel(logging.NOTSET)
     import msgspec
 
     from tests.bundles import write_manifest
@@ -104,6 +107,7 @@ def test_the_half_core_is_added_where_it_is_missing(
     write_manifest(path, msgspec.structs.replace(manifest, files=tuple(kept)))
     code, _, err = run(capsys, "trt", path, "--streaming", "--force")
     assert (code, err) == (0, "")
+    assert remarks.level == logging.ERROR  # a shell's user would read of torchvision
     half = entry(path, "core.streaming.fp16.onnx")
     assert half.streaming == entry(built, half.path).streaming
 

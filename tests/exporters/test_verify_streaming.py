@@ -78,3 +78,4 @@ def test_what_cannot_be_checked_exits_with_2(
         code, out, err = run(capsys, *args)
         assert (code, out) == (2, "")
         assert says in err
+        assert "--windowed" not in err

@@ -1,0 +1,62 @@
+import msgspec
+import pytest
+
+from frcrn_export.runtime.hints import export_again, streaming_hint
+from frcrn_export.runtime.manifest import Manifest, StreamingInfo, Weights
+from tests.bundles import STFT, core_entry, manifest
+
+CHECKPOINT = Weights(source="checkpoint", name="my best.pt", sha256="0" * 64)
+DEFAULT = Weights(source="default", name="wave-unet-16k.safetensors", sha256="0" * 64)
+
+
+def described(**changes: object) -> Manifest:
+    return msgspec.structs.replace(manifest(stft=STFT, files=(core_entry(STFT),)), **changes)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "streams_with"),
+    [("global", "cumulative"), ("cumulative", "cumulative"), ("window:3", "window:3")],
+)
+def test_a_network_is_exported_in_the_form_that_streams(pooling: str, streams_with: str) -> None:
+    found = described(variant={"squeeze_excite": pooling}, weights=CHECKPOINT)
+    assert streaming_hint(found, "trt") == (
+        f"run: frcrn-export trt --streaming --model gain --squeeze-excite {streams_with} "
+        "--checkpoint 'my best.pt' -o ANOTHER"
+    )
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        manifest(files=(core_entry(samples=16_384),)),
+        described(variant={"causal": False}),
+    ],
+)
+def test_networks_that_cannot_stream_are_offered_windows_alone(found: Manifest) -> None:
+    hint = streaming_hint(found, windows=True)
+    assert hint == "recompute overlapping windows: windowed=True (--windowed)"
+    assert streaming_hint(found) == "gain cannot stream: leave out --streaming"
+
+
+def test_windows_are_the_second_choice_where_they_are_one() -> None:
+    found = described(variant={"causal": True}, weights=DEFAULT)
+    command = "run: frcrn-export onnx --streaming --model gain -o ANOTHER"
+    assert streaming_hint(found) == command
+    assert streaming_hint(found, windows=True).startswith(f"{command}, or recompute")
+
+
+def test_a_bundle_is_exported_again_with_all_that_it_had() -> None:
+    core = core_entry(STFT)
+    info = StreamingInfo(chunk=2, lookahead=14, states=())
+    streaming = msgspec.structs.replace(core, role="core_streaming", streaming=info)
+    half = msgspec.structs.replace(core, precision="fp16")
+    assert export_again(described(files=(core, streaming, half))) == (
+        "frcrn-export onnx --model gain --random-weights 0 --fp16 "
+        "--streaming --chunk 2 --lookahead 14 -o ANOTHER"
+    )
+    whole = msgspec.structs.replace(core, role="pipeline")
+    assert "--stft inline -o ANOTHER" in export_again(described(files=(whole,)))
+    script = msgspec.structs.replace(core, format="torchscript")
+    assert export_again(described(files=(script,))) == (
+        "frcrn-export torchscript --model gain --random-weights 0 -o ANOTHER"
+    )
