@@ -18,6 +18,15 @@ from frcrn_export.runtime.manifest import UNKNOWN_END, StateSpec
 Ahead = tuple[tuple[bool, ...], tuple[bool, ...]]
 
 
+# The order in which decoders (U-Net, decoder) give up their future frame: inner decoders, of the
+# narrowest frames, before outer ones, as benchmarks/lookahead.py --order finds it.
+_MEASURED_DEPTH = 7
+_LEAST_HARMFUL_FIRST = [
+    *((1, 1), (0, 0), (0, 1), (1, 0), (0, 2), (1, 2), (0, 3)),
+    *((1, 3), (1, 6), (0, 4), (1, 4), (1, 5), (0, 5), (0, 6)),
+]
+
+
 class StreamingFrcrn(nn.Module):
     """(spec [B, 2, F, P], end [B], *states) to (enhanced [B, 2, F, P], *next states)."""
 
@@ -83,13 +92,9 @@ def stream_with(network: FRCRN, chunk: int, ahead: Ahead) -> StreamingCore:
 
 
 def decoders_ahead(depth: int, lookahead: int) -> Ahead:
-    """Which decoders of each U-Net wait for their future frame.
-
-    The first decoders, of the narrowest frames, give theirs up first, and of two alike that of the
-    second U-Net: so a search for the least harmful one after another has it, but for neighbours
-    that differ from clip to clip (benchmarks/lookahead.py --order).
-    """
-    order = [(unet, decoder) for decoder in range(depth) for unet in (1, 0)]
+    """Which decoders of each U-Net wait for their future frame."""
+    inner_first = [(unet, decoder) for decoder in range(depth) for unet in (1, 0)]
+    order = _LEAST_HARMFUL_FIRST if depth == _MEASURED_DEPTH else inner_first
     waiting = set(order[len(order) - lookahead :])
     first, second = (tuple((u, d) in waiting for d in range(depth)) for u in (0, 1))
     return first, second
