@@ -21,6 +21,8 @@ from frcrn_export.runtime.flavors import load_flavor, version_of
 if TYPE_CHECKING:
     import tensorrt as trt
 
+_EXPORT_AGAIN = "export the bundle again: frcrn-export onnx --fp16 -o ANOTHER"
+
 
 @dataclass(frozen=True)
 class BuiltEngine:
@@ -79,7 +81,7 @@ def _build(
     parser = trt.OnnxParser(definition, logger)
     if not parser.parse(network.model, str(source)):
         reason = parser_reason(parser)
-        raise BuildError(f"{source}: not parsed: {reason}; export the bundle again", log.text())
+        raise BuildError(f"{source}: not parsed: {reason}; {_EXPORT_AGAIN}", log.text())
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.progress_monitor = progress_monitor(options.flavor, progress)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from frcrn_export.runtime.errors import BundleError, UserError
+from frcrn_export.runtime.hints import export_again
 from frcrn_export.runtime.manifest import Manifest, Profile, TensorSpec
 
 _MAX_SIZE = 2**31 - 1  # of one axis
@@ -61,7 +62,7 @@ def make_profile(
             ranges.append(Sizes(size, size, size))
         elif size not in texts:
             raise BundleError(
-                f"input {tensor.name}: unknown axis {size!r}; export the bundle again"
+                f"input {tensor.name}: unknown axis {size!r}; run: {export_again(manifest)}"
             )
         else:
             ranges.append(_axis(manifest, size, texts[size]))

@@ -27,6 +27,7 @@ from frcrn_export.runtime.streaming_parity import StreamedCore, open_streamed
 Progress = Callable[[str], None]
 
 _REFERENCE_BACKEND = "onnxruntime-cpu"
+_EXPORT_AGAIN = "export the bundle again: frcrn-export onnx --streaming -o ANOTHER"
 _CHUNK = 1_000  # samples, no multiple of any hop
 _LAG_SECONDS = 1.0  # of output
 
@@ -122,12 +123,12 @@ def require_streams(reports: Sequence[StreamReport]) -> None:
             if not match.passed:
                 raise CheckFailed(
                     f"{report.artifact}, {match.case}: {match.snr_db:.1f} dB, at least "
-                    f"{match.floor_db:.0f} dB needed; export the bundle again"
+                    f"{match.floor_db:.0f} dB needed; {_EXPORT_AGAIN}"
                 )
         if not report.passed:
             raise CheckFailed(
                 f"{report.artifact}: its output is {report.lag_samples} samples late, "
-                f"{report.latency.samples} were expected; export the bundle again"
+                f"{report.latency.samples} were expected; {_EXPORT_AGAIN}"
             )
 
 

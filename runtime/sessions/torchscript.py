@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.hints import export_again
 from frcrn_export.runtime.manifest import FileEntry
 from frcrn_export.runtime.sessions import Float32Array, check_input
 
@@ -47,6 +48,7 @@ def open_torchscript(bundle: Bundle, entry: FileEntry, threads: int | None) -> T
         module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise BackendError(
-            f"{path}: this PyTorch ({torch.__version__}) cannot load it; export the bundle again"
+            f"{path}: this PyTorch ({torch.__version__}) cannot load it; "
+            f"run: {export_again(bundle.manifest)}"
         ) from error
     return TorchScriptSession(module, "torchscript", device, entry)

@@ -19,6 +19,7 @@ import numpy as np
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.hints import options_of
 from frcrn_export.runtime.manifest import UNKNOWN_END, FileEntry, Manifest
 from frcrn_export.runtime.pipeline import rows_at_once, wave_function
 from frcrn_export.runtime.sessions import Session, open_session
@@ -174,7 +175,7 @@ def open_windowed(
     if session.entry.role == "pipeline":
         raise BackendError(
             f"{session.entry.path} finds its level by itself, so its windows do not fit together; "
-            f"export the core: frcrn-export onnx --model {bundle.manifest.model} -o FOLDER"
+            f"export the core: frcrn-export onnx {options_of(bundle.manifest)} -o ANOTHER"
         )
     windows = windows_for(bundle.manifest, session.entry, seconds)
     return WindowSession(session, bundle.manifest, windows.length), windows
