@@ -43,6 +43,8 @@ $(VENV)/installed: pyproject.toml
 	@$(PIP) install --upgrade pip
 	@$(PIP) install "$(TORCH)"
 	@$(PIP) install --editable ".[$(RUNTIME),export,train,plot,rtx,dev]"
+	@$(PIP) install --editable ".[quality]" 2>$(VENV)/quality.log || \
+		echo "pesq was not compiled (see $(VENV)/quality.log): no frcrn-export evaluate, its tests are skipped"
 	@touch $@
 
 clean:
