@@ -12,18 +12,19 @@ from frcrn_export.exporters.networks.wave_unet import (
     WaveUNetConfig,
     config_from_state_dict,
 )
-from frcrn_export.exporters.training import loop
 from frcrn_export.exporters.training.data import MixRecipe
 from frcrn_export.exporters.training.loop import Progress, train
 from frcrn_export.exporters.training.recipe import Recipe
+from frcrn_export.exporters.training.run import TrainingRun
+from frcrn_export.exporters.training.wave_unet_task import WaveUNetTask
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 Clips = list[npt.NDArray[np.float32]]
 
+TASK = WaveUNetTask(
+    WaveUNetConfig(channels=(8, 12), strides=(4, 4), kernel_size=9, context_blocks=1, residual=True)
+)
 TINY = Recipe(
-    network=WaveUNetConfig(
-        channels=(8, 12), strides=(4, 4), kernel_size=9, context_blocks=1, residual=True
-    ),
     mix=MixRecipe(seconds=0.25, snr_db=(0.0, 0.0)),
     steps=6,
     minutes=None,
@@ -46,16 +47,16 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 def test_resume_continues_exactly(tmp_path: Path, speech: Clips, noise: Clips) -> None:
     whole: list[Progress] = []
-    train(TINY, speech, noise, tmp_path / "whole", on_progress=whole.append)
+    train(TASK, TINY, speech, noise, tmp_path / "whole", on_progress=whole.append)
 
     def cut_at_5(progress: Progress) -> None:
         if progress.step == 5:  # one step after the last saved state
             raise Cut
 
     with pytest.raises(Cut):
-        train(TINY, speech, noise, tmp_path / "cut", on_progress=cut_at_5)
+        train(TASK, TINY, speech, noise, tmp_path / "cut", on_progress=cut_at_5)
     rest: list[Progress] = []
-    train(TINY, speech, noise, tmp_path / "cut", resume=True, on_progress=rest.append)
+    train(TASK, TINY, speech, noise, tmp_path / "cut", resume=True, on_progress=rest.append)
 
     assert [progress.step for progress in whole] == [1, 2, 3, 4, 5, 6]
     assert [progress.step for progress in rest] == [5, 6]
@@ -70,7 +71,7 @@ def test_resume_continues_exactly(tmp_path: Path, speech: Clips, noise: Clips) -
 
 
 def test_weights_carry_their_configuration(tmp_path: Path, speech: Clips, noise: Clips) -> None:
-    result = train(TINY, speech, noise, tmp_path / "run")
+    result = train(TASK, TINY, speech, noise, tmp_path / "run")
     assert result.weights == tmp_path / "run" / "wave-unet-16k.safetensors"
     assert result.steps == 6
     with safe_open(result.weights, framework="pt") as file:
@@ -78,8 +79,8 @@ def test_weights_carry_their_configuration(tmp_path: Path, speech: Clips, noise:
     assert metadata["level"] == "peak"
     assert metadata["model"] == "wave-unet-16k"
     state = weights(result.weights)
-    assert config_from_state_dict(state, metadata) == TINY.network
-    WaveUNet(TINY.network).load_state_dict(state)
+    assert config_from_state_dict(state, metadata) == TASK.config
+    WaveUNet(TASK.config).load_state_dict(state)
     assert {path.suffix for path in (tmp_path / "run").iterdir()} >= {".pt", ".safetensors"}
     assert not list((tmp_path / "run").glob("*.part"))
 
@@ -87,7 +88,7 @@ def test_weights_carry_their_configuration(tmp_path: Path, speech: Clips, noise:
 def test_loss_falls_on_one_tiny_task(tmp_path: Path, speech: Clips, noise: Clips) -> None:
     history: list[Progress] = []
     recipe = replace(TINY, steps=60, learning_rate=5e-3, batch=4, validate_every=20, ema_decay=0.9)
-    result = train(recipe, speech[:2], noise[:2], tmp_path, on_progress=history.append)
+    result = train(TASK, recipe, speech[:2], noise[:2], tmp_path, on_progress=history.append)
     losses = [progress.loss for progress in history]
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 2.0
     assert result.best > 0.0  # dB better than the noisy input, on held-out files
@@ -98,7 +99,7 @@ def test_loss_falls_on_one_tiny_task(tmp_path: Path, speech: Clips, noise: Clips
 def test_learning_rate_warms_up_and_cools_down(tmp_path: Path, speech: Clips, noise: Clips) -> None:
     history: list[Progress] = []
     recipe = replace(TINY, steps=10, cooldown=0.5, final_rate=0.1, patience=100)
-    train(recipe, speech, noise, tmp_path, on_progress=history.append)
+    train(TASK, recipe, speech, noise, tmp_path, on_progress=history.append)
     rates = [progress.learning_rate for progress in history]
     assert rates[0] == pytest.approx(0.5 * recipe.learning_rate)
     assert rates[1:6] == pytest.approx([recipe.learning_rate] * 5)
@@ -109,29 +110,29 @@ def test_learning_rate_warms_up_and_cools_down(tmp_path: Path, speech: Clips, no
 def test_plateau_halves_the_rate(
     tmp_path: Path, speech: Clips, noise: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop._Run, "validate", lambda run, noisy, clean: 1.0)
-    train(TINY, speech, noise, tmp_path)
+    monkeypatch.setattr(TrainingRun, "_improvement_db", lambda run, noisy, clean: 1.0)
+    train(TASK, TINY, speech, noise, tmp_path)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["optimiser"]["param_groups"][0]["lr"] == TINY.learning_rate / 4
 
 
 def test_the_clock_ends_a_run(tmp_path: Path, speech: Clips, noise: Clips) -> None:
-    result = train(replace(TINY, steps=None, minutes=0.01), speech, noise, tmp_path)
+    result = train(TASK, replace(TINY, steps=None, minutes=0.01), speech, noise, tmp_path)
     assert result.steps > 0
     assert result.seconds >= 0.6
 
 
 def test_runs_that_cannot_start(tmp_path: Path, speech: Clips, noise: Clips) -> None:
     with pytest.raises(UserError, match="--steps or --minutes"):
-        train(replace(TINY, steps=None), speech, noise, tmp_path)
+        train(TASK, replace(TINY, steps=None), speech, noise, tmp_path)
     with pytest.raises(CheckpointError, match="nothing to resume"):
-        train(TINY, speech, noise, tmp_path, resume=True)
-    train(replace(TINY, steps=2), speech, noise, tmp_path)
+        train(TASK, TINY, speech, noise, tmp_path, resume=True)
+    train(TASK, replace(TINY, steps=2), speech, noise, tmp_path)
     with pytest.raises(UserError, match="trained already"):
-        train(replace(TINY, steps=2), speech, noise, tmp_path, resume=True)
-    other = replace(TINY, network=WaveUNetConfig(channels=(4, 4), strides=(4, 4)))
+        train(TASK, replace(TINY, steps=2), speech, noise, tmp_path, resume=True)
+    other = WaveUNetTask(WaveUNetConfig(channels=(4, 4), strides=(4, 4)))
     with pytest.raises(CheckpointError, match="another network"):
-        train(other, speech, noise, tmp_path, resume=True)
+        train(other, TINY, speech, noise, tmp_path, resume=True)
     (tmp_path / "last.pt").write_bytes(b"PK")
     with pytest.raises(CheckpointError, match="cannot read"):
-        train(TINY, speech, noise, tmp_path, resume=True)
+        train(TASK, TINY, speech, noise, tmp_path, resume=True)

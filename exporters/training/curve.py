@@ -1,0 +1,86 @@
+"""The course of a run: a line of JSON a validation, and a picture of them."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from frcrn_export.exporters.training.run import write_aside
+from frcrn_export.runtime.errors import UserError
+
+CURVE_NAME = "curve.jsonl"
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A validation. `loss` is the mean over the steps since the one before, None for no step."""
+
+    step: int
+    seconds: float
+    loss: float | None
+    learning_rate: float
+    validation: float  # mean SI-SNR improvement in dB
+    best: float | None
+
+
+def append_point(run_dir: Path, point: CurvePoint) -> None:
+    """Adds a line to the run's curve."""
+    with (run_dir / CURVE_NAME).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(point)) + "\n")
+
+
+def read_curve(run_dir: Path) -> list[CurvePoint]:
+    """The points of a run so far, [] where there are none; a half-written last line is left out."""
+    path = run_dir / CURVE_NAME
+    if not path.is_file():
+        return []
+    points = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            points.append(CurvePoint(**json.loads(line)))
+        except (ValueError, TypeError):
+            break
+    return points
+
+
+def cut_curve(run_dir: Path, step: int) -> None:
+    """Forgets what came after `step`, the state that a run goes on from."""
+    kept = [point for point in read_curve(run_dir) if point.step <= step]
+    text = "".join(json.dumps(asdict(point)) + "\n" for point in kept)
+    write_aside(run_dir / CURVE_NAME, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def plot_curve(run_dir: Path, png: Path) -> None:
+    """Draws the loss, the validation and the learning rate over the steps into a PNG file.
+
+    Raises UserError where there is no curve, or no matplotlib.
+    """
+    points = read_curve(run_dir)
+    if not points:
+        raise UserError(f"{run_dir} holds no {CURVE_NAME} with a validation; train there first")
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError(
+            'a curve needs matplotlib; run: pip install "frcrn-export[plot]"'
+        ) from error
+    steps = [point.step for point in points]
+    nan = float("nan")
+    figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    validation, loss, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
+    validation.plot(steps, [p.validation for p in points], label="validation")
+    bests = [nan if p.best is None else p.best for p in points]
+    validation.step(steps, bests, "--", where="post", color="gray", label="best so far")
+    validation.set_ylabel("SI-SDR improvement (dB)")
+    validation.legend(loc="lower right")
+    loss.plot(steps, [nan if p.loss is None else p.loss for p in points], color="tab:orange")
+    loss.set_ylabel("Loss")
+    rate.plot(steps, [p.learning_rate for p in points], color="tab:green")
+    rate.set_yscale("log")
+    rate.set_ylabel("Learning rate")
+    rate.set_xlabel("Step")
+    for axis in (validation, loss, rate):
+        axis.grid(alpha=0.3)
+    png.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(png, lambda aside: figure.savefig(aside, format="png"))

@@ -1,0 +1,153 @@
+"""The options of `frcrn-export train`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+TRAINABLE = ("wave-unet-16k", "frcrn-16k", "frcrn-16k-512")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Integers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A comma-separated list of whole numbers."""
+
+    name = "N,N,..."
+
+    def convert(
+        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 4,4,4,2", param, ctx)
+
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `train` was called with; None where the model or the recipe decides."""
+
+    model: str
+    speech: Path
+    noise: Path
+    output: Path
+    checkpoint: str | None
+    squeeze_excite: str | None
+    minutes: float | None
+    steps: int | None
+    early_stop: int | None
+    resume: bool
+    force: bool
+    seed: int
+    learning_rate: float | None
+    schedule: str
+    channels: tuple[int, ...] | None
+    strides: tuple[int, ...] | None
+    context: int | None
+    causal: bool | None
+    batch: int
+    seconds: float
+    device: str
+    amp: bool | None
+    threads: int | None
+    as_json: bool
+
+
+def train_options(command: Command) -> Command:
+    """Everything but the name of the model."""
+    for option in reversed((*_DATA, *_START, *_COURSE, *_WAVE_UNET, *_MACHINE)):
+        command = option(command)
+    return command
+
+
+_DATA = (
+    click.option("--speech", required=True, type=_FOLDER, help="Folder of clean speech."),
+    click.option("--noise", required=True, type=_FOLDER, help="Folder of noise."),
+    click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Run folder: the weights, the state for --resume, the curve, TensorBoard events.",
+    ),
+    click.option("--batch", type=click.IntRange(min=2), default=8, show_default=True),
+    click.option(
+        "--seconds",
+        type=click.FloatRange(min=0.25),
+        default=2.0,
+        show_default=True,
+        help="Of audio in an example.",
+    ),
+)
+_START = (
+    click.option(
+        "-c",
+        "--checkpoint",
+        metavar="FILE",
+        help="Fine-tune these weights, in any published form; the word default stands for the "
+        "packaged or fetched ones. Without it, training starts from scratch.",
+    ),
+    click.option(
+        "--squeeze-excite",
+        metavar="MODE",
+        help="What FRCRN averages over: global (as published), cumulative (what came so far), "
+        "window:SECONDS. By default what the checkpoint was trained with.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on from the state in the run folder."),
+    click.option("--force", is_flag=True, help="Start anew in a run folder that has a state."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+)
+_COURSE = (
+    click.option("--minutes", type=_POSITIVE, help="End by the clock."),
+    click.option("--steps", type=click.IntRange(min=1), help="End by the number of updates."),
+    click.option(
+        "--early-stop",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="End after N validations without a better one, too.",
+    ),
+    click.option(
+        "--learning-rate",
+        type=_POSITIVE,
+        help="The highest.  [default: 1.2e-3, FRCRN 1e-3; from a checkpoint 1.2e-4, FRCRN 1e-4]",
+    ),
+    click.option(
+        "--schedule",
+        type=click.Choice(["plateau", "cosine"]),
+        default="plateau",
+        show_default=True,
+        help="Halve the learning rate on a plateau and let it fall at the end, or let it fall "
+        "along a cosine.",
+    ),
+)
+_WAVE_UNET = (
+    click.option("--channels", type=Integers(), help="Of each encoder (wave-unet-16k)."),
+    click.option("--strides", type=Integers(), help="Of each encoder (wave-unet-16k)."),
+    click.option(
+        "--context",
+        type=click.IntRange(min=0),
+        help="Dilated blocks at the lowest rate (wave-unet-16k).",
+    ),
+    click.option(
+        "--causal/--non-causal",
+        default=None,
+        help="wave-unet-16k.  [default: causal]",
+    ),
+)
+_MACHINE = (
+    click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."
+    ),
+    click.option("--amp/--no-amp", default=None, help="bfloat16 networks; on where there is CUDA."),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads of PyTorch."),
+    click.option("--json", "as_json", is_flag=True, help="The summary as JSON on standard output."),
+)

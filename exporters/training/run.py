@@ -1,0 +1,195 @@
+"""All that changes while training, and the files it is kept in."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from frcrn_export.exporters.models import SAMPLE_RATE
+from frcrn_export.exporters.training.recipe import Recipe
+from frcrn_export.exporters.training.schedule import rate_factor
+from frcrn_export.exporters.training.task import Task
+from frcrn_export.runtime.errors import CheckpointError, UserError
+
+MAX_SKIPPED = 10  # steps in a row whose loss or gradients are not finite
+
+
+class TrainingRun:
+    """Networks, optimiser, schedule, counters. `network` is trained, `average` validated and kept.
+
+    Raises CheckpointError where the task starts from weights of another network.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, device: str, amp: bool) -> None:
+        self.task = task
+        self.recipe = recipe
+        self.device = torch.device(device)
+        self.amp = amp
+        torch.manual_seed(recipe.seed)
+        self.network = task.build().to(self.device)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate)
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimiser,
+            mode="max",
+            factor=0.5,
+            patience=recipe.patience,
+            threshold=0.01,  # dB
+            threshold_mode="abs",
+        )
+        self.step = 0
+        self.seconds = 0.0
+        self.best: float | None = None
+        self.since_best = 0  # validations
+        self.skipped = 0  # steps
+        self.skipped_in_a_row = 0
+
+    def done(self) -> float:
+        """The share of the budget that is used."""
+        by_steps = self.step / self.recipe.steps if self.recipe.steps else 0.0
+        by_time = self.seconds / (60.0 * self.recipe.minutes) if self.recipe.minutes else 0.0
+        return max(by_steps, by_time)
+
+    def stopped_early(self) -> bool:
+        """Whether the validation has not improved for as long as the recipe waits."""
+        return self.recipe.early_stop is not None and self.since_best >= self.recipe.early_stop
+
+    def train_step(self, noisy: Tensor, clean: Tensor) -> tuple[float, float]:
+        """One update on [B, 1, N] signals; the loss and the learning rate it was made with.
+
+        Where the loss or a gradient is not finite there is no update. Raises UserError for the
+        tenth such step in a row.
+        """
+        self.network.train()
+        if self.task.fine_tunes or self.step >= self.recipe.norm_steps:
+            # The loudest example of a batch decides its statistics, so a network that is trained
+            # with them is not the one that runs: from here on, it is.
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp)
+        loss = self.task.loss(self.network, noisy, clean, autocast)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
+        group = self.optimiser.param_groups[0]
+        before = group["lr"]
+        rate = before * rate_factor(self.recipe, self.step, self.done())
+        self.step += 1
+        value = loss.item()
+        if math.isfinite(value) and math.isfinite(norm.item()):
+            group["lr"] = rate
+            self.optimiser.step()
+            group["lr"] = before
+            self.skipped_in_a_row = 0
+            self._update_average()
+        else:
+            self._skip(rate)
+        return value, rate
+
+    def validate(self, noisy: Tensor, clean: Tensor, on_schedule: bool) -> tuple[float, bool]:
+        """Mean SI-SNR improvement in dB of the averaged weights, and whether it is the best yet."""
+        improvement = self._improvement_db(noisy, clean)
+        if on_schedule and self.recipe.schedule == "plateau":
+            self.plateau.step(improvement)
+        better = math.isfinite(improvement) and (self.best is None or improvement > self.best)
+        if better:
+            self.best, self.since_best = improvement, 0
+        else:
+            self.since_best += on_schedule
+        return improvement, better
+
+    def save_weights(self, path: Path) -> None:
+        """Writes the averaged weights, with their metadata, as safetensors."""
+        tensors = self.task.weights(self.average)
+        metadata = {
+            **self.task.metadata(),
+            "model": self.task.model,
+            "sample_rate": str(SAMPLE_RATE),
+            "level": self.task.level,
+            "training_steps": str(self.step),
+        }
+        data = save({name: value.contiguous().cpu() for name, value in tensors.items()}, metadata)
+        write_aside(path, lambda aside: aside.write_bytes(data))
+
+    def save(self, path: Path) -> None:
+        """Writes everything that `load` needs to go on exactly."""
+        state = {
+            "metadata": self.task.metadata(),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "plateau": self.plateau.state_dict(),
+            "learning_rate": self.recipe.learning_rate,
+            **{name: getattr(self, name) for name in _COUNTERS},
+        }
+        write_aside(path, lambda aside: torch.save(state, aside))
+
+    def load(self, path: Path) -> None:
+        """Goes back to a state that `save` wrote. Raises CheckpointError, saying what to do."""
+        if not path.is_file():
+            raise CheckpointError(f"nothing to resume: {path} is missing; leave --resume out")
+        try:
+            state: Mapping[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise CheckpointError(f"cannot read {path}; remove it to start anew") from error
+        if state.get("metadata") != self.task.metadata():
+            raise CheckpointError(
+                f"{path} holds another network ({state.get('metadata')}); "
+                "resume with the options it was started with"
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.plateau.load_state_dict(state["plateau"])
+        for name in _COUNTERS:
+            setattr(self, name, state.get(name, getattr(self, name)))
+        # The state has the rate of before, lowered by the plateaus; the recipe may ask for another.
+        ratio = self.recipe.learning_rate / state.get("learning_rate", self.recipe.learning_rate)
+        self.optimiser.param_groups[0]["lr"] *= ratio
+
+    @torch.no_grad()
+    def _improvement_db(self, noisy: Tensor, clean: Tensor) -> float:
+        gains = [
+            self.task.improvement_db(self.average, x.to(self.device), target.to(self.device))
+            for x, target in zip(torch.split(noisy, 8), torch.split(clean, 8), strict=True)
+        ]
+        return float(torch.cat(gains).mean())
+
+    def _update_average(self) -> None:
+        """Moves the averaged weights, batch-norm statistics included, towards the current ones."""
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        current = self.network.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(current[name], 1.0 - decay)
+            else:
+                value.copy_(current[name])
+
+    def _skip(self, rate: float) -> None:
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        averages = dict(self.average.named_buffers())
+        for name, value in self.network.named_buffers():  # what batch norms counted is not finite
+            value.copy_(averages[name])
+        if self.skipped_in_a_row >= MAX_SKIPPED:
+            raise UserError(
+                f"the loss is not finite, {MAX_SKIPPED} steps in a row, up to step {self.step}: "
+                f"lower the learning rate ({rate:.1e}) with --learning-rate"
+                + (", or leave out --amp with --no-amp" if self.amp else "")
+            )
+
+
+_COUNTERS = ("step", "seconds", "best", "since_best", "skipped", "skipped_in_a_row")
+
+
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes to a temporary name and renames, so that `path` is always whole."""
+    aside = path.with_name(path.name + ".part")
+    write(aside)
+    aside.replace(path)

@@ -1,0 +1,80 @@
+"""What `train` shows: where the run stands, and what came of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frcrn_export.exporters.models import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from rich.console import Console
+
+    from frcrn_export.exporters.training.loop import Progress, TrainingResult
+
+    Clips = list[npt.NDArray[np.float32]]
+
+
+def show_data(console: "Console", speech: "Clips", noise: "Clips", device: str) -> None:
+    """What is trained on, and where."""
+    console.print(
+        f"{len(speech)} speech files ({_minutes(speech)}), "
+        f"{len(noise)} noise files ({_minutes(noise)}), {device}"
+    )
+
+
+@contextmanager
+def shown_progress(console: "Console") -> "Iterator[Callable[[Progress], None]]":
+    """A progress bar over the share of the budget, and a line for each validation."""
+    import rich.progress as rich
+
+    columns = (
+        rich.TextColumn("step {task.fields[step]}"),
+        rich.BarColumn(),
+        rich.TextColumn("{task.percentage:3.0f}%  loss {task.fields[loss]:.2f}"),
+        rich.TimeElapsedColumn(),
+    )
+    with rich.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("train", total=1.0, loss=float("nan"), step=0)
+
+        def show(progress: "Progress") -> None:
+            bar.update(task, completed=progress.done, loss=progress.loss, step=progress.step)
+            if progress.validation is not None:
+                best = "none" if progress.best is None else f"{progress.best:+.2f}"
+                console.print(
+                    f"step {progress.step:6d}  {progress.seconds / 60:6.1f} min  "
+                    f"loss {progress.loss:7.3f}  rate {progress.learning_rate:.1e}  "
+                    f"validation {progress.validation:+.2f} dB SI-SDR  best {best}"
+                )
+
+        yield show
+
+
+def show_result(console: "Console", model: str, result: "TrainingResult") -> None:
+    """What came of a run, and the command to go on with."""
+    if result.stopped_early:
+        console.print("Stopped early: the validation did not improve any more.")
+    if result.skipped:
+        console.print(f"{result.skipped} steps were left out: their loss was not finite.")
+    console.print(
+        f"{result.weights}: {result.parameters:,} parameters, {result.steps} steps, "
+        f"{result.seconds / 60:.1f} min, {result.best:+.2f} dB SI-SDR on held-out mixtures"
+    )
+    console.print(f"Next: frcrn-export onnx --model {model} --checkpoint {result.weights}")
+
+
+def show_curve(console: "Console", run_dir: Path) -> None:
+    """Writes the picture of the curve, where matplotlib is installed."""
+    from frcrn_export.exporters.training.curve import plot_curve
+    from frcrn_export.runtime.errors import UserError
+
+    try:
+        plot_curve(run_dir, run_dir / "curve.png")
+    except UserError as error:
+        console.print(f"No {run_dir / 'curve.png'}: {error}")
+
+
+def _minutes(clips: "Clips") -> str:
+    return f"{sum(map(len, clips)) / SAMPLE_RATE / 60:.1f} min"

@@ -1,0 +1,50 @@
+"""What the training loop asks of a family of networks."""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class Task(Protocol):
+    """A network to train, and what it is trained for. Signals are [B, 1, N] float32 at 16 kHz."""
+
+    @property
+    def model(self) -> str:
+        """The name in the registry of models."""
+
+    @property
+    def level(self) -> str:
+        """The level rule of the pipeline around the network, see `Processing`."""
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether it starts from a checkpoint; batch norms keep their statistics then."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest learning rate that is advised."""
+
+    def metadata(self) -> dict[str, str]:
+        """What tells this network from others of the model, for its file and for resuming."""
+
+    def build(self) -> nn.Module:
+        """A network to start from; random where torch's global generator is asked for weights.
+
+        Raises CheckpointError for weights of another network.
+        """
+
+    def loss(
+        self,
+        network: nn.Module,
+        noisy: Tensor,
+        clean: Tensor,
+        autocast: AbstractContextManager[Any],
+    ) -> Tensor:
+        """The scalar to minimise; the network alone is computed under `autocast`."""
+
+    def improvement_db(self, network: nn.Module, noisy: Tensor, clean: Tensor) -> Tensor:
+        """By how much the network betters the SI-SNR, in dB, a value an example [B]."""
+
+    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+        """The tensors under their published names, as every --checkpoint option reads them."""

@@ -1,0 +1,74 @@
+"""From what the user asks for to the task to train."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from frcrn_export.exporters.checkpoints import Checkpoint, load_checkpoint
+from frcrn_export.exporters.families import wave_unet
+from frcrn_export.exporters.loading import weights_at_hand
+from frcrn_export.exporters.models import ModelSpec, find_model
+from frcrn_export.exporters.pooling import GLOBAL
+from frcrn_export.exporters.state_dicts import DESCRIPTIONS
+from frcrn_export.exporters.training.frcrn_task import FrcrnTask
+from frcrn_export.exporters.training.options import TRAINABLE, TrainOptions
+from frcrn_export.exporters.training.task import Task
+from frcrn_export.exporters.training.wave_unet_task import DEFAULT_NETWORK, WaveUNetTask
+from frcrn_export.runtime.errors import CheckpointError, UserError
+
+DEFAULT_CHECKPOINT = "default"
+
+
+def make_task(options: TrainOptions) -> Task:
+    """The task of a command. Raises UserError for options that do not go together, and
+    CheckpointError for weights that are not those of the model."""
+    spec = find_model(options.model)
+    checkpoint = _checkpoint(spec, options.checkpoint) if options.checkpoint else None
+    shape = {
+        "channels": options.channels,
+        "strides": options.strides,
+        "context": options.context,
+        "causal": options.causal,
+    }
+    given = [f"--{name}" for name, value in shape.items() if value is not None]
+    if spec.family == "frcrn":
+        if given:
+            raise UserError(f"{given[0]} is for wave-unet-16k; {spec.name} has one shape")
+        trained_with = checkpoint.metadata.get("squeeze_excite", GLOBAL) if checkpoint else GLOBAL
+        return FrcrnTask(spec, options.squeeze_excite or trained_with, checkpoint)
+    if options.squeeze_excite is not None:
+        raise UserError(f"{spec.name} has no squeeze-and-excitation; leave out --squeeze-excite")
+    if checkpoint is not None:
+        if given:
+            raise UserError(f"{given[0]}: the shape is that of the checkpoint; leave out one")
+        return WaveUNetTask(wave_unet.build(spec, checkpoint).config, checkpoint)
+    return _wave_unet(options)
+
+
+def _wave_unet(options: TrainOptions) -> WaveUNetTask:
+    default = DEFAULT_NETWORK
+    try:
+        network = replace(
+            default,
+            channels=options.channels or default.channels,
+            strides=options.strides or default.strides,
+            causal=default.causal if options.causal is None else options.causal,
+            context_blocks=default.context_blocks if options.context is None else options.context,
+        )
+    except ValueError as error:
+        raise UserError(f"no such network: {error}; change --channels and --strides") from error
+    return WaveUNetTask(network)
+
+
+def _checkpoint(spec: ModelSpec, named: str) -> Checkpoint:
+    path = Path(named)
+    if named == DEFAULT_CHECKPOINT:
+        at_hand = weights_at_hand(spec.name)
+        if at_hand is None:
+            raise UserError(f"no weights of {spec.name} are here; get some: {spec.weights}")
+        path = at_hand
+    checkpoint = load_checkpoint(path)
+    if checkpoint.model not in (None, spec.name):
+        held = checkpoint.model
+        way = f"frcrn-export train {held}" if held in TRAINABLE else "give another --checkpoint"
+        raise CheckpointError(f"{path}: these are {DESCRIPTIONS[held]}, not {spec.name}: {way}")
+    return checkpoint

@@ -1,0 +1,77 @@
+"""Training of `wave-unet-16k`."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from frcrn_export.exporters.checkpoints import Checkpoint, load_into
+from frcrn_export.exporters.networks.wave_unet import WaveUNet, WaveUNetConfig
+from frcrn_export.exporters.training.losses import denoising_loss, si_snr_db
+
+DEFAULT_NETWORK = WaveUNetConfig(
+    channels=(32, 64, 128, 144), strides=(4, 4, 4, 2), context_blocks=6, residual=True
+)
+
+
+@dataclass(frozen=True)
+class WaveUNetTask:
+    """A Task. `config` has to be that of the checkpoint, where there is one."""
+
+    config: WaveUNetConfig = DEFAULT_NETWORK
+    checkpoint: Checkpoint | None = None
+    spectral_weight: float = 3.0
+
+    model: ClassVar[str] = "wave-unet-16k"
+
+    @property
+    def level(self) -> str:
+        return self.checkpoint.metadata.get("level", "peak") if self.checkpoint else "peak"
+
+    @property
+    def fine_tunes(self) -> bool:
+        return self.checkpoint is not None
+
+    @property
+    def learning_rate(self) -> float:
+        return 1.2e-4 if self.fine_tunes else 1.2e-3
+
+    def metadata(self) -> dict[str, str]:
+        origin = {"fine_tuned_from": self.checkpoint.sha256} if self.checkpoint else {}
+        return {**self.config.to_metadata(), **origin}
+
+    def build(self) -> WaveUNet:
+        network = WaveUNet(self.config)
+        if self.checkpoint is not None:
+            load_into(network, self.checkpoint, self.model)
+        elif self.config.residual:  # start from letting everything pass
+            for parameter in network.out.parameters():
+                nn.init.zeros_(parameter)
+        return network
+
+    def loss(
+        self,
+        network: nn.Module,
+        noisy: Tensor,
+        clean: Tensor,
+        autocast: AbstractContextManager[Any],
+    ) -> Tensor:
+        with autocast:
+            estimate = run_padded(network, noisy)
+        return denoising_loss(noisy, estimate.float(), clean, self.spectral_weight)
+
+    def improvement_db(self, network: nn.Module, noisy: Tensor, clean: Tensor) -> Tensor:
+        return si_snr_db(run_padded(network, noisy), clean) - si_snr_db(noisy, clean)
+
+    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+        return network.state_dict()
+
+
+def run_padded(network: nn.Module, wave: Tensor) -> Tensor:
+    """The network on [B, 1, N] of any length: zeros up to the next hop, cut off again."""
+    assert isinstance(network, WaveUNet)
+    length = wave.shape[2]
+    padded = nn.functional.pad(wave, (0, -length % network.hop))
+    enhanced: Tensor = network(padded)
+    return enhanced[:, :, :length]
