@@ -115,7 +115,7 @@ def trt(
     model: str | None,
     checkpoint: Path | None,
     seed: int | None,
-    squeeze_excite: str,
+    squeeze_excite: str | None,
     output: Path | None,
     force: bool,
     as_json: bool,

@@ -28,10 +28,9 @@ def model_options(command: Command) -> Command:
     for option in (
         click.option(
             "--squeeze-excite",
-            default="global",
             metavar="MODE",
             help="What FRCRN averages over: global (as published), cumulative (what came so far), "
-            "window:SECONDS.",
+            "window:SECONDS. By default what the weights were trained with.",
         ),
         click.option(
             "--random-weights",
@@ -97,7 +96,7 @@ def load(
     model: str | None,
     checkpoint: Path | None,
     seed: int | None,
-    squeeze_excite: str,
+    squeeze_excite: str | None,
     step: Callable[[str], None],
 ) -> "LoadedModel":
     step("loading torch")

@@ -59,19 +59,21 @@ def load_model(
     name: str | None,
     checkpoint: Path | None = None,
     random_seed: int | None = None,
-    squeeze_excite: str = GLOBAL,
+    squeeze_excite: str | None = None,
 ) -> LoadedModel:
     """Build a model with weights from a checkpoint, the package, the download cache or a seed.
 
     Without a name, the model is recognised from the checkpoint, or is the default.
-    `squeeze_excite` says what FRCRN averages over (see pooling.py). Raises UserError for an unknown
-    model, one without weights, or another `squeeze_excite` than the model can have;
+    `squeeze_excite` says what FRCRN averages over (see pooling.py); None stands for what the weights
+    were trained with, where their metadata says so, else for `global`. Raises UserError for an
+    unknown model, one without weights, or another `squeeze_excite` than the model can have;
     CheckpointError for a foreign file.
     """
     if checkpoint is not None and random_seed is not None:
         raise UserError("--checkpoint and --random-weights exclude each other; give one of them")
     if random_seed is not None:
-        return _with_random_weights(find_model(name or DEFAULT_MODEL), random_seed, squeeze_excite)
+        spec = find_model(name or DEFAULT_MODEL)
+        return _with_random_weights(spec, random_seed, squeeze_excite or GLOBAL)
     if checkpoint is not None:
         loaded = load_checkpoint(checkpoint)
         if name is None and loaded.model is None:
@@ -107,10 +109,11 @@ def weights_at_hand(name: str) -> Path | None:
 
 
 def _with_checkpoint(
-    spec: ModelSpec, checkpoint: Checkpoint, source: Source, squeeze_excite: str
+    spec: ModelSpec, checkpoint: Checkpoint, source: Source, squeeze_excite: str | None
 ) -> LoadedModel:
     require_model(checkpoint, spec.name)
-    network = _build(spec, checkpoint, squeeze_excite)
+    trained_with = checkpoint.metadata.get("squeeze_excite", GLOBAL)
+    network = _build(spec, checkpoint, squeeze_excite or trained_with)
     load_into(network, checkpoint, spec.name)
     weights = Weights(
         source=source,

@@ -147,7 +147,12 @@ class FRCRN(nn.Module):
         return (u1.tanh() + u2.tanh()).squeeze(1).permute(0, 3, 1, 2)
 
     def forward(self, spec: Tensor) -> Tensor:
-        """The enhanced spectrum [B, 2, F, T]: mask times spectrum, a complex product."""
-        mask_re, mask_im = self.mask(spec).unbind(1)
-        re, im = spec.unbind(1)
-        return torch.stack((mask_re * re - mask_im * im, mask_re * im + mask_im * re), dim=1)
+        """The enhanced spectrum [B, 2, F, T]: mask times spectrum."""
+        return apply_mask(self.mask(spec), spec)
+
+
+def apply_mask(mask: Tensor, spec: Tensor) -> Tensor:
+    """The complex product of two [B, 2, F, T]."""
+    mask_re, mask_im = mask.unbind(1)
+    re, im = spec.unbind(1)
+    return torch.stack((mask_re * re - mask_im * im, mask_re * im + mask_im * re), dim=1)
