@@ -5,13 +5,11 @@ pair of signals raises `Unmeasurable` with the reason.
 """
 
 import warnings
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime import signals
-from frcrn_export.runtime.errors import UserError
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -27,16 +25,6 @@ _SPEECH_RANGE_DB = 40.0
 
 class Unmeasurable(Exception):
     """A measure has no value for these signals; the message is the reason, for a table's cell."""
-
-
-def require_packages() -> None:
-    """Raise UserError where pesq or pystoi is not installed."""
-    missing = [name for name in ("pesq", "pystoi") if find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"{' and '.join(missing)} not installed; "
-            'run: pip install "frcrn-export[quality]" (pesq needs a C compiler)'
-        )
 
 
 def si_sdr_db(clean: FloatArray, estimate: FloatArray) -> float:

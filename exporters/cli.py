@@ -28,6 +28,10 @@ COMMANDS = {
         "frcrn_export.runtime.stream_command:stream",
         "Denoise audio while it comes: from standard input, or the microphone.",
     ),
+    "evaluate": (
+        "frcrn_export.calibration.commands:evaluate",
+        "Measure the quality of denoised speech against clean speech.",
+    ),
     "inspect": (
         "frcrn_export.exporters.looking:inspect",
         "Show what a bundle holds: tensors, operators, cost, hashes.",

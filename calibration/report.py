@@ -1,0 +1,114 @@
+"""An evaluation as a file: Markdown, CSV and JSON."""
+
+import csv
+import io
+from dataclasses import asdict
+from typing import Any
+
+from frcrn_export.calibration.evaluation import Evaluation
+from frcrn_export.calibration.summary import Mean, groups_of
+from frcrn_export.calibration.tables import METRICS, notes, tables
+
+_DIGITS = 4
+
+
+def markdown(evaluation: Evaluation) -> str:
+    """All tables and notes as a Markdown document."""
+    parts = ["# Quality", *(f"- {line}" for line in notes(evaluation))]
+    text = "\n".join([parts[0], "", *parts[1:]]) + "\n"
+    for table in tables(evaluation, clips=True):
+        lines = [table.columns, *table.rows]
+        ruler = "|".join("---:" if name.startswith(">") else "---" for name in table.columns)
+        written = [" | ".join(_escaped(cell) for cell in line) for line in lines]
+        body = [f"| {written[0]} |", f"|{ruler}|", *(f"| {line} |" for line in written[1:])]
+        text += f"\n## {table.title}\n\n" + "\n".join(body) + "\n"
+    return text
+
+
+def csv_text(evaluation: Evaluation) -> str:
+    """One row for each clip of each subject; what is missing is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    values = [f"{metric}{end}" for metric in evaluation.metrics for end in ("_noisy", "", "_gain")]
+    writer.writerow(["bundle", "backend", "group", "clip", "seconds", *values])
+    for index, subject in enumerate(evaluation.subjects):
+        for clip in evaluation.clips:
+            row: list[object] = [subject.label, subject.denoiser.session.backend]
+            row += [clip.pair.group, clip.pair.name, round(clip.seconds, 3)]
+            for metric in evaluation.metrics:
+                row.append(_rounded(clip.noisy.values.get(metric)))
+                row.append(_rounded(clip.denoised[index].values.get(metric)))
+                row.append(_rounded(clip.gain(metric, index)))
+            writer.writerow(row)
+    return out.getvalue()
+
+
+def json_report(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything, for machines: means by group and every clip, for each subject."""
+    return {
+        "interval": "95 % confidence of the mean, Student's t",
+        "metrics": {name: asdict(METRICS[name]) for name in evaluation.metrics},
+        "bundles": [_subject_json(evaluation, i) for i in range(len(evaluation.subjects))],
+    }
+
+
+def _subject_json(evaluation: Evaluation, index: int) -> dict[str, Any]:
+    subject = evaluation.subjects[index]
+    factor = evaluation.real_time_factors[index]
+    return {
+        "label": subject.label,
+        "bundle": str(subject.choice.bundle),
+        "model": subject.denoiser.manifest.model,
+        "weights": subject.denoiser.manifest.weights.name,
+        "backend": subject.denoiser.session.backend,
+        "device": subject.denoiser.session.device,
+        "precision": subject.choice.precision,
+        "stream": subject.choice.stream,
+        "real_time_factor": _rounded(factor),
+        "groups": {
+            group.name: {
+                "clips": len(group.clips),
+                **{
+                    metric: {
+                        "noisy": _mean_json(group.noisy(metric)),
+                        "denoised": _mean_json(group.denoised(metric, index)),
+                        "gain": _mean_json(group.gain(metric, index)),
+                    }
+                    for metric in evaluation.metrics
+                },
+            }
+            for group in groups_of(evaluation.clips)
+        },
+        "clips": [
+            {
+                "name": clip.pair.name,
+                "group": clip.pair.group,
+                "seconds": round(clip.seconds, 3),
+                **{
+                    metric: {
+                        "noisy": _rounded(clip.noisy.values.get(metric)),
+                        "denoised": _rounded(clip.denoised[index].values.get(metric)),
+                        "gain": _rounded(clip.gain(metric, index)),
+                    }
+                    for metric in evaluation.metrics
+                },
+                "missing": {"noisy": clip.noisy.missing, "denoised": clip.denoised[index].missing},
+            }
+            for clip in evaluation.clips
+        ],
+    }
+
+
+def _mean_json(mean: Mean | None) -> dict[str, Any] | None:
+    if mean is None:
+        return None
+    margin = _rounded(mean.margin)
+    return {"mean": _rounded(mean.mean), "margin": margin, "clips": mean.count}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _DIGITS)
+
+
+def _escaped(cell: str) -> str:
+    return cell.lstrip(">").replace("|", "\\|")
