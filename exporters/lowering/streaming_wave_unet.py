@@ -16,6 +16,7 @@ from frcrn_export.exporters.networks.wave_unet import (
     PaddedConv1d,
     TrimmedConvTranspose1d,
     WaveUNet,
+    loudness,
 )
 from frcrn_export.exporters.streaming import StreamingCore
 from frcrn_export.runtime.errors import UserError
@@ -46,10 +47,13 @@ class StreamingWaveUNet(nn.Module):
     def __init__(self, network: WaveUNet) -> None:
         super().__init__()
         lowered = LoweredLayers(network)
+        self.analysis = None if network.analysis is None else StreamingConv1d(network.analysis)
         self.encoder = nn.ModuleList(map(StreamingConv1d, lowered.encoder))
         self.context = nn.ModuleList(map(StreamingConv1d, lowered.context))
         self.decoder = nn.ModuleList(map(StreamingConvTranspose1d, lowered.decoder))
         self.out = StreamingConvTranspose1d(lowered.out)
+        synthesis = network.synthesis
+        self.synthesis = None if synthesis is None else StreamingConvTranspose1d(synthesis)
         self.residual = network.residual
 
     def states(self) -> tuple[StateSpec, ...]:
@@ -63,7 +67,10 @@ class StreamingWaveUNet(nn.Module):
     def forward(self, wave: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         pasts = iter(states)
         following: list[Tensor] = []
-        x = wave.to(self.out.weight.dtype)  # [B, 1, N]
+        x = bands = wave.to(self.out.weight.dtype)  # [B, 1, N]
+        if self.analysis is not None:
+            bands = self.analysis(x, pasts, following)  # [B, C, N / stride]
+            x = loudness(bands)
         skips: list[Tensor] = []
         for conv in self.encoder:
             x = F.relu(conv(x, pasts, following))  # [B, C, N / stride]
@@ -74,7 +81,10 @@ class StreamingWaveUNet(nn.Module):
         for conv in self.decoder:
             y = F.relu(conv(x, pasts, following))
             x = torch.cat([y, skips.pop()], dim=1)  # [B, 2C, N / stride]
-        output = self.out(x, pasts, following).to(wave.dtype)  # [B, 1, N]
+        output = self.out(x, pasts, following)  # [B, 1, N], or of the shape of the bands
+        if self.synthesis is not None:
+            output = self.synthesis(bands * torch.sigmoid(output), pasts, following)
+        output = output.to(wave.dtype)  # [B, 1, N]
         return wave + output if self.residual else output, *following
 
 
@@ -84,13 +94,12 @@ class StreamingConv1d(nn.Module):
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
         assert isinstance(conv, PaddedConv1d)
-        assert conv.bias is not None
         self.channels = conv.in_channels
         self.past = conv.pad[0]
         self.stride = conv.stride
         self.dilation = conv.dilation
         self.weight = nn.Parameter(conv.weight.clone())
-        self.bias = nn.Parameter(conv.bias.clone())
+        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.clone())
 
     def forward(self, x: Tensor, pasts: Iterator[Tensor], following: list[Tensor]) -> Tensor:
         x = _after_past(x, self.past, pasts, following)
@@ -107,7 +116,6 @@ class StreamingConvTranspose1d(nn.Module):
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
         assert isinstance(conv, TrimmedConvTranspose1d)
-        assert conv.bias is not None
         assert conv.start == 0
         self.stride = conv.stride[0]
         self.channels = conv.in_channels
@@ -120,7 +128,8 @@ class StreamingConvTranspose1d(nn.Module):
         self.weight = nn.Parameter(
             weight.permute(1, 3, 0, 2).flatten(0, 1)
         )  # [C' * stride, C, taps]
-        self.bias = nn.Parameter(conv.bias.repeat_interleave(self.stride))
+        bias = conv.bias
+        self.bias = None if bias is None else nn.Parameter(bias.repeat_interleave(self.stride))
 
     def forward(self, x: Tensor, pasts: Iterator[Tensor], following: list[Tensor]) -> Tensor:
         frames = x.shape[2]

@@ -11,6 +11,7 @@ from frcrn_export.exporters.networks.wave_unet import (
     PaddedConv1d,
     TrimmedConvTranspose1d,
     WaveUNet,
+    loudness,
 )
 
 
@@ -23,14 +24,20 @@ def lower_wave_unet(network: WaveUNet) -> nn.Module:
 
 
 class LoweredWaveUNet(nn.Module):
-    """[B, 1, N] -> [B, 1, N]: the convolutions, and what they leave of the input."""
+    """[B, 1, N] -> [B, 1, N]: the U-Net, and what it does to the input or its bands."""
 
     def __init__(self, network: WaveUNet) -> None:
         super().__init__()
+        self.analysis = copy.deepcopy(network.analysis)
         self.layers = LoweredLayers(network)
+        self.synthesis = copy.deepcopy(network.synthesis)
         self.residual = network.residual
 
     def forward(self, wave: Tensor) -> Tensor:
+        if self.analysis is not None and self.synthesis is not None:
+            bands = self.analysis(wave)  # [B, C, N / stride]
+            masked: Tensor = self.synthesis(bands * torch.sigmoid(self.layers(loudness(bands))))
+            return masked
         output: Tensor = self.layers(wave)
         return wave + output if self.residual else output
 
@@ -45,8 +52,7 @@ class LoweredLayers(nn.Module):
         self.decoder = nn.ModuleList(map(_folded, network.decoder))
         self.out = copy.deepcopy(network.out)
 
-    def forward(self, wave: Tensor) -> Tensor:
-        x = wave  # [B, 1, N]
+    def forward(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []
         for conv in self.encoder:
             x = F.relu(conv(x))  # [B, C, N / stride]
@@ -56,7 +62,7 @@ class LoweredLayers(nn.Module):
             x = x + F.relu(conv(x))  # [B, C, N / hop]
         for conv in self.decoder:
             x = torch.cat([F.relu(conv(x)), skips.pop()], dim=1)  # [B, 2C, N / stride]
-        output: Tensor = self.out(x)  # [B, 1, N]
+        output: Tensor = self.out(x)  # of the shape of the input
         return output
 
 

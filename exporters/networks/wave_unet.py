@@ -2,14 +2,18 @@
 
 Each encoder divides the rate by its stride (Conv1d, BatchNorm1d, ReLU); each decoder is a
 transposed convolution back up, concatenated with the encoder's output of the same rate; `out`, the
-last one, gives the waveform. Only convolutions look at more than one frame, so the network runs on
-any length, window by window, or as a stream whose state is the past samples of each convolution.
+last one, gives the waveform. The masking form has one more level around it: `analysis`, a strided
+convolution without a bias, whose bands skip the U-Net and are multiplied by what comes out of it,
+and `synthesis`, a transposed convolution that makes a waveform of them. Only convolutions look at
+more than one frame, so the network runs on any length, window by window, or as a stream whose state
+is the past samples of each convolution.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from frcrn_export.exporters.networks.filterbank import fourier_filters, newest_samples
 from frcrn_export.exporters.networks.wave_unet_config import (
     CONTEXT_KERNEL,
     WaveUNetConfig,
@@ -22,6 +26,7 @@ __all__ = [
     "WaveUNet",
     "WaveUNetConfig",
     "config_from_state_dict",
+    "loudness",
 ]
 
 
@@ -36,8 +41,11 @@ class PaddedConv1d(nn.Conv1d):
         pad: tuple[int, int],
         stride: int = 1,
         dilation: int = 1,
+        bias: bool = True,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, dilation=dilation)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, dilation=dilation, bias=bias
+        )
         self.pad = pad
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,8 +62,9 @@ class TrimmedConvTranspose1d(nn.ConvTranspose1d):
         kernel_size: int,
         trim: tuple[int, int],
         stride: int,
+        bias: bool = True,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride)
+        super().__init__(in_channels, out_channels, kernel_size, stride, bias=bias)
         self.start = trim[0]
         self.end: int | None = -trim[1] if trim[1] else None
 
@@ -67,6 +76,11 @@ class TrimmedConvTranspose1d(nn.ConvTranspose1d):
 def block(conv: PaddedConv1d | TrimmedConvTranspose1d) -> nn.Sequential:
     """A convolution with batch norm and ReLU."""
     return nn.Sequential(conv, nn.BatchNorm1d(conv.out_channels), nn.ReLU())
+
+
+def loudness(bands: Tensor) -> Tensor:
+    """What the U-Net of the masking form hears of the bands, of their shape; 0 for silence."""
+    return torch.log(100.0 * bands.abs() + 1.0)  # below 1/100 nearly linear
 
 
 class WaveUNet(nn.Module):
@@ -82,7 +96,11 @@ class WaveUNet(nn.Module):
         self.hop = config.hop
         self.residual = config.residual
         kernel = config.kernel_size
-        widths = (1, *config.channels)
+        self.analysis: PaddedConv1d | None = None
+        self.synthesis: TrimmedConvTranspose1d | None = None
+        if config.bands:
+            self._add_filters(config)
+        widths = (config.bands or 1, *config.channels)
         encoders, decoders = [], []
         for level, stride in enumerate(config.strides):
             above, below = widths[level], widths[level + 1]
@@ -96,8 +114,7 @@ class WaveUNet(nn.Module):
             )
         lowest = config.channels[-1]
         contexts = []
-        for index in range(config.context_blocks):
-            dilation = 2**index
+        for dilation in config.context_dilations:
             pad = config.context_padding(dilation)
             contexts.append(
                 block(PaddedConv1d(lowest, lowest, CONTEXT_KERNEL, pad, dilation=dilation))
@@ -107,10 +124,22 @@ class WaveUNet(nn.Module):
         self.decoder = nn.ModuleList(block(conv) for conv in reversed(decoders[1:]))
         self.out = decoders[0]
 
+    def _add_filters(self, config: WaveUNetConfig) -> None:
+        """Analysis and synthesis that give the waveform back where the mask is 1, nearly."""
+        bands, length, stride = config.bands, config.band_length, config.band_stride
+        self.analysis = PaddedConv1d(1, bands, length, config.band_padding, stride, bias=False)
+        self.synthesis = TrimmedConvTranspose1d(bands, 1, stride, (0, 0), stride, bias=False)
+        filters = fourier_filters(bands, length, stride)
+        with torch.no_grad():
+            self.analysis.weight.copy_(filters[:, None])
+            self.synthesis.weight.copy_(newest_samples(filters, stride)[:, None])
+
     def forward(self, wave: Tensor) -> Tensor:
         if wave.shape[2] % self.hop != 0:
             raise ValueError(f"a length of {wave.shape[2]} is not a multiple of {self.hop} samples")
-        x = wave  # [B, 1, N]
+        x = bands = wave if self.analysis is None else self.analysis(wave)  # [B, C, N / stride]
+        if self.analysis is not None:
+            x = loudness(bands)
         skips: list[Tensor] = []
         for encode in self.encoder:
             x = encode(x)  # [B, C, N / stride]
@@ -120,5 +149,8 @@ class WaveUNet(nn.Module):
             x = x + look_back(x)  # [B, C, N / hop]
         for decode in self.decoder:
             x = torch.cat([decode(x), skips.pop()], dim=1)  # [B, 2C, N / stride]
-        output: Tensor = self.out(x)  # [B, 1, N]
+        output: Tensor = self.out(x)  # [B, 1, N], or of the shape of the bands
+        if self.synthesis is not None:
+            masked: Tensor = self.synthesis(bands * torch.sigmoid(output))  # [B, 1, N]
+            return masked
         return wave + output if self.residual else output

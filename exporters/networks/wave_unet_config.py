@@ -18,8 +18,12 @@ class WaveUNetConfig:
     causal: no output sample depends on input later than the end of its own hop.
     context_blocks: residual convolutions at the lowest rate with dilations 1, 2, 4, ...; six of
         them let the network hear 1 s of past where it hears 0.1 s. The described form has none.
+    context_cycle: after so many context blocks the dilations start again from 1.
     residual: `out` gives what to add to the noisy waveform (so clean speech passes unharmed) and
         not, as in the described form, the clean waveform itself.
+    bands: 0, or the masking form: so many filters of `band_length` samples, a frame of them every
+        `band_stride` samples, go around the U-Net, which hears how loud they are and gives what to
+        multiply them by. For causal networks that are not residual.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
@@ -28,6 +32,10 @@ class WaveUNetConfig:
     causal: bool = True
     context_blocks: int = 0
     residual: bool = False
+    context_cycle: int = 6
+    bands: int = 0
+    band_length: int = 512
+    band_stride: int = 128
 
     def __post_init__(self) -> None:
         if not self.channels or len(self.channels) != len(self.strides):
@@ -43,11 +51,32 @@ class WaveUNetConfig:
             raise ValueError(f"strides {self.strides} must lie between 1 and {most}")
         if self.context_blocks < 0:
             raise ValueError(f"context_blocks must not be negative, not {self.context_blocks}")
+        if self.context_cycle < 1:
+            raise ValueError(f"context_cycle must be 1 or more, not {self.context_cycle}")
+        if self.bands < 0 or self.bands % 2:
+            raise ValueError(f"bands must be even and not negative, not {self.bands}")
+        if not 1 <= self.band_stride < self.band_length:
+            raise ValueError(
+                f"band_stride {self.band_stride} must lie between 1 and band_length "
+                f"{self.band_length}"
+            )
+        if self.bands and (self.residual or not self.causal):
+            raise ValueError(f"{self.bands} bands need a network that is causal and not residual")
 
     @property
     def hop(self) -> int:
         """Samples of one frame at the lowest rate; the core takes multiples of it."""
-        return prod(self.strides)
+        return prod(self.strides) * (self.band_stride if self.bands else 1)
+
+    @property
+    def context_dilations(self) -> list[int]:
+        """Of each context block, in frames at the lowest rate."""
+        return [2 ** (index % self.context_cycle) for index in range(self.context_blocks)]
+
+    @property
+    def band_padding(self) -> tuple[int, int]:
+        """Zeros (left, right) before the filters, so that they divide lengths exactly."""
+        return self.band_length - self.band_stride, 0
 
     def padding(self, stride: int) -> tuple[int, int]:
         """Zeros (left, right) before an encoder, so that it divides lengths exactly."""
@@ -72,29 +101,33 @@ class WaveUNetConfig:
         has this much true input around a sample gives that sample as the whole file would.
         """
         left = right = 0
+        stride = self.band_stride if self.bands else 1
         for sample in range(self.hop):
-            first, last = self._input_range(sample)
+            frame = sample // stride  # of what the U-Net hears
+            first, last = self._input_range(frame)
+            if self.bands:
+                first, last = first * stride - self.band_padding[0], (last + 1) * stride - 1
             left, right = max(left, sample - first), max(right, last - sample)
         return left, right
 
-    def _input_range(self, sample: int) -> tuple[int, int]:
-        """First and last input sample that one output sample depends on."""
-        first = last = sample
-        low = high = sample  # what is needed of the decoded signal, level by level
+    def _input_range(self, frame: int) -> tuple[int, int]:
+        """First and last frame at the U-Net's input that one at its output depends on."""
+        first = last = frame
+        low = high = frame  # what is needed of the decoded signal, level by level
         for level, stride in enumerate(self.strides):
             trim, _ = self.trim(stride)
             low = -((self.kernel_size - 1 - trim - low) // stride)
             high = (high + trim) // stride
             if level == len(self.strides) - 1:
-                for index in range(self.context_blocks):
-                    before, after = self.context_padding(2**index)
+                for dilation in self.context_dilations:
+                    before, after = self.context_padding(dilation)
                     low, high = low - before, high + after
             start, end = self._encoder_range(level, low, high)
             first, last = min(first, start), max(last, end)
         return first, last
 
     def _encoder_range(self, level: int, low: int, high: int) -> tuple[int, int]:
-        """First and last input sample that the frames low..high of encoder `level` depend on."""
+        """First and last frame at the input that the frames low..high of encoder `level` need."""
         for stride in reversed(self.strides[: level + 1]):
             left, _ = self.padding(stride)
             low = low * stride - left
@@ -110,6 +143,10 @@ class WaveUNetConfig:
             "causal": str(self.causal).lower(),
             "context_blocks": str(self.context_blocks),
             "residual": str(self.residual).lower(),
+            "context_cycle": str(self.context_cycle),
+            "bands": str(self.bands),
+            "band_length": str(self.band_length),
+            "band_stride": str(self.band_stride),
         }
 
     @classmethod
@@ -130,6 +167,10 @@ class WaveUNetConfig:
             causal=text["causal"] == "true",
             context_blocks=int(text["context_blocks"]),
             residual=text["residual"] == "true",
+            context_cycle=int(text["context_cycle"]),
+            bands=int(text["bands"]),
+            band_length=int(text["band_length"]),
+            band_stride=int(text["band_stride"]),
         )
 
 
@@ -138,8 +179,8 @@ def config_from_state_dict(
 ) -> WaveUNetConfig:
     """The configuration a state dict of a WaveUNet was made with.
 
-    Channels, kernel size and context blocks come from the shapes. The rest leaves no trace there:
-    it comes from `metadata` when given, else is strides of 4, causal and not residual.
+    Channels, kernel size, context blocks and bands come from the shapes. The rest leaves no trace
+    there: it comes from `metadata` when given, else is strides of 4, causal and not residual.
     Raises ValueError when the keys are not those of a WaveUNet, or the metadata contradicts them.
     """
     encoders = [state[key] for key in _numbered(state, "encoder.{}.0.weight")]
@@ -150,6 +191,14 @@ def config_from_state_dict(
         "kernel_size": str(encoders[0].shape[2]),
         "context_blocks": str(len(_numbered(state, "context.{}.0.weight"))),
     }
+    if "analysis.weight" in state:
+        bands, _, band_length = state["analysis.weight"].shape
+        _, _, band_stride = state["synthesis.weight"].shape
+        from_shapes |= {
+            "bands": str(bands),
+            "band_length": str(band_length),
+            "band_stride": str(band_stride),
+        }
     given = dict(metadata or {})
     for key, value in from_shapes.items():
         if given.get(key, value) != value:

@@ -1,42 +1,76 @@
 """Clean speech and noise from folders, mixed on the fly."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import soxr
 
+from frcrn_export.exporters.training.augment import (
+    SAMPLE_RATE,
+    FloatArray,
+    colour,
+    limit_band,
+    overload,
+    plain_noise,
+)
+from frcrn_export.exporters.training.rooms import draw_room, reverberate
 from frcrn_export.runtime.errors import AudioError, UserError
 
-SAMPLE_RATE = 16000  # Hz
 AUDIO_SUFFIXES = (".flac", ".mp3", ".ogg", ".wav")
-NOISE_BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)  # where the random colour has its corners
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class MixRecipe:
-    """What is drawn at random for each example; pairs are the ends of uniform ranges."""
+    """What is drawn at random for each example.
+
+    Pairs are the ends of uniform ranges; shares are how often something happens, 0 to 1.
+    """
 
     seconds: float = 2.0
-    snr_db: tuple[float, float] = (-5.0, 15.0)
+    snr_db: tuple[float, float] = (-5.0, 20.0)
     lowest_peak_db: float = -25.0  # of the noisy crop; most are near 0
     speed: tuple[float, float] = (0.9, 1.1)
-    colour_db: float = 6.0  # largest gain or cut of a noise band
-    second_noise: float = 0.25  # how often two noises play together
-    noise_only: float = 0.03  # how often nobody speaks
+    speech_colour_db: float = 5.0  # largest gain or cut of a band
+    noise_colour_db: float = 6.0
+    room_share: float = 0.2  # the echo stays in the target: taking it away is another job
+    reverberation_s: tuple[float, float] = (0.15, 0.7)
+    second_noise_share: float = 0.3
+    plain_noise_share: float = 0.08  # white to brown, in place of a recording
+    slope_db: tuple[float, float] = (0.0, 6.0)  # of plain noise, an octave
+    noise_only_share: float = 0.03  # nobody speaks
+    nearly_clean_share: float = 0.06
+    nearly_clean_db: tuple[float, float] = (20.0, 60.0)
+    narrow_share: float = 0.06  # telephones and codecs, the target too
+    highest_hz: tuple[float, float] = (3400.0, 7500.0)
+    overload_share: float = 0.03  # the target is what was not cut off
+    overloaded: tuple[float, float] = (0.0005, 0.01)  # of the samples
 
     @property
     def samples(self) -> int:
         return round(self.seconds * SAMPLE_RATE)
 
+    def without_silence(self) -> "MixRecipe":
+        """The same with someone speaking in every example, as SI-SDR needs."""
+        return replace(self, noise_only_share=0.0)
 
-def load_folder(folder: Path) -> list[FloatArray]:
-    """Every audio file under `folder`, in the order of the paths, as mono float32 at 16 kHz.
+
+@dataclass(frozen=True)
+class Recording:
+    """Mono float32 at 16 kHz, and the speaker (or the noise) that it is of."""
+
+    audio: FloatArray
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.audio)
+
+
+def load_folder(folder: Path) -> list[Recording]:
+    """Every audio file under `folder`, in the order of the paths.
 
     Raises UserError for a folder without audio, AudioError for an unreadable, empty or silent file.
     """
@@ -46,7 +80,7 @@ def load_folder(folder: Path) -> list[FloatArray]:
             f"{folder} holds {len(paths)} audio files ({' '.join(AUDIO_SUFFIXES)}); "
             "training needs two or more, to hold some out for validation"
         )
-    return [load_clip(path) for path in paths]
+    return [Recording(load_clip(path), source_of(path.relative_to(folder))) for path in paths]
 
 
 def load_clip(path: Path) -> FloatArray:
@@ -63,13 +97,35 @@ def load_clip(path: Path) -> FloatArray:
     return clip
 
 
+def source_of(path: Path) -> str:
+    """Who speaks in a file: the folder it is in, else its name up to the last number.
+
+    So 1034/121119/1034-121119-0049.flac is of 1034, p225_003.wav and p225_004.wav are of p225.
+    """
+    if len(path.parts) > 1:
+        return path.parts[0]
+    return re.sub(r"(?<=.)[-_ .]\d+$", "", path.stem)
+
+
 def split(
-    clips: Sequence[FloatArray], fraction: float, seed: int
+    recordings: Sequence[Recording], share: float, seed: int
 ) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Whole files for training and for validation, one or more each; a seed always splits alike."""
-    order = np.random.default_rng(seed).permutation(len(clips))
-    held_out = min(max(1, round(fraction * len(clips))), len(clips) - 1)
-    return [clips[i] for i in sorted(order[held_out:])], [clips[i] for i in order[:held_out]]
+    """Audio for training and for validation, of different sources; a seed always splits alike.
+
+    `share` of the sources are held out, one or more; as many are left. Raises UserError where all
+    recordings are of one source.
+    """
+    sources = sorted({recording.source for recording in recordings})
+    if len(sources) < 2:
+        raise UserError(
+            f"all {len(recordings)} files seem to be of one source ({sources[0]!r}): none can be "
+            "held out for validation; put the files of each speaker into a folder of their own"
+        )
+    order = np.random.default_rng(seed).permutation(len(sources))
+    count = min(max(1, round(share * len(sources))), len(sources) - 1)
+    held_out = {sources[i] for i in order[:count]}
+    training = [each.audio for each in recordings if each.source not in held_out]
+    return training, [each.audio for each in recordings if each.source in held_out]
 
 
 def mix(speech: FloatArray, noise: FloatArray, snr_db: float) -> FloatArray:
@@ -110,13 +166,27 @@ def crop_at_speed(
     return np.asarray(played[:samples], dtype=np.float32)
 
 
-def colour(rng: np.random.Generator, noise: FloatArray, limit_db: float) -> FloatArray:
-    """The noise through a random smooth equaliser of up to +-`limit_db`: few clips go further."""
-    gains_db = rng.uniform(-limit_db, limit_db, len(NOISE_BANDS_HZ))
-    frequencies = np.fft.rfftfreq(len(noise), 1.0 / SAMPLE_RATE)
-    curve_db = np.interp(np.log(frequencies + 1.0), np.log(NOISE_BANDS_HZ), gains_db)
-    spectrum = np.fft.rfft(noise) * 10.0 ** (curve_db / 20.0)
-    return np.fft.irfft(spectrum, len(noise)).astype(np.float32)
+def draw_noise(
+    rng: np.random.Generator, noise: Sequence[FloatArray], recipe: MixRecipe
+) -> FloatArray:
+    """[recipe.samples] of a coloured crop of a recording, or of plain noise."""
+    if rng.random() < recipe.plain_noise_share:
+        return plain_noise(rng, recipe.samples, rng.uniform(*recipe.slope_db))
+    played = crop_at_speed(rng, noise, recipe.samples, recipe.speed)
+    return colour(rng, played, recipe.noise_colour_db)
+
+
+def draw_speech(
+    rng: np.random.Generator, speech: Sequence[FloatArray], recipe: MixRecipe
+) -> FloatArray:
+    """[recipe.samples] of coloured speech, some in a room; or of silence."""
+    if rng.random() < recipe.noise_only_share:
+        return np.zeros(recipe.samples, np.float32)
+    played = crop_at_speed(rng, speech, recipe.samples, recipe.speed)
+    clean = colour(rng, played, recipe.speech_colour_db)
+    if rng.random() < recipe.room_share:
+        clean = reverberate(clean, draw_room(rng, recipe.reverberation_s))
+    return clean
 
 
 def draw_example(
@@ -126,19 +196,25 @@ def draw_example(
     recipe: MixRecipe,
 ) -> tuple[FloatArray, FloatArray]:
     """One random (noisy, clean) pair of [recipe.samples] float32."""
-    n = recipe.samples
-    clean = crop_at_speed(rng, speech, n, recipe.speed)
-    background = colour(rng, crop_at_speed(rng, noise, n, recipe.speed), recipe.colour_db)
-    if rng.random() < recipe.second_noise:
-        second = crop_at_speed(rng, noise, n, recipe.speed)
-        background = mix(background, second, rng.uniform(-10.0, 10.0))
-    if rng.random() < recipe.noise_only:
-        clean = np.zeros_like(clean)
-    noisy = mix(clean, background, rng.uniform(*recipe.snr_db))
+    clean = draw_speech(rng, speech, recipe)
+    background = draw_noise(rng, noise, recipe)
+    if rng.random() < recipe.second_noise_share:
+        background = mix(background, draw_noise(rng, noise, recipe), rng.uniform(-10.0, 10.0))
+    nearly_clean = rng.random() < recipe.nearly_clean_share
+    noisy = mix(clean, background, rng.uniform(*_snr_range(recipe, nearly_clean)))
+    if rng.random() < recipe.narrow_share:
+        highest_hz = rng.uniform(*recipe.highest_hz)
+        noisy, clean = limit_band(noisy, highest_hz), limit_band(clean, highest_hz)
+    if rng.random() < recipe.overload_share:
+        noisy = overload(noisy, rng.uniform(*recipe.overloaded))
     # The pipeline divides by the peak of the whole file: a click there leaves the rest quiet.
     peak = 10.0 ** (recipe.lowest_peak_db * rng.random() ** 2 / 20.0)
     level = peak / max(float(np.abs(noisy).max()), 1e-6)
     return noisy * np.float32(level), clean * np.float32(level)
+
+
+def _snr_range(recipe: MixRecipe, nearly_clean: bool) -> tuple[float, float]:
+    return recipe.nearly_clean_db if nearly_clean else recipe.snr_db
 
 
 def draw_batch(

@@ -12,7 +12,7 @@ import torch
 
 from frcrn_export.exporters.training.augment import FloatArray
 from frcrn_export.exporters.training.curve import CurvePoint, append_point, cut_curve
-from frcrn_export.exporters.training.data import draw_batch, split
+from frcrn_export.exporters.training.data import Recording, draw_batch, split
 from frcrn_export.exporters.training.recipe import Recipe
 from frcrn_export.exporters.training.run import TrainingRun
 from frcrn_export.exporters.training.task import Task
@@ -51,8 +51,8 @@ class TrainingResult:
 def train(
     task: Task,
     recipe: Recipe,
-    speech: Sequence[FloatArray],
-    noise: Sequence[FloatArray],
+    speech: Sequence[Recording],
+    noise: Sequence[Recording],
     run_dir: Path,
     *,
     resume: bool = False,
@@ -60,7 +60,7 @@ def train(
     amp: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> TrainingResult:
-    """Trains on clips at 16 kHz and keeps the best averaged weights in `run_dir`.
+    """Trains on recordings and keeps the best averaged weights in `run_dir`.
 
     `run_dir` gets `last.pt` (everything a resume needs; continuing from it is exact),
     `MODEL.safetensors` (the best weights with their configuration), `curve.jsonl` (a line each
@@ -115,8 +115,10 @@ def train(
                     run.save_weights(weights)
                 run.seconds = time.monotonic() - started
                 mean = sum(losses) / len(losses) if losses else None
-                point = CurvePoint(run.step, run.seconds, mean, rate, improvement, run.best)
-                append_point(run_dir, point)
+                finite = improvement if math.isfinite(improvement) else None
+                append_point(
+                    run_dir, CurvePoint(run.step, run.seconds, mean, rate, finite, run.best)
+                )
                 losses.clear()
                 run.save(run_dir / STATE_NAME)
             if log is not None:
@@ -131,7 +133,8 @@ def train(
         log.close()
     if run.best is None:
         raise UserError(
-            "no validation gave a finite number: lower the learning rate with --learning-rate"
+            "no validation gave a finite number: start anew with --force, "
+            f"and lower the learning rate, as in --learning-rate {recipe.learning_rate / 3:.1e}"
         )
     parameters = sum(p.numel() for p in run.network.parameters())
     return TrainingResult(

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 from frcrn_export.exporters.models import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from rich.console import Console
 
+    from frcrn_export.exporters.training.data import Recording
     from frcrn_export.exporters.training.loop import Progress, TrainingResult
 
-    Clips = list[npt.NDArray[np.float32]]
 
-
-def show_data(console: "Console", speech: "Clips", noise: "Clips", device: str) -> None:
+def show_data(
+    console: "Console", speech: "list[Recording]", noise: "list[Recording]", device: str
+) -> None:
     """What is trained on, and where."""
     console.print(
-        f"{len(speech)} speech files ({_minutes(speech)}), "
+        f"{len(speech)} speech files ({_minutes(speech)}, {_sources(speech)} speakers), "
         f"{len(noise)} noise files ({_minutes(noise)}), {device}"
     )
 
@@ -76,5 +75,9 @@ def show_curve(console: "Console", run_dir: Path) -> None:
         console.print(f"No {run_dir / 'curve.png'}: {error}")
 
 
-def _minutes(clips: "Clips") -> str:
-    return f"{sum(map(len, clips)) / SAMPLE_RATE / 60:.1f} min"
+def _sources(recordings: "list[Recording]") -> int:
+    return len({recording.source for recording in recordings})
+
+
+def _minutes(recordings: "list[Recording]") -> str:
+    return f"{sum(map(len, recordings)) / SAMPLE_RATE / 60:.1f} min"

@@ -13,8 +13,18 @@ from frcrn_export.runtime.errors import UserError
 
 CONFIGS = {
     "as described": WaveUNetConfig(channels=(6, 8, 10)),
-    "packaged": WaveUNetConfig(
+    "residual": WaveUNetConfig(
         channels=(3, 4, 5, 6), strides=(4, 4, 4, 2), context_blocks=4, residual=True
+    ),
+    "masking": WaveUNetConfig(
+        channels=(6, 8),
+        strides=(1, 2),
+        kernel_size=3,
+        context_blocks=3,
+        context_cycle=2,
+        bands=16,
+        band_length=20,
+        band_stride=8,
     ),
     "one level": WaveUNetConfig(channels=(3,), strides=(3,), kernel_size=5),
     "nothing past": WaveUNetConfig(channels=(3, 4), strides=(1, 1), kernel_size=1),
@@ -57,7 +67,7 @@ def test_equals_the_network_in_chunks_of_every_size(name: str, hops: int) -> Non
 @settings(max_examples=20)
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=12), st.integers(0, 99))
 def test_chunk_sizes_may_change_within_a_stream(chunks: list[int], seed: int) -> None:
-    network = NETWORKS["packaged"]
+    network = NETWORKS["masking"]
     wave = noise(network, sum(chunks), seed=seed)
     states = stream_wave_unet(network, 1).initial(1, torch.float64)
     outputs = []
@@ -73,7 +83,7 @@ def test_chunk_sizes_may_change_within_a_stream(chunks: list[int], seed: int) ->
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=30))
 def test_streams_of_a_batch_restart_on_their_own(restarts: list[tuple[bool, bool]]) -> None:
     """Before every call, each of two streams may start anew: its row of every state is reset."""
-    network = NETWORKS["packaged"]
+    network = NETWORKS["masking"]
     core = stream_wave_unet(network, 1)
     wave = noise(network, len(restarts), batch=2)
     states, fresh = core.initial(2, torch.float64), core.initial(2, torch.float64)
@@ -108,7 +118,7 @@ def test_states_are_as_described(name: str) -> None:
 
 def test_a_state_that_is_lost_is_heard() -> None:
     """The equality above is no accident of short memories."""
-    network = NETWORKS["packaged"]
+    network = NETWORKS["masking"]
     core = stream_wave_unet(network, 1)
     wave = noise(network, 20)
     expected = network(wave)

@@ -9,10 +9,20 @@ CONFIGS = (
     WaveUNetConfig(),
     WaveUNetConfig(channels=(8, 12, 16), strides=(4, 2, 2), context_blocks=3, residual=True),
     WaveUNetConfig(channels=(8, 12), strides=(4, 8), causal=False, context_blocks=1),
+    WaveUNetConfig(
+        channels=(8, 12),
+        strides=(1, 2),
+        kernel_size=3,
+        context_blocks=3,
+        context_cycle=2,
+        bands=32,
+        band_length=40,
+        band_stride=16,
+    ),
 )
 
 
-@pytest.fixture(params=CONFIGS, ids=["described", "context", "non-causal"])
+@pytest.fixture(params=CONFIGS, ids=["described", "context", "non-causal", "masking"])
 def network(request: pytest.FixtureRequest) -> WaveUNet:
     torch.manual_seed(5)
     network = WaveUNet(request.param)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import onnxruntime
 import pytest
 import torch
@@ -13,7 +15,18 @@ SMALL = WaveUNetConfig(channels=(4, 6, 8), strides=(4, 2, 2), context_blocks=2, 
 SMALL_NON_CAUSAL = WaveUNetConfig(
     channels=(4, 6, 8), strides=(4, 2, 2), causal=False, context_blocks=2
 )
+MASKING = WaveUNetConfig(
+    channels=(6, 8),
+    strides=(1, 2),
+    kernel_size=3,
+    context_blocks=3,
+    context_cycle=2,
+    bands=32,
+    band_length=40,
+    band_stride=16,
+)
 CONFIGS = (
+    MASKING,
     WaveUNetConfig(),
     WaveUNetConfig(causal=False),
     SMALL,
@@ -34,16 +47,18 @@ def trained(config: WaveUNetConfig) -> WaveUNet:
 
 @torch.no_grad()
 def impulse_responses(config: WaveUNetConfig, at: Tensor, length: int) -> Tensor:
-    """What the impulse at each sample of `at` reaches: bool [len(at), length].
+    """What an impulse on a constant reaches, for each sample of `at`: bool [len(at), length].
 
-    All weights are positive and all biases zero, so that no path is hidden by a ReLU or cancelled.
+    All weights are positive and all biases zero, so that no path is hidden by a ReLU or cancelled,
+    and small, so that no mask is saturated.
     """
     network = WaveUNet(config).double().eval()
     for name, parameter in network.named_parameters():
-        nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
-    impulses = torch.zeros(len(at), 1, length, dtype=torch.float64)
-    impulses[torch.arange(len(at)), 0, at] = 1.0
-    return network(impulses)[:, 0] > 0
+        nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 0.1)
+    constant = torch.ones(len(at), 1, length, dtype=torch.float64)
+    impulses = constant.clone()
+    impulses[torch.arange(len(at)), 0, at] = 2.0
+    return network(impulses)[:, 0] != network(constant)[:, 0]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -98,6 +113,11 @@ def test_other_lengths_are_refused() -> None:
         ({"strides": (4, 9, 4)}, "between 1 and 8"),
         ({"channels": (0, 8, 8)}, "1 or more"),
         ({"context_blocks": -1}, "not be negative"),
+        ({"context_cycle": 0}, "context_cycle must be 1 or more"),
+        ({"bands": 7}, "bands must be even"),
+        ({"bands": 8, "band_length": 64, "band_stride": 64}, "band_stride 64 must lie"),
+        ({"bands": 8, "residual": True}, "causal and not residual"),
+        ({"bands": 8, "causal": False}, "causal and not residual"),
     ],
 )
 def test_impossible_configurations(wrong: dict[str, object], message: str) -> None:
@@ -177,3 +197,17 @@ def test_exports_to_onnx_with_dynamic_batch_and_length() -> None:
         wave = torch.randn(batch, 1, hops * SMALL.hop)
         (enhanced,) = session.run(None, {"wave": wave.numpy()})
         torch.testing.assert_close(torch.from_numpy(enhanced), network(wave), rtol=1e-4, atol=1e-5)
+
+
+def test_filters_give_the_waveform_back_where_nothing_is_masked() -> None:
+    torch.manual_seed(0)
+    network = WaveUNet(replace(MASKING, bands=512, band_length=512, band_stride=128))
+    assert network.analysis is not None
+    assert network.synthesis is not None
+    wave = torch.randn(1, 1, 128 * 40)
+    error = network.synthesis(network.analysis(wave)) - wave
+    assert float(error.square().mean()) < 0.01 * float(wave.square().mean())
+
+
+def test_masking_of_silence_is_silence_to_the_last_bit() -> None:
+    assert not trained(MASKING)(torch.zeros(1, 1, 64 * MASKING.hop)).any()
