@@ -1,18 +1,22 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from frcrn_export.exporters.training.data import (
     MixRecipe,
-    colour,
+    Recording,
     crop,
     crop_at_speed,
     draw_batch,
     load_folder,
     mix,
+    source_of,
     split,
 )
 from frcrn_export.runtime.errors import AudioError, UserError
@@ -35,21 +39,45 @@ def test_mix_with_silence_adds(speech: Clips) -> None:
     assert np.array_equal(mix(silence, speech[0], 5.0), speech[0])
 
 
-def test_split_is_by_whole_file_disjoint_and_repeatable() -> None:
-    clips = [np.full(3, i, dtype=np.float32) for i in range(40)]
-    train, held_out = split(clips, 0.1, seed=3)
+def test_split_is_by_source_disjoint_and_repeatable() -> None:
+    clips = [Recording(np.full(3, i, dtype=np.float32), f"speaker {i // 4}") for i in range(40)]
+    train, held_out = split(clips, 0.2, seed=3)
     names = [int(clip[0]) for clip in train], [int(clip[0]) for clip in held_out]
-    assert len(names[1]) == 4
+    assert len(names[1]) == 8
     assert sorted(names[0] + names[1]) == list(range(40))
-    again = split(clips, 0.1, seed=3)[1]
+    assert not {i // 4 for i in names[0]} & {i // 4 for i in names[1]}
+    again = split(clips, 0.2, seed=3)[1]
     assert [int(clip[0]) for clip in again] == names[1]
-    assert [int(clip[0]) for clip in split(clips, 0.1, seed=4)[1]] != names[1]
+    assert [int(clip[0]) for clip in split(clips, 0.2, seed=4)[1]] != names[1]
 
 
-def test_split_leaves_something_on_both_sides() -> None:
-    clips = [np.zeros(3, dtype=np.float32)] * 2
-    for fraction in (0.0, 0.1, 1.0):
-        assert [len(part) for part in split(clips, fraction, seed=0)] == [1, 1]
+@given(st.integers(2, 9), st.floats(0, 1), st.integers(0, 5))
+def test_split_leaves_something_on_both_sides(sources: int, share: float, seed: int) -> None:
+    clips = [Recording(np.zeros(3, dtype=np.float32), str(i)) for i in range(sources)]
+    parts = split(clips, share, seed)
+    assert all(parts)
+    assert sum(map(len, parts)) == sources
+
+
+def test_one_speaker_cannot_be_split() -> None:
+    clips = [Recording(np.zeros(3, dtype=np.float32), "ann")] * 3
+    with pytest.raises(UserError, match=r"all 3 files seem to be of one source \('ann'\).*folder"):
+        split(clips, 0.1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("1034/121119/1034-121119-0049.flac", "1034"),
+        ("p225_003.wav", "p225"),
+        ("LJ001-0006.flac", "LJ001"),
+        ("rain.flac", "rain"),
+        ("rain2.flac", "rain2"),
+        ("17.wav", "17"),
+    ],
+)
+def test_source_of_a_file(path: str, source: str) -> None:
+    assert source_of(Path(path)) == source
 
 
 def test_crop_joins_short_clips_and_stays_inside_long_ones() -> None:
@@ -72,16 +100,14 @@ def test_speed_moves_the_pitch() -> None:
     assert np.argmax(np.abs(np.fft.rfft(played))) == pytest.approx(1100, abs=2)
 
 
-def test_colour_stays_within_its_limit(noise: Clips) -> None:
-    coloured = colour(np.random.default_rng(0), noise[0], 6.0)
-    gain_db = 20 * np.log10(np.abs(np.fft.rfft(coloured)) / np.abs(np.fft.rfft(noise[0])))
-    assert gain_db.max() < 6.1
-    assert gain_db.min() > -6.1
-    assert np.ptp(gain_db) > 1.0
-
-
 def test_batch_is_repeatable_levelled_and_of_the_asked_snr(speech: Clips, noise: Clips) -> None:
-    recipe = MixRecipe(seconds=0.5, snr_db=(3.0, 3.0), lowest_peak_db=-25.0, noise_only=0.0)
+    recipe = replace(
+        MixRecipe(seconds=0.5, snr_db=(3.0, 3.0), lowest_peak_db=-25.0),
+        noise_only_share=0.0,
+        nearly_clean_share=0.0,
+        narrow_share=0.0,
+        overload_share=0.0,
+    )
     noisy, clean = draw_batch((1, 2, 3), speech, noise, recipe, 32)
     assert noisy.shape == clean.shape == (32, 1, 8000)
     assert noisy.dtype == clean.dtype == np.float32
@@ -96,17 +122,44 @@ def test_batch_is_repeatable_levelled_and_of_the_asked_snr(speech: Clips, noise:
 
 
 def test_noise_only_has_a_silent_target(speech: Clips, noise: Clips) -> None:
-    recipe = MixRecipe(seconds=0.25, noise_only=1.0)
+    recipe = MixRecipe(seconds=0.25, noise_only_share=1.0)
     noisy, clean = draw_batch((0,), speech, noise, recipe, 4)
     assert not clean.any()
     assert noisy.any()
 
 
+def test_shares_are_how_often_something_happens(speech: Clips, noise: Clips) -> None:
+    """Each share at 1 changes a batch in its own way, and only the target where it should."""
+    never = replace(
+        MixRecipe(seconds=0.25, snr_db=(0.0, 0.0), lowest_peak_db=0.0),
+        room_share=0.0,
+        second_noise_share=0.0,
+        plain_noise_share=0.0,
+        noise_only_share=0.0,
+        nearly_clean_share=0.0,
+        narrow_share=0.0,
+        overload_share=0.0,
+    )
+
+    def batch(**shares: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        return draw_batch((7,), speech, noise, replace(never, **shares), 4)  # type: ignore[arg-type]
+
+    noisy, clean = batch()
+    nearly, nearly_target = batch(nearly_clean_share=1.0)
+    added, added_nearly = np.abs(noisy - clean), np.abs(nearly - nearly_target)
+    assert np.median(added_nearly.max((1, 2))) < 0.2 * np.median(added.max((1, 2)))
+    cut, target = batch(overload_share=1.0)
+    assert (np.abs(cut) > 0.999).sum() > (np.abs(noisy) > 0.999).sum()
+    assert (np.abs(target) > 0.999).sum() <= (np.abs(cut) > 0.999).sum()
+    for name in ("room_share", "second_noise_share", "plain_noise_share", "narrow_share"):
+        assert not np.array_equal(batch(**{name: 1.0})[0], noisy), name
+
+
 def test_folder_is_read_deep_and_resampled(folders: tuple[Path, Path]) -> None:
     clips = load_folder(folders[0])
-    assert len(clips) == 4
+    assert [clip.source for clip in clips] == ["0", "1", "2", "more"]
     assert [len(clip) for clip in clips] == [24000] * 3 + [round(24000 * 16000 / 22050)]
-    assert all(clip.dtype == np.float32 and clip.ndim == 1 for clip in clips)
+    assert all(clip.audio.dtype == np.float32 and clip.audio.ndim == 1 for clip in clips)
 
 
 def test_folders_and_files_that_cannot_be_used(tmp_path: Path) -> None:
