@@ -12,13 +12,13 @@ CURVE_NAME = "curve.jsonl"
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A validation. `loss` is the mean over the steps since the one before, None for no step."""
+    """A validation; None is what was not finite. `loss` is the mean over the steps before it."""
 
     step: int
     seconds: float
     loss: float | None
     learning_rate: float
-    validation: float  # mean SI-SNR improvement in dB
+    validation: float | None  # mean SI-SNR improvement in dB
     best: float | None
 
 
@@ -64,21 +64,22 @@ def plot_curve(run_dir: Path, png: Path) -> None:
         raise UserError(
             'a curve needs matplotlib; run: pip install "frcrn-export[plot]"'
         ) from error
-    steps = [point.step for point in points]
-    nan = float("nan")
     figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     validation, loss, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
-    validation.plot(steps, [p.validation for p in points], label="validation")
-    bests = [nan if p.best is None else p.best for p in points]
-    validation.step(steps, bests, "--", where="post", color="gray", label="best so far")
+    validated = [(p.validation, p.step) for p in points if p.validation is not None]
+    validation.plot([step for _, step in validated], [height for height, _ in validated])
+    if validated:
+        best, at = max(validated)
+        validation.plot(at, best, "o", label=f"best: {best:+.2f} dB")
+        validation.legend(loc="lower right")
     validation.set_ylabel("SI-SDR improvement (dB)")
-    validation.legend(loc="lower right")
-    loss.plot(steps, [nan if p.loss is None else p.loss for p in points], color="tab:orange")
+    losses = [(p.loss, p.step) for p in points if p.loss is not None]
+    loss.plot([step for _, step in losses], [height for height, _ in losses], color="tab:orange")
     loss.set_ylabel("Loss")
-    rate.plot(steps, [p.learning_rate for p in points], color="tab:green")
-    rate.set_yscale("log")
+    rate.plot([p.step for p in points], [p.learning_rate for p in points], color="tab:green")
     rate.set_ylabel("Learning rate")
+    rate.ticklabel_format(axis="y", scilimits=(0, 0))
     rate.set_xlabel("Step")
     for axis in (validation, loss, rate):
         axis.grid(alpha=0.3)

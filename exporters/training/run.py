@@ -89,7 +89,7 @@ class TrainingRun:
             self.skipped_in_a_row = 0
             self._update_average()
         else:
-            self._skip(rate)
+            self._skip()
         return value, rate
 
     def validate(self, noisy: Tensor, clean: Tensor, on_schedule: bool) -> tuple[float, bool]:
@@ -171,17 +171,19 @@ class TrainingRun:
             else:
                 value.copy_(current[name])
 
-    def _skip(self, rate: float) -> None:
+    def _skip(self) -> None:
         self.skipped += 1
         self.skipped_in_a_row += 1
         averages = dict(self.average.named_buffers())
         for name, value in self.network.named_buffers():  # what batch norms counted is not finite
             value.copy_(averages[name])
         if self.skipped_in_a_row >= MAX_SKIPPED:
+            lower = self.recipe.learning_rate / 3
             raise UserError(
-                f"the loss is not finite, {MAX_SKIPPED} steps in a row, up to step {self.step}: "
-                f"lower the learning rate ({rate:.1e}) with --learning-rate"
-                + (", or leave out --amp with --no-amp" if self.amp else "")
+                f"the loss was not finite {MAX_SKIPPED} times in a row, up to step {self.step}: "
+                "go on from the last state with --resume, or start anew with --force, "
+                f"and lower the learning rate, as in --learning-rate {lower:.1e}"
+                + (" --no-amp" if self.amp else "")
             )
 
 

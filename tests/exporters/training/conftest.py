@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
+from frcrn_export.exporters.training.data import Recording
+
 RATE = 16000
 
 
@@ -31,6 +33,16 @@ def speech() -> list[npt.NDArray[np.float32]]:
 @pytest.fixture(scope="session")
 def noise() -> list[npt.NDArray[np.float32]]:
     return [hiss(seed) for seed in range(4)]
+
+
+@pytest.fixture(scope="session")
+def voices(speech: list[npt.NDArray[np.float32]]) -> list[Recording]:
+    return [Recording(clip, f"speaker {index}") for index, clip in enumerate(speech)]
+
+
+@pytest.fixture(scope="session")
+def noises(noise: list[npt.NDArray[np.float32]]) -> list[Recording]:
+    return [Recording(clip, f"noise {index}") for index, clip in enumerate(noise)]
 
 
 @pytest.fixture
