@@ -11,7 +11,13 @@ from frcrn_export.exporters.networks.wave_unet import WaveUNet, WaveUNetConfig
 from frcrn_export.exporters.training.losses import denoising_loss, si_snr_db
 
 DEFAULT_NETWORK = WaveUNetConfig(
-    channels=(32, 64, 128, 144), strides=(4, 4, 4, 2), context_blocks=6, residual=True
+    channels=(128, 192),
+    strides=(1, 2),
+    kernel_size=3,
+    context_blocks=12,
+    bands=384,
+    band_length=384,
+    band_stride=64,
 )
 
 
