@@ -44,12 +44,21 @@ def _gate_options(command: Command) -> Command:
 @click.option(
     "-p",
     "--pairs",
+    metavar="FOLDER",
     type=click.Path(path_type=Path),
     help="A folder with NAME.noisy.* and NAME.clean.*.",
 )
-@click.option("--noisy", type=click.Path(path_type=Path), help="Instead: a folder, and with it")
 @click.option(
-    "--clean", type=click.Path(path_type=Path), help="the folder of clean speech of the same names."
+    "--noisy",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Instead of --pairs: noisy recordings.",
+)
+@click.option(
+    "--clean",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="With --noisy: the clean speech, under the same names.",
 )
 @click.option(
     "-b",
@@ -64,7 +73,7 @@ def _gate_options(command: Command) -> Command:
     "--precision",
     "precisions",
     multiple=True,
-    type=click.Choice(["fp32", "fp16", "int8"]),
+    type=click.Choice(["fp32", "fp16"]),
     help="The bundle's files of this precision (by ONNX Runtime, if --backend says nothing else); "
     "several are compared. By default what denoise takes.",
 )

@@ -35,7 +35,7 @@ def failures(evaluation: Evaluation, gates: list[Gate]) -> list[str]:
             ]
             if mean is None:
                 found.append(f"{what} has no value, {gate.option} {gate.least:g}")
-            elif mean.mean < gate.least:
+            elif not mean.mean >= gate.least:  # also where that is NaN
                 found.append(f"{what} {mean.mean:.3f} is below {gate.option} {gate.least:g}")
             elif lost:
                 reason = lost[0].denoised[index].missing[gate.metric]

@@ -18,6 +18,10 @@ SAMPLE_RATE = 16_000  # Hz, what PESQ-WB is defined for
 # 0.2 s and the pause after it 0.2 s, so that there are no more in this time.
 MAX_PESQ_SECONDS = 20.0
 
+# Below any recording; PESQ's single precision ends at 1e-20.
+_SILENCE = 1e-10
+_STOI_SECONDS = 0.4  # 30 frames
+
 _FRAME_SECONDS = 0.032
 _SEGMENT_LIMITS_DB = (-10.0, 35.0)
 _SPEECH_RANGE_DB = 40.0
@@ -30,9 +34,9 @@ class Unmeasurable(Exception):
 def si_sdr_db(clean: FloatArray, estimate: FloatArray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, see `runtime.signals.si_sdr_db`.
 
-    Raises Unmeasurable for a silent estimate, and for the clean speech itself.
+    Raises Unmeasurable where one is silent, and for the clean speech itself.
     """
-    _check_not_silent(estimate)
+    _check_not_silent(clean, estimate)
     value = signals.si_sdr_db(clean, estimate)
     if not np.isfinite(value):
         raise Unmeasurable("the same as the clean speech")
@@ -42,8 +46,8 @@ def si_sdr_db(clean: FloatArray, estimate: FloatArray) -> float:
 def pesq_wb(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_RATE) -> float:
     """PESQ in wide band, ITU-T P.862.2: MOS-LQO from 1.04 to 4.64. Levels are aligned by it.
 
-    Raises Unmeasurable where the code finds no speech, for clips shorter than 0.25 s or longer than
-    `MAX_PESQ_SECONDS`, and for other rates than 16 kHz.
+    Raises Unmeasurable where one is silent or the code finds no speech, for clips shorter than
+    0.25 s or longer than `MAX_PESQ_SECONDS`, and for other rates than 16 kHz.
     """
     import pesq
 
@@ -51,7 +55,7 @@ def pesq_wb(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_R
         raise Unmeasurable(f"PESQ-WB is defined for {SAMPLE_RATE} Hz, not {sample_rate}")
     if len(clean) > MAX_PESQ_SECONDS * sample_rate:
         raise Unmeasurable(f"PESQ takes clips of at most {MAX_PESQ_SECONDS:g} s")
-    _check_not_silent(estimate)
+    _check_not_silent(clean, estimate)
     try:
         return float(pesq.pesq(sample_rate, clean, estimate, "wb"))
     except pesq.NoUtterancesError:
@@ -63,16 +67,21 @@ def pesq_wb(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_R
 def stoi(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_RATE) -> float:
     """Short-time objective intelligibility, 0 to 1: Taal et al. 2011, not the extended one.
 
-    Raises Unmeasurable where less than 30 frames (0.4 s) of speech are left without the silences.
+    A silent estimate has 0. Raises Unmeasurable where the clean speech is silent, or less than 30
+    frames (0.4 s) of it are left without its silences.
     """
     import pystoi
 
+    _check_not_silent(clean)
+    too_short = Unmeasurable(f"STOI needs {_STOI_SECONDS} s of speech")
+    if len(clean) < _STOI_SECONDS * sample_rate:
+        raise too_short
     with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
+        warnings.filterwarnings("error", message="Not enough STFT frames")
         try:
             return float(pystoi.stoi(clean, estimate, sample_rate))
         except RuntimeWarning:
-            raise Unmeasurable("STOI needs 0.4 s of speech") from None
+            raise too_short from None
 
 
 def segmental_snr_db(
@@ -84,8 +93,9 @@ def segmental_snr_db(
     rule: within 40 dB of the loudest frame. Levels count: an estimate at half the level has 6 dB.
     Source: Hansen and Pellom, "An effective quality evaluation protocol for speech enhancement
     algorithms", ICSLP 1998; limits as in Loizou, "Speech Enhancement", 2007, ch. 10.
-    Raises Unmeasurable for clips shorter than a frame.
+    Raises Unmeasurable for silent clean speech, and for clips shorter than a frame.
     """
+    _check_not_silent(clean)
     length = round(_FRAME_SECONDS * sample_rate)
     if len(clean) < length:
         raise Unmeasurable(f"segmental SNR needs a frame of {1000 * _FRAME_SECONDS:g} ms")
@@ -105,6 +115,6 @@ def _frame_energies(samples: FloatArray, length: int) -> npt.NDArray[np.float64]
     return energies
 
 
-def _check_not_silent(estimate: FloatArray) -> None:
-    if not np.any(estimate):
-        raise Unmeasurable("the output is silent")
+def _check_not_silent(*parts: FloatArray) -> None:
+    if not all(np.abs(part).max() > _SILENCE for part in parts):
+        raise Unmeasurable("silent")

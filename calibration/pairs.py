@@ -93,7 +93,7 @@ def read_pair(pair: Pair, sample_rate: int) -> Clip:
     noisy, clean = (_read(source, sample_rate) for source in _sources(pair))
     if not clean.any():
         raise AudioError(
-            f"{pair.clean}: silent; nothing can be measured against it, remove {pair.name}"
+            f"{pair.clean}: silent, so nothing can be measured against it; remove this pair"
         )
     return Clip(noisy, clean)
 
@@ -121,12 +121,12 @@ def _sources(pair: Pair) -> tuple[FileSource, FileSource]:
         if source.channels != 1:
             raise AudioError(
                 f"{source.path}: {source.channels} channels, quality is measured on one; "
-                f"make it mono: ffmpeg -i {source.path.name} -ac 1 mono.wav"
+                f"make it mono: ffmpeg -i {source.path} -ac 1 mono.wav"
             )
     if noisy.sample_rate != clean.sample_rate:
         raise AudioError(
             f"{pair.name}: noisy at {noisy.sample_rate} Hz, clean at {clean.sample_rate} Hz; "
-            f"resample one: ffmpeg -i {clean.path.name} -ar {noisy.sample_rate} resampled.wav"
+            f"resample one: ffmpeg -i {clean.path} -ar {noisy.sample_rate} resampled.wav"
         )
     if noisy.frames != clean.frames:
         raise AudioError(

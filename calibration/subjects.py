@@ -109,11 +109,14 @@ def _entry(bundle: Bundle, choice: Choice, backend: str, precision: Precision) -
     for entry in files:
         if found.takes(entry) and entry.role in roles and entry.precision == precision:
             return entry
-    if found.flavor is None:
-        command = f"frcrn-export onnx {options_of(bundle.manifest, streaming=choice.stream)}"
-        command += f"{' --fp16' * (precision == 'fp16')} -o ANOTHER"
-    else:
-        command = f"frcrn-export trt {bundle.path} --{precision} --flavor {found.flavor}"
+    if found.format == "torchscript" and (precision != "fp32" or choice.stream):
+        raise BackendError("torchscript runs in fp32 and offline; take --backend onnxruntime")
+    options = options_of(bundle.manifest, streaming=choice.stream)
+    command = found.export_command.format(bundle=bundle.path, options=options)
+    if found.flavor is not None:
+        command = command.replace("--fp16", f"--{precision}")
+    elif precision == "fp16":
+        command += " --fp16"
     command += " --streaming" * choice.stream
     raise BackendError(
         f"{bundle.path}: no {precision} {'streaming ' * choice.stream}file in this bundle for "
