@@ -1,1 +1,1 @@
-"""Calibration data, INT8 quantization and quality metrics. Nothing here yet."""
+"""Quality of denoised speech, measured on pairs of noisy and clean recordings."""

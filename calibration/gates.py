@@ -33,11 +33,12 @@ def failures(evaluation: Evaluation, gates: list[Gate]) -> list[str]:
                 for clip in everything.clips
                 if gate.metric in clip.noisy.values and gate.metric in clip.denoised[index].missing
             ]
+            floor = f"{gate.option} {gate.least:g}"
             if mean is None:
-                found.append(f"{what} has no value, {gate.option} {gate.least:g}")
+                found.append(f"{what} has no value, {floor}")
             elif not mean.mean >= gate.least:  # also where that is NaN
-                found.append(f"{what} {mean.mean:.3f} is below {gate.option} {gate.least:g}")
+                found.append(f"{what} {mean.mean:.3f} is below {floor}")
             elif lost:
                 reason = lost[0].denoised[index].missing[gate.metric]
-                found.append(f"{what} lacks {lost[0].pair.name} ({reason}), {gate.option}")
+                found.append(f"{what} lacks {lost[0].pair.name} ({reason}), {floor}")
     return found
