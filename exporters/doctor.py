@@ -29,6 +29,8 @@ _PACKAGES = (
     "tensorrt-rtx",
     "cuda-core",
     "cuda-bindings",
+    "pesq",
+    "pystoi",
     "matplotlib",
     "tensorboard",
 )
@@ -109,6 +111,12 @@ def _abilities(providers: tuple[str, ...], gpu: str) -> list[Ability]:
             has_torch,
             "torch is needed",
             'pip install "frcrn-export[train]"',
+        ),
+        Ability(
+            "measure quality",
+            all(find_spec(name) is not None for name in ("pesq", "pystoi", "scipy")),
+            "pesq (compiled from C), pystoi and scipy are needed",
+            'pip install "frcrn-export[quality]"',
         ),
         Ability(
             "draw spectrograms",
