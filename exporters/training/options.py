@@ -50,8 +50,10 @@ class TrainOptions:
     seed: int
     learning_rate: float | None
     schedule: str
+    bands: int | None
     channels: tuple[int, ...] | None
     strides: tuple[int, ...] | None
+    kernel: int | None
     context: int | None
     causal: bool | None
     batch: int
@@ -130,8 +132,15 @@ _COURSE = (
     ),
 )
 _WAVE_UNET = (
+    click.option(
+        "--bands",
+        type=click.IntRange(min=0),
+        help="Filters around the network, which it masks; 0 for a network of waveforms "
+        "(wave-unet-16k).",
+    ),
     click.option("--channels", type=Integers(), help="Of each encoder (wave-unet-16k)."),
     click.option("--strides", type=Integers(), help="Of each encoder (wave-unet-16k)."),
+    click.option("--kernel", type=click.IntRange(min=1), help="Of all coders (wave-unet-16k)."),
     click.option(
         "--context",
         type=click.IntRange(min=0),

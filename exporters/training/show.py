@@ -1,5 +1,6 @@
 """What `train` shows: where the run stands, and what came of it."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,10 @@ def show_data(
     console: "Console", speech: "list[Recording]", noise: "list[Recording]", device: str
 ) -> None:
     """What is trained on, and where."""
-    console.print(
+    _line(
+        console,
         f"{len(speech)} speech files ({_minutes(speech)}, {_sources(speech)} speakers), "
-        f"{len(noise)} noise files ({_minutes(noise)}), {device}"
+        f"{len(noise)} noise files ({_minutes(noise)}), {device}",
     )
 
 
@@ -42,10 +44,11 @@ def shown_progress(console: "Console") -> "Iterator[Callable[[Progress], None]]"
             bar.update(task, completed=progress.done, loss=progress.loss, step=progress.step)
             if progress.validation is not None:
                 best = "none" if progress.best is None else f"{progress.best:+.2f}"
-                console.print(
+                _line(
+                    console,
                     f"step {progress.step:6d}  {progress.seconds / 60:6.1f} min  "
                     f"loss {progress.loss:7.3f}  rate {progress.learning_rate:.1e}  "
-                    f"validation {progress.validation:+.2f} dB SI-SDR  best {best}"
+                    f"validation {progress.validation:+.2f} dB SI-SDR  best {best}",
                 )
 
         yield show
@@ -54,14 +57,18 @@ def shown_progress(console: "Console") -> "Iterator[Callable[[Progress], None]]"
 def show_result(console: "Console", model: str, result: "TrainingResult") -> None:
     """What came of a run, and the command to go on with."""
     if result.stopped_early:
-        console.print("Stopped early: the validation did not improve any more.")
+        _line(console, "Stopped early: the validation did not improve any more.")
     if result.skipped:
-        console.print(f"{result.skipped} steps were left out: their loss was not finite.")
-    console.print(
+        _line(console, f"{result.skipped} steps were left out: their loss was not finite.")
+    _line(
+        console,
         f"{result.weights}: {result.parameters:,} parameters, {result.steps} steps, "
-        f"{result.seconds / 60:.1f} min, {result.best:+.2f} dB SI-SDR on held-out mixtures"
+        f"{result.seconds / 60:.1f} min, {result.best:+.2f} dB SI-SDR on held-out mixtures",
     )
-    console.print(f"Next: frcrn-export onnx --model {model} --checkpoint {result.weights}")
+    _line(
+        console,
+        f"Next: frcrn-export onnx --model {model} --checkpoint {shlex.quote(str(result.weights))}",
+    )
 
 
 def show_curve(console: "Console", run_dir: Path) -> None:
@@ -72,7 +79,12 @@ def show_curve(console: "Console", run_dir: Path) -> None:
     try:
         plot_curve(run_dir, run_dir / "curve.png")
     except UserError as error:
-        console.print(f"No {run_dir / 'curve.png'}: {error}")
+        _line(console, f"No {run_dir / 'curve.png'}: {error}")
+
+
+def _line(console: "Console", text: str) -> None:
+    """Text as it is: commands are copied from it, and [plot] is no colour."""
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _sources(recordings: "list[Recording]") -> int:

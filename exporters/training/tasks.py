@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from frcrn_export.exporters.checkpoints import Checkpoint, load_checkpoint
 from frcrn_export.exporters.families import wave_unet
@@ -12,7 +13,11 @@ from frcrn_export.exporters.state_dicts import DESCRIPTIONS
 from frcrn_export.exporters.training.frcrn_task import FrcrnTask
 from frcrn_export.exporters.training.options import TRAINABLE, TrainOptions
 from frcrn_export.exporters.training.task import Task
-from frcrn_export.exporters.training.wave_unet_task import DEFAULT_NETWORK, WaveUNetTask
+from frcrn_export.exporters.training.wave_unet_task import (
+    DEFAULT_NETWORK,
+    WAVEFORM_NETWORK,
+    WaveUNetTask,
+)
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 DEFAULT_CHECKPOINT = "default"
@@ -24,8 +29,10 @@ def make_task(options: TrainOptions) -> Task:
     spec = find_model(options.model)
     checkpoint = _checkpoint(spec, options.checkpoint) if options.checkpoint else None
     shape = {
+        "bands": options.bands,
         "channels": options.channels,
         "strides": options.strides,
+        "kernel": options.kernel,
         "context": options.context,
         "causal": options.causal,
     }
@@ -45,18 +52,22 @@ def make_task(options: TrainOptions) -> Task:
 
 
 def _wave_unet(options: TrainOptions) -> WaveUNetTask:
-    default = DEFAULT_NETWORK
+    given = {
+        "bands": options.bands,
+        "channels": options.channels,
+        "strides": options.strides,
+        "kernel_size": options.kernel,
+        "context_blocks": options.context,
+        "causal": options.causal,
+    }
+    start = WAVEFORM_NETWORK if options.bands == 0 else DEFAULT_NETWORK
     try:
-        network = replace(
-            default,
-            channels=options.channels or default.channels,
-            strides=options.strides or default.strides,
-            causal=default.causal if options.causal is None else options.causal,
-            context_blocks=default.context_blocks if options.context is None else options.context,
-        )
+        changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        return WaveUNetTask(replace(start, **changes))
     except ValueError as error:
-        raise UserError(f"no such network: {error}; change --channels and --strides") from error
-    return WaveUNetTask(network)
+        raise UserError(
+            f"no such network: {error}; change --bands, --channels, --strides or --kernel"
+        ) from error
 
 
 def _checkpoint(spec: ModelSpec, named: str) -> Checkpoint:

@@ -19,6 +19,9 @@ DEFAULT_NETWORK = WaveUNetConfig(
     band_length=384,
     band_stride=64,
 )
+WAVEFORM_NETWORK = WaveUNetConfig(
+    channels=(32, 64, 128, 144), strides=(4, 4, 4, 2), context_blocks=6, residual=True
+)
 
 
 @dataclass(frozen=True)

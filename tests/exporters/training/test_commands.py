@@ -1,17 +1,35 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from frcrn_export.exporters.checkpoints import load_checkpoint
 from frcrn_export.exporters.cli import main
+from frcrn_export.exporters.families import frcrn
+from frcrn_export.exporters.loading import load_model, weights_at_hand
+from frcrn_export.exporters.networks.frcrn import FRCRN_16K
+from frcrn_export.exporters.training.curve import read_curve
 
-SMALL = ["--channels", "4,6", "--strides", "4,4", "--context", "1", "--seconds", "0.25"]
-SMALL += ["--batch", "2", "--device", "cpu"]
+Capture = pytest.CaptureFixture[str]
+
+SHORT = ["--seconds", "0.25", "--batch", "2", "--device", "cpu"]
+SMALL = ["--bands", "0", "--channels", "4,6", "--strides", "4,4", "--context", "1", *SHORT]
 
 
-def run(capsys: pytest.CaptureFixture[str], *args: str | Path) -> tuple[int, str, str]:
+@pytest.fixture
+def frcrn_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights of an FRCRN of four channels, which is what frcrn-16k is from here on."""
+    narrow = replace(FRCRN_16K, channels=4, fsmn_hidden=4, se_reduction=2)
+    monkeypatch.setitem(frcrn._CONFIGS, 321, narrow)
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(load_model("frcrn-16k", random_seed=7).network.state_dict(), path)
+    return path
+
+
+def run(capsys: Capture, *args: str | Path) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of `frcrn-export train ...`."""
     with pytest.raises(SystemExit) as exit_info:
         main(["train", *map(str, args)])
@@ -20,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str | Path) -> tuple[int, str
 
 
 def test_trains_resumes_and_refuses_to_overwrite(
-    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
 ) -> None:
     speech, noise = folders
     out = tmp_path / "run"
@@ -44,6 +62,10 @@ def test_trains_resumes_and_refuses_to_overwrite(
     assert code == 0, errors
     assert "4 steps" in errors
     assert torch.load(out / "last.pt", weights_only=True)["step"] == 4
+    weights = out / "wave-unet-16k.safetensors"
+    assert f"Next: frcrn-export onnx --model wave-unet-16k --checkpoint {weights}\n" in errors
+    assert [point.step for point in read_curve(out)] == [2, 4]
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
 
     code, _, _ = run(capsys, *task, "--steps", "1", "--force")
     assert code == 0
@@ -51,14 +73,14 @@ def test_trains_resumes_and_refuses_to_overwrite(
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(
-    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
 ) -> None:
     speech, noise = folders
     empty = tmp_path / "empty"
     empty.mkdir()
     out = tmp_path / "run"
-    common = ["-o", out, "--steps", "1", *SMALL]
-    cases = [
+    common: list[str | Path] = ["-o", out, "--steps", "1", *SMALL]
+    cases: list[tuple[list[str | Path], str]] = [
         (["wave-unet-16", "--speech", speech, "--noise", noise], "did you mean wave-unet-16k?"),
         (["wave-unet-16k", "--speech", speech, "--noise", empty], "holds 0 audio files"),
         (["wave-unet-16k", "--speech", speech, "--noise", noise, "--resume"], "nothing to resume"),
@@ -67,9 +89,92 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (["wave-unet-16k", "--speech", speech, "--noise", noise, "--device", "tpu9"], "no device"),
         (["wave-unet-16k", "--speech", tmp_path / "no", "--noise", noise], "does not exist"),
     ]
+    check_refused(capsys, out, common, cases)
+
+
+@pytest.mark.slow
+def test_frcrn_is_fine_tuned_and_exported_for_streaming(
+    folders: tuple[Path, Path], frcrn_weights: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    speech, noise = folders
+    out = tmp_path / "run"
+    task = ["frcrn-16k", "--speech", speech, "--noise", noise, "-o", out, *SHORT, "--json"]
+    start = ["--checkpoint", frcrn_weights, "--squeeze-excite", "cumulative", "--steps", "1"]
+    code, output, errors = run(capsys, *task, *start, "--schedule", "cosine", "--early-stop", "3")
+    assert code == 0, errors
+    summary = json.loads(output)
+    assert summary["model"] == "frcrn-16k"
+    assert (summary["skipped"], summary["stopped_early"]) == (0, False)
+
+    bundle = tmp_path / "bundle"
+    with pytest.raises(SystemExit) as left:
+        main(["onnx", "--checkpoint", summary["weights"], "-o", str(bundle)])
+    assert not left.value.code, capsys.readouterr().err
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["model"] == "frcrn-16k"
+    assert manifest["variant"] == {"squeeze_excite": "cumulative"}
+
+
+def test_fine_tuning_starts_from_the_packaged_weights(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    speech, noise = folders
+    out = tmp_path / "run"
+    task = ["wave-unet-16k", "--speech", speech, "--noise", noise, "-o", out, *SHORT, "--json"]
+    rate = ["--learning-rate", "1e-9"]
+    code, output, errors = run(capsys, *task, "--checkpoint", "default", "--steps", "1", *rate)
+    assert code == 0, errors
+    trained = load_checkpoint(Path(json.loads(output)["weights"]))
+    packaged = weights_at_hand("wave-unet-16k")
+    assert packaged is not None
+    start = load_checkpoint(packaged)
+    assert trained.metadata["fine_tuned_from"] == start.sha256
+    assert trained.state.keys() == start.state.keys()
+    for name, value in start.state.items():
+        assert torch.allclose(trained.state[name], value, atol=1e-6), name
+
+
+def test_checkpoints_and_options_that_do_not_fit(
+    folders: tuple[Path, Path], frcrn_weights: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    speech, noise = folders
+    out = tmp_path / "run"
+    foreign = tmp_path / "foreign.pth"
+    torch.save({"weight": torch.zeros(3)}, foreign)
+    given = ["--checkpoint", frcrn_weights]
+    common = ["--speech", speech, "--noise", noise, "-o", out, "--steps", "1", *SHORT]
+    cases: list[tuple[list[str | Path], str]] = [
+        (["frcrn-16k", "--squeeze-excite", "often"], "takes global, cumulative or window:SECONDS"),
+        (["wave-unet-16k", "--squeeze-excite", "cumulative"], "leave out --squeeze-excite"),
+        (["wave-unet-12x24"], "cannot be trained here; did you mean wave-unet-16k?"),
+        (["frcrn"], "did you mean frcrn-16k?"),
+        (["frcrn-16k", "--strides", "4,4"], "--strides is for wave-unet-16k"),
+        (["frcrn-16k", "--non-causal"], "--causal is for wave-unet-16k"),
+        (["frcrn-16k", "--checkpoint", "default"], "frcrn-export fetch frcrn-16k"),
+        (["frcrn-16k", "--checkpoint", tmp_path / "no.pth"], "no such file"),
+        (["frcrn-16k", "--checkpoint", foreign], "not the weights of frcrn-16k"),
+        (["wave-unet-16k", "--checkpoint", foreign], "not a wave-unet-16k"),
+        (["frcrn-16k-512", *given], "321-bin weights, not frcrn-16k-512: frcrn-export train frcr"),
+        (["wave-unet-16k", *given], "not wave-unet-16k: frcrn-export train frcrn-16k"),
+        (["wave-unet-16k", "--checkpoint", "default", "--context", "2"], "leave out one"),
+        (["wave-unet-16k", "--non-causal"], "no such network: 384 bands need"),
+        (["wave-unet-16k", "--schedule", "linear"], "'plateau', 'cosine'"),
+    ]
+    check_refused(capsys, out, common, cases)
+
+
+def check_refused(
+    capsys: Capture,
+    out: Path,
+    common: list[str | Path],
+    cases: list[tuple[list[str | Path], str]],
+) -> None:
+    """Each command ends with 2 and one line that has the message, and makes no run folder."""
     for args, message in cases:
         code, output, errors = run(capsys, *common, *args)
         assert code == 2, errors
         assert message in errors
+        assert errors.splitlines()[-1].startswith("error: ")
+        assert "Traceback" not in errors
         assert not output
         assert not out.exists()
