@@ -38,7 +38,10 @@ COMMANDS = {
     ),
     "models": ("frcrn_export.exporters.looking:models", "List the models and their weights."),
     "fetch": ("frcrn_export.exporters.fetch_command:fetch", "Download published weights."),
-    "train": ("frcrn_export.exporters.training.commands:train", "Train a network."),
+    "train": (
+        "frcrn_export.exporters.training.commands:train",
+        "Train a network, or fine-tune one.",
+    ),
     "doctor": (
         "frcrn_export.exporters.looking:doctor",
         "Say what can run on this machine, and what would change it.",

@@ -64,9 +64,9 @@ def load_model(
     """Build a model with weights from a checkpoint, the package, the download cache or a seed.
 
     Without a name, the model is recognised from the checkpoint, or is the default.
-    `squeeze_excite` says what FRCRN averages over (see pooling.py); None stands for what the weights
-    were trained with, where their metadata says so, else for `global`. Raises UserError for an
-    unknown model, one without weights, or another `squeeze_excite` than the model can have;
+    `squeeze_excite` says what FRCRN averages over (see pooling.py); None stands for what the
+    weights were trained with, where their metadata says so, else for `global`. Raises UserError for
+    an unknown model, one without weights, or another `squeeze_excite` than the model can have;
     CheckpointError for a foreign file.
     """
     if checkpoint is not None and random_seed is not None:

@@ -56,7 +56,7 @@ class FrcrnTask:
 
     def metadata(self) -> dict[str, str]:
         origin = {"fine_tuned_from": self.checkpoint.sha256} if self.checkpoint else {}
-        return {"squeeze_excite": self.squeeze_excite, **origin}
+        return {"model": self.model, "squeeze_excite": self.squeeze_excite, **origin}
 
     def build(self) -> WaveformNetwork:
         family = family_of(self.spec)

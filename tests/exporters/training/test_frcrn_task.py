@@ -135,6 +135,7 @@ def test_resume_continues_exactly(
     for other in (
         FrcrnTask(SPEC, "global", task.checkpoint),
         FrcrnTask(SPEC, "cumulative"),
+        FrcrnTask(find_model("frcrn-16k-512"), "cumulative"),
     ):
         with pytest.raises(CheckpointError, match="resume with the options it was started with"):
             train(other, RECIPE, voices, noises, tmp_path / "cut", resume=True)
