@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from frcrn_export.calibration.dnsmos import POLYNOMIALS, open_dnsmos
 from frcrn_export.calibration.metrics import (
@@ -97,9 +98,14 @@ def scoring(scorer: Scorer, jobs: int) -> Iterator[Callable[[Float32Array, Float
         return
     # Not forked: ONNX Runtime's threads do not survive that.
     context = get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(jobs, mp_context=context)
+
+    def score_there(clean: Float32Array, estimate: Float32Array) -> Result:
+        with _interrupts_ignored():  # which a process that this starts inherits
+            return pool.submit(scorer, clean, estimate).result
+
     try:
-        yield lambda clean, estimate: pool.submit(scorer, clean, estimate).result
+        yield score_there
     except BrokenProcessPool as error:
         raise UserError(
             "a process that measures quality was killed, perhaps for want of memory; "
@@ -109,6 +115,14 @@ def scoring(scorer: Scorer, jobs: int) -> Iterator[Callable[[Float32Array, Float
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C is for the process that started the others. Signals belong to the main thread."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from frcrn_export.calibration.evaluation import measure
 from frcrn_export.calibration.metrics import segmental_snr_db, si_sdr_db
 from frcrn_export.calibration.pairs import find_pairs
-from frcrn_export.calibration.scoring import Scorer, require_packages, scoring
+from frcrn_export.calibration.scoring import Scorer, Scores, require_packages, scoring
 from frcrn_export.calibration.subjects import Choice, open_subjects
 from frcrn_export.runtime.errors import AudioError, CheckFailed, UserError
 from tests.bundles import write_bundle
@@ -85,6 +86,19 @@ def test_a_process_that_is_killed(clean: Signal) -> None:
 class _Deadly(Scorer):
     def __call__(self, clean: Signal, estimate: Signal) -> None:  # type: ignore[override]
         os._exit(1)
+
+
+class _Asking(Scorer):
+    def __call__(self, clean: Signal, estimate: Signal) -> Scores:
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return Scores({"ignores interrupts": float(ignored)})
+
+
+def test_interrupts_are_for_this_process(clean: Signal) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with scoring(_Asking(RATE), 2) as score:
+        assert score(clean, clean)().values == {"ignores interrupts": 1.0}
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
