@@ -105,7 +105,8 @@ def _audio_in(folder: Path) -> Iterator[Path]:
         raise UserError(f"{folder}: no such folder; give one with noisy and clean recordings")
     formats = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES | formats and path.is_file():
+        is_audio = path.suffix.lower() in AUDIO_SUFFIXES | formats
+        if is_audio and path.is_file() and not path.name.startswith("."):
             yield path
 
 

@@ -35,6 +35,7 @@ def test_files_that_belong_together_are_found(
             touch(one / f"{name}.noisy{noisy_suffix}")
             touch(one / f"{name}.clean{clean_suffix}")
             touch(one / f"{name}.txt")
+            touch(one / f"{name}.png")
             touch(two / f"{name}{noisy_suffix}")
             touch(three / f"{name}{clean_suffix}")
         for pairs in (find_pairs(one), match_folders(two, three)):
@@ -74,6 +75,11 @@ def test_no_pairs(tmp_path: Path) -> None:
     touch(tmp_path / "empty" / "notes.txt")
     with pytest.raises(UserError, match="empty: no audio"):
         match_folders(tmp_path, tmp_path / "empty")
+
+
+def test_hidden_files_are_left(pairs_folder: Path) -> None:
+    touch(pairs_folder / "._mix_one.noisy.wav")
+    assert [pair.name for pair in find_pairs(pairs_folder)] == ["mix_one", "mix_two", "vbd_one"]
 
 
 def test_a_name_with_two_files(tmp_path: Path) -> None:
