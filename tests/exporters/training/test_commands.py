@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,8 +68,11 @@ def test_trains_resumes_and_refuses_to_overwrite(
     assert [point.step for point in read_curve(out)] == [2, 4]
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
 
-    code, _, _ = run(capsys, *task, "--steps", "1", "--force")
-    assert code == 0
+    shape = ["--non-causal", "--kernel", "9"]
+    code, _, errors = run(capsys, *task, "--steps", "1", "--force", *shape)
+    assert code == 0, errors
+    with safe_open(weights, framework="pt") as file:
+        assert (file.metadata()["causal"], file.metadata()["kernel_size"]) == ("false", "9")
     assert torch.load(out / "last.pt", weights_only=True)["step"] == 1
 
 
@@ -116,14 +120,19 @@ def test_frcrn_is_fine_tuned_and_exported_for_streaming(
 
 
 def test_fine_tuning_starts_from_the_packaged_weights(
-    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     speech, noise = folders
     out = tmp_path / "run"
     task = ["wave-unet-16k", "--speech", speech, "--noise", noise, "-o", out, *SHORT, "--json"]
     rate = ["--learning-rate", "1e-9"]
     code, output, errors = run(capsys, *task, "--checkpoint", "default", "--steps", "1", *rate)
     assert code == 0, errors
+    assert 'curve.png: a curve needs matplotlib; run: pip install "frcrn-export[plot]"' in errors
     trained = load_checkpoint(Path(json.loads(output)["weights"]))
     packaged = weights_at_hand("wave-unet-16k")
     assert packaged is not None
