@@ -165,9 +165,9 @@ def evaluate(
     with progress_bar("Evaluating") as progress:
         evaluation = measure(subjects, found, scorer, jobs, progress)
     if csv_file is not None:
-        csv_file.write_text(csv_text(evaluation))
+        csv_file.write_text(csv_text(evaluation), encoding="utf-8")
     if markdown_file is not None:
-        markdown_file.write_text(markdown(evaluation))
+        markdown_file.write_text(markdown(evaluation), encoding="utf-8")
     if as_json:
         print_json(json_report(evaluation))
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 
 from frcrn_export.calibration.dnsmos import POLYNOMIALS, open_dnsmos
+from frcrn_export.calibration.dnsmos import SAMPLE_RATE as DNSMOS_RATE
 from frcrn_export.calibration.metrics import (
     Unmeasurable,
     pesq_wb,
@@ -55,11 +56,21 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores signals at `sample_rate` Hz by these of `MEASURES`, and DNSMOS with its file."""
+    """Scores signals at `sample_rate` Hz by these of `MEASURES`, and DNSMOS with its file.
+
+    Raises UserError for DNSMOS at another rate than its own.
+    """
 
     sample_rate: int
     measures: tuple[str, ...] = tuple(MEASURES)
     dnsmos: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.dnsmos is not None and self.sample_rate != DNSMOS_RATE:
+            raise UserError(
+                f"DNSMOS is for {DNSMOS_RATE} Hz, the bundle for {self.sample_rate}; "
+                "leave out --dnsmos"
+            )
 
     @property
     def metrics(self) -> tuple[str, ...]:

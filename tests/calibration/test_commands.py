@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from frcrn_export.calibration import commands
+from frcrn_export.calibration.scoring import MEASURES
 from frcrn_export.exporters import cli
 from tests.bundles import write_bundle
 from tests.calibration.bundles import write_precisions
@@ -162,6 +164,22 @@ def test_two_folders_at_another_rate(bundle: Path, tmp_path: Path, capsys: Captu
     assert (clip["name"], clip["group"], clip["seconds"]) == ("a", "", 1.0)
     # A third of the noise's band is left.
     assert clip["si_sdr"]["noisy"] == pytest.approx(20.5 + 4.8, abs=1.0)
+
+
+def test_what_becomes_of_clean_speech(pairs_folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    for path in pairs_folder.glob("*.noisy.wav"):
+        path.unlink()
+    bundle = write_bundle(tmp_path / "quieter", gain=0.7)  # its rounding is all that is left
+    folders = ("--noisy", pairs_folder, "--clean", pairs_folder)
+    options = ("-m", "si_sdr", "-j", 1, "--min-si-sdr")
+    code, out, _ = run(capsys, bundle, *folders, *options, 100)
+    assert code == 0
+    assert "No SI-SDR of mix_one.clean, mix_two.clean, vbd_one.clean (noisy): the same as" in out
+    assert run(capsys, bundle, *folders, *options, 500)[0] == 1
+
+
+def test_the_measures_are_all_of_them() -> None:
+    assert tuple(MEASURES) == commands._MEASURES
 
 
 def test_dnsmos(bundle: Path, pairs_folder: Path, tmp_path: Path, capsys: Capture) -> None:

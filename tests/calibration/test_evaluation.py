@@ -111,6 +111,11 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         require_packages(["stoi", "pesq"])
 
 
+def test_dnsmos_at_another_rate(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="for 16000 Hz, the bundle for 48000; leave out --dnsmos"):
+        Scorer(48_000, dnsmos=tmp_path)
+
+
 def test_other_errors_pass() -> None:
     with pytest.raises(ZeroDivisionError), scoring(Scorer(RATE), 2):
         raise ZeroDivisionError
