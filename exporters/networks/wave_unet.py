@@ -123,6 +123,8 @@ class WaveUNet(nn.Module):
         self.context = nn.ModuleList(contexts)
         self.decoder = nn.ModuleList(block(conv) for conv in reversed(decoders[1:]))
         self.out = decoders[0]
+        if config.bands and self.out.bias is not None:  # at first, nearly everything passes
+            nn.init.constant_(self.out.bias, 2.0)
 
     def _add_filters(self, config: WaveUNetConfig) -> None:
         """Analysis and synthesis that give the waveform back where the mask is 1, nearly."""

@@ -29,8 +29,7 @@ def limit_band(audio: FloatArray, highest_hz: float) -> FloatArray:
 def overload(audio: FloatArray, share: float) -> FloatArray:
     """`audio` [N] cut off at the magnitude that a `share` of its samples exceeds."""
     ceiling = np.float32(np.quantile(np.abs(audio), 1.0 - share))
-    cut: FloatArray = np.clip(audio, -ceiling, ceiling)
-    return cut
+    return np.clip(audio, -ceiling, ceiling).astype(np.float32)
 
 
 def plain_noise(rng: np.random.Generator, samples: int, slope_db: float) -> FloatArray:
@@ -39,4 +38,5 @@ def plain_noise(rng: np.random.Generator, samples: int, slope_db: float) -> Floa
     gain = np.maximum(frequencies, 40.0) ** (-slope_db / (20.0 * np.log10(2.0)))
     spectrum = np.fft.rfft(rng.standard_normal(samples)) * gain
     audio = np.fft.irfft(spectrum, samples)
-    return (0.05 * audio / np.sqrt(np.mean(np.square(audio)))).astype(np.float32)
+    level = np.sqrt(np.mean(np.square(audio)))
+    return np.asarray(0.05 * audio / level, np.float32)

@@ -34,9 +34,9 @@ class MixRecipe:
     snr_db: tuple[float, float] = (-5.0, 20.0)
     lowest_peak_db: float = -25.0  # of the noisy crop; most are near 0
     speed: tuple[float, float] = (0.9, 1.1)
-    speech_colour_db: float = 5.0  # largest gain or cut of a band
+    speech_colour_db: float = 4.0  # largest gain or cut of a band
     noise_colour_db: float = 6.0
-    room_share: float = 0.2  # the echo stays in the target: taking it away is another job
+    room_share: float = 0.1  # the echo stays in the target: taking it away is another job
     reverberation_s: tuple[float, float] = (0.15, 0.7)
     second_noise_share: float = 0.3
     plain_noise_share: float = 0.08  # white to brown, in place of a recording

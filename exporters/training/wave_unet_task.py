@@ -30,7 +30,7 @@ class WaveUNetTask:
 
     config: WaveUNetConfig = DEFAULT_NETWORK
     checkpoint: Checkpoint | None = None
-    spectral_weight: float = 3.0
+    spectral_weight: float = 5.0
 
     model: ClassVar[str] = "wave-unet-16k"
 

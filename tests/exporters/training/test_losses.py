@@ -8,6 +8,7 @@ from frcrn_export.exporters.training.losses import (
     denoising_loss,
     frcrn_loss,
     ideal_mask,
+    level_error_db,
     si_snr_db,
     spectral_distance,
 )
@@ -35,6 +36,18 @@ def test_spectral_distance_sees_level_and_shape() -> None:
     assert (near > 0).all()
     assert (far > near).all()
     assert (spectral_distance(wave(1), clean) > 0).all()
+
+
+def test_level_error_is_that_of_the_clean_part_alone() -> None:
+    clean, noise = wave(0), wave(1)
+    for gain_db in (-6.0, 0.0, 3.0):
+        estimate = 10 ** (gain_db / 20) * clean + 0.01 * noise
+        expected = [abs(gain_db)] * 2
+        assert level_error_db(estimate, clean).tolist() == pytest.approx(expected, abs=0.05)
+    assert level_error_db(-clean, clean).tolist() == pytest.approx([60.0, 60.0])
+    noisy = clean + noise
+    right, loud = (denoising_loss(noisy, gain * clean, clean, 0.0) for gain in (1.0, 1.4))
+    assert float(loud - right) > 1.0
 
 
 def test_silence_is_trained_by_the_spectra_alone() -> None:
