@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 SAMPLE_RATE = 16000  # Hz
 SPEED_OF_SOUND = 343.0  # m/s
+LOWEST_HZ = 100.0  # mirror images add up below it as no room does
 EARLY_SECONDS = 0.05  # as far as reflections are single ones; after it they are a noise
 
 FloatArray = npt.NDArray[np.float32]
@@ -13,7 +14,7 @@ FloatArray = npt.NDArray[np.float32]
 def draw_room(rng: np.random.Generator, reverberation_s: tuple[float, float]) -> FloatArray:
     """The impulse response [N] of a random room, a talker and a microphone in it.
 
-    It begins with the direct sound, of height 1. `reverberation_s` is the range of the time in
+    It begins with the direct sound, of a height near 1. `reverberation_s` is the range of the time in
     which the sound decays by 60 dB.
     """
     size = rng.uniform((3.0, 3.0, 2.4), (9.0, 7.0, 3.5))  # m
@@ -32,7 +33,7 @@ def room_response(
 
     `size`, `talker` and `microphone` are (x, y, z) in m.
     Source: Allen and Berkley, "Image method for efficiently simulating small-room acoustics",
-    1979; the walls' reflection from Eyring, "Reverberation time in dead rooms", 1930.
+    1979, with their high-pass, without which the images' sum is a boost of the lowest tones; the walls' reflection from Eyring, "Reverberation time in dead rooms", 1930.
     """
     lengths, source, ear = (np.asarray(each, dtype=float) for each in (size, talker, microphone))
     distances, bounces = _images(lengths, source, ear)
@@ -52,7 +53,15 @@ def room_response(
     after = (np.arange(len(response) - early) + early // 4) / SAMPLE_RATE
     decay = 10.0 ** (-3.0 * after / reverberation_s)
     response[early:] = level * decay * rng.standard_normal(len(after))
-    return response.astype(np.float32)
+    return _high_pass(response).astype(np.float32)
+
+
+def _high_pass(response: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Two RC filters in a row: causal, and without an end that would ring."""
+    padded = 2 * len(response)
+    ratio = 1j * np.fft.rfftfreq(padded, 1.0 / SAMPLE_RATE) / LOWEST_HZ
+    spectrum = np.fft.rfft(response, padded) * np.square(ratio / (1.0 + ratio))
+    return np.fft.irfft(spectrum, padded)[: len(response)]
 
 
 def _images(

@@ -24,10 +24,20 @@ def test_reflections_are_where_the_walls_are() -> None:
     response = room_response(size, talker, microphone, 0.5, np.random.default_rng(0))
     direct, reflected = 3.0, np.hypot(3.0, 4.0)
     at = round((reflected - direct) / 343.0 * 16000)
-    assert response[0] == 1.0
-    assert np.flatnonzero(response)[1] == at
-    assert 0.0 < response[at] < direct / reflected
+    steps = np.diff(response)
+    assert response[0] == pytest.approx(0.96, abs=0.01)
+    assert 1 + np.argmax(steps[1:]) == at - 1
+    assert 0.0 < steps[at - 1] < direct / reflected
     assert np.isfinite(response).all()
+
+
+def test_low_tones_are_not_boosted() -> None:
+    """What the images alone would add up to: 10 dB and more at 20 Hz."""
+    rng = np.random.default_rng(4)
+    for _ in range(8):
+        response = draw_room(rng, (0.3, 0.6))
+        level_db = 20 * np.log10(np.abs(np.fft.rfft(response, 16000)) + 1e-9)
+        assert level_db[5:40].mean() < level_db[500:4000].mean()
 
 
 def test_room_keeps_the_length_and_delays_nothing() -> None:
