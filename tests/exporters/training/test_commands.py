@@ -140,7 +140,8 @@ def test_fine_tuning_starts_from_the_packaged_weights(
     assert trained.metadata["fine_tuned_from"] == start.sha256
     assert trained.state.keys() == start.state.keys()
     for name, value in start.state.items():
-        assert torch.allclose(trained.state[name], value, atol=1e-6), name
+        after, before = trained.state[name].float(), value.float()
+        assert torch.allclose(after, before, rtol=1e-3, atol=1e-6), name  # float16 in the file
 
 
 def test_checkpoints_and_options_that_do_not_fit(
