@@ -142,6 +142,7 @@ def _check_engine(bundle: Bundle) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.skipif(find_spec("pesq") is None, reason="needs pesq")
 def test_make_demo(tmp_path: Path) -> None:
     """The demo, with this environment in place of a new one."""
     made = subprocess.run(
@@ -152,6 +153,8 @@ def test_make_demo(tmp_path: Path) -> None:
     )
     assert made.returncode == 0, made.stderr
     assert "core.onnx" in made.stdout
+    assert re.search(r"SI-SDR \(dB\).*\+\d", made.stdout)
+    assert (tmp_path / "speech.flac").is_file()
     assert (tmp_path / "denoised.flac").is_file()
     assert (tmp_path / "denoised.png").read_bytes().startswith(b"\x89PNG")
 
