@@ -84,5 +84,9 @@ def variant(network: nn.Module) -> Variant:
         "strides": list(config.strides),
         "kernel_size": config.kernel_size,
         "context_blocks": config.context_blocks,
+        "context_cycle": config.context_cycle,
         "residual": config.residual,
+        "bands": config.bands,
+        "band_length": config.band_length,
+        "band_stride": config.band_stride,
     }
