@@ -39,7 +39,7 @@ def train(**given: Any) -> None:
     from rich.console import Console
 
     from frcrn_export.exporters.training import loop, show
-    from frcrn_export.exporters.training.data import load_folder
+    from frcrn_export.exporters.training.recordings import load_folder
 
     output, resume = options.output, options.resume
     if (output / loop.STATE_NAME).exists() and not (resume or options.force):
@@ -75,7 +75,7 @@ def train(**given: Any) -> None:
 
 
 def _recipe(options: TrainOptions, task: "Task") -> "Recipe":
-    from frcrn_export.exporters.training.data import MixRecipe
+    from frcrn_export.exporters.training.mixing import MixRecipe
     from frcrn_export.exporters.training.recipe import Recipe
 
     recipe = Recipe(

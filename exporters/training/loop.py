@@ -12,8 +12,9 @@ import torch
 
 from frcrn_export.exporters.training.augment import FloatArray
 from frcrn_export.exporters.training.curve import CurvePoint, append_point, cut_curve
-from frcrn_export.exporters.training.data import Recording, draw_batch, split
+from frcrn_export.exporters.training.mixing import draw_batch
 from frcrn_export.exporters.training.recipe import Recipe
+from frcrn_export.exporters.training.recordings import Recording, split
 from frcrn_export.exporters.training.run import TrainingRun
 from frcrn_export.exporters.training.task import Task
 from frcrn_export.runtime.errors import UserError

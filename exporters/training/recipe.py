@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from frcrn_export.exporters.training.data import MixRecipe
+from frcrn_export.exporters.training.mixing import MixRecipe
 
 Schedule = Literal["plateau", "cosine"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)

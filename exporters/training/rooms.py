@@ -14,8 +14,8 @@ FloatArray = npt.NDArray[np.float32]
 def draw_room(rng: np.random.Generator, reverberation_s: tuple[float, float]) -> FloatArray:
     """The impulse response [N] of a random room, a talker and a microphone in it.
 
-    It begins with the direct sound, of a height near 1. `reverberation_s` is the range of the time in
-    which the sound decays by 60 dB.
+    It begins with the direct sound, of a height near 1. `reverberation_s` is the range of the time
+    in which the sound decays by 60 dB.
     """
     size = rng.uniform((3.0, 3.0, 2.4), (9.0, 7.0, 3.5))  # m
     talker, microphone = rng.uniform(0.5, size - 0.5, (2, 3))
@@ -33,7 +33,8 @@ def room_response(
 
     `size`, `talker` and `microphone` are (x, y, z) in m.
     Source: Allen and Berkley, "Image method for efficiently simulating small-room acoustics",
-    1979, with their high-pass, without which the images' sum is a boost of the lowest tones; the walls' reflection from Eyring, "Reverberation time in dead rooms", 1930.
+    1979, with their high-pass, without which the sum of the images boosts the lowest tones; the
+    walls' reflection from Eyring, "Reverberation time in dead rooms", 1930.
     """
     lengths, source, ear = (np.asarray(each, dtype=float) for each in (size, talker, microphone))
     distances, bounces = _images(lengths, source, ear)

@@ -11,8 +11,8 @@ from frcrn_export.exporters.models import SAMPLE_RATE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from frcrn_export.exporters.training.data import Recording
     from frcrn_export.exporters.training.loop import Progress, TrainingResult
+    from frcrn_export.exporters.training.recordings import Recording
 
 
 def show_data(

@@ -12,11 +12,12 @@ from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.models import find_model
 from frcrn_export.exporters.networks.frcrn import FRCRN, FRCRN_16K
 from frcrn_export.exporters.reference import WaveformNetwork
-from frcrn_export.exporters.training.data import MixRecipe, Recording, draw_batch
 from frcrn_export.exporters.training.frcrn_task import FrcrnTask
 from frcrn_export.exporters.training.loop import Progress, train
 from frcrn_export.exporters.training.losses import si_snr_db
+from frcrn_export.exporters.training.mixing import MixRecipe, draw_batch
 from frcrn_export.exporters.training.recipe import Recipe
+from frcrn_export.exporters.training.recordings import Recording
 from frcrn_export.exporters.training.run import TrainingRun
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
