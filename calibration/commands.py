@@ -165,9 +165,9 @@ def evaluate(
     with progress_bar("Evaluating") as progress:
         evaluation = measure(subjects, found, scorer, jobs, progress)
     if csv_file is not None:
-        csv_file.write_text(csv_text(evaluation), encoding="utf-8")
+        _write(csv_file, csv_text(evaluation))
     if markdown_file is not None:
-        markdown_file.write_text(markdown(evaluation), encoding="utf-8")
+        _write(markdown_file, markdown(evaluation))
     if as_json:
         print_json(json_report(evaluation))
     else:
@@ -208,6 +208,15 @@ def _check_writable(path: Path | None) -> None:
         raise UserError(f"{path}: is a folder; give a file")
     if not os.access(path.absolute().parent, os.W_OK):
         raise UserError(f"{path}: cannot be written here; make its folder, or give another file")
+
+
+def _write(path: Path, text: str) -> None:
+    from frcrn_export.runtime.staging import replace_file
+
+    try:
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; make room or give another file") from error
 
 
 def _print(evaluation: "Evaluation", clips: bool) -> None:
