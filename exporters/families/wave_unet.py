@@ -39,9 +39,10 @@ def lower(network: nn.Module) -> nn.Module:
 
 
 def half(network: nn.Module) -> nn.Module:
-    """All convolutions in half; what they take from the input is taken in float32."""
+    """All convolutions in half; what they take from the input, or mask, is taken in float32."""
     lowered = lower(network)
-    compute_in_half([lowered.get_submodule("layers")])
+    convolutions = ("layers", "analysis", "synthesis")
+    compute_in_half([part for name, part in lowered.named_children() if name in convolutions])
     return lowered
 
 
