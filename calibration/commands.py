@@ -1,14 +1,14 @@
 """The command `frcrn-export evaluate`."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from frcrn_export.calibration.options import GATES, MEASURES, evaluate_options
 from frcrn_export.runtime.console import print_json, print_table, progress_bar
-from frcrn_export.runtime.errors import CheckFailed, UserError
+from frcrn_export.runtime.errors import CheckFailed
 
 if TYPE_CHECKING:
     from frcrn_export.calibration.evaluation import Evaluation
@@ -16,99 +16,9 @@ if TYPE_CHECKING:
     from frcrn_export.calibration.pairs import Pair
     from frcrn_export.runtime.manifest import Precision
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_MEASURES = ("si_sdr", "pesq", "stoi", "seg_snr")
-# Options that say the least mean over all clips: the metric, and whether of its gain.
-_GATES = {
-    "--min-pesq": ("pesq", False),
-    "--min-si-sdr": ("si_sdr", False),
-    "--min-stoi": ("stoi", False),
-    "--min-pesq-gain": ("pesq", True),
-    "--min-si-sdr-gain": ("si_sdr", True),
-}
-
-
-def _gate_options(command: Command) -> Command:
-    for option, (metric, is_gain) in reversed(_GATES.items()):
-        what = f"improvement of {metric}" if is_gain else metric
-        help = f"Exit with 1 where a bundle's mean {what} is less."
-        command = click.option(option, type=float, metavar="X", help=help)(command)
-    return command
-
 
 @click.command()
-@click.argument(
-    "bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
-@click.option(
-    "-p",
-    "--pairs",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="A folder with NAME.noisy.* and NAME.clean.*.",
-)
-@click.option(
-    "--noisy",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Instead of --pairs: noisy recordings.",
-)
-@click.option(
-    "--clean",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="With --noisy: the clean speech, under the same names.",
-)
-@click.option(
-    "-b",
-    "--backend",
-    "backends",
-    multiple=True,
-    default=("auto",),
-    show_default=True,
-    help="As for denoise; several are compared.",
-)
-@click.option(
-    "--precision",
-    "precisions",
-    multiple=True,
-    type=click.Choice(["fp32", "fp16"]),
-    help="The bundle's files of this precision (by ONNX Runtime, if --backend says nothing else); "
-    "several are compared. By default what denoise takes.",
-)
-@click.option("--stream", is_flag=True, help="What denoise --stream gives.")
-@click.option("--windowed", is_flag=True, help="With --stream, overlapping windows.")
-@click.option(
-    "-m",
-    "--metric",
-    "metrics",
-    multiple=True,
-    type=click.Choice(_MEASURES),
-    help="Only this one; may be given several times.  [default: all]",
-)
-@click.option(
-    "--dnsmos",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Also DNSMOS P.835, by the challenge's sig_bak_ovr.onnx.",
-)
-@_gate_options
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=1),
-    help="Processes that score; with 1 the speed is measured too.  [default: processors]",
-)
-@click.option(
-    "-t", "--threads", type=click.IntRange(min=1), help="Threads of the network; all by default."
-)
-@click.option("--clips", is_flag=True, help="Show every clip too.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Every clip, to a file.")
-@click.option(
-    "--markdown", "markdown_file", type=click.Path(path_type=Path), help="All tables, to a file."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@evaluate_options
 def evaluate(
     bundles: tuple[Path, ...],
     pairs: Path | None,
@@ -137,11 +47,12 @@ def evaluate(
     from frcrn_export.calibration.dnsmos import open_dnsmos
     from frcrn_export.calibration.evaluation import measure
     from frcrn_export.calibration.gates import failures
+    from frcrn_export.calibration.outputs import check_output, write_output
     from frcrn_export.calibration.report import csv_text, json_report, markdown
     from frcrn_export.calibration.scoring import Scorer, require_packages
     from frcrn_export.calibration.subjects import Choice, open_subjects
 
-    measures = tuple(name for name in _MEASURES if name in (metrics or _MEASURES))
+    measures = tuple(name for name in MEASURES if name in (metrics or MEASURES))
     gates = _gates(minima, measures)
     if windowed and (precisions or not stream):
         raise click.UsageError("--windowed goes with --stream, and without --precision")
@@ -149,8 +60,11 @@ def evaluate(
     if dnsmos is not None:
         open_dnsmos(dnsmos)
     found = _pairs(pairs, noisy, clean)
-    for path in (csv_file, markdown_file):
-        _check_writable(path)
+    outputs = [path for path in (csv_file, markdown_file) if path is not None]
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise click.UsageError(f"--csv and --markdown are both {csv_file}; give two files")
+    for path in outputs:
+        check_output(path)
     subjects = open_subjects(
         [
             Choice(bundle, backend, precision, stream, windowed)
@@ -164,14 +78,14 @@ def evaluate(
     jobs = jobs or min(os.cpu_count() or 1, len(found))
     with progress_bar("Evaluating") as progress:
         evaluation = measure(subjects, found, scorer, jobs, progress)
-    if csv_file is not None:
-        _write(csv_file, csv_text(evaluation))
-    if markdown_file is not None:
-        _write(markdown_file, markdown(evaluation))
     if as_json:
         print_json(json_report(evaluation))
     else:
         _print(evaluation, clips)
+    if csv_file is not None:
+        write_output(csv_file, csv_text(evaluation))
+    if markdown_file is not None:
+        write_output(markdown_file, markdown(evaluation))
     if missed := failures(evaluation, gates):
         raise CheckFailed("; ".join(missed))
 
@@ -180,7 +94,7 @@ def _gates(minima: dict[str, float | None], measures: tuple[str, ...]) -> "list[
     from frcrn_export.calibration.gates import Gate
 
     gates = []
-    for option, (metric, is_gain) in _GATES.items():
+    for option, (metric, is_gain) in GATES.items():
         least = minima[option.strip("-").replace("-", "_")]
         if least is None:
             continue
@@ -198,25 +112,6 @@ def _pairs(folder: Path | None, noisy: Path | None, clean: Path | None) -> "list
     if folder is None and noisy is not None and clean is not None:
         return match_folders(noisy, clean)
     raise click.UsageError("give --pairs FOLDER, or --noisy FOLDER and --clean FOLDER")
-
-
-def _check_writable(path: Path | None) -> None:
-    """Raise UserError now rather than after the work."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give a file")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise UserError(f"{path}: cannot be written here; make its folder, or give another file")
-
-
-def _write(path: Path, text: str) -> None:
-    from frcrn_export.runtime.staging import replace_file
-
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; make room or give another file") from error
 
 
 def _print(evaluation: "Evaluation", clips: bool) -> None:

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from frcrn_export.calibration import commands
+from frcrn_export.calibration import options, outputs
 from frcrn_export.calibration.scoring import MEASURES
 from frcrn_export.exporters import cli
 from tests.bundles import write_bundle
@@ -179,7 +180,7 @@ def test_what_becomes_of_clean_speech(pairs_folder: Path, tmp_path: Path, capsys
 
 
 def test_the_measures_are_all_of_them() -> None:
-    assert tuple(MEASURES) == commands._MEASURES
+    assert tuple(MEASURES) == options.MEASURES
 
 
 def test_dnsmos(bundle: Path, pairs_folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -269,7 +270,7 @@ def test_pairs_that_cannot_be_used(
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("given", "message"),
     [
         ((), "give --pairs FOLDER, or --noisy FOLDER and --clean FOLDER (see: "),
         (("-p", ".", "--noisy", "."), "give --pairs FOLDER, or"),
@@ -283,16 +284,55 @@ def test_pairs_that_cannot_be_used(
         (("-p", "{pairs}", "--precision", "fp16"), "no fp16 file in this bundle"),
         (("-p", "{pairs}", "--stream"), "no streaming core"),
         (("-p", "{pairs}", "--csv", "."), ".: is a folder; give a file"),
-        (("-p", "{pairs}", "--markdown", "no/such/page.md"), "cannot be written here"),
+        (("-p", "{pairs}", "--csv", "{pairs}/mix_one.noisy.wav/a.csv"), "wav: is no folder"),
+        (("-p", "{pairs}", "--csv", "/dev/full"), "/dev/full: is a device or a pipe"),
+        (("-p", "{pairs}", "--markdown", "no/such/page.md"), "no/such: no such folder; make it"),
+        (("-p", "{pairs}", "--csv", "a", "--markdown", "./a"), "--csv and --markdown are both a"),
     ],
 )
 def test_options_that_cannot_be_used(
-    options: tuple[str, ...], message: str, bundle: Path, pairs_folder: Path, capsys: Capture
+    given: tuple[str, ...], message: str, bundle: Path, pairs_folder: Path, capsys: Capture
 ) -> None:
-    filled = [option.format(pairs=pairs_folder) for option in options]
+    filled = [option.format(pairs=pairs_folder) for option in given]
     code, out, err = run(capsys, bundle, *filled)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+def test_a_file_that_may_not_be_written(
+    bundle: Path,
+    pairs_folder: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Root may write everything, so the answer of the system is put in its mouth."""
+    table = tmp_path / "clips.csv"
+    table.touch()
+    for blocked in (tmp_path, table):
+        with monkeypatch.context() as patch:
+            patch.setattr("os.access", lambda path, mode, blocked=blocked: path != blocked)
+            code, out, err = run(capsys, bundle, "-p", pairs_folder, "--csv", table)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"no permission for {blocked}; give another" in err
+
+
+def test_results_are_shown_before_they_are_written(
+    bundle: Path,
+    pairs_folder: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(outputs, "replace_file", full)
+    table = tmp_path / "clips.csv"
+    code, out, err = run(capsys, bundle, "-p", pairs_folder, "-m", "stoi", "-j", 1, "--csv", table)
+    assert code == 2
+    assert "STOI" in out
+    assert err == f"error: {table}: No space left on device; make room or give another file\n"
 
 
 def test_no_bundle(pairs_folder: Path, tmp_path: Path, capsys: Capture) -> None:
