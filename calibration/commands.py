@@ -1,6 +1,7 @@
 """The command `frcrn-export evaluate`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from frcrn_export.calibration.evaluation import Evaluation
     from frcrn_export.calibration.gates import Gate
     from frcrn_export.calibration.pairs import Pair
+    from frcrn_export.calibration.subjects import Choice
     from frcrn_export.runtime.manifest import Precision
 
 
@@ -65,21 +67,21 @@ def evaluate(
         raise click.UsageError(f"--csv and --markdown are both {csv_file}; give two files")
     for path in outputs:
         check_output(path)
-    subjects = open_subjects(
-        [
-            Choice(bundle, backend, precision, stream, windowed)
-            for bundle in bundles
-            for backend in backends
-            for precision in precisions or (None,)
-        ],
-        threads,
-    )
+    choices = [
+        Choice(bundle, backend, precision, stream, windowed)
+        for bundle in bundles
+        for backend in backends
+        for precision in precisions or (None,)
+    ]
+    _check_different(choices)
+    subjects = open_subjects(choices, threads)
     scorer = Scorer(subjects[0].sample_rate, measures, dnsmos)
     jobs = jobs or min(os.cpu_count() or 1, len(found))
     with progress_bar("Evaluating") as progress:
         evaluation = measure(subjects, found, scorer, jobs, progress)
     if as_json:
-        print_json(json_report(evaluation))
+        folders = [folder for folder in (pairs, noisy, clean) if folder is not None]
+        print_json(json_report(evaluation, gates, folders))
     else:
         _print(evaluation, clips)
     if csv_file is not None:
@@ -102,6 +104,15 @@ def _gates(minima: dict[str, float | None], measures: tuple[str, ...]) -> "list[
             raise click.UsageError(f"{option} needs --metric {metric}; add it")
         gates.append(Gate(option, metric, is_gain, least))
     return gates
+
+
+def _check_different(choices: "list[Choice]") -> None:
+    seen = set()
+    for choice in choices:
+        same = replace(choice, bundle=choice.bundle.resolve())
+        if same in seen:
+            raise click.UsageError(f"{choice.bundle} twice with the same options; give it once")
+        seen.add(same)
 
 
 def _pairs(folder: Path | None, noisy: Path | None, clean: Path | None) -> "list[Pair]":

@@ -1,9 +1,10 @@
 """Gates: the least that means over all clips must reach."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frcrn_export.calibration.evaluation import Evaluation
-from frcrn_export.calibration.summary import groups_of
+from frcrn_export.calibration.summary import Group, groups_of
 from frcrn_export.calibration.tables import METRICS
 
 
@@ -17,28 +18,49 @@ class Gate:
     least: float
 
 
-def failures(evaluation: Evaluation, gates: list[Gate]) -> list[str]:
-    """What each subject misses: gate, value and bundle.
+@dataclass(frozen=True)
+class Verdict:
+    """The mean that a gate is about, None where there is none, and what it misses, None if not."""
+
+    gate: Gate
+    value: float | None
+    missed: str | None
+
+
+def failures(evaluation: Evaluation, gates: Sequence[Gate]) -> list[str]:
+    """What each subject misses: gate, value and bundle."""
+    return [
+        f"{subject.label}: {verdict.missed}"
+        for index, subject in enumerate(evaluation.subjects)
+        for verdict in verdicts(evaluation, gates, index)
+        if verdict.missed
+    ]
+
+
+def verdicts(evaluation: Evaluation, gates: Sequence[Gate], subject: int) -> list[Verdict]:
+    """Whether a subject passes, gate by gate.
 
     A clip that has a value before and none after fails the gate too: the mean leaves it out.
     """
     everything = groups_of(evaluation.clips)[-1]
-    found = []
-    for index, subject in enumerate(evaluation.subjects):
-        for gate in gates:
-            what = f"{subject.label}: mean {METRICS[gate.metric].title}{' gain' * gate.is_gain}"
-            mean = (everything.gain if gate.is_gain else everything.denoised)(gate.metric, index)
-            lost = [
-                clip
-                for clip in everything.clips
-                if gate.metric in clip.noisy.values and gate.metric in clip.denoised[index].missing
-            ]
-            floor = f"{gate.option} {gate.least:g}"
-            if mean is None:
-                found.append(f"{what} has no value, {floor}")
-            elif not mean.mean >= gate.least:  # also where that is NaN
-                found.append(f"{what} {mean.mean:.3f} is below {floor}")
-            elif lost:
-                reason = lost[0].denoised[index].missing[gate.metric]
-                found.append(f"{what} lacks {lost[0].pair.name} ({reason}), {floor}")
-    return found
+    return [_verdict(everything, gate, subject) for gate in gates]
+
+
+def _verdict(everything: Group, gate: Gate, subject: int) -> Verdict:
+    mean = (everything.gain if gate.is_gain else everything.denoised)(gate.metric, subject)
+    what = f"mean {METRICS[gate.metric].title}{' gain' * gate.is_gain}"
+    floor = f"{gate.option} {gate.least:g}"
+    if mean is None:
+        return Verdict(gate, None, f"{what} has no value, {floor}")
+    lost = [
+        clip
+        for clip in everything.clips
+        if gate.metric in clip.noisy.values and gate.metric in clip.denoised[subject].missing
+    ]
+    missed = None
+    if not mean.mean >= gate.least:  # also where that is NaN
+        missed = f"{what} {mean.mean:.3f} is below {floor}"
+    elif lost:
+        reason = lost[0].denoised[subject].missing[gate.metric]
+        missed = f"{what} lacks {lost[0].pair.name} ({reason}), {floor}"
+    return Verdict(gate, mean.mean, missed)

@@ -2,10 +2,16 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from frcrn_export.calibration.evaluation import Evaluation
+from frcrn_export.calibration.gates import Gate, verdicts
 from frcrn_export.calibration.summary import Mean, groups_of
 from frcrn_export.calibration.tables import METRICS, notes, tables
 
@@ -43,27 +49,35 @@ def csv_text(evaluation: Evaluation) -> str:
     return out.getvalue()
 
 
-def json_report(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything, for machines: means by group and every clip, for each subject."""
+def json_report(
+    evaluation: Evaluation, gates: Sequence[Gate] = (), folders: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Everything, for machines: means by group, gates and every clip, for each subject.
+
+    `folders`: where the pairs are.
+    """
     return {
+        "frcrn_export": version("frcrn-export"),
+        "pairs": [str(folder) for folder in folders],
         "interval": "95 % confidence of the mean, Student's t",
         "metrics": {name: asdict(METRICS[name]) for name in evaluation.metrics},
-        "bundles": [_subject_json(evaluation, i) for i in range(len(evaluation.subjects))],
+        "bundles": [_subject_json(evaluation, gates, i) for i in range(len(evaluation.subjects))],
     }
 
 
-def _subject_json(evaluation: Evaluation, index: int) -> dict[str, Any]:
+def _subject_json(evaluation: Evaluation, gates: Sequence[Gate], index: int) -> dict[str, Any]:
     subject = evaluation.subjects[index]
     factor = evaluation.real_time_factors[index]
     return {
         "label": subject.label,
         "bundle": str(subject.choice.bundle),
         "model": subject.denoiser.manifest.model,
-        "weights": subject.denoiser.manifest.weights.name,
+        "weights": msgspec.to_builtins(subject.denoiser.manifest.weights),
         "backend": subject.denoiser.session.backend,
         "device": subject.denoiser.session.device,
-        "precision": subject.choice.precision,
+        "precision": subject.precision,
         "stream": subject.choice.stream,
+        "windowed": subject.choice.windowed,
         "real_time_factor": _rounded(factor),
         "groups": {
             group.name: {
@@ -79,6 +93,15 @@ def _subject_json(evaluation: Evaluation, index: int) -> dict[str, Any]:
             }
             for group in groups_of(evaluation.clips)
         },
+        "gates": [
+            {
+                "option": verdict.gate.option,
+                "least": verdict.gate.least,
+                "value": _rounded(verdict.value),
+                "passed": verdict.missed is None,
+            }
+            for verdict in verdicts(evaluation, gates, index)
+        ],
         "clips": [
             {
                 "name": clip.pair.name,

@@ -48,6 +48,11 @@ class Subject:
         """What the network takes, in Hz."""
         return self.denoiser.manifest.sample_rate
 
+    @property
+    def precision(self) -> Precision:
+        """Of the file that runs, chosen or not."""
+        return self.denoiser.session.entry.precision
+
     def denoise(self, noisy: Float32Array) -> Float32Array:
         """[N] at the network's rate to [N]."""
         source = array_source(noisy, self.sample_rate)

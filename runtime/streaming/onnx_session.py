@@ -52,7 +52,7 @@ class OnnxStreamSession:
         assert entry.streaming is not None
         self.backend, self.device = opened.backend, opened.device
         self._session = opened.session
-        self._entry: FileEntry = entry
+        self.entry: FileEntry = entry
         self._info: StreamingInfo = entry.streaming
         self._now = 0  # which set of states the next call reads
         self._allocate(1)
@@ -71,7 +71,7 @@ class OnnxStreamSession:
             self._session.run_with_iobinding(self._bound[self._now])
         except Exception as error:  # ONNX Runtime's own exceptions share no other base
             raise BackendError(
-                f"{self._entry.path}: {self.backend} failed: {error}; call reset() to go on"
+                f"{self.entry.path}: {self.backend} failed: {error}; call reset() to go on"
             ) from error
         self._now = 1 - self._now
         return self._enhanced
@@ -114,7 +114,7 @@ class OnnxStreamSession:
 
     def _allocate(self, capacity: int) -> None:
         """Make buffers for so many rows."""
-        row = tuple(map(int, self._entry.inputs[0].shape[1:]))
+        row = tuple(map(int, self.entry.inputs[0].shape[1:]))
         self._input = _Buffer((capacity, *row), self.device)
         self._ends = _Buffer((capacity,), self.device)
         self._output = _Buffer((capacity, *row), "cpu")
@@ -141,8 +141,8 @@ class OnnxStreamSession:
     def _binding(
         self, batch: int, before: "Sequence[_Buffer]", after: "Sequence[_Buffer]"
     ) -> "onnxruntime.IOBinding":
-        inputs = {self._entry.inputs[0].name: self._input}
-        outputs = {self._entry.outputs[0].name: self._output}
+        inputs = {self.entry.inputs[0].name: self._input}
+        outputs = {self.entry.outputs[0].name: self._output}
         if self._info.end is not None:
             inputs[self._info.end] = self._ends
         for spec, old, new in zip(self._info.states, before, after, strict=True):

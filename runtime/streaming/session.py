@@ -37,6 +37,10 @@ class StreamSession(Protocol):
         """Where it runs: "cpu" or "cuda"."""
 
     @property
+    def entry(self) -> FileEntry:
+        """The file of the bundle it runs."""
+
+    @property
     def inputs(self) -> Float32Array:
         """A buffer [B, ...] for `run`; filling it in place saves a copy."""
 

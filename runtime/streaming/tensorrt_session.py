@@ -81,6 +81,10 @@ class TensorRTStreamSession:
         return self._engine.info.flavor
 
     @property
+    def entry(self) -> FileEntry:
+        return self._engine.entry
+
+    @property
     def inputs(self) -> Float32Array:
         return self._input.host
 

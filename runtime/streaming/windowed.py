@@ -135,7 +135,7 @@ class WindowSession:
     """An offline core that is given windows [B, length]; as `session.StreamSession`, no states."""
 
     def __init__(self, session: Session, manifest: Manifest, length: int) -> None:
-        self.backend, self.device = session.backend, session.device
+        self.backend, self.device, self.entry = session.backend, session.device, session.entry
         self._function = wave_function(session, manifest)
         self._at_once = rows_at_once(session)
         self._length = length

@@ -3,6 +3,7 @@ import errno
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,8 @@ def test_json(bundle: Path, pairs_folder: Path, capsys: Capture) -> None:
     code, out, _ = run(capsys, bundle, "-p", pairs_folder, "--json", "-m", "pesq", "-j", 1)
     assert code == 0
     report = json.loads(out)
+    assert report["frcrn_export"] == version("frcrn-export")
+    assert report["pairs"] == [str(pairs_folder)]
     assert report["interval"] == "95 % confidence of the mean, Student's t"
     assert list(report["metrics"]) == ["pesq"]
     (found,) = report["bundles"]
@@ -66,6 +69,9 @@ def test_json(bundle: Path, pairs_folder: Path, capsys: Capture) -> None:
         "gain",
         "onnxruntime",
     )
+    assert found["weights"] == {"source": "random", "name": "gain", "sha256": None, "seed": 0}
+    assert (found["precision"], found["stream"], found["windowed"]) == ("fp32", False, False)
+    assert found["gates"] == []
     assert found["real_time_factor"] >= 0
     assert list(found["groups"]) == ["mix", "vbd", "all"]
     pesq = found["groups"]["all"]["pesq"]
@@ -148,7 +154,7 @@ def test_streams_are_judged(pairs_folder: Path, tmp_path: Path, capsys: Capture)
     code, out, _ = run(capsys, bundle, "--stream", *options)
     assert code == 0
     (found,) = json.loads(out)["bundles"]
-    assert found["stream"] is True
+    assert (found["stream"], found["windowed"], found["precision"]) == (True, False, "fp32")
     assert found["groups"]["all"]["seg_snr"]["gain"]["mean"] == pytest.approx(0.0, abs=0.05)
 
 
@@ -246,7 +252,11 @@ def test_every_bundle_has_to_pass(pairs_folder: Path, tmp_path: Path, capsys: Ca
     options = ("-p", pairs_folder, "-m", "stoi", "-m", "si_sdr", "-j", 1, "--json")
     code, out, err = run(capsys, good, bad, *options, "--min-stoi", 0.3, "--min-si-sdr", 0)
     assert code == 1
-    assert len(json.loads(out)["bundles"]) == 2
+    one, two = ({gate["option"]: gate for gate in b["gates"]} for b in json.loads(out)["bundles"])
+    assert one["--min-stoi"]["passed"] is True
+    assert one["--min-stoi"]["value"] > one["--min-stoi"]["least"] == 0.3
+    assert (two["--min-stoi"]["value"], two["--min-stoi"]["passed"]) == (0.0, False)
+    assert (two["--min-si-sdr"]["value"], two["--min-si-sdr"]["passed"]) == (None, False)
     assert f"error: {bad}: mean SI-SDR has no value, --min-si-sdr 0; {bad}: mean STOI 0.000" in err
     assert str(good) not in err
 
@@ -280,6 +290,9 @@ def test_pairs_that_cannot_be_used(
         (("-p", ".", "-m", "stoi", "--min-pesq", "1"), "--min-pesq needs --metric pesq; add it"),
         (("-p", ".", "--jobs", "0"), "--jobs"),
         (("-p", "gone"), "gone: no such folder"),
+        (("-p", "{pairs}", "{bundle}"), "twice with the same options; give it once"),
+        (("-p", "{pairs}", "{bundle}/../half"), "half twice with the same options"),
+        (("-p", "{pairs}", "-b", "auto", "-b", "auto"), "twice with the same options"),
         (("-p", "{pairs}", "-b", "cuda"), "unknown backend 'cuda'"),
         (("-p", "{pairs}", "--precision", "fp16"), "no fp16 file in this bundle"),
         (("-p", "{pairs}", "--stream"), "no streaming core"),
@@ -293,7 +306,7 @@ def test_pairs_that_cannot_be_used(
 def test_options_that_cannot_be_used(
     given: tuple[str, ...], message: str, bundle: Path, pairs_folder: Path, capsys: Capture
 ) -> None:
-    filled = [option.format(pairs=pairs_folder) for option in given]
+    filled = [option.format(pairs=pairs_folder, bundle=bundle) for option in given]
     code, out, err = run(capsys, bundle, *filled)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err

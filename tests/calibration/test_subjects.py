@@ -27,6 +27,7 @@ def test_several_are_told_apart(tmp_path: Path) -> None:
     assert (one.label, two.label) == (f"{bundle} fp32", f"{bundle} fp16")
     assert isinstance(one.denoiser, Denoiser)
     assert isinstance(two.denoiser, Denoiser)
+    assert (one.precision, two.precision) == ("fp32", "fp16")
     assert one.denoiser.session.entry.path == "core.onnx"
     assert two.denoiser.session.entry.path == "core.fp16.onnx"
     one, two = open_subjects([Choice(bundle), Choice(bundle, "onnxruntime-cpu")])
@@ -42,6 +43,7 @@ def test_streams(tmp_path: Path, noisy: Signal) -> None:
     offline = write_bundle(tmp_path / "b")
     (subject,) = open_subjects([Choice(offline, stream=True, windowed=True)])
     np.testing.assert_allclose(subject.denoise(noisy), noisy, atol=1e-6)
+    assert subject.precision == "fp32"
     with pytest.raises(BundleError, match="no streaming core"):
         open_subjects([Choice(offline, stream=True)])
 
