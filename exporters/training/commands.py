@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -31,6 +32,8 @@ def train(**given: Any) -> None:
         near = get_close_matches(options.model, TRAINABLE, n=1, cutoff=0.0)[0]
         raise UserError(f"{options.model!r} cannot be trained here; did you mean {near}?")
 
+    _check_output(options)
+
     from frcrn_export.exporters.training.tasks import make_task
 
     task = make_task(options)
@@ -39,13 +42,9 @@ def train(**given: Any) -> None:
     from rich.console import Console
 
     from frcrn_export.exporters.training import loop, show
+    from frcrn_export.exporters.training.interrupts import Interrupted
     from frcrn_export.exporters.training.recordings import load_folder
 
-    output, resume = options.output, options.resume
-    if (output / loop.STATE_NAME).exists() and not (resume or options.force):
-        raise UserError(f"{output} holds a run; go on with --resume or start anew with --force")
-    if resume and not (output / loop.STATE_NAME).exists():
-        raise UserError(f"nothing to resume: {output} holds no {loop.STATE_NAME}; omit --resume")
     device = _device(options.device)
     recipe = _recipe(options, task)
     if options.threads is not None:
@@ -54,24 +53,52 @@ def train(**given: Any) -> None:
     console = Console(stderr=True)
     speech, noise = load_folder(options.speech), load_folder(options.noise)
     show.show_data(console, speech, noise, device)
-    with show.shown_progress(console) as on_progress:
-        result = loop.train(
-            task,
-            recipe,
-            speech,
-            noise,
-            output,
-            resume=resume,
-            device=device,
-            amp=device.startswith("cuda") if options.amp is None else options.amp,
-            on_progress=on_progress,
-        )
-    show.show_curve(console, output)
+    try:
+        with show.shown_progress(console) as on_progress:
+            result = loop.train(
+                task,
+                recipe,
+                speech,
+                noise,
+                options.output,
+                resume=options.resume,
+                device=device,
+                amp=device.startswith("cuda") if options.amp is None else options.amp,
+                on_progress=on_progress,
+            )
+    except Interrupted as interrupted:
+        show.show_interrupted(console, options.output, interrupted.step)
+        raise
+    show.show_curve(console, options.output)
     if options.as_json:
         summary = {**asdict(result), "weights": str(result.weights), "model": task.model}
         click.echo(json.dumps(summary))
     else:
         show.show_result(console, task.model, result)
+
+
+def _check_output(options: TrainOptions) -> None:
+    """Raises UserError where the run folder cannot be written, or what it holds forbids the run."""
+    from frcrn_export.exporters.training.run_folder import (
+        STATE_NAME,
+        check_writable,
+        weights_path,
+    )
+
+    output = options.output
+    check_writable(output)
+    weights = weights_path(output, options.model)
+    given = Path(options.checkpoint) if options.checkpoint else None
+    if given and given.exists() and weights.exists() and given.samefile(weights):
+        raise UserError(f"{weights} is the --checkpoint, which a run would replace: change -o")
+    if options.resume:
+        if not (output / STATE_NAME).exists():
+            raise UserError(f"nothing to resume: {output} holds no {STATE_NAME}; omit --resume")
+    elif not options.force:
+        if (output / STATE_NAME).exists():
+            raise UserError(f"{output} holds a run; go on with --resume or start anew with --force")
+        if weights.exists():
+            raise UserError(f"{weights} exists: replace it with --force, or change -o")
 
 
 def _recipe(options: TrainOptions, task: "Task") -> "Recipe":

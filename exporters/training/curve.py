@@ -4,10 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from frcrn_export.exporters.training.run import write_aside
+from frcrn_export.exporters.training.run_folder import CURVE_NAME, write_aside
 from frcrn_export.runtime.errors import UserError
-
-CURVE_NAME = "curve.jsonl"
 
 
 @dataclass(frozen=True)

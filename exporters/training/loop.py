@@ -6,20 +6,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from frcrn_export.exporters.training.augment import FloatArray
 from frcrn_export.exporters.training.curve import CurvePoint, append_point, cut_curve
+from frcrn_export.exporters.training.interrupts import Interrupted, deferred_interrupts
 from frcrn_export.exporters.training.mixing import draw_batch
 from frcrn_export.exporters.training.recipe import Recipe
-from frcrn_export.exporters.training.recordings import Recording, split
+from frcrn_export.exporters.training.recordings import Recording, choose_held_out, split
 from frcrn_export.exporters.training.run import TrainingRun
+from frcrn_export.exporters.training.run_folder import STATE_NAME, clear, weights_path
+from frcrn_export.exporters.training.schedule import rate_factor
+from frcrn_export.exporters.training.state import load_state, require_more_to_do, save_state
 from frcrn_export.exporters.training.task import Task
+from frcrn_export.exporters.training.tensorboard import tensorboard
+from frcrn_export.exporters.training.weights import save_weights
 from frcrn_export.runtime.errors import UserError
 
-STATE_NAME = "last.pt"
 VALIDATION_STREAM = 1  # seeds are (seed, stream, step): training draws from stream 0
 
 
@@ -38,12 +42,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished run made."""
+    """What a finished run made. Values in dB are mean SI-SNR improvements of held-out mixtures."""
 
     weights: Path
     steps: int
     seconds: float
-    best: float  # mean SI-SNR improvement in dB over the held-out mixtures
+    start: float | None  # dB of the checkpoint that a fine-tuning starts from
+    best: float  # dB
+    best_step: int | None  # 0 is the checkpoint; None in runs of the first version
     parameters: int
     skipped: int  # steps whose loss was not finite
     stopped_early: bool
@@ -65,22 +71,22 @@ def train(
 
     `run_dir` gets `last.pt` (everything a resume needs; continuing from it is exact),
     `MODEL.safetensors` (the best weights with their configuration), `curve.jsonl` (a line each
-    validation), and TensorBoard events where tensorboard is installed. `amp` computes the network
-    in bfloat16, which needs no scaling of the loss.
-    Raises UserError for a budget that is missing or used up and for a loss that stays not finite,
-    CheckpointError for a state that is missing, unreadable or of another network.
+    validation), and TensorBoard events where tensorboard is installed. What another run has left
+    there is removed once this one can begin. A task that fine-tunes is validated before the first
+    step, too. `amp` computes the network in bfloat16, which needs no scaling of the loss.
+    Raises UserError for a budget that is missing or used up, a loss that stays not finite, and a
+    resume with other examples; CheckpointError for a state that is missing, unreadable or of
+    another network; Interrupted, with the state saved, for Ctrl-C and SIGTERM.
     """
     if recipe.steps is None and recipe.minutes is None:
         raise UserError("a run needs an end: give --steps or --minutes")
     run = TrainingRun(task, recipe, device, amp)
+    state, weights = run_dir / STATE_NAME, weights_path(run_dir, task.model)
     if resume:
-        run.load(run_dir / STATE_NAME)
-        _require_more_to_do(run, run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    cut_curve(run_dir, run.step if resume else -1)
-    weights = run_dir / f"{task.model}.safetensors"
-    train_speech, held_speech = split(speech, recipe.validation_share, recipe.seed)
-    train_noise, held_noise = split(noise, recipe.validation_share, recipe.seed)
+        load_state(run, state)
+        require_more_to_do(run, run_dir)
+    train_speech, held_speech = _split(run, "speech", speech)
+    train_noise, held_noise = _split(run, "noise", noise)
     held_noisy, held_clean = (
         torch.from_numpy(x)
         for x in draw_batch(
@@ -91,76 +97,92 @@ def train(
             recipe.validation_examples,
         )
     )
-    log = _tensorboard(run_dir, run.step)
+    if not resume:
+        clear(run_dir, task.model)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    cut_curve(run_dir, run.step)
     started = time.monotonic() - run.seconds
-    losses: list[float] = []  # since the last validation
 
     def batch_of(step: int) -> tuple[FloatArray, FloatArray]:
         seed = (recipe.seed, 0, step)
         return draw_batch(seed, train_speech, train_noise, recipe.mix, recipe.batch)
 
-    with ThreadPoolExecutor(1) as ahead:
+    def validate(rate: float, on_schedule: bool) -> float:
+        improvement, better = run.validate(held_noisy, held_clean, on_schedule)
+        if better:
+            save_weights(run, weights)
+        run.seconds = time.monotonic() - started
+        mean = sum(run.losses) / len(run.losses) if run.losses else None
+        finite = improvement if math.isfinite(improvement) else None
+        append_point(run_dir, CurvePoint(run.step, run.seconds, mean, rate, finite, run.best))
+        run.losses.clear()
+        save_state(run, state)
+        if log is not None:
+            log.add_scalar("validation/si_snr_improvement_db", improvement, run.step)
+        return improvement
+
+    with (
+        tensorboard(run_dir, run.step) as log,
+        deferred_interrupts() as interrupted,
+        ThreadPoolExecutor(1) as ahead,
+    ):
         pending = ahead.submit(batch_of, run.step)
+        if task.fine_tunes and not resume:
+            validate(recipe.learning_rate * rate_factor(recipe, 0, 0.0), on_schedule=False)
         while run.done() < 1.0 and not run.stopped_early():
+            if interrupted.is_set():
+                save_state(run, state)
+                raise Interrupted(run.step)
             noisy, clean = (torch.from_numpy(x).to(device) for x in pending.result())
             pending = ahead.submit(batch_of, run.step + 1)
             loss, rate = run.train_step(noisy, clean)
             if math.isfinite(loss):
-                losses.append(loss)
+                run.losses.append(loss)
             run.seconds = time.monotonic() - started
-            improvement = None
             on_schedule = run.step % recipe.validate_every == 0
+            improvement = None
             if on_schedule or run.done() >= 1.0:
-                improvement, better = run.validate(held_noisy, held_clean, on_schedule)
-                if better:
-                    run.save_weights(weights)
-                run.seconds = time.monotonic() - started
-                mean = sum(losses) / len(losses) if losses else None
-                finite = improvement if math.isfinite(improvement) else None
-                append_point(
-                    run_dir, CurvePoint(run.step, run.seconds, mean, rate, finite, run.best)
-                )
-                losses.clear()
-                run.save(run_dir / STATE_NAME)
+                improvement = validate(rate, on_schedule)
             if log is not None:
                 log.add_scalar("loss", loss, run.step)
                 log.add_scalar("learning_rate", rate, run.step)
-                if improvement is not None:
-                    log.add_scalar("validation/si_snr_improvement_db", improvement, run.step)
             on_progress(
                 Progress(run.step, run.seconds, run.done(), loss, rate, improvement, run.best)
             )
-    if log is not None:
-        log.close()
     if run.best is None:
         raise UserError(
             "no validation gave a finite number: start anew with --force, "
             f"and lower the learning rate, as in --learning-rate {recipe.learning_rate / 3:.1e}"
         )
-    parameters = sum(p.numel() for p in run.network.parameters())
     return TrainingResult(
-        weights, run.step, run.seconds, run.best, parameters, run.skipped, run.stopped_early()
+        weights=weights,
+        steps=run.step,
+        seconds=run.seconds,
+        start=run.start,
+        best=run.best,
+        best_step=run.best_step,
+        parameters=sum(p.numel() for p in run.network.parameters()),
+        skipped=run.skipped,
+        stopped_early=run.stopped_early(),
     )
 
 
-def _require_more_to_do(run: TrainingRun, run_dir: Path) -> None:
-    """Raises UserError where a run that is to be resumed has ended."""
-    if run.done() >= 1.0:
-        raise UserError(
-            f"{run_dir} is trained already ({run.step} steps): "
-            "ask for more to go on, with --steps or --minutes"
-        )
-    if run.stopped_early():
-        raise UserError(
-            f"{run_dir} has stopped early, {run.since_best} validations after the best one: "
-            "go on with a larger --early-stop, or without it"
-        )
+def _split(
+    run: TrainingRun, kind: str, recordings: Sequence[Recording]
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Audio for training and for validation, split as the run has done before where it has.
 
-
-def _tensorboard(run_dir: Path, step: int) -> Any:
-    """A writer of TensorBoard events, or None where tensorboard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(run_dir), purge_step=step or None)
+    Raises UserError where sources that it holds out are missing.
+    """
+    if kind not in run.held_out:
+        share, seed = run.recipe.validation_share, run.recipe.seed
+        run.held_out[kind] = choose_held_out(recordings, share, seed)
+    held_out = run.held_out[kind]
+    missing = set(held_out) - {recording.source for recording in recordings}
+    if missing:
+        raise UserError(
+            f"--{kind} lacks {len(missing)} of the {len(held_out)} sources that the run validates "
+            f"on ({min(missing)!r}): go on with --resume and the folder that it was started with, "
+            "or start anew with --force"
+        )
+    return split(recordings, held_out)

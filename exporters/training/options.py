@@ -1,5 +1,6 @@
 """The options of `frcrn-export train`."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,20 @@ class Integers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"{value!r} is not a list of whole numbers such as 4,4,4,2", param, ctx)
 
 
+class Finite(click.FloatRange):
+    """A range without nan and inf, which click takes for floats."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+_POSITIVE = Finite(min=0, min_open=True)
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ _DATA = (
     click.option("--batch", type=click.IntRange(min=2), default=8, show_default=True),
     click.option(
         "--seconds",
-        type=click.FloatRange(min=0.25),
+        type=Finite(min=0.25, max=60),
         default=2.0,
         show_default=True,
         help="Of audio in an example.",
@@ -105,7 +118,7 @@ _START = (
         "window:SECONDS. By default what the checkpoint was trained with.",
     ),
     click.option("--resume", is_flag=True, help="Go on from the state in the run folder."),
-    click.option("--force", is_flag=True, help="Start anew in a run folder that has a state."),
+    click.option("--force", is_flag=True, help="Start anew in a folder that holds a run."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
 )
 _COURSE = (

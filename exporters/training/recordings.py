@@ -1,7 +1,7 @@
 """Recordings from folders: reading them, who speaks in them, and which are held out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,9 @@ import soundfile
 import soxr
 
 from frcrn_export.exporters.training.augment import SAMPLE_RATE, FloatArray
+from frcrn_export.runtime.audio_file import FileSource
 from frcrn_export.runtime.errors import AudioError, UserError
-
-AUDIO_SUFFIXES = (".flac", ".mp3", ".ogg", ".wav")
+from frcrn_export.runtime.files import AUDIO_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -27,50 +27,62 @@ class Recording:
 
 
 def load_folder(folder: Path) -> list[Recording]:
-    """Every audio file under `folder`, in the order of the paths.
+    """Every audio file under `folder`, in the order of the paths; none whose name begins with ".".
 
-    Raises UserError for a folder without audio, AudioError for an unreadable, empty or silent file.
+    Raises UserError for a folder without audio, AudioError as `load_clip` does.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if len(paths) < 2:
+    formats = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
+    suffixes = AUDIO_SUFFIXES | formats
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*"))
+    names = [
+        name
+        for name in names
+        if name.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in name.parts)
+        and (folder / name).is_file()
+    ]
+    if len(names) < 2:
         raise UserError(
-            f"{folder} holds {len(paths)} audio files ({' '.join(AUDIO_SUFFIXES)}); "
+            f"{folder} holds {len(names)} audio files (WAV, FLAC, OGG, MP3, ...); "
             "training needs two or more, to hold some out for validation"
         )
-    return [Recording(load_clip(path), source_of(path.relative_to(folder))) for path in paths]
+    return [Recording(load_clip(folder / name), source_of(name)) for name in names]
 
 
 def load_clip(path: Path) -> FloatArray:
-    """One file as mono float32 at 16 kHz. Raises AudioError as `load_folder` does."""
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"cannot read {path}: {error}; remove it or convert it to WAV") from error
-    clip: FloatArray = audio.mean(axis=1)
-    if rate != SAMPLE_RATE:
-        clip = soxr.resample(clip, rate, SAMPLE_RATE).astype(np.float32)
-    if not np.isfinite(clip).all() or not clip.any():
-        raise AudioError(f"{path} is empty, silent or not finite; remove it from the folder")
+    """One file as mono float32 at 16 kHz.
+
+    Raises AudioError for a file that cannot be read, is truncated, empty, silent or not finite.
+    """
+    source = FileSource(path)
+    clip: FloatArray = np.concatenate(list(source.blocks()), axis=1).mean(axis=0)  # [N]
+    if source.sample_rate != SAMPLE_RATE:
+        clip = soxr.resample(clip, source.sample_rate, SAMPLE_RATE).astype(np.float32)
+    if not clip.any():
+        raise AudioError(f"{path}: silent; remove it from the folder")
     return clip
 
 
 def source_of(path: Path) -> str:
-    """Who speaks in a file: the folder it is in, else its name up to the last number.
+    """Who speaks in a file: what its name begins with, where a folder above is called so; else the
+    folder it is in; else, without one, its name up to the last number.
 
-    So 1034/121119/1034-121119-0049.flac is of 1034, p225_003.wav and p225_004.wav are of p225.
+    So 1034/121119/1034-121119-0049.flac is of 1034, more/ann/1.wav of more/ann, p225_003.wav,
+    p225_004.wav and p225_005_mic1.flac of p225.
     """
+    first = re.split("[-_]", path.stem, maxsplit=1)[0]
+    if first in path.parts[:-1]:
+        return first
     if len(path.parts) > 1:
-        return path.parts[0]
-    return re.sub(r"(?<=.)[-_ .]\d+$", "", path.stem)
+        return path.parent.as_posix()
+    return re.sub(r"(?<=.)[-_ .]\d+(_mic\d)?$", "", path.stem)
 
 
-def split(
-    recordings: Sequence[Recording], share: float, seed: int
-) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Audio for training and for validation, of different sources; a seed always splits alike.
+def choose_held_out(recordings: Sequence[Recording], share: float, seed: int) -> list[str]:
+    """The sources to hold out for validation; the same for the same sources and seed.
 
-    `share` of the sources are held out, one or more; as many are left. Raises UserError where all
-    recordings are of one source.
+    They are `share` of all, one or more; as many are left. Raises UserError where all recordings
+    are of one source.
     """
     sources = sorted({recording.source for recording in recordings})
     if len(sources) < 2:
@@ -80,6 +92,12 @@ def split(
         )
     order = np.random.default_rng(seed).permutation(len(sources))
     count = min(max(1, round(share * len(sources))), len(sources) - 1)
-    held_out = {sources[i] for i in order[:count]}
+    return sorted(sources[i] for i in order[:count])
+
+
+def split(
+    recordings: Sequence[Recording], held_out: Collection[str]
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Audio for training and for validation, which is that of the sources `held_out`."""
     training = [each.audio for each in recordings if each.source not in held_out]
     return training, [each.audio for each in recordings if each.source in held_out]

@@ -1,20 +1,15 @@
-"""All that changes while training, and the files it is kept in."""
+"""All that changes while training."""
 
 import copy
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from frcrn_export.exporters.models import SAMPLE_RATE
 from frcrn_export.exporters.training.recipe import Recipe
 from frcrn_export.exporters.training.schedule import rate_factor
 from frcrn_export.exporters.training.task import Task
-from frcrn_export.runtime.errors import CheckpointError, UserError
+from frcrn_export.runtime.errors import UserError
 
 MAX_SKIPPED = 10  # steps in a row whose loss or gradients are not finite
 
@@ -44,10 +39,15 @@ class TrainingRun:
         )
         self.step = 0
         self.seconds = 0.0
+        self.start: float | None = None  # validation of what a fine-tuning starts from
         self.best: float | None = None
+        self.best_step: int | None = None
         self.since_best = 0  # validations
         self.skipped = 0  # steps
         self.skipped_in_a_row = 0
+        self.losses: list[float] = []  # since the last validation
+        self.held_out: dict[str, list[str]] = {}  # sources of "speech" and of "noise"
+        self.saved = False  # whether there is a state to go on from
 
     def done(self) -> float:
         """The share of the budget that is used."""
@@ -95,63 +95,16 @@ class TrainingRun:
     def validate(self, noisy: Tensor, clean: Tensor, on_schedule: bool) -> tuple[float, bool]:
         """Mean SI-SNR improvement in dB of the averaged weights, and whether it is the best yet."""
         improvement = self._improvement_db(noisy, clean)
+        if self.step == 0 and math.isfinite(improvement):
+            self.start = improvement
         if on_schedule and self.recipe.schedule == "plateau":
             self.plateau.step(improvement)
         better = math.isfinite(improvement) and (self.best is None or improvement > self.best)
         if better:
-            self.best, self.since_best = improvement, 0
+            self.best, self.best_step, self.since_best = improvement, self.step, 0
         else:
             self.since_best += on_schedule
         return improvement, better
-
-    def save_weights(self, path: Path) -> None:
-        """Writes the averaged weights, with their metadata, as safetensors."""
-        tensors = self.task.weights(self.average)
-        metadata = {
-            **self.task.metadata(),
-            "model": self.task.model,
-            "sample_rate": str(SAMPLE_RATE),
-            "level": self.task.level,
-            "training_steps": str(self.step),
-        }
-        data = save({name: value.contiguous().cpu() for name, value in tensors.items()}, metadata)
-        write_aside(path, lambda aside: aside.write_bytes(data))
-
-    def save(self, path: Path) -> None:
-        """Writes everything that `load` needs to go on exactly."""
-        state = {
-            "metadata": self.task.metadata(),
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "plateau": self.plateau.state_dict(),
-            "learning_rate": self.recipe.learning_rate,
-            **{name: getattr(self, name) for name in _COUNTERS},
-        }
-        write_aside(path, lambda aside: torch.save(state, aside))
-
-    def load(self, path: Path) -> None:
-        """Goes back to a state that `save` wrote. Raises CheckpointError, saying what to do."""
-        if not path.is_file():
-            raise CheckpointError(f"nothing to resume: {path} is missing; leave --resume out")
-        try:
-            state: Mapping[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise CheckpointError(f"cannot read {path}; remove it to start anew") from error
-        if state.get("metadata") != self.task.metadata():
-            raise CheckpointError(
-                f"{path} holds another network ({state.get('metadata')}); "
-                "resume with the options it was started with"
-            )
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.plateau.load_state_dict(state["plateau"])
-        for name in _COUNTERS:
-            setattr(self, name, state.get(name, getattr(self, name)))
-        # The state has the rate of before, lowered by the plateaus; the recipe may ask for another.
-        ratio = self.recipe.learning_rate / state.get("learning_rate", self.recipe.learning_rate)
-        self.optimiser.param_groups[0]["lr"] *= ratio
 
     @torch.no_grad()
     def _improvement_db(self, noisy: Tensor, clean: Tensor) -> float:
@@ -179,19 +132,10 @@ class TrainingRun:
             value.copy_(averages[name])
         if self.skipped_in_a_row >= MAX_SKIPPED:
             lower = self.recipe.learning_rate / 3
+            way = "go on from the last state with --resume, or start anew with --force, and "
             raise UserError(
                 f"the loss was not finite {MAX_SKIPPED} times in a row, up to step {self.step}: "
-                "go on from the last state with --resume, or start anew with --force, "
-                f"and lower the learning rate, as in --learning-rate {lower:.1e}"
+                + (way if self.saved else "")
+                + f"lower the learning rate, as in --learning-rate {lower:.1e}"
                 + (" --no-amp" if self.amp else "")
             )
-
-
-_COUNTERS = ("step", "seconds", "best", "since_best", "skipped", "skipped_in_a_row")
-
-
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes to a temporary name and renames, so that `path` is always whole."""
-    aside = path.with_name(path.name + ".part")
-    write(aside)
-    aside.replace(path)

@@ -60,15 +60,25 @@ def show_result(console: "Console", model: str, result: "TrainingResult") -> Non
         _line(console, "Stopped early: the validation did not improve any more.")
     if result.skipped:
         _line(console, f"{result.skipped} steps were left out: their loss was not finite.")
+    start = "" if result.start is None else f" (start {result.start:+.2f})"
+    at = "" if result.best_step is None else f", best at step {result.best_step}"
     _line(
         console,
         f"{result.weights}: {result.parameters:,} parameters, {result.steps} steps, "
-        f"{result.seconds / 60:.1f} min, {result.best:+.2f} dB SI-SDR on held-out mixtures",
+        f"{result.seconds / 60:.1f} min, {result.best:+.2f} dB SI-SDR on held-out mixtures"
+        f"{start}{at}",
     )
+    if result.best_step == 0:
+        _line(console, "Nothing better was found: these are the weights of the checkpoint.")
     _line(
         console,
         f"Next: frcrn-export onnx --model {model} --checkpoint {shlex.quote(str(result.weights))}",
     )
+
+
+def show_interrupted(console: "Console", run_dir: Path, step: int) -> None:
+    """How to go on with a run that was interrupted and saved."""
+    _line(console, f"{run_dir} is saved at step {step}: go on with the same command and --resume")
 
 
 def show_curve(console: "Console", run_dir: Path) -> None:
