@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from time import perf_counter
 
 import numpy as np
@@ -11,7 +12,7 @@ from frcrn_export.calibration.pairs import Pair, check_pair, read_pair
 from frcrn_export.calibration.scoring import Result, Scorer, Scores, scoring
 from frcrn_export.calibration.subjects import Subject
 from frcrn_export.runtime.audio import Float32Array
-from frcrn_export.runtime.errors import CheckFailed
+from frcrn_export.runtime.errors import CheckFailed, UserError
 
 # Clips that wait for each process: enough to keep it busy, few enough for the memory.
 _WAITING = 4
@@ -60,10 +61,13 @@ def measure(
 ) -> Evaluation:
     """Denoise every pair with every subject here, and score the results in `jobs` processes.
 
-    `progress` is told the pair, how many are done and how many there are. Raises AudioError for a
-    bad pair, CheckFailed where an output is not finite.
+    Every pair is read once before that, so that a bad one is found before the work. `progress` is
+    told the pair, how many are done and how many there are, of the reading and of the work. Raises
+    AudioError for a bad pair, CheckFailed where an output is not finite, UserError where no metric
+    has a value for any clip.
     """
-    for pair in pairs:
+    for index, pair in enumerate(pairs):
+        progress(f"reading {pair.name}", index, len(pairs))
         check_pair(pair)
     seconds = [0.0] * len(subjects)
     done: list[ClipResult] = []
@@ -85,6 +89,7 @@ def measure(
         while waiting:
             done.append(waiting.popleft().wait())
             progress(done[-1].pair.name, len(done), len(pairs))
+    _check_measured(done)
     audio = sum(result.seconds for result in done)
     factors = tuple(spent / audio if jobs == 1 else None for spent in seconds)
     return Evaluation(tuple(subjects), scorer.metrics, tuple(done), factors)
@@ -103,11 +108,21 @@ class _Scored:
         return ClipResult(self.pair, self.seconds, noisy, tuple(denoised))
 
 
+def _check_measured(clips: Sequence[ClipResult]) -> None:
+    scores = [scores for clip in clips for scores in (clip.noisy, *clip.denoised)]
+    if any(found.values for found in scores):
+        return
+    reasons = {f"{metric}: {why}" for found in scores for metric, why in found.missing.items()}
+    raise UserError(
+        f"nothing could be measured ({'; '.join(sorted(reasons))}); give other pairs or --metric"
+    )
+
+
 def _enhanced(subject: Subject, pair: Pair, noisy: Float32Array) -> Float32Array:
     enhanced = subject.denoise(noisy)
     if not np.isfinite(enhanced).all():
         raise CheckFailed(
             f"{subject.label}: its output for {pair.name} is not finite; "
-            f"run: frcrn-export verify {subject.choice.bundle}"
+            f"run: frcrn-export verify {quote(str(subject.choice.bundle))}"
         )
     return enhanced

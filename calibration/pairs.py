@@ -1,8 +1,10 @@
 """Pairs of noisy and clean recordings: which files belong together, and reading them."""
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from frcrn_export.runtime.files import AUDIO_SUFFIXES
 from frcrn_export.runtime.resample import Resampled
 
 _NOISY, _CLEAN = ".noisy", ".clean"
+# What tables call all clips, and those whose names have no "_".
+ALL, OTHER = "all", "other"
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,14 @@ class Pair:
 
     @property
     def group(self) -> str:
-        """What the name begins with, up to the first "_"; empty where it has none."""
+        """What the name begins with, up to the first "_"; empty where it has none.
+
+        With the "_" where the group would have the name of all clips, or of the others.
+        """
         start, underscore, _ = self.name.partition("_")
-        return start if underscore else ""
+        if not underscore:
+            return ""
+        return start + underscore * (start in (ALL, OTHER))
 
 
 def find_pairs(folder: Path) -> list[Pair]:
@@ -40,7 +49,7 @@ def find_pairs(folder: Path) -> list[Pair]:
     for path in _audio_in(folder):
         stem = path.relative_to(folder).with_suffix("")  # NAME.noisy
         for kind, found in ((_NOISY, noisy), (_CLEAN, clean)):
-            if stem.suffix == kind:
+            if stem.suffix.lower() == kind:
                 _add(found, stem.with_suffix("").as_posix(), path)
     if not noisy and not clean:
         raise UserError(
@@ -80,21 +89,23 @@ class Clip:
 
 
 def check_pair(pair: Pair) -> None:
-    """Raise AudioError where the headers show that two files are no pair: see `read_pair`."""
-    _sources(pair)
+    """Read both recordings once. Raises AudioError where two files are no pair: see `read_pair`."""
+    read_pair(pair)
 
 
-def read_pair(pair: Pair, sample_rate: int) -> Clip:
-    """Both recordings at `sample_rate` Hz, resampled where they have another.
+def read_pair(pair: Pair, sample_rate: int | None = None) -> Clip:
+    """Both recordings at `sample_rate` Hz, resampled where they have another; None: at their own.
 
-    Raises AudioError where one cannot be read, is not finite, not mono or truncated, where they
-    differ in sample rate or length, and where the clean one is silent.
+    Raises AudioError where one cannot be read, is not finite, not mono, truncated or silent, and
+    where they differ in sample rate or length.
     """
-    noisy, clean = (_read(source, sample_rate) for source in _sources(pair))
-    if not clean.any():
-        raise AudioError(
-            f"{pair.clean}: silent, so nothing can be measured against it; remove this pair"
-        )
+    noisy, clean = (_read(source, sample_rate or source.sample_rate) for source in _sources(pair))
+    for samples, path, what in (
+        (noisy, pair.noisy, "there is nothing to denoise"),
+        (clean, pair.clean, "nothing can be measured against it"),
+    ):
+        if not samples.any():
+            raise AudioError(f"{path}: silent, so {what}; remove this pair")
     return Clip(noisy, clean)
 
 
@@ -102,7 +113,8 @@ def _audio_in(folder: Path) -> Iterator[Path]:
     import soundfile
 
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give one with noisy and clean recordings")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {what}; give a folder with noisy and clean recordings")
     formats = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
     for path in sorted(folder.rglob("*")):
         is_audio = path.suffix.lower() in AUDIO_SUFFIXES | formats
@@ -111,6 +123,8 @@ def _audio_in(folder: Path) -> Iterator[Path]:
 
 
 def _add(found: dict[str, Path], name: str, path: Path) -> None:
+    # The same letters may be written in two ways: macOS writes "é" as "e" and an accent.
+    name = unicodedata.normalize("NFC", name)
     if name in found:
         raise UserError(f"{path}: {found[name].name} has the same name; remove one of them")
     found[name] = path
@@ -122,12 +136,13 @@ def _sources(pair: Pair) -> tuple[FileSource, FileSource]:
         if source.channels != 1:
             raise AudioError(
                 f"{source.path}: {source.channels} channels, quality is measured on one; "
-                f"make it mono: ffmpeg -i {source.path} -ac 1 mono.wav"
+                f"make it mono: ffmpeg -i {quote(str(source.path))} -ac 1 mono.wav"
             )
     if noisy.sample_rate != clean.sample_rate:
         raise AudioError(
             f"{pair.name}: noisy at {noisy.sample_rate} Hz, clean at {clean.sample_rate} Hz; "
-            f"resample one: ffmpeg -i {clean.path} -ar {noisy.sample_rate} resampled.wav"
+            f"resample one: ffmpeg -i {quote(str(clean.path))} -ar {noisy.sample_rate} "
+            "resampled.wav"
         )
     if noisy.frames != clean.frames:
         raise AudioError(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def _entry(bundle: Bundle, choice: Choice, backend: str, precision: Precision) -
     if found.format == "torchscript" and (precision != "fp32" or choice.stream):
         raise BackendError("torchscript runs in fp32 and offline; take --backend onnxruntime")
     options = options_of(bundle.manifest, streaming=choice.stream)
-    command = found.export_command.format(bundle=bundle.path, options=options)
+    command = found.export_command.format(bundle=quote(str(bundle.path)), options=options)
     if found.flavor is not None:
         command = command.replace("--fp16", f"--{precision}")
     elif precision == "fp16":

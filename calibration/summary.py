@@ -7,9 +7,9 @@ from math import sqrt
 import numpy as np
 
 from frcrn_export.calibration.evaluation import ClipResult, difference
+from frcrn_export.calibration.pairs import ALL, OTHER
 
 CONFIDENCE = 0.95
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -76,5 +76,5 @@ def groups_of(clips: Sequence[ClipResult]) -> list[Group]:
     everything = Group(ALL, tuple(clips))
     if len(found) == 1 or len(found) == len(clips):
         return [everything]
-    groups = [Group(name or "other", tuple(members)) for name, members in sorted(found.items())]
+    groups = [Group(name or OTHER, tuple(members)) for name, members in sorted(found.items())]
     return [*groups, everything]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frcrn_export.runtime.errors import BundleError
-from frcrn_export.runtime.hints import make_again
+from frcrn_export.runtime.hints import export_to, make_again
 from frcrn_export.runtime.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 
 _CHUNK_BYTES = 1 << 20
@@ -34,7 +34,7 @@ def open_bundle(path: Path | str, *, engines: bool = True) -> Bundle:
     manifest_path = root / MANIFEST_NAME
     if not manifest_path.is_file():
         raise BundleError(
-            f"{root}: no bundle here (no {MANIFEST_NAME}); make one: frcrn-export onnx -o {root}"
+            f"{root}: no bundle here (no {MANIFEST_NAME}); make one: {export_to(root)}"
         )
     if manifest_path.stat().st_size > _MAX_MANIFEST_BYTES:
         raise BundleError(

@@ -28,6 +28,12 @@ def options_of(
     return " ".join(options)
 
 
+def export_to(root: Path) -> str:
+    """The command that exports a bundle to a path, or to another where something is in the way."""
+    free = not root.exists() or (root.is_dir() and not any(root.iterdir()))
+    return f"frcrn-export onnx -o {shlex.quote(str(root)) if free else 'ANOTHER'}"
+
+
 def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool = False) -> str:
     """What to do where a bundle has no streaming core; `windows`: whether they would do."""
     ways = []

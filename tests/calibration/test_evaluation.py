@@ -12,7 +12,7 @@ from frcrn_export.calibration.scoring import Scorer, Scores, require_packages, s
 from frcrn_export.calibration.subjects import Choice, open_subjects
 from frcrn_export.runtime.errors import AudioError, CheckFailed, UserError
 from tests.bundles import write_bundle
-from tests.calibration.conftest import RATE, Signal
+from tests.calibration.conftest import RATE, Signal, write_pair
 from tests.calibration.dnsmos_standin import write_dnsmos
 
 
@@ -39,7 +39,8 @@ def test_noisy_and_denoised_are_scored(
     (factor,) = evaluation.real_time_factors
     assert factor is not None
     assert factor > 0
-    assert told[0] == ("mix_one", 0, 3)
+    assert told[0] == ("reading mix_one", 0, 3)
+    assert told[3] == ("mix_one", 0, 3)
     assert told[-1] == ("vbd_one", 3, 3)
 
 
@@ -60,15 +61,30 @@ def test_what_cannot_be_measured_has_a_reason(clean: Signal) -> None:
     assert scores.values["stoi"] == 0.0
 
 
-def test_a_bad_pair_is_found_before_the_work(pairs_folder: Path, tmp_path: Path) -> None:
-    (pairs_folder / "vbd_one.noisy.wav").write_bytes(b"")
+def test_a_bad_pair_is_found_before_the_work(
+    pairs_folder: Path, tmp_path: Path, clean: Signal
+) -> None:
+    broken = np.full_like(clean, np.nan)  # which no header says
+    write_pair(pairs_folder, "vbd_one", broken, clean)
     subjects = open_subjects([Choice(write_bundle(tmp_path / "a"))])
+    told: list[str] = []
+    with pytest.raises(AudioError, match="NaN"):
+        measure(
+            subjects,
+            find_pairs(pairs_folder),
+            Scorer(RATE),
+            progress=lambda phase, done, steps: told.append(phase),
+        )
+    assert told == [f"reading {name}" for name in ("mix_one", "mix_two", "vbd_one")]
 
-    def never(*args: object) -> None:
-        raise AssertionError(args)
 
-    with pytest.raises(AudioError, match="zero length"):
-        measure(subjects, find_pairs(pairs_folder), Scorer(RATE), progress=never)
+def test_nothing_to_measure(tmp_path: Path, clean: Signal) -> None:
+    write_pair(tmp_path / "pairs", "a", clean[:100], clean[:100])
+    subjects = open_subjects([Choice(write_bundle(tmp_path / "a"))])
+    with pytest.raises(
+        UserError, match=r"nothing could be measured \(pesq: .*; stoi: .* --metric$"
+    ):
+        measure(subjects, find_pairs(tmp_path / "pairs"), Scorer(RATE, ("stoi", "pesq")))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -70,6 +70,8 @@ def test_no_pairs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         find_pairs(tmp_path / "gone")
     touch(tmp_path / "speech.wav")
+    with pytest.raises(UserError, match=r"speech\.wav: is a file; give a folder"):
+        find_pairs(tmp_path / "speech.wav")
     with pytest.raises(UserError, match=r"no pairs .*--noisy FOLDER --clean FOLDER"):
         find_pairs(tmp_path)
     touch(tmp_path / "empty" / "notes.txt")
@@ -92,10 +94,29 @@ def test_a_name_with_two_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "group"), [("mix_a_b", "mix"), ("plain", ""), ("_x", ""), ("a/vbd_1", "a/vbd")]
+    ("name", "group"),
+    [
+        ("mix_a_b", "mix"),
+        ("plain", ""),
+        ("_x", ""),
+        ("a/vbd_1", "a/vbd"),
+        ("all_1", "all_"),
+        ("other_1", "other_"),
+    ],
 )
 def test_groups(name: str, group: str) -> None:
     assert Pair(name, Path(), Path()).group == group
+
+
+def test_names_are_matched_however_they_are_written(tmp_path: Path) -> None:
+    """Of "é" there are two spellings, and of kinds there are capital ones."""
+    for folder, name in (("one", "caf\u00e9.Noisy.WAV"), ("one", "cafe\u0301.CLEAN.wav")):
+        touch(tmp_path / folder / name)
+    assert [pair.name for pair in find_pairs(tmp_path / "one")] == ["caf\u00e9"]
+    touch(tmp_path / "two" / "caf\u00e9.wav")
+    touch(tmp_path / "three" / "cafe\u0301.wav")
+    (pair,) = match_folders(tmp_path / "two", tmp_path / "three")
+    assert pair.clean.is_file()
 
 
 def test_reading(pairs_folder: Path, noisy: Signal, clean: Signal) -> None:
@@ -129,6 +150,9 @@ def test_files_that_are_no_pair(pairs_folder: Path, clean: Signal) -> None:
     pair = replace_clean(pairs_folder, np.stack([clean, clean], axis=1))
     with pytest.raises(AudioError, match="2 channels, quality is measured on one; .* -ac 1"):
         check_pair(pair)
+    spaced = Pair("a", pair.noisy, pair.clean.rename(pairs_folder / "a b.wav"))
+    with pytest.raises(AudioError, match=r"ffmpeg -i '\S+/a b\.wav' -ac 1"):
+        check_pair(spaced)
     pair.clean.write_text("not audio")
     with pytest.raises(AudioError, match="cannot be read as audio"):
         check_pair(pair)
@@ -136,14 +160,17 @@ def test_files_that_are_no_pair(pairs_folder: Path, clean: Signal) -> None:
 
 def test_content_that_is_no_pair(pairs_folder: Path, clean: Signal) -> None:
     pair = replace_clean(pairs_folder, np.zeros_like(clean))
-    check_pair(pair)
-    with pytest.raises(AudioError, match="silent, so nothing can be measured"):
-        read_pair(pair, RATE)
+    with pytest.raises(AudioError, match=r"clean\.wav: silent, so nothing can be measured"):
+        check_pair(pair)
+    silent = Pair("a", noisy=pair.clean, clean=pair.noisy)
+    with pytest.raises(AudioError, match=r"clean\.wav: silent, so there is nothing to denoise"):
+        check_pair(silent)
     broken = clean.copy()
     broken[77] = np.nan
     soundfile.write(pair.clean, broken, RATE, subtype="FLOAT")
-    with pytest.raises(AudioError, match="1 samples are NaN or infinite"):
-        read_pair(pair, RATE)
+    for read in (check_pair, read_pair):
+        with pytest.raises(AudioError, match="NaN or infinite"):
+            read(pair)
 
 
 def test_a_truncated_file(pairs_folder: Path) -> None:

@@ -47,6 +47,10 @@ def test_an_offset_moves_the_mean_alone(numbers: list[float], offset: float) -> 
     [
         (["mix_a", "mix_b", "vbd_a"], {"mix": 2, "vbd": 1, "all": 3}),
         (["vbd_a", "plain", "vbd_b"], {"other": 1, "vbd": 2, "all": 3}),
+        (
+            ["all_a", "all_b", "other_a", "a"],
+            {"other": 1, "all_": 2, "other_": 1, "all": 4},
+        ),
         (["a", "b"], {"all": 2}),
         (["mix_a", "mix_b"], {"all": 2}),
         (["a_1", "b_1", "c_1"], {"all": 3}),

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from frcrn_export.runtime.hints import export_again, streaming_hint
+from frcrn_export.runtime.hints import export_again, export_to, streaming_hint
 from frcrn_export.runtime.manifest import Manifest, StreamingInfo, Weights
 from tests.bundles import STFT, core_entry, manifest
 
@@ -43,6 +45,13 @@ def test_windows_are_the_second_choice_where_they_are_one() -> None:
     command = "run: frcrn-export onnx --streaming --model gain -o ANOTHER"
     assert streaming_hint(found) == command
     assert streaming_hint(found, windows=True).startswith(f"{command}, or recompute")
+
+
+def test_a_bundle_is_exported_where_there_is_none(tmp_path: Path) -> None:
+    assert export_to(tmp_path / "a b") == f"frcrn-export onnx -o '{tmp_path}/a b'"
+    assert export_to(tmp_path) == f"frcrn-export onnx -o {tmp_path}"
+    (tmp_path / "notes.txt").touch()
+    assert export_to(tmp_path) == "frcrn-export onnx -o ANOTHER"
 
 
 def test_a_bundle_is_exported_again_with_all_that_it_had() -> None:
