@@ -1,4 +1,5 @@
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from frcrn_export.exporters.families import frcrn
 from frcrn_export.exporters.loading import load_model, weights_at_hand
 from frcrn_export.exporters.networks.frcrn import FRCRN_16K
 from frcrn_export.exporters.training.curve import read_curve
+from frcrn_export.exporters.training.run import TrainingRun
 
 Capture = pytest.CaptureFixture[str]
 
@@ -49,7 +51,7 @@ def test_trains_resumes_and_refuses_to_overwrite(
     assert code == 0, errors
     summary = json.loads(output)
     assert summary["model"] == "wave-unet-16k"
-    assert summary["steps"] == 2
+    assert (summary["steps"], summary["best_step"], summary["start"]) == (2, 2, None)
     with safe_open(summary["weights"], framework="pt") as file:
         assert file.metadata()["channels"] == "4,6"
         assert file.metadata()["residual"] == "true"
@@ -62,6 +64,9 @@ def test_trains_resumes_and_refuses_to_overwrite(
     code, output, errors = run(capsys, *task, "--steps", "4", "--resume")
     assert code == 0, errors
     assert "4 steps" in errors
+    best = torch.load(out / "last.pt", weights_only=True)["best_step"]
+    assert f"best at step {best}\n" in errors
+    assert "start" not in errors
     assert torch.load(out / "last.pt", weights_only=True)["step"] == 4
     weights = out / "wave-unet-16k.safetensors"
     assert f"Next: frcrn-export onnx --model wave-unet-16k --checkpoint {weights}\n" in errors
@@ -93,7 +98,76 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (["wave-unet-16k", "--speech", speech, "--noise", noise, "--device", "tpu9"], "no device"),
         (["wave-unet-16k", "--speech", tmp_path / "no", "--noise", noise], "does not exist"),
     ]
+    good: list[str | Path] = ["wave-unet-16k", "--speech", speech, "--noise", noise]
+    cases += [
+        ([*good, "--minutes", "inf"], "'inf' is not a finite number"),
+        ([*good, "--seconds", "nan"], "'nan' is not a finite number"),
+        ([*good, "--learning-rate", "nan"], "'nan' is not a finite number"),
+        ([*good, "--seconds", "61"], "0.25<=x<=60"),
+        ([*good, "-o", speech / "0.wav" / "run"], "cannot be written (Not a directory)"),
+    ]
     check_refused(capsys, out, common, cases)
+
+
+def test_weights_are_not_overwritten_unasked(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    speech, noise = folders
+    out = tmp_path / "run"
+    task = ["wave-unet-16k", "--speech", speech, "--noise", noise, "-o", out, "--steps", "1"]
+    code, _, errors = run(capsys, *task, *SMALL)
+    assert code == 0, errors
+    weights = out / "wave-unet-16k.safetensors"
+    before = weights.read_bytes()
+    (out / "last.pt").unlink()
+    given = ["--checkpoint", out / ".." / "run" / weights.name]
+    for args, message in (
+        (SMALL, "exists: replace it with --force, or change -o"),
+        ([*SHORT, *given], "is the --checkpoint, which a run would replace: change -o"),
+        ([*SHORT, *given, "--force"], "is the --checkpoint"),
+    ):
+        code, _, errors = run(capsys, *task, *args)
+        assert code == 2
+        assert message in errors
+        assert weights.read_bytes() == before
+    code, _, errors = run(capsys, *task, *SMALL, "--force")
+    assert code == 0, errors
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech, noise = folders
+    out = tmp_path / "run"
+    task = ["wave-unet-16k", "--speech", speech, "--noise", noise, "-o", out, "--steps", "3"]
+    true_step = TrainingRun.train_step
+
+    def interrupted_step(run: TrainingRun, *batch: torch.Tensor) -> tuple[float, float]:
+        signal.raise_signal(signal.SIGTERM)
+        return true_step(run, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "train_step", interrupted_step)
+        code, _, errors = run(capsys, *task, *SMALL)
+    assert code == 130
+    assert f"{out} is saved at step 1: go on with the same command and --resume\n" in errors
+    assert errors.endswith("interrupted\n")
+    code, _, errors = run(capsys, *task, *SMALL, "--resume")
+    assert code == 0, errors
+    assert "3 steps" in errors
+
+
+def test_a_fine_tuning_that_only_lost_says_so(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    improvements = iter([3.0, 1.0])
+    monkeypatch.setattr(TrainingRun, "_improvement_db", lambda run, *pair: next(improvements))
+    speech, noise = folders
+    data = ["--speech", speech, "--noise", noise, "-o", tmp_path / "run", "--steps", "1"]
+    code, _, errors = run(capsys, "wave-unet-16k", *data, *SHORT, "--checkpoint", "default")
+    assert code == 0, errors
+    assert "+3.00 dB SI-SDR on held-out mixtures (start +3.00), best at step 0\n" in errors
+    assert "Nothing better was found: these are the weights of the checkpoint.\n" in errors
 
 
 @pytest.mark.slow

@@ -246,8 +246,15 @@ def test_losses_that_stay_not_finite_end_the_run(
     calls.clear()
     bad = set(range(5, 100))
     history: list[Progress] = []
-    with pytest.raises(UserError, match=r"10 times in a row, up to step 14: .*--learning-rate 4"):
+    with pytest.raises(
+        UserError, match=r"10 times in a row, up to step 14: .*--resume.*--learning-rate 4"
+    ):
         train(TASK, replace(TINY, steps=99), voices, noises, tmp_path, on_progress=history.append)
     assert len(history) == 4 + MAX_SKIPPED - 1
     assert all(torch.isfinite(value).all() for value in weights(tmp_path / WEIGHTS).values())
     assert read_curve(tmp_path)[-1].loss is None
+
+    calls.clear()
+    bad = set(range(1, 100))
+    with pytest.raises(UserError, match="up to step 10: lower the learning rate"):
+        train(TASK, replace(TINY, steps=99, validate_every=50), voices, noises, tmp_path)
