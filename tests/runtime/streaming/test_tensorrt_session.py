@@ -152,7 +152,7 @@ def test_an_engine_for_another_number_of_streams(gpu: SimulatedGpu, tmp_path: Pa
     expected = f"{name} is for 4 streams at once, not 1; run: {command}--batch 1"
     assert str(caught.value) == expected
     session = open_stream_session(bundle, "tensorrt", batch=4)
-    assert len(session.inputs) == 4
+    assert (len(session.inputs), session.entry.precision) == (4, "fp16")
     with pytest.raises(BackendError, match="is for 4 streams at once, not 2; run: .* --batch 2$"):
         session.load(session.initial_states(), 2)
     # `auto` takes ONNX Runtime then, and the engine where it fits.
