@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_resume_continues_exactly(
         FrcrnTask(SPEC, "cumulative"),
         FrcrnTask(find_model("frcrn-16k-512"), "cumulative"),
     ):
-        with pytest.raises(CheckpointError, match="resume with the options it was started with"):
+        with pytest.raises(CheckpointError, match="Resume with the options it was started with"):
             train(other, RECIPE, voices, noises, tmp_path / "cut", resume=True)
 
 
@@ -150,12 +151,13 @@ def test_weights_carry_what_they_were_trained_with(
     assert result.weights.name == "frcrn-16k.safetensors"
     with safe_open(result.weights, framework="pt") as file:
         metadata = file.metadata()
+    assert json.loads(metadata.pop("recipe"))["learning_rate"] == RECIPE.learning_rate
     assert metadata == {
         "model": "frcrn-16k",
         "sample_rate": "16000",
         "level": "active_rms",
         "squeeze_excite": "window:0.1",
-        "training_steps": "1",
+        "training_steps": str(result.best_step),
         "fine_tuned_from": load_checkpoint(start).sha256,
     }
     loaded = load_model(None, result.weights)
