@@ -10,6 +10,7 @@ results/default_model.json, docs/default_model.md (a table of every clip) and do
 import argparse
 import json
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from machine import write
+from PIL import Image
 
 from frcrn_export.calibration.evaluation import Evaluation, measure
 from frcrn_export.calibration.pairs import Pair, find_pairs, read_pair
@@ -63,6 +65,7 @@ def before_after(subject: Subject, pair: Pair, picture: Path) -> None:
         after = Path(folder) / "denoised.wav"
         soundfile.write(after, subject.denoise(read_pair(pair, RATE).noisy), RATE)
         plot_before_after(pair.noisy, after, picture)
+    Image.open(picture).quantize(128).save(picture, optimize=True)  # a sixth of the size
 
 
 def best_pesq(evaluation: Evaluation) -> Pair:
@@ -89,11 +92,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="other weights; nothing is written then")
     args = parser.parse_args()
 
-    pairs = find_pairs(args.pairs)
-    with tempfile.TemporaryDirectory() as folder:
-        model = load_model("wave-unet-16k", args.checkpoint)
-        export_onnx_bundle(model, Path(folder) / "bundle")
-        (subject,) = open_subjects([Choice(Path(folder) / "bundle", "onnxruntime-cpu")], threads=1)
+    pairs = find_pairs(args.pairs.resolve())
+    model = load_model("wave-unet-16k", args.checkpoint)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        export_onnx_bundle(model, Path("default"))
+        (subject,) = open_subjects([Choice(Path("default"), "onnxruntime-cpu")], threads=1)
         evaluation = measure([subject], pairs, Scorer(RATE))
         result = figures(subject, evaluation, pairs)
         for table in tables(evaluation, clips=True):
