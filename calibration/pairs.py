@@ -11,7 +11,7 @@ import numpy as np
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.audio_file import FileSource
 from frcrn_export.runtime.errors import AudioError, UserError
-from frcrn_export.runtime.files import AUDIO_SUFFIXES
+from frcrn_export.runtime.files import is_audio
 from frcrn_export.runtime.resample import Resampled
 
 _NOISY, _CLEAN = ".noisy", ".clean"
@@ -110,16 +110,10 @@ def read_pair(pair: Pair, sample_rate: int | None = None) -> Clip:
 
 
 def _audio_in(folder: Path) -> Iterator[Path]:
-    import soundfile
-
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
         raise UserError(f"{folder}: {what}; give a folder with noisy and clean recordings")
-    formats = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
-    for path in sorted(folder.rglob("*")):
-        is_audio = path.suffix.lower() in AUDIO_SUFFIXES | formats
-        if is_audio and path.is_file() and not path.name.startswith("."):
-            yield path
+    yield from filter(is_audio, sorted(folder.rglob("*")))
 
 
 def _add(found: dict[str, Path], name: str, path: Path) -> None:

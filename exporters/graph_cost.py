@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frcrn_export.runtime.errors import BundleError
+from frcrn_export.runtime.manifest import EXPORT_AGAIN
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,7 @@ def graph_cost(path: Path, sizes: dict[str, int]) -> GraphCost:
     try:
         model = onnx.load(path)
     except DecodeError as error:
-        raise BundleError(
-            f"{path}: not an ONNX graph; export the bundle again: frcrn-export onnx -o ANOTHER"
-        ) from error
+        raise BundleError(f"{path}: not an ONNX graph; {EXPORT_AGAIN}") from error
     for value in model.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:

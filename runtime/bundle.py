@@ -6,7 +6,13 @@ from pathlib import Path
 
 from frcrn_export.runtime.errors import BundleError
 from frcrn_export.runtime.hints import export_to, make_again
-from frcrn_export.runtime.manifest import MANIFEST_NAME, FileEntry, Manifest, parse_manifest
+from frcrn_export.runtime.manifest import (
+    EXPORT_AGAIN,
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    parse_manifest,
+)
 
 _CHUNK_BYTES = 1 << 20
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -37,10 +43,7 @@ def open_bundle(path: Path | str, *, engines: bool = True) -> Bundle:
             f"{root}: no bundle here (no {MANIFEST_NAME}); make one: {export_to(root)}"
         )
     if manifest_path.stat().st_size > _MAX_MANIFEST_BYTES:
-        raise BundleError(
-            f"{manifest_path}: too large for a manifest; "
-            "export the bundle again: frcrn-export onnx -o ANOTHER"
-        )
+        raise BundleError(f"{manifest_path}: too large for a manifest; {EXPORT_AGAIN}")
     manifest = parse_manifest(manifest_path.read_bytes(), str(manifest_path))
     for entry in manifest.files:
         if engines or not (entry.format == "engine" or entry.role == "layers"):

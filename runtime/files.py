@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol
@@ -12,6 +13,20 @@ from frcrn_export.runtime.errors import UserError
 
 # What is taken from a folder; a file that is named by itself may have any suffix.
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"))
+
+
+@lru_cache(maxsize=1)
+def _readable_suffixes() -> frozenset[str]:
+    import soundfile
+
+    formats = {f".{name.lower()}" for name in soundfile.available_formats()}
+    return AUDIO_SUFFIXES | formats - {".raw"}
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a file's suffix is one that libsndfile reads, and its name no hidden one."""
+    readable = path.suffix.lower() in _readable_suffixes()
+    return readable and not path.name.startswith(".") and path.is_file()
 
 
 class SourceDenoiser(Protocol):

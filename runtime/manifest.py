@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 UNKNOWN_END = float(1 << 24)
 MANIFEST_NAME = "manifest.json"
 
-_EXPORT_AGAIN = "export the bundle again: frcrn-export onnx -o ANOTHER"
+EXPORT_AGAIN = "export the bundle again: frcrn-export onnx -o ANOTHER"
 # What decoding raises: not JSON or not this type, nested too deeply, not UTF-8.
 _DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
@@ -264,7 +264,7 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
     try:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
     except _DECODE_ERRORS as error:
-        raise BundleError(f"{source}: not a manifest ({error}); {_EXPORT_AGAIN}") from error
+        raise BundleError(f"{source}: not a manifest ({error}); {EXPORT_AGAIN}") from error
     if schema > SCHEMA_VERSION:
         raise BundleError(
             f"{source}: schema {schema} is newer than this program's {SCHEMA_VERSION}; "
@@ -273,7 +273,7 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except _DECODE_ERRORS as error:
-        raise BundleError(f"{source}: {error}; {_EXPORT_AGAIN}") from error
+        raise BundleError(f"{source}: {error}; {EXPORT_AGAIN}") from error
     _check(manifest, source)
     return manifest
 
@@ -288,7 +288,7 @@ def _check(manifest: Manifest, source: str) -> None:
         if not is_inside(path):
             raise BundleError(f"{source}: the path {path!r} leaves the bundle; refusing to open it")
     if len(set(paths)) != len(paths):
-        raise BundleError(f"{source}: a file is listed twice; {_EXPORT_AGAIN}")
+        raise BundleError(f"{source}: a file is listed twice; {EXPORT_AGAIN}")
     for entry in manifest.files:
         if (entry.format == "engine") != (entry.engine is not None):
             raise BundleError(f"{source}: {entry.path}: engines, and only they, have `engine`")

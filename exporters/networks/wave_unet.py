@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.networks.filterbank import fourier_filters, newest_samples
 from frcrn_export.exporters.networks.wave_unet_config import (
     CONTEXT_KERNEL,
     WaveUNetConfig,
@@ -99,7 +98,9 @@ class WaveUNet(nn.Module):
         self.analysis: PaddedConv1d | None = None
         self.synthesis: TrimmedConvTranspose1d | None = None
         if config.bands:
-            self._add_filters(config)
+            bands, stride, pad = config.bands, config.band_stride, config.band_padding
+            self.analysis = PaddedConv1d(1, bands, config.band_length, pad, stride, bias=False)
+            self.synthesis = TrimmedConvTranspose1d(bands, 1, stride, (0, 0), stride, bias=False)
         widths = (config.bands or 1, *config.channels)
         encoders, decoders = [], []
         for level, stride in enumerate(config.strides):
@@ -123,36 +124,27 @@ class WaveUNet(nn.Module):
         self.context = nn.ModuleList(contexts)
         self.decoder = nn.ModuleList(block(conv) for conv in reversed(decoders[1:]))
         self.out = decoders[0]
-        if config.bands and self.out.bias is not None:  # at first, nearly everything passes
-            nn.init.constant_(self.out.bias, 2.0)
-
-    def _add_filters(self, config: WaveUNetConfig) -> None:
-        """Analysis and synthesis that give the waveform back where the mask is 1, nearly."""
-        bands, length, stride = config.bands, config.band_length, config.band_stride
-        self.analysis = PaddedConv1d(1, bands, length, config.band_padding, stride, bias=False)
-        self.synthesis = TrimmedConvTranspose1d(bands, 1, stride, (0, 0), stride, bias=False)
-        filters = fourier_filters(bands, length, stride)
-        with torch.no_grad():
-            self.analysis.weight.copy_(filters[:, None])
-            self.synthesis.weight.copy_(newest_samples(filters, stride)[:, None])
 
     def forward(self, wave: Tensor) -> Tensor:
         if wave.shape[2] % self.hop != 0:
             raise ValueError(f"a length of {wave.shape[2]} is not a multiple of {self.hop} samples")
-        x = bands = wave if self.analysis is None else self.analysis(wave)  # [B, C, N / stride]
-        if self.analysis is not None:
-            x = loudness(bands)
+        if self.analysis is not None and self.synthesis is not None:
+            bands = self.analysis(wave)  # [B, C, N / stride]
+            masked: Tensor = self.synthesis(bands * torch.sigmoid(self.unet(loudness(bands))))
+            return masked
+        output = self.unet(wave)
+        return wave + output if self.residual else output
+
+    def unet(self, x: Tensor) -> Tensor:
+        """The encoders, the context and the decoders, [B, C, N] -> [B, C, N]."""
         skips: list[Tensor] = []
         for encode in self.encoder:
-            x = encode(x)  # [B, C, N / stride]
+            x = encode(x)  # [B, C', N / stride]
             skips.append(x)
         skips.pop()
         for look_back in self.context:
-            x = x + look_back(x)  # [B, C, N / hop]
+            x = x + look_back(x)  # [B, C', N / hop]
         for decode in self.decoder:
-            x = torch.cat([decode(x), skips.pop()], dim=1)  # [B, 2C, N / stride]
-        output: Tensor = self.out(x)  # [B, 1, N], or of the shape of the bands
-        if self.synthesis is not None:
-            masked: Tensor = self.synthesis(bands * torch.sigmoid(output))  # [B, 1, N]
-            return masked
-        return wave + output if self.residual else output
+            x = torch.cat([decode(x), skips.pop()], dim=1)  # [B, 2C', N / stride]
+        output: Tensor = self.out(x)
+        return output

@@ -3,40 +3,48 @@
 import numpy as np
 import numpy.typing as npt
 
-SAMPLE_RATE = 16000  # Hz
+from frcrn_export.exporters.models import SAMPLE_RATE
+from frcrn_export.runtime.audio import Float32Array
+
 BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)  # where a random colour has its corners
 
-FloatArray = npt.NDArray[np.float32]
 
-
-def colour(rng: np.random.Generator, audio: FloatArray, limit_db: float) -> FloatArray:
+def colour(rng: np.random.Generator, audio: Float32Array, limit_db: float) -> Float32Array:
     """`audio` [N] through a random smooth equaliser of up to +-`limit_db`."""
     gains_db = rng.uniform(-limit_db, limit_db, len(BANDS_HZ))
-    frequencies = np.fft.rfftfreq(len(audio), 1.0 / SAMPLE_RATE)
+    frequencies = _frequencies(len(audio))
     curve_db = np.interp(np.log(frequencies + 1.0), np.log(BANDS_HZ), gains_db)
-    spectrum = np.fft.rfft(audio) * 10.0 ** (curve_db / 20.0)
-    return np.fft.irfft(spectrum, len(audio)).astype(np.float32)
+    return _filtered(audio, 10.0 ** (curve_db / 20.0)).astype(np.float32)
 
 
-def limit_band(audio: FloatArray, highest_hz: float) -> FloatArray:
+def limit_band(audio: Float32Array, highest_hz: float) -> Float32Array:
     """`audio` [N] without what lies above `highest_hz`, as a telephone or a codec leaves it."""
-    frequencies = np.fft.rfftfreq(len(audio), 1.0 / SAMPLE_RATE)
+    frequencies = _frequencies(len(audio))
     edge = np.clip((1.05 * highest_hz - frequencies) / (0.1 * highest_hz), 0.0, 1.0)
-    spectrum = np.fft.rfft(audio) * np.square(np.sin(0.5 * np.pi * edge))
-    return np.fft.irfft(spectrum, len(audio)).astype(np.float32)
+    return _filtered(audio, np.square(np.sin(0.5 * np.pi * edge))).astype(np.float32)
 
 
-def overload(audio: FloatArray, share: float) -> FloatArray:
+def overload(audio: Float32Array, share: float) -> Float32Array:
     """`audio` [N] cut off at the magnitude that a `share` of its samples exceeds."""
     ceiling = np.float32(np.quantile(np.abs(audio), 1.0 - share))
     return np.clip(audio, -ceiling, ceiling).astype(np.float32)
 
 
-def plain_noise(rng: np.random.Generator, samples: int, slope_db: float) -> FloatArray:
+def plain_noise(rng: np.random.Generator, samples: int, slope_db: float) -> Float32Array:
     """Gaussian noise [samples], falling by `slope_db` an octave: 0 is white, 3 pink, 6 brown."""
-    frequencies = np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
-    gain = np.maximum(frequencies, 40.0) ** (-slope_db / (20.0 * np.log10(2.0)))
-    spectrum = np.fft.rfft(rng.standard_normal(samples)) * gain
-    audio = np.fft.irfft(spectrum, samples)
+    gain = np.maximum(_frequencies(samples), 40.0) ** (-slope_db / (20.0 * np.log10(2.0)))
+    audio = _filtered(rng.standard_normal(samples), gain)
     level = np.sqrt(np.mean(np.square(audio)))
     return np.asarray(0.05 * audio / level, np.float32)
+
+
+def _frequencies(samples: int) -> npt.NDArray[np.floating]:
+    """In Hz, of each bin of a spectrum of so many samples."""
+    return np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
+
+
+def _filtered(
+    audio: npt.NDArray[np.floating], gain: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """`audio` [N] times a gain for each bin of its spectrum."""
+    return np.fft.irfft(np.fft.rfft(audio) * gain, len(audio))

@@ -1,11 +1,13 @@
 """The course of a run: a line of JSON a validation, and a picture of them."""
 
+import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from frcrn_export.exporters.training.run_folder import CURVE_NAME, write_aside
+from frcrn_export.exporters.training.run_folder import CURVE_NAME
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.staging import replace_file
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def cut_curve(run_dir: Path, step: int) -> None:
     """Forgets what came after `step`, the state that a run goes on from."""
     kept = [point for point in read_curve(run_dir) if point.step <= step]
     text = "".join(json.dumps(asdict(point)) + "\n" for point in kept)
-    write_aside(run_dir / CURVE_NAME, lambda aside: aside.write_text(text, encoding="utf-8"))
+    replace_file(run_dir / CURVE_NAME, text.encode())
 
 
 def plot_curve(run_dir: Path, png: Path) -> None:
@@ -81,5 +83,6 @@ def plot_curve(run_dir: Path, png: Path) -> None:
     rate.set_xlabel("Step")
     for axis in (validation, loss, rate):
         axis.grid(alpha=0.3)
-    png.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(png, lambda aside: figure.savefig(aside, format="png"))
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    replace_file(png, picture.getvalue())

@@ -46,17 +46,12 @@ class FrcrnTask:
         return self.spec.stft
 
     @property
-    def fine_tunes(self) -> bool:
-        return self.checkpoint is not None
-
-    @property
     def learning_rate(self) -> float:
         """As in the configuration that ClearerVoice-Studio publishes."""
-        return 1e-4 if self.fine_tunes else 1e-3
+        return 1e-4 if self.checkpoint else 1e-3
 
     def metadata(self) -> dict[str, str]:
-        origin = {"fine_tuned_from": self.checkpoint.sha256} if self.checkpoint else {}
-        return {"model": self.model, "squeeze_excite": self.squeeze_excite, **origin}
+        return {"model": self.model, "squeeze_excite": self.squeeze_excite}
 
     def build(self) -> WaveformNetwork:
         family = family_of(self.spec)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from frcrn_export.exporters.training.augment import FloatArray
 from frcrn_export.exporters.training.curve import CurvePoint, append_point, cut_curve
 from frcrn_export.exporters.training.interrupts import Interrupted, deferred_interrupts
 from frcrn_export.exporters.training.mixing import draw_batch
@@ -22,6 +21,7 @@ from frcrn_export.exporters.training.state import load_state, require_more_to_do
 from frcrn_export.exporters.training.task import Task
 from frcrn_export.exporters.training.tensorboard import tensorboard
 from frcrn_export.exporters.training.weights import save_weights
+from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.errors import UserError
 
 VALIDATION_STREAM = 1  # seeds are (seed, stream, step): training draws from stream 0
@@ -103,7 +103,7 @@ def train(
     cut_curve(run_dir, run.step)
     started = time.monotonic() - run.seconds
 
-    def batch_of(step: int) -> tuple[FloatArray, FloatArray]:
+    def batch_of(step: int) -> tuple[Float32Array, Float32Array]:
         seed = (recipe.seed, 0, step)
         return draw_batch(seed, train_speech, train_noise, recipe.mix, recipe.batch)
 
@@ -127,7 +127,7 @@ def train(
         ThreadPoolExecutor(1) as ahead,
     ):
         pending = ahead.submit(batch_of, run.step)
-        if task.fine_tunes and not resume:
+        if task.checkpoint and not resume:
             validate(recipe.learning_rate * rate_factor(recipe, 0, 0.0), on_schedule=False)
         while run.done() < 1.0 and not run.stopped_early():
             if interrupted.is_set():
@@ -169,7 +169,7 @@ def train(
 
 def _split(
     run: TrainingRun, kind: str, recordings: Sequence[Recording]
-) -> tuple[list[FloatArray], list[FloatArray]]:
+) -> tuple[list[Float32Array], list[Float32Array]]:
     """Audio for training and for validation, split as the run has done before where it has.
 
     Raises UserError where sources that it holds out are missing.

@@ -6,15 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import soxr
 
-from frcrn_export.exporters.training.augment import (
-    SAMPLE_RATE,
-    FloatArray,
-    colour,
-    limit_band,
-    overload,
-    plain_noise,
-)
+from frcrn_export.exporters.models import SAMPLE_RATE
+from frcrn_export.exporters.training.augment import colour, limit_band, overload, plain_noise
 from frcrn_export.exporters.training.rooms import draw_room, reverberate
+from frcrn_export.runtime.audio import Float32Array
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class MixRecipe:
         return replace(self, noise_only_share=0.0)
 
 
-def mix(speech: FloatArray, noise: FloatArray, snr_db: float) -> FloatArray:
+def mix(speech: Float32Array, noise: Float32Array, snr_db: float) -> Float32Array:
     """Speech plus noise at `snr_db`, by the RMS of both over the whole crop; the speech is kept.
 
     Where either is silent there is no ratio, and they are added as they are.
@@ -65,9 +60,9 @@ def mix(speech: FloatArray, noise: FloatArray, snr_db: float) -> FloatArray:
     return (speech + gain * noise).astype(np.float32)
 
 
-def crop(rng: np.random.Generator, clips: Sequence[FloatArray], samples: int) -> FloatArray:
+def crop(rng: np.random.Generator, clips: Sequence[Float32Array], samples: int) -> Float32Array:
     """`samples` in a row from a random place of a random clip; short clips are joined."""
-    pieces: list[FloatArray] = []
+    pieces: list[Float32Array] = []
     missing = samples
     while missing > 0:
         clip = clips[int(rng.integers(len(clips)))]
@@ -79,10 +74,10 @@ def crop(rng: np.random.Generator, clips: Sequence[FloatArray], samples: int) ->
 
 def crop_at_speed(
     rng: np.random.Generator,
-    clips: Sequence[FloatArray],
+    clips: Sequence[Float32Array],
     samples: int,
     speed: tuple[float, float],
-) -> FloatArray:
+) -> Float32Array:
     """A crop played at a random speed (pitch and tempo together)."""
     factor = rng.uniform(*speed)
     source = crop(rng, clips, int(samples * factor) + 16)
@@ -91,8 +86,8 @@ def crop_at_speed(
 
 
 def draw_noise(
-    rng: np.random.Generator, noise: Sequence[FloatArray], recipe: MixRecipe
-) -> FloatArray:
+    rng: np.random.Generator, noise: Sequence[Float32Array], recipe: MixRecipe
+) -> Float32Array:
     """[recipe.samples] of a coloured crop of a recording, or of plain noise."""
     if rng.random() < recipe.plain_noise_share:
         return plain_noise(rng, recipe.samples, rng.uniform(*recipe.slope_db))
@@ -101,8 +96,8 @@ def draw_noise(
 
 
 def draw_speech(
-    rng: np.random.Generator, speech: Sequence[FloatArray], recipe: MixRecipe
-) -> FloatArray:
+    rng: np.random.Generator, speech: Sequence[Float32Array], recipe: MixRecipe
+) -> Float32Array:
     """[recipe.samples] of coloured speech, some in a room; or of silence."""
     if rng.random() < recipe.noise_only_share:
         return np.zeros(recipe.samples, np.float32)
@@ -115,17 +110,18 @@ def draw_speech(
 
 def draw_example(
     rng: np.random.Generator,
-    speech: Sequence[FloatArray],
-    noise: Sequence[FloatArray],
+    speech: Sequence[Float32Array],
+    noise: Sequence[Float32Array],
     recipe: MixRecipe,
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Float32Array, Float32Array]:
     """One random (noisy, clean) pair of [recipe.samples] float32."""
     clean = draw_speech(rng, speech, recipe)
     background = draw_noise(rng, noise, recipe)
     if rng.random() < recipe.second_noise_share:
         background = mix(background, draw_noise(rng, noise, recipe), rng.uniform(-10.0, 10.0))
     nearly_clean = rng.random() < recipe.nearly_clean_share
-    noisy = mix(clean, background, rng.uniform(*_snr_range(recipe, nearly_clean)))
+    snr_db = rng.uniform(*(recipe.nearly_clean_db if nearly_clean else recipe.snr_db))
+    noisy = mix(clean, background, snr_db)
     if rng.random() < recipe.narrow_share:
         highest_hz = rng.uniform(*recipe.highest_hz)
         noisy, clean = limit_band(noisy, highest_hz), limit_band(clean, highest_hz)
@@ -137,17 +133,13 @@ def draw_example(
     return noisy * np.float32(level), clean * np.float32(level)
 
 
-def _snr_range(recipe: MixRecipe, nearly_clean: bool) -> tuple[float, float]:
-    return recipe.nearly_clean_db if nearly_clean else recipe.snr_db
-
-
 def draw_batch(
     seed: Sequence[int],
-    speech: Sequence[FloatArray],
-    noise: Sequence[FloatArray],
+    speech: Sequence[Float32Array],
+    noise: Sequence[Float32Array],
     recipe: MixRecipe,
     size: int,
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Float32Array, Float32Array]:
     """(noisy, clean) of [size, 1, recipe.samples] float32; the same for the same seed."""
     rng = np.random.default_rng(list(seed))
     examples = [draw_example(rng, speech, noise, recipe) for _ in range(size)]

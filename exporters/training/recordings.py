@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
-from frcrn_export.exporters.training.augment import SAMPLE_RATE, FloatArray
+from frcrn_export.exporters.models import SAMPLE_RATE
+from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.audio_file import FileSource
 from frcrn_export.runtime.errors import AudioError, UserError
-from frcrn_export.runtime.files import AUDIO_SUFFIXES
+from frcrn_export.runtime.files import is_audio
 
 
 @dataclass(frozen=True)
 class Recording:
     """Mono float32 at 16 kHz, and the speaker (or the noise) that it is of."""
 
-    audio: FloatArray
+    audio: Float32Array
     source: str
 
     def __len__(self) -> int:
@@ -31,15 +31,10 @@ def load_folder(folder: Path) -> list[Recording]:
 
     Raises UserError for a folder without audio, AudioError as `load_clip` does.
     """
-    formats = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
-    suffixes = AUDIO_SUFFIXES | formats
-    names = sorted(path.relative_to(folder) for path in folder.rglob("*"))
     names = [
         name
-        for name in names
-        if name.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in name.parts)
-        and (folder / name).is_file()
+        for name in sorted(path.relative_to(folder) for path in folder.rglob("*"))
+        if is_audio(folder / name) and not any(part.startswith(".") for part in name.parts)
     ]
     if len(names) < 2:
         raise UserError(
@@ -49,13 +44,13 @@ def load_folder(folder: Path) -> list[Recording]:
     return [Recording(load_clip(folder / name), source_of(name)) for name in names]
 
 
-def load_clip(path: Path) -> FloatArray:
+def load_clip(path: Path) -> Float32Array:
     """One file as mono float32 at 16 kHz.
 
     Raises AudioError for a file that cannot be read, is truncated, empty, silent or not finite.
     """
     source = FileSource(path)
-    clip: FloatArray = np.concatenate(list(source.blocks()), axis=1).mean(axis=0)  # [N]
+    clip: Float32Array = np.concatenate(list(source.blocks()), axis=1).mean(axis=0)  # [N]
     if source.sample_rate != SAMPLE_RATE:
         clip = soxr.resample(clip, source.sample_rate, SAMPLE_RATE).astype(np.float32)
     if not clip.any():
@@ -97,7 +92,7 @@ def choose_held_out(recordings: Sequence[Recording], share: float, seed: int) ->
 
 def split(
     recordings: Sequence[Recording], held_out: Collection[str]
-) -> tuple[list[FloatArray], list[FloatArray]]:
+) -> tuple[list[Float32Array], list[Float32Array]]:
     """Audio for training and for validation, which is that of the sources `held_out`."""
     training = [each.audio for each in recordings if each.source not in held_out]
     return training, [each.audio for each in recordings if each.source in held_out]

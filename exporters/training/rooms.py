@@ -3,15 +3,15 @@
 import numpy as np
 import numpy.typing as npt
 
-SAMPLE_RATE = 16000  # Hz
+from frcrn_export.exporters.models import SAMPLE_RATE
+from frcrn_export.runtime.audio import Float32Array
+
 SPEED_OF_SOUND = 343.0  # m/s
 LOWEST_HZ = 100.0  # mirror images add up below it as no room does
 EARLY_SECONDS = 0.05  # as far as reflections are single ones; after it they are a noise
 
-FloatArray = npt.NDArray[np.float32]
 
-
-def draw_room(rng: np.random.Generator, reverberation_s: tuple[float, float]) -> FloatArray:
+def draw_room(rng: np.random.Generator, reverberation_s: tuple[float, float]) -> Float32Array:
     """The impulse response [N] of a random room, a talker and a microphone in it.
 
     It begins with the direct sound, of a height near 1. `reverberation_s` is the range of the time
@@ -28,7 +28,7 @@ def room_response(
     microphone: npt.ArrayLike,
     reverberation_s: float,
     rng: np.random.Generator,
-) -> FloatArray:
+) -> Float32Array:
     """The impulse response of a box: mirror images first, then noise that decays as they do.
 
     `size`, `talker` and `microphone` are (x, y, z) in m.
@@ -84,7 +84,7 @@ def _images(
     return np.sqrt(x**2 + y**2 + z**2).ravel(), np.asarray(sum(met)).ravel()
 
 
-def reverberate(audio: FloatArray, response: FloatArray) -> FloatArray:
+def reverberate(audio: Float32Array, response: Float32Array) -> Float32Array:
     """`audio` [N] as it sounds in the room [N]: what rings on after its end is cut off."""
     size = 1 << (len(audio) + len(response) - 2).bit_length()
     spectrum = np.fft.rfft(audio, size) * np.fft.rfft(response, size)

@@ -49,6 +49,11 @@ class TrainingRun:
         self.held_out: dict[str, list[str]] = {}  # sources of "speech" and of "noise"
         self.saved = False  # whether there is a state to go on from
 
+    def metadata(self) -> dict[str, str]:
+        """What tells its network from others of the model, and what it was fine-tuned from."""
+        start = self.task.checkpoint
+        return {**self.task.metadata(), **({"fine_tuned_from": start.sha256} if start else {})}
+
     def done(self) -> float:
         """The share of the budget that is used."""
         by_steps = self.step / self.recipe.steps if self.recipe.steps else 0.0
@@ -66,7 +71,7 @@ class TrainingRun:
         tenth such step in a row.
         """
         self.network.train()
-        if self.task.fine_tunes or self.step >= self.recipe.norm_steps:
+        if self.task.checkpoint or self.step >= self.recipe.norm_steps:
             # The loudest example of a batch decides its statistics, so a network that is trained
             # with them is not the one that runs: from here on, it is.
             for module in self.network.modules():

@@ -1,7 +1,6 @@
-"""The files of a run folder: their names, writing and removing them."""
+"""The files of a run folder: their names, and removing them."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from frcrn_export.runtime.errors import UserError
@@ -33,10 +32,3 @@ def clear(run_dir: Path, model: str) -> None:
     for pattern in (STATE_NAME, weights, CURVE_NAME, "curve.png", "events.out.tfevents.*"):
         for path in run_dir.glob(pattern):
             path.unlink()
-
-
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes to a temporary name and renames, so that `path` is always whole."""
-    aside = path.with_name(path.name + ".part")
-    write(aside)
-    aside.replace(path)

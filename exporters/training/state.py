@@ -1,5 +1,6 @@
 """The state of a run in a file, and whether another run may go on from it."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,8 +10,8 @@ import torch
 
 from frcrn_export.exporters.training.recipe import Recipe
 from frcrn_export.exporters.training.run import TrainingRun
-from frcrn_export.exporters.training.run_folder import write_aside
 from frcrn_export.runtime.errors import CheckpointError, UserError
+from frcrn_export.runtime.staging import replace_file
 
 _COUNTERS = (
     "step",
@@ -29,7 +30,7 @@ _COUNTERS = (
 def save_state(run: TrainingRun, path: Path) -> None:
     """Writes everything that `load_state` needs to go on exactly."""
     state = {
-        "metadata": run.task.metadata(),
+        "metadata": run.metadata(),
         "examples": _examples(run.recipe),
         "network": run.network.state_dict(),
         "average": run.average.state_dict(),
@@ -38,7 +39,9 @@ def save_state(run: TrainingRun, path: Path) -> None:
         "learning_rate": run.recipe.learning_rate,
         **{name: getattr(run, name) for name in _COUNTERS},
     }
-    write_aside(path, lambda aside: torch.save(state, aside))
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    replace_file(path, buffer.getvalue())
     run.saved = True
 
 
@@ -54,7 +57,7 @@ def load_state(run: TrainingRun, path: Path) -> None:
         state: Mapping[str, Any] = torch.load(path, map_location=run.device, weights_only=True)
     except Exception as error:
         raise CheckpointError(f"cannot read {path}; start anew with --force") from error
-    _require_same_network(state.get("metadata", {}), run.task.metadata(), path)
+    _require_same_network(state.get("metadata", {}), run.metadata(), path)
     if "examples" in state:  # the first version saved none
         _require_same_examples(state["examples"], _examples(run.recipe), path)
     run.network.load_state_dict(state["network"])

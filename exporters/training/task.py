@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from frcrn_export.exporters.checkpoints import Checkpoint
+
 
 class Task(Protocol):
     """A network to train, and what it is trained for. Signals are [B, 1, N] float32 at 16 kHz."""
@@ -18,8 +20,8 @@ class Task(Protocol):
         """The level rule of the pipeline around the network, see `Processing`."""
 
     @property
-    def fine_tunes(self) -> bool:
-        """Whether it starts from a checkpoint; batch norms keep their statistics then."""
+    def checkpoint(self) -> Checkpoint | None:
+        """What it starts from, with batch norms that keep their statistics; None: from scratch."""
 
     @property
     def learning_rate(self) -> float:

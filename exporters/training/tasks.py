@@ -21,6 +21,15 @@ from frcrn_export.exporters.training.wave_unet_task import (
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 DEFAULT_CHECKPOINT = "default"
+# The options that shape a wave-unet-16k, and what its configuration calls them.
+_SHAPE = {
+    "bands": "bands",
+    "channels": "channels",
+    "strides": "strides",
+    "kernel": "kernel_size",
+    "context": "context_blocks",
+    "causal": "causal",
+}
 
 
 def make_task(options: TrainOptions) -> Task:
@@ -28,15 +37,8 @@ def make_task(options: TrainOptions) -> Task:
     CheckpointError for weights that are not those of the model."""
     spec = find_model(options.model)
     checkpoint = _checkpoint(spec, options.checkpoint) if options.checkpoint else None
-    shape = {
-        "bands": options.bands,
-        "channels": options.channels,
-        "strides": options.strides,
-        "kernel": options.kernel,
-        "context": options.context,
-        "causal": options.causal,
-    }
-    given = [f"--{name}" for name, value in shape.items() if value is not None]
+    shape = {option: value for option in _SHAPE if (value := getattr(options, option)) is not None}
+    given = [f"--{option}" for option in shape]
     if spec.family == "frcrn":
         if given:
             raise UserError(f"{given[0]} is for wave-unet-16k; {spec.name} has one shape")
@@ -48,22 +50,13 @@ def make_task(options: TrainOptions) -> Task:
         if given:
             raise UserError(f"{given[0]}: the shape is that of the checkpoint; leave out one")
         return WaveUNetTask(wave_unet.build(spec, checkpoint).config, checkpoint)
-    return _wave_unet(options)
+    return _wave_unet(shape)
 
 
-def _wave_unet(options: TrainOptions) -> WaveUNetTask:
-    given = {
-        "bands": options.bands,
-        "channels": options.channels,
-        "strides": options.strides,
-        "kernel_size": options.kernel,
-        "context_blocks": options.context,
-        "causal": options.causal,
-    }
-    start = WAVEFORM_NETWORK if options.bands == 0 else DEFAULT_NETWORK
+def _wave_unet(shape: dict[str, Any]) -> WaveUNetTask:
+    start = WAVEFORM_NETWORK if shape.get("bands") == 0 else DEFAULT_NETWORK
     try:
-        changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-        return WaveUNetTask(replace(start, **changes))
+        return WaveUNetTask(replace(start, **{_SHAPE[option]: shape[option] for option in shape}))
     except ValueError as error:
         raise UserError(
             f"no such network: {error}; change --bands, --channels, --strides or --kernel"

@@ -4,10 +4,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.checkpoints import Checkpoint, load_into
 from frcrn_export.exporters.networks.wave_unet import WaveUNet, WaveUNetConfig
+from frcrn_export.exporters.training.filterbank import fourier_filters, newest_samples
 from frcrn_export.exporters.training.losses import denoising_loss, si_snr_db
 
 DEFAULT_NETWORK = WaveUNetConfig(
@@ -39,24 +41,18 @@ class WaveUNetTask:
         return self.checkpoint.metadata.get("level", "peak") if self.checkpoint else "peak"
 
     @property
-    def fine_tunes(self) -> bool:
-        return self.checkpoint is not None
-
-    @property
     def learning_rate(self) -> float:
-        return 1.2e-4 if self.fine_tunes else 1.2e-3
+        return 1.2e-4 if self.checkpoint else 1.2e-3
 
     def metadata(self) -> dict[str, str]:
-        origin = {"fine_tuned_from": self.checkpoint.sha256} if self.checkpoint else {}
-        return {**self.config.to_metadata(), **origin}
+        return self.config.to_metadata()
 
     def build(self) -> WaveUNet:
         network = WaveUNet(self.config)
         if self.checkpoint is not None:
             load_into(network, self.checkpoint, self.model)
-        elif self.config.residual:  # start from letting everything pass
-            for parameter in network.out.parameters():
-                nn.init.zeros_(parameter)
+        else:
+            let_pass(network)
         return network
 
     def loss(
@@ -79,6 +75,21 @@ class WaveUNetTask:
             name: value.half() if value.dim() > 1 else value
             for name, value in network.state_dict().items()
         }
+
+
+@torch.no_grad()
+def let_pass(network: WaveUNet) -> None:
+    """Sets weights to start from where the network lets everything pass, or nearly."""
+    config = network.config
+    if config.residual:
+        for parameter in network.out.parameters():
+            parameter.zero_()
+    if network.analysis is not None and network.synthesis is not None:
+        filters = fourier_filters(config.bands, config.band_length, config.band_stride)
+        network.analysis.weight.copy_(filters[:, None])
+        network.synthesis.weight.copy_(newest_samples(filters, config.band_stride)[:, None])
+        assert network.out.bias is not None
+        network.out.bias.fill_(2.0)  # before a sigmoid
 
 
 def run_padded(network: nn.Module, wave: Tensor) -> Tensor:

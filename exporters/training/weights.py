@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from frcrn_export.exporters.models import SAMPLE_RATE
 from frcrn_export.exporters.training.run import TrainingRun
-from frcrn_export.exporters.training.run_folder import write_aside
+from frcrn_export.runtime.staging import replace_file
 
 
 def save_weights(run: TrainingRun, path: Path) -> None:
@@ -19,7 +19,7 @@ def save_weights(run: TrainingRun, path: Path) -> None:
     """
     tensors = run.task.weights(run.average)
     metadata = {
-        **run.task.metadata(),
+        **run.metadata(),
         "model": run.task.model,
         "sample_rate": str(SAMPLE_RATE),
         "level": run.task.level,
@@ -27,7 +27,7 @@ def save_weights(run: TrainingRun, path: Path) -> None:
         "recipe": json.dumps(_recipe(run), sort_keys=True),
     }
     data = save({name: value.contiguous().cpu() for name, value in tensors.items()}, metadata)
-    write_aside(path, lambda aside: aside.write_bytes(_sorted_header(data)))
+    replace_file(path, _sorted_header(data))
 
 
 def _recipe(run: TrainingRun) -> dict[str, object]:

@@ -15,7 +15,7 @@ from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.flavors import FLAVORS
 from frcrn_export.runtime.hints import options_of
-from frcrn_export.runtime.manifest import FileEntry, Flavor, Format
+from frcrn_export.runtime.manifest import EXPORT_AGAIN, FileEntry, Flavor, Format
 
 logger = logging.getLogger(__name__)
 
@@ -197,8 +197,7 @@ def check_input(entry: FileEntry, inputs: Float32Array) -> None:
         shape = ", ".join(str(size) for size in spec.shape)
         raise BackendError(
             f"{entry.path}: input {spec.name!r} is [{shape}], got {list(inputs.shape)}; "
-            "its padding and segments do not fit it; "
-            "export the bundle again: frcrn-export onnx -o ANOTHER"
+            f"its padding and segments do not fit it; {EXPORT_AGAIN}"
         )
 
 

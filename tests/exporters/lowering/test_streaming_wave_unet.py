@@ -10,22 +10,14 @@ from frcrn_export.exporters.networks.wave_unet import WaveUNet, WaveUNetConfig
 from frcrn_export.exporters.networks.wave_unet_12x24 import WaveUNet12x24, WaveUNet12x24Config
 from frcrn_export.exporters.streaming import StreamingCore, run_streaming
 from frcrn_export.runtime.errors import UserError
+from tests.wave_unets import MASKING
 
 CONFIGS = {
     "as described": WaveUNetConfig(channels=(6, 8, 10)),
     "residual": WaveUNetConfig(
         channels=(3, 4, 5, 6), strides=(4, 4, 4, 2), context_blocks=4, residual=True
     ),
-    "masking": WaveUNetConfig(
-        channels=(6, 8),
-        strides=(1, 2),
-        kernel_size=3,
-        context_blocks=3,
-        context_cycle=2,
-        bands=16,
-        band_length=20,
-        band_stride=8,
-    ),
+    "masking": MASKING,
     "one level": WaveUNetConfig(channels=(3,), strides=(3,), kernel_size=5),
     "nothing past": WaveUNetConfig(channels=(3, 4), strides=(1, 1), kernel_size=1),
 }

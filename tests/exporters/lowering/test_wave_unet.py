@@ -4,21 +4,13 @@ from torch import nn
 
 from frcrn_export.exporters.lowering.wave_unet import lower_wave_unet
 from frcrn_export.exporters.networks.wave_unet import WaveUNet, WaveUNetConfig
+from tests.wave_unets import MASKING
 
 CONFIGS = (
     WaveUNetConfig(),
     WaveUNetConfig(channels=(8, 12, 16), strides=(4, 2, 2), context_blocks=3, residual=True),
     WaveUNetConfig(channels=(8, 12), strides=(4, 8), causal=False, context_blocks=1),
-    WaveUNetConfig(
-        channels=(8, 12),
-        strides=(1, 2),
-        kernel_size=3,
-        context_blocks=3,
-        context_cycle=2,
-        bands=32,
-        band_length=40,
-        band_stride=16,
-    ),
+    MASKING,
 )
 
 

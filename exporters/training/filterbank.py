@@ -1,4 +1,4 @@
-"""The filters in front of a masking `wave-unet-16k`, and those that make a waveform again."""
+"""What the filters of a masking `wave-unet-16k` begin with."""
 
 import math
 
