@@ -188,5 +188,10 @@ def test_exports_to_onnx_with_dynamic_batch_and_length() -> None:
         torch.testing.assert_close(torch.from_numpy(enhanced), network(wave), rtol=1e-4, atol=1e-5)
 
 
+def test_dilations_start_again_after_a_cycle() -> None:
+    assert MASKING.context_dilations == [1, 2, 1]
+    assert WaveUNetConfig(context_blocks=4).context_dilations == [1, 2, 4, 8]
+
+
 def test_masking_of_silence_is_silence_to_the_last_bit() -> None:
     assert not trained(MASKING)(torch.zeros(1, 1, 64 * MASKING.hop)).any()
