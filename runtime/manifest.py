@@ -29,10 +29,15 @@ RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 Level = Literal["active_rms", "peak", "none"]
-Role = Literal["core", "core_long", "core_streaming", "pre", "post", "pipeline", "parity", "layers"]
-Format = Literal["onnx", "torchscript", "engine", "npz", "json"]
+Role = Literal[
+    "core", "core_long", "core_streaming", "pre", "post", "pipeline", "parity", "layers", "report"
+]
+Format = Literal["onnx", "torchscript", "engine", "npz", "json", "markdown", "png"]
 Flavor = Literal["tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "int8"]
+# Who an INT8 file is quantized for: TensorRT on a GPU, or ONNX Runtime on a processor.
+Consumer = Literal["tensorrt", "cpu"]
+CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 
 
 class StftSpec(Struct, frozen=True, kw_only=True):
@@ -165,12 +170,47 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
     end: str | None = None
 
 
+class GateResult(Struct, frozen=True, kw_only=True):
+    """What an INT8 file lost or gained, and the limit; None where it was not measured.
+
+    `pesq`, `si_sdr` (dB) and `stoi` are drops against float32, at most `limit`; `core_snr` (dB) and
+    `speed` (times as fast as float32, or as float16 on a GPU) are at least that.
+    """
+
+    name: Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
+    limit: float
+    value: float | None
+    passed: bool | None
+
+
+class QuantizationInfo(Struct, frozen=True, kw_only=True):
+    """How an INT8 file was made.
+
+    `clips` is how many recordings the ranges were measured on, `clips_sha256` is of their hashes.
+    Of `candidates` layers that could compute in INT8 `layers` do, which is the share `share` of the
+    multiplications of all convolutions and matrix products, 0 to 1. `kept_slower` marks a file that
+    failed the speed gate and was kept by request. `report` names the report's JSON file.
+    """
+
+    consumer: Consumer
+    method: CalibrationMethod
+    clips: Positive
+    clips_sha256: Sha256
+    seed: NonNegative
+    layers: NonNegative
+    candidates: NonNegative
+    share: float
+    gates: tuple[GateResult, ...] = ()
+    kept_slower: bool = False
+    report: RelativePath | None = None
+
+
 class FileEntry(Struct, frozen=True, kw_only=True):
     """One file of the bundle. `path` is relative to the bundle and stays inside it.
 
     `core_long` does what `core` does in less memory, for one utterance of more frames than
     `above_frames`. `engine` is there for engines and nothing else, `streaming` for cores of the
-    role `core_streaming`.
+    role `core_streaming`, `quantization` for ONNX files in INT8.
     """
 
     path: RelativePath
@@ -184,6 +224,7 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     above_frames: NonNegative = 0
     engine: EngineInfo | None = None
     streaming: StreamingInfo | None = None
+    quantization: QuantizationInfo | None = None
 
     @property
     def call_inputs(self) -> tuple[TensorSpec, ...]:
@@ -238,10 +279,16 @@ class Manifest(Struct, frozen=True, kw_only=True):
     parity: tuple[ParityResult, ...] = ()
     tools: dict[str, str] = {}
 
-    def file(self, role: Role, format: Format, precision: Precision = "fp32") -> FileEntry | None:
-        """The entry with this role, format and precision, or None."""
-        wanted = (role, format, precision)
-        return next((f for f in self.files if (f.role, f.format, f.precision) == wanted), None)
+    def file(
+        self,
+        role: Role,
+        format: Format,
+        precision: Precision = "fp32",
+        consumer: Consumer | None = None,
+    ) -> FileEntry | None:
+        """The entry with this role, format and precision, of INT8 files for `consumer`; or None."""
+        wanted = (role, format, precision, consumer)
+        return next((f for f in self.files if _kind(f) == wanted), None)
 
     def with_parity(self, results: Iterable[ParityResult]) -> "Manifest":
         """The manifest with more results; a comparison that was made again replaces the former."""
@@ -253,6 +300,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
     def to_json(self) -> bytes:
         """The manifest as indented JSON."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def _kind(entry: FileEntry) -> tuple[Role, Format, Precision, Consumer | None]:
+    consumer = entry.quantization.consumer if entry.quantization else None
+    return entry.role, entry.format, entry.precision, consumer
 
 
 def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
@@ -294,6 +346,10 @@ def _check(manifest: Manifest, source: str) -> None:
             raise BundleError(f"{source}: {entry.path}: engines, and only they, have `engine`")
         if (entry.role == "core_streaming") != (entry.streaming is not None):
             raise BundleError(f"{source}: {entry.path}: streaming cores alone have `streaming`")
+        if (entry.format == "onnx" and entry.precision == "int8") != (
+            entry.quantization is not None
+        ):
+            raise BundleError(f"{source}: {entry.path}: INT8 files alone have `quantization`")
         if entry.streaming is not None:
             _check_streaming(entry, entry.streaming, source)
         if entry.engine is not None:

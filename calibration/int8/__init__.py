@@ -1,0 +1,1 @@
+"""INT8 files from float ones: calibration data, ranges, Q/DQ, gates and the report."""
