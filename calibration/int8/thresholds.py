@@ -44,7 +44,8 @@ def value_range(
     """
     if histogram.largest == 0.0:
         return (-1.0 if symmetric else 0.0), 1.0
-    return _METHODS[method](histogram, symmetric)
+    low, high = _METHODS[method](histogram, symmetric)
+    return float(low) + 0.0, float(high)  # no -0.0
 
 
 def _minmax(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
