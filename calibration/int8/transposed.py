@@ -156,9 +156,10 @@ def _ordinary(
         "Conv", inputs, [current], node.name, kernel_shape=[taps], pads=pads, strides=[1]
     )
     for number, (op_type, parameters, attributes) in enumerate(steps, 1):
-        output = tail.result if number == len(steps) else f"{stem}_{op_type.lower()}_{number}"
+        name = f"{number}_{op_type.lower()}"
+        output = tail.result if number == len(steps) else f"{stem}_{name}"
         yield helper.make_node(
-            op_type, [current, *parameters], [output], f"{node.name}_{number}", **attributes
+            op_type, [current, *parameters], [output], f"{node.name}_{name}", **attributes
         )
         current = output
 

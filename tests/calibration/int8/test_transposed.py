@@ -45,7 +45,7 @@ def network(
         helper.make_node("Slice", ["y", "zero", "most", "zero", "one"], ["all"], "slice.1"),
         helper.make_node("Slice", ["all", "start", "end", "two", "one"], ["some"], "slice.2"),
         helper.make_node("Relu" if relu else "Neg", ["some"], ["z"], "behind"),
-        helper.make_node("Cast", ["z"], ["enhanced"], "back", to=1),
+        helper.make_node("Cast", ["z"], ["enhanced"], "up_1", to=1),
     ]
     shape = ["batch", CHANNELS, "samples"]
     graph = helper.make_graph(
