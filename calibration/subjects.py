@@ -2,24 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 
 from frcrn_export.runtime.audio import Float32Array, array_source
-from frcrn_export.runtime.bundle import Bundle, open_bundle
+from frcrn_export.runtime.bundle import open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
-from frcrn_export.runtime.errors import BackendError, UserError
-from frcrn_export.runtime.hints import options_of
-from frcrn_export.runtime.manifest import FileEntry, Precision, Role
-from frcrn_export.runtime.sessions import BACKENDS, require_backend
-from frcrn_export.runtime.sessions.engine_choice import engine_entries
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.manifest import Precision
 from frcrn_export.runtime.streaming.audio_stream import StreamedSources
-from frcrn_export.runtime.streaming.network import network_of, open_network
-from frcrn_export.runtime.streaming.session import open_stream_entry
-
-_OFFLINE: tuple[Role, ...] = ("core", "pipeline")
-_STREAMING: tuple[Role, ...] = ("core_streaming",)
+from frcrn_export.runtime.streaming.network import open_network
 
 
 @dataclass(frozen=True)
@@ -92,39 +84,12 @@ def _labels(choices: list[Choice]) -> list[str]:
 
 
 def _open(choice: Choice, threads: int | None) -> Denoiser | StreamedSources:
-    bundle = open_bundle(choice.bundle)
-    if choice.precision is not None:
-        backend = "onnxruntime" if choice.backend == "auto" else choice.backend
-        entry = _entry(bundle, choice, backend, choice.precision)
-        if choice.stream:
-            session = open_stream_entry(bundle, entry, backend, threads)
-            return StreamedSources(network_of(bundle, session))
-        return Denoiser(bundle.manifest, BACKENDS[backend].open(bundle, entry, threads))
+    bundle, backend, precision = open_bundle(choice.bundle), choice.backend, choice.precision
+    if precision is not None and backend == "auto":
+        backend = "onnxruntime"
     if choice.stream:
-        network = open_network(bundle, choice.backend, threads, windowed=choice.windowed)
+        network = open_network(
+            bundle, backend, threads, windowed=choice.windowed, precision=precision
+        )
         return StreamedSources(network)
-    return Denoiser.open(bundle, choice.backend, threads)
-
-
-def _entry(bundle: Bundle, choice: Choice, backend: str, precision: Precision) -> FileEntry:
-    """The bundle's file of this precision for the backend."""
-    require_backend(backend)
-    found = BACKENDS[backend]
-    roles = _STREAMING if choice.stream else _OFFLINE
-    files = engine_entries(bundle, found.flavor) if found.flavor else bundle.manifest.files
-    for entry in files:
-        if found.takes(entry) and entry.role in roles and entry.precision == precision:
-            return entry
-    if found.format == "torchscript" and (precision != "fp32" or choice.stream):
-        raise BackendError("torchscript runs in fp32 and offline; take --backend onnxruntime")
-    options = options_of(bundle.manifest, streaming=choice.stream)
-    command = found.export_command.format(bundle=quote(str(bundle.path)), options=options)
-    if found.flavor is not None:
-        command = command.replace("--fp16", f"--{precision}")
-    elif precision == "fp16":
-        command += " --fp16"
-    command += " --streaming" * choice.stream
-    raise BackendError(
-        f"{bundle.path}: no {precision} {'streaming ' * choice.stream}file in this bundle for "
-        f"{backend}; run: {command}"
-    )
+    return Denoiser.open(bundle, backend, threads, precision)

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from frcrn_export.exporters.models import DEFAULT_MODEL, MODELS
+from frcrn_export.exporters.quantization_table import print_quantization
 from frcrn_export.exporters.streaming_table import calls_a_second, print_streaming
 from frcrn_export.runtime.console import print_json, print_table
 
@@ -61,6 +62,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
     _print_facts(opened.manifest)
     _print_files(opened.manifest)
     print_streaming(opened.manifest)
+    print_quantization(opened.manifest)
     for path, cost in costs.items():
         _print_cost(path, cost)
     _print_engines(opened)

@@ -102,9 +102,8 @@ def require_same_checkpoint(manifest: Manifest, checkpoint: Path) -> None:
 def _unchecked(bundle: Bundle, results: tuple[ParityResult, ...]) -> tuple[str, ...]:
     """The artifacts without a comparison. Raises UserError if that is all of them."""
     checked = {result.artifact.split(" ")[0] for result in results}
-    files = [
-        entry.path for entry in bundle.manifest.files if entry.role not in ("parity", "layers")
-    ]
+    apart = ("parity", "layers", "report")
+    files = [entry.path for entry in bundle.manifest.files if entry.role not in apart]
     if not checked.intersection(files):
         raise UserError(
             f"{bundle.path}: no installed backend runs {', '.join(files)}; run: frcrn-export doctor"

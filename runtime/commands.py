@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from frcrn_export.runtime.console import print_json, print_table
+from frcrn_export.runtime.console import precision_option, print_json, print_table
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.denoiser import Denoiser
     from frcrn_export.runtime.files import FileResult, Job
+    from frcrn_export.runtime.manifest import Precision
     from frcrn_export.runtime.streaming.audio_stream import StreamedSources
 
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "-t", "--threads", type=click.IntRange(min=1), help="Processor threads; all by default."
 )
+@precision_option
 @click.option(
     "--restore-level/--no-restore-level",
     default=True,
@@ -60,6 +62,7 @@ def denoise(
     output: Path,
     backend: str,
     threads: int | None,
+    precision: "Precision | None",
     restore_level: bool,
     stream: bool,
     windowed: bool,
@@ -77,7 +80,7 @@ def denoise(
     if windowed and not stream:
         raise click.UsageError("--windowed goes with --stream", click.get_current_context())
     jobs = plan_jobs(inputs, output, force=force, plot=plot)
-    denoiser = _open(bundle, backend, threads, stream, windowed)
+    denoiser = _open(bundle, backend, threads, precision, stream, windowed)
     results = _denoise_with_progress(denoiser, jobs, restore_level)
     if as_json:
         print_json(_report(bundle, denoiser, results))
@@ -97,16 +100,23 @@ def denoise(
 
 
 def _open(
-    bundle: Path, backend: str, threads: int | None, stream: bool, windowed: bool
+    bundle: Path,
+    backend: str,
+    threads: int | None,
+    precision: "Precision | None",
+    stream: bool,
+    windowed: bool,
 ) -> "Denoiser | StreamedSources":
     if stream:
         from frcrn_export.runtime.streaming.audio_stream import StreamedSources
         from frcrn_export.runtime.streaming.network import open_network
 
-        return StreamedSources(open_network(bundle, backend, threads, windowed=windowed))
+        return StreamedSources(
+            open_network(bundle, backend, threads, windowed=windowed, precision=precision)
+        )
     from frcrn_export.runtime.denoiser import Denoiser
 
-    return Denoiser.open(bundle, backend, threads)
+    return Denoiser.open(bundle, backend, threads, precision)
 
 
 def _denoise_with_progress(
@@ -154,6 +164,7 @@ def _report(
         "model": denoiser.manifest.model,
         "backend": denoiser.session.backend,
         "device": denoiser.session.device,
+        "precision": denoiser.session.entry.precision,
         "files": [
             {
                 "input": str(result.job.source),

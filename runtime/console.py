@@ -7,6 +7,12 @@ from typing import Any, Protocol
 
 import click
 
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    help="The bundle's file of this precision; by default fp32, of engines fp16 first, never int8.",
+)
+
 
 class Step(Protocol):
     """Called with what is being done now."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from frcrn_export.runtime.audio import AudioSource, array_source
 from frcrn_export.runtime.bundle import Bundle, open_bundle
-from frcrn_export.runtime.manifest import Manifest
+from frcrn_export.runtime.manifest import Manifest, Precision
 from frcrn_export.runtime.pipeline import enhance
 from frcrn_export.runtime.resample import Resampled, fit_blocks, resample_blocks
 from frcrn_export.runtime.sessions import Session, open_session
@@ -31,15 +31,21 @@ class Denoiser:
 
     @classmethod
     def open(
-        cls, bundle: Bundle | Path | str, backend: str = "auto", threads: int | None = None
+        cls,
+        bundle: Bundle | Path | str,
+        backend: str = "auto",
+        threads: int | None = None,
+        precision: Precision | None = None,
     ) -> "Denoiser":
         """Open a bundle directory and check its files.
 
         `backend`: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`. `threads`: limit
-        of processor threads, None for the backend's own choice. Raises BundleError, BackendError.
+        of processor threads, None for the backend's own choice. `precision`: "fp32", "fp16" or
+        "int8"; None for float32, of engines float16 first, and never INT8. Raises BundleError,
+        BackendError, UserError.
         """
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        return cls(opened.manifest, open_session(opened, backend, threads))
+        return cls(opened.manifest, open_session(opened, backend, threads, precision))
 
     def __call__(
         self, audio: npt.NDArray[Any], sample_rate: int = 16_000, restore_level: bool = True

@@ -3,7 +3,10 @@
 import shlex
 from pathlib import Path
 
-from frcrn_export.runtime.manifest import FileEntry, Manifest
+from frcrn_export.runtime.manifest import Consumer, FileEntry, Manifest
+
+# What `frcrn-export calibrate --for` calls them.
+_TARGETS: dict[Consumer, str] = {"cpu": "cpu", "tensorrt": "rtx4090d"}
 
 
 def options_of(
@@ -69,8 +72,20 @@ def export_again(manifest: Manifest) -> str:
     return " ".join([*command, "-o ANOTHER"])
 
 
+def calibrate_command(root: Path, consumer: Consumer, *, streaming: bool = False) -> str:
+    """The command that makes a bundle's INT8 core, offline or streaming, for a consumer."""
+    command = f"frcrn-export calibrate {shlex.quote(str(root))} --for {_TARGETS[consumer]}"
+    return f"{command} --calib FOLDER" + " --streaming" * streaming
+
+
 def make_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
-    """The command that makes one file again: an engine alone, anything else with its bundle."""
+    """The command that makes one file again: an engine or INT8 alone, else with its bundle."""
+    int8 = [made for made in manifest.files if made.quantization is not None]
+    for made in sorted(int8, key=lambda made: -len(made.path)):
+        assert made.quantization is not None
+        if entry.path.startswith(made.path.removesuffix("onnx")):  # its reports too
+            streaming = made.streaming is not None
+            return calibrate_command(root, made.quantization.consumer, streaming=streaming)
     for built in manifest.files:
         if built.engine is not None and entry.path in (built.path, built.engine.layers):
             return _build_again(root, built)

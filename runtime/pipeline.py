@@ -25,6 +25,9 @@ WaveFunction = Callable[[Float32Array], Float32Array]
 
 # Windows that go through the core at once. On a CPU more than one only costs memory.
 _BATCH = {"cpu": 1, "cuda": 16}
+# How many times the length that `core_long` begins at goes whole through a core that has no such
+# other form: FRCRN, 20 s, takes 2 GB then.
+_WHOLE_WITHOUT_LONG = 4
 
 
 def wave_function(session: Session, manifest: Manifest) -> WaveFunction:
@@ -46,6 +49,10 @@ def enhance(
     core whole, if an engine's profile is not too short for it; beyond, in windows, and then nothing
     larger than a few windows is in memory. A file that holds the whole pipeline does its own level
     and padding, and takes whole utterances only.
+
+    Where a network needs `core_long` for long utterances, which is float32 alone, a core of another
+    precision takes them whole up to four times its length and in windows beyond: what was asked to
+    run in INT8 does so from end to end, and its memory is bounded.
     """
     in_graph = session.entry.role == "pipeline"
     whole = source.frames <= manifest.segments.above and (
@@ -73,10 +80,15 @@ def enhance(
 
 def _fits_whole(samples: int, session: Session, manifest: Manifest) -> bool:
     """Whether a padded utterance is no longer than the session can take at once."""
-    engine = session.entry.engine
+    entry, engine = session.entry, session.entry.engine
     padded = samples + padding_samples(samples, manifest.padding)
     length = manifest.stft.frames(padded) if manifest.stft else padded
-    return engine is None or length <= engine.profile.max[-1]
+    if engine is not None:
+        return length <= engine.profile.max[-1]
+    long_core = manifest.file("core_long", entry.format)
+    if long_core is None or entry.precision == "fp32" or session.device != "cpu":
+        return True
+    return length <= _WHOLE_WITHOUT_LONG * long_core.above_frames
 
 
 def rows_at_once(session: Session) -> int:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from frcrn_export.runtime.console import precision_option
 from frcrn_export.runtime.errors import AudioError, UserError
 
 if TYPE_CHECKING:
+    from frcrn_export.runtime.manifest import Precision
     from frcrn_export.runtime.streaming.pipe import PipeReader
 
 _STATUS_SECONDS = 0.25
@@ -47,6 +49,7 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
 @click.option(
     "-t", "--threads", type=click.IntRange(min=1), help="Processor threads; all by default."
 )
+@precision_option
 @click.option(
     "--gain", type=float, help="The level's gain, a factor, instead of following the input's level."
 )
@@ -74,6 +77,7 @@ def stream(
     channels: int | None,
     backend: str,
     threads: int | None,
+    precision: "Precision | None",
     gain: float | None,
     restore_level: bool,
     windowed: bool,
@@ -108,7 +112,14 @@ def stream(
         reader = PipeReader(sys.stdin.buffer, raw if format else None, raw)
         _check_agreement(reader, rate, channels)
     spec = reader.spec if reader else raw
-    network = open_network(opened, backend, threads, windowed=windowed, batch=spec.channels)
+    network = open_network(
+        opened,
+        backend,
+        threads,
+        windowed=windowed,
+        batch=spec.channels,
+        precision=precision,
+    )
     audio = AudioStream(network, spec.sample_rate, spec.channels, gain, restore_level)
     hop = math.ceil(audio.latency.chunk * spec.sample_rate / opened.manifest.sample_rate)
     meter = Meter(audio)

@@ -12,7 +12,7 @@ from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BundleError, CheckFailed, UserError
-from frcrn_export.runtime.hints import export_again
+from frcrn_export.runtime.hints import export_again, make_again
 from frcrn_export.runtime.level import measure_gain
 from frcrn_export.runtime.manifest import FileEntry
 from frcrn_export.runtime.parity import FLOOR_DB, Case, compare, read_cases
@@ -51,8 +51,9 @@ class Match:
 class StreamReport:
     """What was found of one streaming core.
 
-    `latency` is what it says of itself, `lag_samples` what was measured. `pace` is None for float16
-    ONNX files: engines are made of them, on a processor they are slow.
+    `latency` is what it says of itself, `lag_samples` what was measured. `pace` is None for ONNX
+    files that engines are made of, float16 or INT8 for TensorRT: on a processor they are slow.
+    `make_again`: what to do where it did not pass.
     """
 
     artifact: str
@@ -61,6 +62,7 @@ class StreamReport:
     latency: Latency
     lag_samples: int
     pace: Pace | None
+    make_again: str = _EXPORT_AGAIN
 
     @property
     def passed(self) -> bool:
@@ -101,12 +103,18 @@ def check_streams(
         # Another result than offline has no place there that is sure to the sample.
         lag = measure_lag(denoiser, wave, expected if exact else output)
         pace = None
-        if core.entry.precision == "fp32" or core.entry.engine is not None:
+        if _is_made_to_run(core.entry):
             progress(f"{core.label} at real-time pace, {seconds:g} s")
             pace = keep_pace(denoiser, wave, seconds)
         reports.append(
             StreamReport(
-                core.label, core.session.backend, tuple(matches), denoiser.latency, lag, pace
+                core.label,
+                core.session.backend,
+                tuple(matches),
+                denoiser.latency,
+                lag,
+                pace,
+                _remedy(bundle, core.entry),
             )
         )
     if not reports:
@@ -116,6 +124,18 @@ def check_streams(
     return reports
 
 
+def _remedy(bundle: Bundle, entry: FileEntry) -> str:
+    if entry.quantization is None:
+        return _EXPORT_AGAIN
+    return f"run: {make_again(bundle.path, bundle.manifest, entry)}"
+
+
+def _is_made_to_run(entry: FileEntry) -> bool:
+    """Whether a file is there to be run as it is, and not to make engines of it."""
+    for_cpu = entry.quantization is not None and entry.quantization.consumer == "cpu"
+    return for_cpu or entry.precision == "fp32" or entry.engine is not None
+
+
 def require_streams(reports: Sequence[StreamReport]) -> None:
     """Raise CheckFailed naming the first report that did not pass, if there is one."""
     for report in reports:
@@ -123,12 +143,12 @@ def require_streams(reports: Sequence[StreamReport]) -> None:
             if not match.passed:
                 raise CheckFailed(
                     f"{report.artifact}, {match.case}: {match.snr_db:.1f} dB, at least "
-                    f"{match.floor_db:.0f} dB needed; {_EXPORT_AGAIN}"
+                    f"{match.floor_db:.0f} dB needed; {report.make_again}"
                 )
         if not report.passed:
             raise CheckFailed(
                 f"{report.artifact}: its output is {report.lag_samples} samples late, "
-                f"{report.latency.samples} were expected; {_EXPORT_AGAIN}"
+                f"{report.latency.samples} were expected; {report.make_again}"
             )
 
 

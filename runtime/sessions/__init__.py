@@ -15,7 +15,8 @@ from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.flavors import FLAVORS
 from frcrn_export.runtime.hints import options_of
-from frcrn_export.runtime.manifest import EXPORT_AGAIN, FileEntry, Flavor, Format
+from frcrn_export.runtime.manifest import EXPORT_AGAIN, FileEntry, Flavor, Format, Precision, Role
+from frcrn_export.runtime.sessions.file_choice import check_precision, choose_file, missing_file
 
 logger = logging.getLogger(__name__)
 
@@ -112,45 +113,53 @@ ENGINE_BACKENDS = ("tensorrt", "tensorrt-rtx")
 _AUTO = ("onnxruntime", "torchscript")
 
 
-def open_session(bundle: Bundle, backend: str = "auto", threads: int | None = None) -> Session:
+def open_session(
+    bundle: Bundle,
+    backend: str = "auto",
+    threads: int | None = None,
+    precision: Precision | None = None,
+) -> Session:
     """Open a bundle's core with a backend of `BACKENDS`, or with the first of `auto` that can.
 
     `threads` limits the processor threads of one run; None leaves the choice to the backend.
-    Raises BackendError: unknown name, not installed, no file for it in the bundle, or it fails;
-    UserError for a number of threads below 1.
+    `precision`: the file of this precision; without it float32, of engines float16 first. Raises
+    BackendError: unknown name, not installed, no file for it in the bundle, or it fails; UserError
+    for a number of threads below 1 and an unknown precision.
     """
     check_threads(threads)
+    check_precision(precision)
     if backend != "auto":
         require_backend(backend)
-        return _open(bundle, backend, threads)
-    return _open_engine(bundle) or _open(bundle, _choose(bundle), threads)
+        return _open(bundle, backend, threads, precision)
+    engine = _open_engine(bundle, precision)
+    return engine or _open(bundle, _choose(bundle, precision), threads, precision)
 
 
-def _open(bundle: Bundle, name: str, threads: int | None) -> Session:
+def _open(
+    bundle: Bundle, name: str, threads: int | None, precision: Precision | None = None
+) -> Session:
     found = BACKENDS[name]
-    entry = artifact(bundle, name)
+    entry = artifact(bundle, name, precision)
     if entry is None:
-        options = options_of(bundle.manifest)
-        command = found.export_command.format(bundle=bundle.path, options=options)
-        raise BackendError(
-            f"{bundle.path}: no {found.format} file in this bundle for {name}; run: {command}"
-        )
+        raise missing_file(bundle, name, found, precision)
     session = found.open(bundle, entry, threads)
     long_entry = bundle.manifest.file("core_long", found.format)
-    if entry.role != "core" or long_entry is None or session.device != "cpu":
+    # It is in float32; other precisions stay themselves, see `runtime.pipeline.enhance`.
+    is_float32_core = entry.role == "core" and entry.precision == "fp32"
+    if not is_float32_core or long_entry is None or session.device != "cpu":
         return session
     from frcrn_export.runtime.sessions.by_length import SessionByLength
 
     return SessionByLength(session, long_entry, lambda: found.open(bundle, long_entry, threads))
 
 
-def _open_engine(bundle: Bundle) -> Session | None:
+def _open_engine(bundle: Bundle, precision: Precision | None) -> Session | None:
     """The first engine of the bundle that can run here, if there is one."""
     for name in ENGINE_BACKENDS:
         found = BACKENDS[name]
         if any(map(found.takes, bundle.manifest.files)) and is_installed(found.package):
             try:
-                return _open(bundle, name, None)
+                return _open(bundle, name, None, precision)
             except BackendError as error:
                 logger.info("%s does not run here: %s", name, str(error))
     return None
@@ -173,15 +182,16 @@ def require_backend(name: str) -> None:
         raise BackendError(f"{name} is not installed; run: {_install_line(BACKENDS[name])}")
 
 
-def artifact(bundle: Bundle, backend: str) -> FileEntry | None:
+def artifact(bundle: Bundle, backend: str, precision: Precision | None = None) -> FileEntry | None:
     """The file that a backend runs: the core, or the whole pipeline in one file."""
     found = BACKENDS[backend]
     if found.flavor is not None:
         from frcrn_export.runtime.sessions.engine_choice import choose_engine
 
-        return choose_engine(bundle, found.flavor)
-    manifest = bundle.manifest
-    return manifest.file("core", found.format) or manifest.file("pipeline", found.format)
+        return choose_engine(bundle, found.flavor, precision)
+    roles: tuple[Role, ...] = ("core", "pipeline")
+    files = (choose_file(bundle.manifest, r, found.format, precision, backend) for r in roles)
+    return next(filter(None, files), None)
 
 
 def check_input(entry: FileEntry, inputs: Float32Array) -> None:
@@ -201,8 +211,10 @@ def check_input(entry: FileEntry, inputs: Float32Array) -> None:
         )
 
 
-def _choose(bundle: Bundle) -> str:
-    usable = [name for name in _AUTO if artifact(bundle, name)]
+def _choose(bundle: Bundle, precision: Precision | None) -> str:
+    usable = [name for name in _AUTO if artifact(bundle, name, precision)]
+    if not usable and precision is not None:
+        raise missing_file(bundle, _AUTO[0], BACKENDS[_AUTO[0]], precision)
     if not usable:
         raise BackendError(
             f"{bundle.path}: no file in this bundle that can be run; "

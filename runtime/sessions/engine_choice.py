@@ -3,10 +3,10 @@
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.cuda import first_gpu
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Flavor, Role
+from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Flavor, Precision, Role
 
-# What may run without being asked for by name, the best first.
-_PRECISIONS = ("fp16", "fp32")
+# What may run without being asked for, the best first. Not INT8, it trades quality away.
+_PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 _ROLES: tuple[Role, ...] = ("core", "pipeline")
 
 
@@ -28,27 +28,34 @@ def engine_entries(bundle: Bundle, flavor: Flavor) -> list[FileEntry]:
     return [e for e in entries if e.engine and runs_on(e.engine, sm)] or entries
 
 
-def choose_engine(bundle: Bundle, flavor: Flavor) -> FileEntry | None:
-    """The engine to denoise with: half precision before single, one for this very GPU first.
+def choose_engine(
+    bundle: Bundle, flavor: Flavor, precision: Precision | None = None
+) -> FileEntry | None:
+    """The engine to denoise with, one for this very GPU first.
 
-    INT8 is never chosen; it trades quality away.
+    Without a precision half before single; INT8 is never chosen then.
     """
-    entries = [
-        entry
-        for entry in engine_entries(bundle, flavor)
-        if entry.role in _ROLES and entry.precision in _PRECISIONS
-    ]
+    entries = _entries(bundle, flavor, _ROLES, precision)
     return min(entries, key=_rank, default=None)
 
 
-def choose_streaming_engine(bundle: Bundle, flavor: Flavor, batch: int) -> FileEntry | None:
+def choose_streaming_engine(
+    bundle: Bundle, flavor: Flavor, batch: int, precision: Precision | None = None
+) -> FileEntry | None:
     """The engine for `batch` streams at once, else one for another number; chosen as above."""
-    entries = [
+    entries = _entries(bundle, flavor, ("core_streaming",), precision)
+    return min(entries, key=lambda e: (_streams(e) != batch, *_speed(e)), default=None)
+
+
+def _entries(
+    bundle: Bundle, flavor: Flavor, roles: tuple[Role, ...], precision: Precision | None
+) -> list[FileEntry]:
+    precisions = _PRECISIONS if precision is None else (precision,)
+    return [
         entry
         for entry in engine_entries(bundle, flavor)
-        if entry.role == "core_streaming" and entry.precision in _PRECISIONS
+        if entry.role in roles and entry.precision in precisions
     ]
-    return min(entries, key=lambda e: (_streams(e) != batch, *_speed(e)), default=None)
 
 
 def _streams(entry: FileEntry) -> int:
@@ -60,7 +67,7 @@ def _rank(entry: FileEntry) -> tuple[int, bool, int]:
     return _ROLES.index(entry.role), *_speed(entry)
 
 
-def _speed(entry: FileEntry) -> tuple[bool, int]:
+def _speed(entry: FileEntry) -> tuple[bool, bool]:
     assert entry.engine is not None
     # Hardware-compatible engines are slower.
-    return entry.engine.hardware_compatible, _PRECISIONS.index(entry.precision)
+    return entry.engine.hardware_compatible, entry.precision != _PRECISIONS[0]

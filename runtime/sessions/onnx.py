@@ -42,10 +42,14 @@ class OnnxSession:
 
 
 def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
-    """The first of TensorRT, CUDA and CPU that this machine really has."""
+    """The first of TensorRT, CUDA and CPU that this machine really has.
+
+    INT8 that was quantized for processors runs on one: GPUs have no kernels for it.
+    """
     import onnxruntime
 
-    for provider in _CHAINS:
+    for_cpu = entry.quantization is not None and entry.quantization.consumer == "cpu"
+    for provider in (_CPU,) if for_cpu else _CHAINS:
         if provider not in onnxruntime.get_available_providers():
             continue
         session = _try(bundle.file(entry), provider, threads)

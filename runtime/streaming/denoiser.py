@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.manifest import Manifest
+from frcrn_export.runtime.manifest import Manifest, Precision
 from frcrn_export.runtime.streaming.network import Network, open_network
 from frcrn_export.runtime.streaming.stream import advance
 from frcrn_export.runtime.streaming.transforms import Latency
@@ -41,6 +41,7 @@ class StreamingDenoiser:
         gain: float | None = None,
         restore_level: bool = True,
         windowed: bool | float = False,
+        precision: Precision | None = None,
     ) -> "StreamingDenoiser":
         """Open a bundle that has a streaming core, or with `windowed` any bundle.
 
@@ -49,9 +50,10 @@ class StreamingDenoiser:
         `restore_level=False` leaves the result at the level that the network works at.
         `windowed`: for networks that cannot stream, compute overlapping windows with the offline
         core, True for 1 s or the one length that it takes, or the length in seconds; `latency` has
-        the delay and the cost. Raises BundleError, BackendError, AudioError, UserError.
+        the delay and the cost. `precision`: "fp32", "fp16" or "int8"; None for float32, of engines
+        float16 first, and never INT8. Raises BundleError, BackendError, AudioError, UserError.
         """
-        network = open_network(bundle, backend, threads, sample_rate, windowed)
+        network = open_network(bundle, backend, threads, sample_rate, windowed, precision=precision)
         return cls(network, gain, restore_level)
 
     def process(self, chunk: npt.NDArray[Any]) -> Float32Array:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Manifest
+from frcrn_export.runtime.manifest import Manifest, Precision
 from frcrn_export.runtime.sessions import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.network import Network, open_network
 from frcrn_export.runtime.streaming.stream import Stream, advance, check_chunk
@@ -62,6 +62,7 @@ class MultiStream:
         sample_rate: int | None = None,
         restore_level: bool = True,
         windowed: bool | float = False,
+        precision: Precision | None = None,
     ) -> "MultiStream":
         """Open a bundle that has a streaming core; the arguments of `StreamingDenoiser.open`.
 
@@ -74,7 +75,7 @@ class MultiStream:
         if backend == "auto" and max_streams is None and not windowed:
             backend = "onnxruntime"  # not an engine: it could not grow
         network = open_network(
-            bundle, backend, threads, sample_rate, windowed=windowed, batch=max_streams or 1
+            bundle, backend, threads, sample_rate, windowed, max_streams or 1, precision
         )
         return cls(network, max_streams, restore_level)
 

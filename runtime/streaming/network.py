@@ -6,13 +6,9 @@ from pathlib import Path
 
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import AudioError
-from frcrn_export.runtime.manifest import Manifest
+from frcrn_export.runtime.manifest import FileEntry, Manifest, Precision
 from frcrn_export.runtime.streaming.level import stream_level
-from frcrn_export.runtime.streaming.session import (
-    StreamSession,
-    open_stream_session,
-    streaming_entry,
-)
+from frcrn_export.runtime.streaming.session import StreamSession, open_stream_session
 from frcrn_export.runtime.streaming.stream import Stream
 from frcrn_export.runtime.streaming.transforms import SpectrumTransform, Transform, WaveTransform
 
@@ -39,6 +35,7 @@ def open_network(
     sample_rate: int | None = None,
     windowed: bool | float = False,
     batch: int = 1,
+    precision: Precision | None = None,
 ) -> Network:
     """Open a bundle for streams; the arguments are those of `StreamingDenoiser.open`.
 
@@ -54,21 +51,23 @@ def open_network(
             f"soxr.ResampleStream({sample_rate}, {rate}, 1)"
         )
     if windowed is False:
-        return network_of(opened, open_stream_session(opened, backend, threads, batch))
+        return network_of(opened, open_stream_session(opened, backend, threads, batch, precision))
     from frcrn_export.runtime.streaming.windowed import WindowTransform, open_windowed
 
     seconds = None if windowed is True else windowed
-    session, windows = open_windowed(opened, backend, threads, seconds)
+    session, windows = open_windowed(opened, backend, threads, seconds, precision)
     return Network(manifest, session, lambda: WindowTransform(windows, rate))
 
 
 def network_of(bundle: Bundle, session: StreamSession) -> Network:
     """The network that a session of the bundle runs."""
-    return Network(bundle.manifest, session, lambda: _transform(bundle))
+    manifest, entry = bundle.manifest, session.entry
+    return Network(manifest, session, lambda: stream_transform(manifest, entry))
 
 
-def _transform(bundle: Bundle) -> Transform:
-    info, manifest = streaming_entry(bundle).streaming, bundle.manifest
+def stream_transform(manifest: Manifest, entry: FileEntry) -> Transform:
+    """What lies between a stream and a streaming core of the bundle."""
+    info = entry.streaming
     assert info is not None
     if manifest.stft is None:
         return WaveTransform(info, manifest.padding)

@@ -21,6 +21,7 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         "model": manifest.model,
         "backend": session.backend,
         "device": session.device,
+        "precision": session.entry.precision,
         "sample_rate": audio.sample_rate,
         "channels": audio.channels,
         "audio_seconds": round(meter.audio_seconds, 3),

@@ -9,7 +9,7 @@ from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, BundleError
 from frcrn_export.runtime.hints import streaming_hint
-from frcrn_export.runtime.manifest import FileEntry
+from frcrn_export.runtime.manifest import FileEntry, Precision
 from frcrn_export.runtime.sessions import (
     BACKENDS,
     ENGINE_BACKENDS,
@@ -18,6 +18,7 @@ from frcrn_export.runtime.sessions import (
     require_backend,
 )
 from frcrn_export.runtime.sessions.engine_choice import choose_streaming_engine
+from frcrn_export.runtime.sessions.file_choice import check_precision, choose_file, missing_file
 
 logger = logging.getLogger(__name__)
 
@@ -80,34 +81,45 @@ class StreamSession(Protocol):
 
 
 def open_stream_session(
-    bundle: Bundle, backend: str = "auto", threads: int | None = None, batch: int = 1
+    bundle: Bundle,
+    backend: str = "auto",
+    threads: int | None = None,
+    batch: int = 1,
+    precision: Precision | None = None,
 ) -> StreamSession:
     """Open a bundle's streaming core, by default an engine that can run here, else ONNX Runtime.
 
     An engine has as many rows as it was built for, and `batch` is how many are needed; the others
-    begin with one. Raises BackendError for a backend that is unknown, not installed or cannot
-    stream, BundleError where the bundle has no streaming core, UserError for threads below 1.
+    begin with one. `precision`: the file of this precision; without it float32, of engines float16
+    first. Raises BackendError for a backend that is unknown, not installed or cannot stream, and
+    where the bundle has no file of the precision, BundleError where it has no streaming core,
+    UserError for threads below 1 and an unknown precision.
     """
     check_threads(threads)
-    entry = streaming_entry(bundle)
+    check_precision(precision)
+    if precision is None:
+        streaming_entry(bundle)
     if backend == "auto":
-        return _open_engine(bundle, batch) or open_stream_entry(
-            bundle, entry, "onnxruntime", threads, batch
-        )
+        engine = _open_engine(bundle, batch, precision)
+        return engine or _open_file(bundle, "onnxruntime", threads, batch, precision)
     if backend in BACKENDS and backend not in STREAM_BACKENDS:
         raise BackendError(
             f"{backend} does not run streaming cores; take one of: {', '.join(STREAM_BACKENDS)}"
         )
     require_backend(backend)
-    if (flavor := BACKENDS[backend].flavor) is not None:
-        engine = choose_streaming_engine(bundle, flavor, batch)
-        if engine is None:
-            raise BackendError(
-                f"{bundle.path}: no streaming engine in this bundle for {backend}; run: "
-                f"frcrn-export trt {bundle.path} --fp16 --streaming --flavor {flavor}"
-                + (f" --batch {batch}" if batch > 1 else "")
-            )
-        entry = engine
+    return _open_file(bundle, backend, threads, batch, precision)
+
+
+def _open_file(
+    bundle: Bundle, backend: str, threads: int | None, batch: int, precision: Precision | None
+) -> StreamSession:
+    found = BACKENDS[backend]
+    if found.flavor is not None:
+        entry = choose_streaming_engine(bundle, found.flavor, batch, precision)
+    else:
+        entry = choose_file(bundle.manifest, "core_streaming", found.format, precision, backend)
+    if entry is None:
+        raise missing_file(bundle, backend, found, precision, streaming=True, batch=batch)
     return open_stream_entry(bundle, entry, backend, threads, batch)
 
 
@@ -124,12 +136,12 @@ def open_stream_entry(
     return open_onnx(bundle, entry, backend, threads)
 
 
-def _open_engine(bundle: Bundle, batch: int) -> StreamSession | None:
+def _open_engine(bundle: Bundle, batch: int, precision: Precision | None) -> StreamSession | None:
     """The first engine for so many streams that can run here, if there is one."""
     for name in ENGINE_BACKENDS:
         found = BACKENDS[name]
         assert found.flavor is not None
-        entry = choose_streaming_engine(bundle, found.flavor, batch)
+        entry = choose_streaming_engine(bundle, found.flavor, batch, precision)
         if entry is not None and is_installed(found.package):
             try:
                 return open_stream_entry(bundle, entry, name, batch=batch)

@@ -20,7 +20,7 @@ from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.hints import options_of
-from frcrn_export.runtime.manifest import UNKNOWN_END, FileEntry, Manifest
+from frcrn_export.runtime.manifest import UNKNOWN_END, FileEntry, Manifest, Precision
 from frcrn_export.runtime.pipeline import rows_at_once, wave_function
 from frcrn_export.runtime.sessions import Session, open_session
 from frcrn_export.runtime.streaming.transforms import Latency
@@ -168,10 +168,14 @@ class WindowSession:
 
 
 def open_windowed(
-    bundle: Bundle, backend: str, threads: int | None, seconds: float | None
+    bundle: Bundle,
+    backend: str,
+    threads: int | None,
+    seconds: float | None,
+    precision: Precision | None = None,
 ) -> tuple[WindowSession, Windows]:
     """Open a bundle's offline core for windows. Raises BackendError, UserError."""
-    session = open_session(bundle, backend, threads)
+    session = open_session(bundle, backend, threads, precision)
     if session.entry.role == "pipeline":
         raise BackendError(
             f"{session.entry.path} finds its level by itself, so its windows do not fit together; "

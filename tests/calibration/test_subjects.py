@@ -54,7 +54,7 @@ def test_streams(tmp_path: Path, noisy: Signal) -> None:
         (Choice(Path("a"), precision="fp16"), "no fp16 file .* for onnxruntime; run: .* --fp16"),
         (
             Choice(Path("a"), precision="fp16", stream=True),
-            "no fp16 streaming file .* --fp16 --streaming",
+            "no streaming fp16 file .* --fp16 --streaming",
         ),
         (Choice(Path("a"), "torchscript", "fp32"), "no fp32 file .* run: frcrn-export torchscript"),
         (Choice(Path("a"), "torchscript", "fp16"), "torchscript runs in fp32 and offline; take --"),

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from frcrn_export.runtime.commands import denoise
 from frcrn_export.runtime.errors import BackendError, BundleError, UserError
 from tests.bundles import manifest, write_bundle
+from tests.int8_bundles import add_int8, scaled
 
 
 @pytest.fixture
@@ -78,3 +79,15 @@ def test_the_command_line_needs_inputs_and_an_output(bundle: Path, noisy: Path) 
     assert call(bundle, noisy).exit_code == 2
     assert call(bundle, "-o", "x").exit_code == 2
     assert call(bundle, noisy, "-o", "x", "--threads", "0").exit_code == 2
+
+
+def test_the_precision_can_be_chosen(bundle: Path, noisy: Path, tmp_path: Path) -> None:
+    add_int8(bundle, lambda model: scaled(model, 0.5))
+    for options, precision, peak in ((), "fp32", 0.25), (("--precision", "int8"), "int8", 0.125):
+        out = tmp_path / f"{precision}.wav"
+        result = call(bundle, noisy, "-o", out, "--json", *options)
+        assert json.loads(result.stdout)["precision"] == precision
+        assert np.abs(soundfile.read(out)[0]).max() == pytest.approx(peak, abs=1e-3)
+    refused = call(bundle, noisy, "-o", tmp_path / "c.wav", "--precision", "fp16").exception
+    assert isinstance(refused, BackendError)
+    assert call(bundle, noisy, "-o", tmp_path / "c.wav", "--precision", "int4").exit_code == 2

@@ -3,9 +3,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frcrn_export.runtime.hints import export_again, export_to, streaming_hint
+from frcrn_export.runtime.hints import export_again, export_to, make_again, streaming_hint
 from frcrn_export.runtime.manifest import Manifest, StreamingInfo, Weights
 from tests.bundles import STFT, core_entry, manifest
+from tests.int8_bundles import quantization
 
 CHECKPOINT = Weights(source="checkpoint", name="my best.pt", sha256="0" * 64)
 DEFAULT = Weights(source="default", name="wave-unet-16k.safetensors", sha256="0" * 64)
@@ -69,3 +70,27 @@ def test_a_bundle_is_exported_again_with_all_that_it_had() -> None:
     assert export_again(described(files=(script,))) == (
         "frcrn-export torchscript --model gain --random-weights 0 -o ANOTHER"
     )
+
+
+def test_int8_files_and_their_reports_are_made_by_calibrate(tmp_path: Path) -> None:
+    cpu = msgspec.structs.replace(
+        core_entry(path="core.int8.cpu.onnx"), precision="int8", quantization=quantization()
+    )
+    gpu = msgspec.structs.replace(cpu, path="core.int8.onnx", quantization=quantization("tensorrt"))
+    page = msgspec.structs.replace(
+        core_entry(path="core.int8.cpu.quality.md"), role="report", format="markdown"
+    )
+    info = StreamingInfo(chunk=2, lookahead=14, states=())
+    streaming = msgspec.structs.replace(
+        cpu, path="core.streaming.int8.cpu.onnx", role="core_streaming", streaming=info
+    )
+    found = manifest(files=(core_entry(), gpu, cpu, page, streaming))
+
+    def again(index: int) -> str:
+        return make_again(tmp_path, found, found.files[index])
+
+    command = f"frcrn-export calibrate {tmp_path} --for"
+    assert "frcrn-export onnx" in again(0)
+    assert again(1) == f"{command} rtx4090d --calib FOLDER"
+    assert again(2) == again(3) == f"{command} cpu --calib FOLDER"
+    assert again(4) == f"{command} cpu --calib FOLDER --streaming"

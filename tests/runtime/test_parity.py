@@ -16,6 +16,7 @@ from frcrn_export.runtime.manifest import MANIFEST_NAME, Flavor
 from frcrn_export.runtime.parity import check_bundle, compare, read_cases
 from frcrn_export.runtime.stft import sqrt_hann
 from tests.bundles import STFT, manifest
+from tests.int8_bundles import add_int8, scaled
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 
@@ -184,3 +185,15 @@ def test_one_window_sample_off_by_one_percent_fails(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(stft, "sqrt_hann", off)
     assert passed() == {"pre.noise": False, "post.noise": False}
+
+
+def test_int8_cores_have_their_own_floor(bundle_path: Path) -> None:
+    add_int8(bundle_path, lambda model: scaled(model, 1.05))  # 26 dB
+    add_int8(bundle_path, lambda model: scaled(model, 1.2), "tensorrt")  # 14 dB
+    results = list(check_bundle(open_bundle(bundle_path), ("onnxruntime-cpu",)))
+    of_int8 = [result for result in results if ".int8." in result.artifact]
+    assert {result.case.split(".")[0] for result in of_int8} == {"core", "pipeline", "levelled"}
+    for result in of_int8:
+        assert result.floor_db == 20.0
+        assert result.passed == (result.artifact == "core.int8.cpu.onnx")
+    assert all(result.passed for result in results if result.artifact == "core.onnx")

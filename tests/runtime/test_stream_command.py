@@ -12,10 +12,11 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from frcrn_export.runtime.commands import denoise
-from frcrn_export.runtime.errors import AudioError, BundleError, UserError
+from frcrn_export.runtime.errors import AudioError, BackendError, BundleError, UserError
 from frcrn_export.runtime.stream_command import stream
 from frcrn_export.runtime.streaming import StreamingDenoiser
 from tests.bundles import STFT, manifest, write_bundle
+from tests.int8_bundles import add_int8, scaled
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 
@@ -284,3 +285,17 @@ def test_live_says_what_is_missing(
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     result = call(b"", bundle, "--live")
     assert 'run: pip install "frcrn-export[live]"' in str(result.exception)
+
+
+def test_the_precision_can_be_chosen(tmp_path: Path) -> None:
+    path = write_streaming_bundle(tmp_path / "b", Core(), stft=None)
+    add_int8(path, lambda model: scaled(model, 0.5), source="core.streaming.onnx")
+    data = noise(2_000).tobytes()
+    plain = call(data, path, "--format", "f32le", "--json")
+    int8 = call(data, path, "--format", "f32le", "--json", "--precision", "int8")
+    assert (report(plain)["precision"], report(int8)["precision"]) == ("fp32", "int8")
+    halved = np.frombuffer(plain.stdout_bytes, np.float32) / 2
+    np.testing.assert_allclose(np.frombuffer(int8.stdout_bytes, np.float32), halved, rtol=1e-6)
+    missing = call(data, path, "--precision", "fp16").exception
+    assert isinstance(missing, BackendError)
+    assert "no streaming fp16 file" in str(missing)

@@ -9,6 +9,7 @@ from frcrn_export.runtime.errors import BundleError, CheckFailed, UserError
 from frcrn_export.runtime.streaming_check import StreamReport, check_streams, require_streams
 from tests.bundles import STFT, write_bundle
 from tests.checked_streams import with_lookahead, write_checked_bundle
+from tests.int8_bundles import add_int8, scaled
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 from tests.streaming_bundles import Core, write_streaming_bundle
@@ -100,3 +101,20 @@ def test_what_cannot_be_checked(tmp_path: Path) -> None:
     np.savez(path / "parity.npz", allow_pickle=False)
     with pytest.raises(BundleError, match="parity"):
         check(path)
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.05, True), (1.2, False)])
+def test_int8_has_its_own_floor_and_its_own_remedy(
+    tmp_path: Path, factor: float, passes: bool
+) -> None:
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 2, 3))
+    for consumer in ("cpu", "tensorrt"):
+        add_int8(path, lambda model: scaled(model, factor), consumer, "core.streaming.onnx")
+    reports = check_streams(open_bundle(path), ("onnxruntime-cpu",), SECONDS)
+    assert [report.passed for report in reports] == [True, passes, passes]
+    assert {report.matches[0].floor_db for report in reports[1:]} == {20.0}
+    # Engines are made of the last, on a processor its pace says nothing.
+    assert [report.pace is not None for report in reports] == [True, True, False]
+    if not passes:
+        with pytest.raises(CheckFailed, match=rf"run: frcrn-export calibrate {path} --for cpu"):
+            require_streams(reports)

@@ -9,6 +9,8 @@ from frcrn_export.runtime.manifest import MANIFEST_NAME, FileEntry
 from frcrn_export.runtime.parity import check_bundle, open_artifacts
 from frcrn_export.runtime.streaming_parity import open_streamed
 from tests.bundles import STFT, write_bundle
+from tests.checked_streams import write_checked_bundle
+from tests.int8_bundles import add_int8, scaled
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 
@@ -85,3 +87,15 @@ def test_the_bundle_proves_its_streaming_core(initial: float, passes: bool, tmp_
     (result,) = check_bundle(open_bundle(path))
     assert (result.artifact, result.case) == ("core.streaming.onnx", "streaming.noise")
     assert (result.floor_db, result.passed) == (90.0, passes)
+
+
+def test_int8_streaming_cores_have_their_own_floor(tmp_path: Path) -> None:
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 1, 2))
+    add_int8(path, lambda model: scaled(model, 1.05), "cpu", "core.streaming.onnx")  # 26 dB
+    add_int8(path, lambda model: scaled(model, 1.2), "tensorrt", "core.streaming.onnx")  # 14 dB
+    results = [r for r in check_bundle(open_bundle(path)) if "streaming" in r.artifact]
+    assert [(result.floor_db, result.passed) for result in results] == [
+        (90.0, True),
+        (20.0, True),
+        (20.0, False),
+    ]

@@ -175,8 +175,8 @@ def test_a_bundle_without_a_streaming_engine(gpu: SimulatedGpu, tmp_path: Path) 
     with pytest.raises(BackendError) as caught:
         open_stream_session(bundle, "tensorrt-rtx", batch=8)
     assert str(caught.value) == (
-        f"{bundle.path}: no streaming engine in this bundle for tensorrt-rtx; run: frcrn-export "
-        f"trt {bundle.path} --fp16 --streaming --flavor tensorrt-rtx --batch 8"
+        f"{bundle.path}: no streaming engine file in this bundle for tensorrt-rtx; run: "
+        f"frcrn-export trt {bundle.path} --fp16 --flavor tensorrt-rtx --streaming --batch 8"
     )
 
 
