@@ -8,7 +8,7 @@ from frcrn_export.exporters.looking import inspect
 from frcrn_export.exporters.quantization_table import print_quantization
 from frcrn_export.runtime.bundle import open_bundle
 from tests.bundles import manifest, write_bundle
-from tests.int8_bundles import add_int8, quantization, scaled
+from tests.int8_standins import add_int8, quantization, scaled
 
 
 def test_how_it_was_made_and_its_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from frcrn_export.runtime.commands import denoise
 from frcrn_export.runtime.errors import BackendError, BundleError, UserError
 from tests.bundles import manifest, write_bundle
-from tests.int8_bundles import add_int8, scaled
+from tests.int8_standins import add_int8, scaled
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from frcrn_export.runtime.hints import export_again, export_to, make_again, streaming_hint
 from frcrn_export.runtime.manifest import Manifest, StreamingInfo, Weights
 from tests.bundles import STFT, core_entry, manifest
-from tests.int8_bundles import quantization
+from tests.int8_standins import quantization
 
 CHECKPOINT = Weights(source="checkpoint", name="my best.pt", sha256="0" * 64)
 DEFAULT = Weights(source="default", name="wave-unet-16k.safetensors", sha256="0" * 64)

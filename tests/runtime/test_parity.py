@@ -16,7 +16,7 @@ from frcrn_export.runtime.manifest import MANIFEST_NAME, Flavor
 from frcrn_export.runtime.parity import check_bundle, compare, read_cases
 from frcrn_export.runtime.stft import sqrt_hann
 from tests.bundles import STFT, manifest
-from tests.int8_bundles import add_int8, scaled
+from tests.int8_standins import add_int8, scaled
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 

@@ -16,7 +16,7 @@ from frcrn_export.runtime.errors import AudioError, BackendError, BundleError, U
 from frcrn_export.runtime.stream_command import stream
 from frcrn_export.runtime.streaming import StreamingDenoiser
 from tests.bundles import STFT, manifest, write_bundle
-from tests.int8_bundles import add_int8, scaled
+from tests.int8_standins import add_int8, scaled
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 

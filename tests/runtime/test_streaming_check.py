@@ -9,7 +9,7 @@ from frcrn_export.runtime.errors import BundleError, CheckFailed, UserError
 from frcrn_export.runtime.streaming_check import StreamReport, check_streams, require_streams
 from tests.bundles import STFT, write_bundle
 from tests.checked_streams import with_lookahead, write_checked_bundle
-from tests.int8_bundles import add_int8, scaled
+from tests.int8_standins import add_int8, scaled
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 from tests.streaming_bundles import Core, write_streaming_bundle

@@ -10,7 +10,7 @@ from frcrn_export.runtime.parity import check_bundle, open_artifacts
 from frcrn_export.runtime.streaming_parity import open_streamed
 from tests.bundles import STFT, write_bundle
 from tests.checked_streams import write_checked_bundle
-from tests.int8_bundles import add_int8, scaled
+from tests.int8_standins import add_int8, scaled
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 

@@ -25,7 +25,7 @@ from tests.bundles import (
     write_gain_onnx,
     write_manifest,
 )
-from tests.int8_bundles import add_int8, scaled
+from tests.int8_standins import add_int8, scaled
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 from tests.streaming_bundles import Core, write_streaming_bundle
