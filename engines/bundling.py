@@ -11,13 +11,16 @@ from frcrn_export.engines.progress import Progress
 from frcrn_export.engines.targets import sm_text
 from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.errors import BundleError, UserError
-from frcrn_export.runtime.hints import options_of
+from frcrn_export.runtime.hints import calibrate_command, options_of
 from frcrn_export.runtime.manifest import (
     MANIFEST_NAME,
+    Consumer,
     EngineInfo,
     FileEntry,
     Manifest,
     Precision,
+    QuantizationInfo,
+    Role,
 )
 from frcrn_export.runtime.staging import staged_bundle
 
@@ -33,7 +36,14 @@ def engine_name(precision: Precision, options: BuildOptions) -> str:
 
 def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False) -> FileEntry:
     """The ONNX file that engines of a precision are built from. Raises BundleError without it."""
-    entry = bundle.manifest.file("core_streaming" if streaming else "core", "onnx", precision)
+    consumer: Consumer | None = "tensorrt" if precision == "int8" else None
+    role: Role = "core_streaming" if streaming else "core"
+    entry = bundle.manifest.file(role, "onnx", precision, consumer)
+    if entry is None and consumer is not None:
+        raise BundleError(
+            f"{bundle.path}: no int8 {role} for TensorRT in this bundle; run: "
+            f"{calibrate_command(bundle.path, consumer, streaming=streaming)}"
+        )
     if entry is None:
         kind = "streaming core" if streaming else "core"
         raise BundleError(
@@ -129,7 +139,9 @@ def _info(
 
 def _proof(manifest: Manifest, source: FileEntry, options: BuildOptions, built: BuiltEngine) -> str:
     results = [r for r in manifest.parity if r.artifact.split(" ")[0] == source.path]
-    if results and all(result.passed for result in results):
+    if source.quantization is not None:
+        proven = _gates(source.quantization)
+    elif results and all(result.passed for result in results):
         worst = min(result.snr_db for result in results)
         proven = f"which passed parity on ONNX Runtime ({worst:.1f} dB or more)"
     else:
@@ -139,3 +151,21 @@ def _proof(manifest: Manifest, source: FileEntry, options: BuildOptions, built: 
         f"{source.path}, {proven}. The engine itself has not been run: neither its output nor its "
         "speed is checked on a GPU."
     )
+
+
+def _gates(quantization: QuantizationInfo) -> str:
+    """What the gates said of an INT8 file, on ONNX Runtime."""
+    passed, failed, unmeasured = (
+        [gate.name for gate in quantization.gates if gate.passed is outcome]
+        for outcome in (True, False, None)
+    )
+    said = [
+        f"{verb} {', '.join(gates)}"
+        for verb, gates in (
+            ("passed", passed),
+            ("failed", failed),
+            ("was not measured for", unmeasured),
+        )
+        if gates
+    ]
+    return f"which {' and '.join(said)}" if said else "for which no gate was measured"

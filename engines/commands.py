@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from frcrn_export.engines.engine_table import print_engine
+from frcrn_export.engines.engine_table import print_engine, said_of_int8
 from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
 from frcrn_export.exporters.command_parts import (
     chunk_options,
@@ -18,7 +18,7 @@ from frcrn_export.exporters.command_parts import (
 )
 from frcrn_export.runtime.console import print_json, progress_bar, status
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.hints import options_of
+from frcrn_export.runtime.hints import calibrate_command, options_of
 from frcrn_export.runtime.manifest import Precision
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ _MIB = 1 << 20
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--fp16", is_flag=True, help="Half precision (default).")
 @click.option("--fp32", is_flag=True, help="Single precision.")
+@click.option("--int8", is_flag=True, help="Whole numbers of 8 bits where calibration put them.")
+@click.option(
+    "--calib",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="With --int8: recordings of noisy speech to calibrate with, if that is still to do.",
+)
 @click.option(
     "--no-tf32", is_flag=True, help="With --fp32: convolutions without TensorFloat-32 rounding."
 )
@@ -97,6 +105,8 @@ def trt(
     bundle: Path | None,
     fp16: bool,
     fp32: bool,
+    int8: bool,
+    calib: tuple[Path, ...],
     no_tf32: bool,
     gpu: str,
     flavor: str,
@@ -123,8 +133,9 @@ def trt(
     """Build a TensorRT engine and add it to a BUNDLE.
 
     A bundle that does not exist yet is exported first; one without core.fp16.onnx (with
-    --streaming: core.streaming.fp16.onnx) gets it, where the weights are at hand. TensorRT-RTX
-    needs no GPU to build for one.
+    --streaming: core.streaming.fp16.onnx) gets it, where the weights are at hand. With --int8 so
+    does one without an INT8 core, given recordings to calibrate with. TensorRT-RTX needs no GPU to
+    build for one.
     """
     from frcrn_export.engines.detection import detect_gpu, resolve_flavor
     from frcrn_export.engines.options import BuildOptions, check_options
@@ -134,11 +145,13 @@ def trt(
 
     if bundle is not None and output is not None:
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
-    if fp16 and fp32:
-        raise click.UsageError("--fp16 and --fp32 exclude each other; give one of them")
+    if fp16 + fp32 + int8 > 1:
+        raise click.UsageError("--fp16, --fp32 and --int8 exclude each other; give one of them")
     if no_tf32 and not fp32:
         raise UserError("--no-tf32 is for --fp32; float16 has no TensorFloat-32")
-    precision: Precision = "fp32" if fp32 else "fp16"
+    if calib and not int8:
+        raise UserError("--calib is for --int8; nothing else is calibrated")
+    precision: Precision = "fp32" if fp32 else "int8" if int8 else "fp16"
     wanted = streaming_options(streaming, chunk, lookahead)
     target = detect_gpu() if gpu == "auto" else find_target(gpu)
     chosen = resolve_flavor(flavor, target, here=not explain)
@@ -173,7 +186,7 @@ def trt(
             _explain(subject, precision, options)
             return
         check_options(options)
-        ready = subject.prepare(precision, step)
+        ready = subject.prepare(precision, step, calib)
     _build(ready, precision, options, force, log, as_json)
 
 
@@ -182,15 +195,18 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
     from frcrn_export.engines.explain import explain
     from frcrn_export.runtime.parity import FLOOR_DB
 
-    stem = "core.streaming" if subject.streaming else "core"
-    source = f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx"
     engine = Path(engine_name(precision, options))  # the bundle stays as is
-    folder = subject.path
+    folder, source = subject.path, _source_name(subject, precision)
     if not (folder / source).is_file():
-        if subject.bundle is not None:  # `onnx` makes bundles, it adds to none
-            folder = Path("ANOTHER")
+        exported = _source_name(subject, "fp16") if precision == "int8" else source
         click.echo("# The ONNX file first:")
-        click.echo(f"frcrn-export onnx {_export_options(subject, precision)} -o {folder}")
+        if not (folder / exported).is_file():
+            if subject.bundle is not None:  # `onnx` makes bundles, it adds to none
+                folder = Path("ANOTHER")
+            click.echo(f"frcrn-export onnx {_export_options(subject, precision)} -o {folder}")
+        if precision == "int8":
+            streaming = subject.streaming is not None
+            click.echo(calibrate_command(folder, "tensorrt", streaming=streaming))
     titles = (
         "# Build the engine:",
         "# The same with Polygraphy:",
@@ -204,9 +220,15 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
         click.echo(command)
 
 
+def _source_name(subject: "Subject", precision: Precision) -> str:
+    """The ONNX file of a bundle that an engine of this precision is built from."""
+    stem = "core.streaming" if subject.streaming else "core"
+    return f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx"
+
+
 def _export_options(subject: "Subject", precision: Precision) -> str:
     options = [options_of(subject.manifest, checkpoint=subject.checkpoint)]
-    if precision == "fp16":
+    if precision != "fp32":
         options.append("--fp16")
     if subject.streaming:
         options.append("--streaming")
@@ -238,7 +260,7 @@ def _build(
 ) -> None:
     from frcrn_export.engines.bundling import add_engine
     from frcrn_export.engines.failures import BuildError
-    from frcrn_export.engines.layer_report import census, read_layer_report
+    from frcrn_export.engines.layer_report import census, quantized_nodes, read_layer_report
 
     path = bundle.path
     keep_log = partial(_keep_log, log)
@@ -252,18 +274,22 @@ def _build(
         raise
     assert entry.engine is not None
     layers = (path / entry.engine.layers).read_bytes()
-    counts = census(read_layer_report(layers, entry.engine.layers))
+    report = read_layer_report(layers, entry.engine.layers)
+    counts, quantized = census(report), quantized_nodes(report)
     if as_json:
         print_json(
             {
                 "bundle": str(path),
                 "engine": msgspec.to_builtins(entry),
                 "census": counts,
+                "quantized": quantized,
                 "seconds": round(seconds, 2),
             }
         )
         return
     print_engine(entry, counts)
+    if quantized:
+        click.echo(said_of_int8(quantized))
     if bundle.manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
     streaming = " --streaming" if options.states else ""

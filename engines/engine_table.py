@@ -1,5 +1,7 @@
 """What people see of an engine: what it is for, its shapes, and which precision ran where."""
 
+from collections.abc import Mapping
+
 from frcrn_export.runtime.console import print_table
 from frcrn_export.runtime.manifest import FileEntry
 
@@ -28,6 +30,20 @@ def print_engine(entry: FileEntry, counts: Census) -> None:
         ("ONNX operator", *(f">{kind}" for kind in kinds)),
         ((name, *(str(row.get(kind, "")) for kind in kinds)) for name, row in counts.items()),
         title="Precision census: ONNX nodes",
+    )
+
+
+def said_of_int8(quantized: Mapping[str, str]) -> str:
+    """One line: how many quantized layers run in Int8, and which do not.
+
+    `quantized` holds the data type that each runs in, by name; see layer_report.py.
+    """
+    others = [f"{name} ({dtype})" for name, dtype in quantized.items() if dtype != "Int8"]
+    if not others:
+        return f"All {len(quantized)} layers that the file quantizes run in Int8."
+    return (
+        f"Of {len(quantized)} layers that the file quantizes {len(quantized) - len(others)} run in "
+        f"Int8; not: {', '.join(others)}."
     )
 
 

@@ -23,6 +23,8 @@ _TYPE_NAMES = {
     "INT64": "Int64",
     "BOOL": "Bool",
 }
+# What computes with a weight, its second input.
+_WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 
 
@@ -91,17 +93,22 @@ def _problem(model: "onnx.ModelProto", states: Sequence[str]) -> str | None:
 
 
 def _nodes(model: "onnx.ModelProto") -> dict[str, OnnxNode]:
-    """Every node's operator and output type, the latter inferred where the file does not say."""
+    """Every node by name; output types are inferred where the file does not say."""
     from onnx import TensorProto, shape_inference
 
     graph = shape_inference.infer_shapes(model).graph
+    dequantized = {
+        name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output
+    }
     types = {
         value.name: TensorProto.DataType.Name(value.type.tensor_type.elem_type)
         for value in (*graph.value_info, *graph.output)
     }
     return {
         node.name: OnnxNode(
-            op_type=node.op_type, dtype=_TYPE_NAMES.get(types.get(node.output[0], ""), "")
+            op_type=node.op_type,
+            dtype=_TYPE_NAMES.get(types.get(node.output[0], ""), ""),
+            quantized=node.op_type in _WEIGHTED and dequantized.issuperset(node.input[:2]),
         )
         for node in graph.node
     }

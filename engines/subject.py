@@ -1,13 +1,13 @@
 """What an engine is built from: a bundle that is there, or a model that becomes one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.hints import options_of, streaming_hint
+from frcrn_export.runtime.hints import calibrate_command, options_of, streaming_hint
 from frcrn_export.runtime.manifest import MANIFEST_NAME, Manifest, Precision, Role, TensorSpec
 
 if TYPE_CHECKING:
@@ -33,12 +33,37 @@ class Subject:
     streaming: "StreamingOptions | None" = None
     states: tuple[TensorSpec, ...] = ()
 
-    def prepare(self, precision: Precision, step: Step) -> Bundle:
+    def prepare(self, precision: Precision, step: Step, calib: Sequence[Path] = ()) -> Bundle:
         """The bundle with an ONNX core of this precision, exported and proven if need be.
 
-        Raises UserError where that takes weights that are not at hand, CheckFailed where it misses
-        parity.
+        INT8 is calibrated on the recordings in the folders `calib`, if need be. Raises UserError
+        where that takes recordings or weights that are not at hand, CheckFailed where it misses
+        parity or a gate.
         """
+        if precision != "int8":
+            return self._exported(precision, step)
+        if self.manifest.file(self._role, "onnx", "int8", "tensorrt") and self.bundle is not None:
+            return self.bundle
+        return self._calibrated(calib, step)
+
+    def _calibrated(self, calib: Sequence[Path], step: Step) -> Bundle:
+        streaming = self.streaming is not None
+        if not calib:
+            kind = "streaming core" if streaming else "core"
+            command = calibrate_command(self.path, "tensorrt", streaming=streaming)
+            raise UserError(
+                f"{self.path} has no INT8 {kind} for TensorRT; add --calib FOLDER with recordings "
+                f"of speech, or run: {command}"
+            )
+        from frcrn_export.calibration.int8.calibrate import (  # type: ignore[import-not-found]
+            calibrate_bundle,
+        )
+
+        self._exported("fp16", step)
+        calibrate_bundle(self.path, consumer="tensorrt", folders=calib, streaming=streaming)
+        return open_bundle(self.path)
+
+    def _exported(self, precision: Precision, step: Step) -> Bundle:
         from frcrn_export.exporters.bundling import (
             add_half_core,
             add_half_streaming_core,

@@ -1,105 +1,72 @@
-"""Bundles with INT8 files that need no quantizer: float graphs whose output is a little wrong."""
+"""Bundles with an INT8 core, quantized in a moment and without any calibration recordings."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
+from frcrn_export.calibration.int8.layers import int8_layers, quantizable
+from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
+from frcrn_export.calibration.int8.transposed import lower_transposed
 from frcrn_export.runtime.bundle import open_bundle, sha256_of
 from frcrn_export.runtime.manifest import (
-    Consumer,
+    MANIFEST_NAME,
     FileEntry,
     GateResult,
-    Precision,
     QuantizationInfo,
+    Role,
 )
-from tests.bundles import write_manifest
+from tests.calibration.int8.graphs import Arrays, ranges_of
 
 GATES = (
-    GateResult(name="pesq", limit=0.1, value=0.0123, passed=True),
-    GateResult(name="core_snr", limit=20, value=13.5, passed=False),
-    GateResult(name="speed", limit=1, value=None, passed=None),
+    GateResult(name="pesq", limit=0.1, value=0.01, passed=True),
+    GateResult(name="speed", limit=1.0, value=None, passed=None),
 )
 
 
-def quantization(consumer: Consumer = "cpu", **changes: object) -> QuantizationInfo:
-    made = QuantizationInfo(
-        consumer=consumer,
-        method="percentile",
-        clips=64,
-        clips_sha256="ab" * 32,
-        seed=3,
-        layers=12,
-        candidates=16,
-        share=0.9,
-        gates=GATES,
-    )
-    return msgspec.structs.replace(made, **changes)
-
-
-def perturbed(model: onnx.ModelProto, relative: float, seed: int = 0) -> onnx.ModelProto:
-    """A model with its floating-point weights off by so much, at random."""
-    rng = np.random.default_rng(seed)
-
-    def off(values: np.ndarray) -> np.ndarray:
-        return values * (1 + relative * rng.choice([-1.0, 1.0], values.shape))
-
-    return _with_weights(model, off)
-
-
-def scaled(model: onnx.ModelProto, factor: float) -> onnx.ModelProto:
-    """A model with its one output multiplied: an error that is the same for every input."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    output = changed.graph.output[0].name
-    for node in changed.graph.node:
-        node.output[:] = [f"{name}.exact" if name == output else name for name in node.output]
-        node.input[:] = [f"{name}.exact" if name == output else name for name in node.input]
-    factor_tensor = numpy_helper.from_array(np.float32(factor), "int8.factor")
-    changed.graph.initializer.append(factor_tensor)
-    changed.graph.node.append(helper.make_node("Mul", [f"{output}.exact", "int8.factor"], [output]))
-    return changed
-
-
-def add_int8(
-    root: Path,
-    change: Callable[[onnx.ModelProto], onnx.ModelProto],
-    consumer: Consumer = "cpu",
-    source: str = "core.onnx",
-    precision: Precision = "int8",
-    **made: object,
-) -> FileEntry:
-    """Add to a bundle what is said to be INT8, made of one of its files, and give its entry."""
-    described = open_bundle(root).manifest
-    entry = next(entry for entry in described.files if entry.path == source)
-    kind = f"int8.{consumer}" if precision == "int8" else precision
-    name = source.replace(".onnx", f".{kind}.onnx")
-    onnx.save(change(onnx.load(root / source)), root / name)
-    added = msgspec.structs.replace(
-        entry,
+def add_int8(path: Path, role: Role = "core") -> FileEntry:
+    """Quantize a bundle's core for TensorRT, by its response to noise, and enter it."""
+    manifest = open_bundle(path).manifest
+    source = manifest.file(role, "onnx", "fp16")
+    assert source is not None
+    model = lower_transposed(onnx.load(path / source.path))
+    layers = [layer.name for layer in quantizable(model, "tensorrt")]
+    ranges = ranges_of(model, quantized_tensors(model, layers, "tensorrt"), [_noise(model)])
+    name = source.path.replace("fp16", "int8")
+    onnx.save(quantize(model, layers, ranges, "tensorrt", "minmax"), path / name)
+    entry = msgspec.structs.replace(
+        source,
         path=name,
-        precision=precision,
-        sha256=sha256_of(root / name),
-        bytes=(root / name).stat().st_size,
-        quantization=quantization(consumer, **made) if precision == "int8" else None,
+        precision="int8",
+        sha256=sha256_of(path / name),
+        bytes=(path / name).stat().st_size,
+        quantization=QuantizationInfo(
+            consumer="tensorrt",
+            method="minmax",
+            clips=1,
+            clips_sha256="0" * 64,
+            seed=0,
+            layers=len(layers),
+            candidates=len(int8_layers(model, "tensorrt")),
+            share=0.5,
+            gates=GATES,
+        ),
     )
-    write_manifest(root, msgspec.structs.replace(described, files=(*described.files, added)))
-    return added
+    manifest = msgspec.structs.replace(manifest, files=(*manifest.files, entry))
+    (path / MANIFEST_NAME).write_bytes(manifest.to_json())
+    return entry
 
 
-def _with_weights(
-    model: onnx.ModelProto, change: Callable[[np.ndarray], np.ndarray]
-) -> onnx.ModelProto:
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    for tensor in changed.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype == np.float32:
-            new = change(values).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(new, tensor.name))
-    return changed
+def _noise(model: onnx.ModelProto) -> Arrays:
+    random = np.random.default_rng(0)
+    return {
+        value.name: random.standard_normal(
+            [d.dim_value or (1 if d.dim_param == "batch" else 1280) for d in _dims(value)]
+        ).astype(np.float32)
+        for value in model.graph.input
+    }
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[onnx.TensorShapeProto.Dimension]:
+    return list(value.type.tensor_type.shape.dim)

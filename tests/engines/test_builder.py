@@ -12,11 +12,11 @@ from onnx import TensorProto
 
 from frcrn_export.engines.builder import BuiltEngine, build_engine
 from frcrn_export.engines.failures import BuildError
-from frcrn_export.engines.layer_report import census
+from frcrn_export.engines.layer_report import census, quantized_nodes
 from frcrn_export.engines.targets import find_target
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import Profile
-from tests.engines.tiny import BINS, PROFILE, options, tiny_core
+from tests.engines.tiny import BINS, PROFILE, options, tiny_core, tiny_int8_core
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,12 @@ def test_float32_core_gives_a_float_engine(tmp_path: Path) -> None:
     core = tiny_core(tmp_path / "core.onnx", half=False)
     built = build_engine(core, options(tf32=False))
     assert census(built.layers)["Conv"] == {"Float": 2}
+
+
+def test_quantized_convolutions_run_in_int8(tmp_path: Path) -> None:
+    built = build_engine(tiny_int8_core(tmp_path / "core.int8.onnx"), options())
+    assert census(built.layers)["Conv"] == {"Half": 1, "Int8": 1}
+    assert quantized_nodes(built.layers) == {"node_conv2d_1": "Int8"}
 
 
 @pytest.mark.parametrize("name", ["rtx2080ti", "a100", "rtx3090", "rtx5090", "gb10"])

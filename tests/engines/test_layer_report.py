@@ -10,6 +10,7 @@ from frcrn_export.engines.layer_report import (
     LayerTensor,
     OnnxNode,
     census,
+    quantized_nodes,
     read_layer_report,
 )
 from frcrn_export.runtime.errors import BundleError
@@ -72,6 +73,37 @@ def test_a_fused_node_counts_as_its_type_in_the_file() -> None:
     nodes = {"a": ("Conv", "Half"), "m": ("Mul", "Float"), "q": ("Conv", "Int8")}
     counts = census(report(nodes, layer("kgen", ["Half", "Half"], ["Float"], "a", "m", "q")))
     assert counts == {"Conv": {"Half": 1, "Float+Half": 1}, "Mul": {"Float": 1}}
+
+
+def test_a_quantized_layer_runs_in_what_it_reads() -> None:
+    """TensorRT-RTX writes the sums of INT8 convolutions in Float, of INT8 products in Half."""
+    nodes = {
+        "conv": OnnxNode(op_type="Conv", dtype="Half", quantized=True),
+        "product": OnnxNode(op_type="MatMul", dtype="Half", quantized=True),
+        "tiny": OnnxNode(op_type="Conv", dtype="Half", quantized=True),
+        "other": OnnxNode(op_type="Conv", dtype="Half"),
+        "eighth": OnnxNode(op_type="Conv", dtype="Half", quantized=True),
+        "lost": OnnxNode(op_type="Conv", dtype="Half", quantized=True),
+        "weight": OnnxNode(op_type="DequantizeLinear", dtype="Half"),
+    }
+    layers = (
+        layer("kgen", ["Half"], ["Int8"], "conv"),
+        layer("correlation", ["Int8"], ["Float"], "conv", "weight"),
+        layer("gemm", ["Int8"], ["Half"], "product"),
+        layer("correlation", ["Half", "Half"], ["Half"], "tiny"),
+        layer("kgen", ["Int8"], ["Half"], "tiny"),
+        layer("correlation", ["Half"], ["Half"], "other"),
+        layer("correlation", ["FP8"], ["Float"], "eighth"),
+    )
+    found = LayerReport(layers=layers, io=(), nodes=nodes)
+    assert census(found) == {
+        "Conv": {"Int8": 1, "Half": 2, "FP8": 1, UNLISTED: 1},
+        "MatMul": {"Int8": 1},
+        "DequantizeLinear": {"Int8": 1},
+    }
+    assert quantized_nodes(found) == {
+        "conv": "Int8", "product": "Int8", "tiny": "Half", "eighth": "FP8", "lost": UNLISTED,
+    }  # fmt: skip
 
 
 def test_shapes_and_indices_are_not_data() -> None:

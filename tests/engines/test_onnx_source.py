@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from frcrn_export.engines.layer_report import OnnxNode
 from frcrn_export.engines.onnx_source import read_source
 from frcrn_export.runtime.errors import BackendError, UserError
-from tests.engines.tiny import tiny_core, tiny_model
+from tests.engines.tiny import tiny_core, tiny_int8_core, tiny_model
 
 
 def test_reads_a_core_with_the_types_of_its_nodes(tmp_path: Path) -> None:
@@ -19,6 +19,11 @@ def test_reads_a_core_with_the_types_of_its_nodes(tmp_path: Path) -> None:
     assert source.nodes["node_conv2d"] == OnnxNode(op_type="Conv", dtype="Half")
     assert source.nodes["to_float"] == OnnxNode(op_type="Cast", dtype="Float")
     assert source.nodes["node_mul"] == OnnxNode(op_type="Mul", dtype="Float")
+
+
+def test_knows_what_the_file_quantizes(tmp_path: Path) -> None:
+    source = read_source(tiny_int8_core(tmp_path / "core.int8.onnx"))
+    assert [name for name, node in source.nodes.items() if node.quantized] == ["node_conv2d_1"]
 
 
 def test_a_folder_a_missing_file_and_garbage(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import FileEntry, Profile, TensorSpec
 from tests.bundles import STFT
 from tests.engines.tiny import options
+from tests.int8_bundles import add_int8
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 ENGINE = "core.streaming.fp16.sm89.tensorrt-rtx.engine"
@@ -190,3 +191,18 @@ def test_a_file_with_other_states_than_the_manifest_says(tmp_path: Path) -> None
         read_source(core, ["past"])
     with pytest.raises(UserError, match="where a core has one of each"):
         read_source(core)
+
+
+def test_an_int8_engine(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = shutil.copytree(built, tmp_path / "bundle")
+    calibrate = f"frcrn-export calibrate {path} --for rtx4090d --calib FOLDER --streaming"
+    code, _, err = run(capsys, "trt", path, "--streaming", "--int8")
+    assert (code, err.endswith(f"run: {calibrate}\n")) == (2, True)
+    source = add_int8(path, "core_streaming")
+    code, out, _ = run(capsys, "trt", path, "--streaming", "--int8", "--json")
+    assert code == 0
+    assert set(json.loads(out)["quantized"].values()) == {"Int8"}
+    engine = entry(path, ENGINE.replace("fp16", "int8"))
+    assert engine.streaming == source.streaming
+    assert engine.engine is not None
+    assert engine.engine.source == "core.streaming.int8.onnx"

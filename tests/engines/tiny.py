@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from frcrn_export.calibration.int8.histogram import histogram
+from frcrn_export.calibration.int8.qdq import quantize
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.engines.targets import find_target
 from frcrn_export.runtime.manifest import Flavor, Profile
@@ -24,6 +26,13 @@ def options(flavor: Flavor = "tensorrt-rtx", **changes: object) -> BuildOptions:
 def tiny_core(path: Path, *, half: bool = True, **changes: object) -> Path:
     """Two convolutions over spec [batch, 2, BINS, frames], the float16 form with a float32 mask."""
     onnx.save(tiny_model(half=half, **changes), path)  # type: ignore[arg-type]
+    return path
+
+
+def tiny_int8_core(path: Path) -> Path:
+    """The float16 form with its second convolution in INT8."""
+    ranges = {"relu": histogram(np.array([-0.1, 9.0], np.float32))}
+    onnx.save(quantize(tiny_model(), ["node_conv2d_1"], ranges, "tensorrt", "minmax"), path)
     return path
 
 

@@ -1,0 +1,140 @@
+"""`frcrn-export trt --int8`."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from frcrn_export.engines.engine_table import said_of_int8
+from frcrn_export.runtime.bundle import open_bundle
+from tests.engines.test_commands import contents, entry, fails, run
+from tests.int8_bundles import add_int8
+
+ENGINE = "core.int8.sm89.tensorrt-rtx.engine"
+CALIBRATE = "run: frcrn-export calibrate {} --for rtx4090d --calib FOLDER"
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(engine_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = shutil.copytree(engine_bundle, tmp_path_factory.mktemp("int8") / "bundle")
+    add_int8(path)
+    return path
+
+
+def test_builds_from_the_int8_core_and_says_what_runs_in_int8(
+    int8_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shutil.copytree(int8_bundle, tmp_path / "bundle")
+    source = entry(path, "core.int8.onnx")
+    assert source.quantization is not None
+    code, out, _ = run(capsys, "trt", path, "--int8", "--json")
+    assert code == 0
+    shown = json.loads(out)
+    assert set(shown["quantized"].values()) == {"Int8"}
+    assert len(shown["quantized"]) == source.quantization.layers
+    assert shown["census"]["Conv"]["Int8"] == source.quantization.layers
+    engine = entry(path, ENGINE)
+    assert engine.precision == "int8"
+    assert engine.engine is not None
+    assert engine.engine.source_sha256 == source.sha256
+    assert "core.int8.onnx, which passed pesq and was not measured for speed." in (
+        engine.engine.proof
+    )
+    code, out, _ = run(capsys, "trt", path, "--int8", "--force")
+    assert code == 0
+    assert f"All {source.quantization.layers} layers that the file quantizes run in Int8." in out
+
+
+def test_layers_that_do_not_run_in_int8_are_named() -> None:
+    said = said_of_int8({"a": "Int8", "b": "Half", "c": "unlisted"})
+    assert said == "Of 3 layers that the file quantizes 1 run in Int8; not: b (Half), c (unlisted)."
+
+
+def test_without_an_int8_core(
+    engine_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(engine_bundle)
+    assert CALIBRATE.format(engine_bundle) in fails(capsys, "trt", engine_bundle, "--int8")
+    assert contents(engine_bundle) == before
+    new = tmp_path / "new"
+    line = fails(capsys, "trt", "--int8", "--random-weights", "1", "-o", new)
+    assert "add --calib FOLDER" in line
+    assert not new.exists()
+
+
+def test_calibrates_where_it_has_to(
+    engine_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = shutil.copytree(engine_bundle, tmp_path / "bundle")
+    calls = []
+
+    def calibrate_bundle(bundle: Path, **options: object) -> None:
+        calls.append((bundle, options))
+        add_int8(bundle)
+
+    module = ModuleType("calibrate")
+    module.calibrate_bundle = calibrate_bundle  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "frcrn_export.calibration.int8.calibrate", module)
+    folders = tmp_path / "a", tmp_path / "b"
+    args = [arg for folder in folders for arg in ("--calib", folder)]
+    code, _, _ = run(capsys, "trt", path, "--int8", *args)
+    assert code == 0
+    options = {"consumer": "tensorrt", "folders": folders, "streaming": False}
+    assert calls == [(path, options)]
+    assert entry(path, ENGINE).precision == "int8"
+    run(capsys, "trt", path, "--int8", "--force", *args)
+    assert len(calls) == 1  # it is there now
+
+
+def test_an_int8_core_for_a_processor_is_not_taken(
+    int8_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shutil.copytree(int8_bundle, tmp_path / "bundle")
+    manifest = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(manifest.replace('"tensorrt",\n', '"cpu",\n'))
+    quantization = entry(path, "core.int8.onnx").quantization
+    assert quantization is not None
+    assert quantization.consumer == "cpu"
+    assert CALIBRATE.format(path) in fails(capsys, "trt", path, "--int8")
+
+
+def test_explain(int8_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "trt", int8_bundle, "--int8", "--explain")
+    assert code == 0
+    assert f"--onnx={int8_bundle}/core.int8.onnx " in out
+    assert f"--saveEngine={ENGINE}" in out
+    assert "frcrn-export" not in out
+
+
+def test_explain_says_how_to_calibrate(
+    engine_bundle: Path, wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibrate = "frcrn-export calibrate {} --for rtx4090d --calib FOLDER"
+    lines = run(capsys, "trt", engine_bundle, "--int8", "--explain")[1].splitlines()
+    assert lines[1] == calibrate.format(engine_bundle)
+    assert lines[2] == "# Build the engine:"
+    lines = run(capsys, "trt", wave_unet_bundle, "--int8", "--explain")[1].splitlines()
+    assert lines[1].startswith("frcrn-export onnx --model wave-unet-16k --random-weights 1 --fp16")
+    assert lines[2] == calibrate.format("ANOTHER")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--int8", "--fp16"], "exclude each other"),
+        (["--int8", "--fp32"], "exclude each other"),
+        (["--calib", "x"], "--calib is for --int8"),
+        (["--int8", "--no-tf32"], "--no-tf32 is for --fp32"),
+    ],
+)
+def test_what_cannot_be_used(
+    args: list[str], says: str, wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in fails(capsys, "trt", wave_unet_bundle, *args)
+    open_bundle(wave_unet_bundle)
