@@ -50,7 +50,7 @@ def split_files(model: LoadedModel, folder: Path) -> list[FileEntry]:
     files = []
     for role, graph in graphs:
         path = folder / f"{role}.onnx"
-        onnx.save(export_onnx(graph, f"{model.spec.name}-{role}", _metadata(model)), path)
+        onnx.save(export_onnx(graph, f"{model.spec.name}-{role}", metadata(model)), path)
         files.append(file_entry(folder, path.name, role, "onnx", graph))
     if has_long_core(model):
         files.append(_long_core(model, folder))
@@ -61,7 +61,7 @@ def half_file(model: LoadedModel, folder: Path) -> FileEntry:
     """The core for GPUs, strongly typed: float16 inside, float32 in and out."""
     graph = half_graph(model)
     name = f"{model.spec.name}-core-fp16"
-    onnx.save(export_onnx(graph, name, _metadata(model)), folder / HALF_NAME)
+    onnx.save(export_onnx(graph, name, metadata(model)), folder / HALF_NAME)
     return file_entry(folder, HALF_NAME, "core", "onnx", graph, "fp16")
 
 
@@ -72,7 +72,7 @@ def streaming_file(
     half = precision == "fp16"
     path = folder / (HALF_STREAMING_NAME if half else STREAMING_NAME)
     name = f"{model.spec.name}-core-streaming" + ("-fp16" if half else "")
-    onnx.save(export_streaming(model, core, name, _metadata(model)), path)
+    onnx.save(export_streaming(model, core, name, metadata(model)), path)
     given, enhanced = streaming_tensors(model, core)
     return msgspec.structs.replace(
         file_entry(folder, path.name, "core_streaming", "onnx", precision=precision),
@@ -104,7 +104,7 @@ def parity_file(
 
 def _long_core(model: LoadedModel, folder: Path) -> FileEntry:
     path = folder / "core.long.onnx"
-    onnx.save(export_long_core(model, f"{model.spec.name}-core-long", _metadata(model)), path)
+    onnx.save(export_long_core(model, f"{model.spec.name}-core-long", metadata(model)), path)
     source, target = long_core_tensors(model)
     entry = file_entry(folder, path.name, "core_long", "onnx")
     return msgspec.structs.replace(
@@ -117,13 +117,14 @@ def inline_files(model: LoadedModel, folder: Path) -> list[FileEntry]:
     graph = inline_graph(model)
     network = export_onnx(graph, f"{model.spec.name}-network", {})
     whole = inline_model(network, model.processing.level, model.processing.padding)
-    onnx.helper.set_model_props(whole, _metadata(model))
+    onnx.helper.set_model_props(whole, metadata(model))
     onnx.checker.check_model(whole, full_check=True)
     onnx.save(whole, folder / "denoiser.onnx")
     return [file_entry(folder, "denoiser.onnx", "pipeline", "onnx", graph)]
 
 
-def _metadata(model: LoadedModel) -> dict[str, str]:
+def metadata(model: LoadedModel) -> dict[str, str]:
+    """What ONNX files say of the model that they hold."""
     return {
         "model": model.spec.name,
         "version": version("frcrn-export"),

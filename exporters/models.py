@@ -37,7 +37,11 @@ class Processing:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model. `stft` is None for networks that take the waveform itself."""
+    """One model. `stft` is None for networks that take the waveform itself.
+
+    `own_int8_form`: INT8 files for processors are made from another form than `core.onnx`, which
+    takes the weights.
+    """
 
     name: str
     summary: str
@@ -45,6 +49,7 @@ class ModelSpec:
     family: str
     stft: StftSpec | None = None
     packaged_weights: str | None = None
+    own_int8_form: bool = False
 
 
 class Family(Protocol):
@@ -65,12 +70,24 @@ class Family(Protocol):
     def half(self, network: "nn.Module") -> "nn.Module":
         """The form for GPUs that computes in float16, with float32 input and output."""
 
+    def for_int8(self, network: "nn.Module") -> "nn.Module":
+        """The float32 form that INT8 files for processors are made from.
+
+        It is that of `lower` but for models with an `own_int8_form`.
+        """
+
     def streaming(
-        self, network: "nn.Module", chunk: int, lookahead: int | None, half: bool = False
+        self,
+        network: "nn.Module",
+        chunk: int,
+        lookahead: int | None,
+        half: bool = False,
+        for_int8: bool = False,
     ) -> "StreamingCore":
         """The form that takes a stream in calls of `chunk` frames, equal to the network.
 
         With `half` it computes in float16; its tensors and states are float32 all the same.
+        `for_int8`: the form of the method above.
         A frame is a hop of the STFT, or of a network without one. `lookahead` is how many frames
         the output is behind the input: None for all that the network hears of the future, less
         for less delay and another result. Raises UserError, saying why and what to do instead,
@@ -93,6 +110,7 @@ _SPECS = (
         weights="frcrn-export fetch frcrn-16k, or --checkpoint FILE",
         family="frcrn",
         stft=StftSpec(window_length=640, hop_length=320, fft_length=640),
+        own_int8_form=True,
     ),
     ModelSpec(
         name="frcrn-16k-512",
@@ -100,6 +118,7 @@ _SPECS = (
         weights="--checkpoint FILE (your own)",
         family="frcrn",
         stft=StftSpec(window_length=320, hop_length=160, fft_length=512),
+        own_int8_form=True,
     ),
     ModelSpec(
         name="wave-unet-16k",

@@ -3,20 +3,12 @@
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.console import print_table
+from frcrn_export.runtime.gate_words import gate_words
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.manifest import FileEntry, GateResult, Manifest, QuantizationInfo
 
-# Gates by what they are called, and their units.
 _CONSUMERS = {"tensorrt": "TensorRT, on a GPU", "cpu": "ONNX Runtime, on a processor"}
-_GATES = {
-    "pesq": ("PESQ drop", ""),
-    "si_sdr": ("SI-SDR drop", " dB"),
-    "stoi": ("STOI drop", ""),
-    "core_snr": ("core SNR", " dB"),
-    "speed": ("speed", " times"),
-}
-_LOSSES = ("pesq", "si_sdr", "stoi")
 
 
 def print_quantization(manifest: "Manifest") -> None:
@@ -37,7 +29,7 @@ def _facts(made: "QuantizationInfo") -> list[tuple[str, str]]:
         ("recordings sha256", made.clips_sha256[:16]),
         ("in INT8", f"{made.layers} of {made.candidates} layers"),
         ("share of the multiplications", f"{100 * made.share:.1f} %"),
-        *((f"gate: {_GATES[gate.name][0]}", _gate(gate)) for gate in made.gates),
+        *map(_gate, made.gates),
     ]
     if not made.gates:
         facts.append(("gates", "none was measured"))
@@ -48,11 +40,7 @@ def _facts(made: "QuantizationInfo") -> list[tuple[str, str]]:
     return facts
 
 
-def _gate(gate: "GateResult") -> str:
-    unit = _GATES[gate.name][1]
-    limit = f"at {'most' if gate.name in _LOSSES else 'least'} {gate.limit:g}{unit}"
-    if gate.value is None and gate.passed is None:
-        return f"not measured ({limit})"
-    value = "no value" if gate.value is None else f"{gate.value:.4g}{unit}"
-    verdict = {True: "passed", False: "FAILED", None: "not judged"}[gate.passed]
-    return f"{verdict}: {value} ({limit})"
+def _gate(gate: "GateResult") -> tuple[str, str]:
+    words = gate_words(gate)
+    value = "" if gate.value is None else f": {words.value}"
+    return f"gate: {words.what}", f"{words.verdict}{value} ({words.limit})"

@@ -33,14 +33,15 @@ class StreamingOptions:
 
 
 def streaming_core(
-    model: LoadedModel, options: StreamingOptions, half: bool = False
+    model: LoadedModel, options: StreamingOptions, half: bool = False, for_int8: bool = False
 ) -> StreamingCore:
     """The streaming form of a model, with `half` the one that computes in float16.
 
-    Raises UserError where it has none, or not this one.
+    `for_int8`: the one that INT8 files for processors are made from. Raises UserError where it has
+    none, or not this one.
     """
     streaming = family_of(model.spec).streaming
-    return streaming(model.network, options.chunk or 1, options.lookahead, half)
+    return streaming(model.network, options.chunk or 1, options.lookahead, half, for_int8)
 
 
 def bundled_options(manifest: Manifest) -> StreamingOptions | None:

@@ -7,6 +7,7 @@ from frcrn_export.exporters.lowering.frcrn import lower_frcrn
 from frcrn_export.exporters.lowering.half import compute_in_half
 from frcrn_export.exporters.lowering.paired_frcrn import pair_frcrn
 from frcrn_export.exporters.lowering.paired_layers import Pool
+from frcrn_export.exporters.lowering.row_frcrn import row_frcrn
 from frcrn_export.exporters.lowering.streaming_frcrn import stream_frcrn
 from frcrn_export.exporters.models import SAMPLE_RATE, ModelSpec, Processing, Variant
 from frcrn_export.exporters.networks.frcrn import FRCRN, FRCRN_16K, FRCRN_16K_512
@@ -45,15 +46,25 @@ def half(network: nn.Module) -> nn.Module:
     return paired
 
 
+def for_int8(network: nn.Module) -> nn.Module:
+    """Every position of the spectrum as a row: large convolutions, and little between them."""
+    assert isinstance(network, FRCRN)
+    return row_frcrn(network)
+
+
 def streaming(
-    network: nn.Module, chunk: int, lookahead: int | None, half: bool = False
+    network: nn.Module,
+    chunk: int,
+    lookahead: int | None,
+    half: bool = False,
+    for_int8: bool = False,
 ) -> StreamingCore:
     """Exact, 14 frames behind, where squeeze-and-excitation is causal.
 
     In half are both U-Nets but for their running means; the mask and the clock are not.
     """
     assert isinstance(network, FRCRN)
-    core = stream_frcrn(network, chunk, lookahead)
+    core = stream_frcrn(network, chunk, lookahead, rows=for_int8)
     if half:
         for unet in ("unet", "unet2"):
             core.module.get_submodule(unet).half()

@@ -42,8 +42,17 @@ def half(network: nn.Module) -> nn.Module:
     return lowered
 
 
+def for_int8(network: nn.Module) -> nn.Module:
+    """The deployable form."""
+    return lower(network)
+
+
 def streaming(
-    network: nn.Module, chunk: int, lookahead: int | None, half: bool = False
+    network: nn.Module,
+    chunk: int,
+    lookahead: int | None,
+    half: bool = False,
+    for_int8: bool = False,
 ) -> StreamingCore:
     """There is none: the interpolation depends on the position in the segment."""
     raise UserError(

@@ -33,15 +33,30 @@ class States:
         """What the state asked for last is after this call."""
         self.next.append(value if self._asked is None else value.to(self._asked.dtype))
 
-    def past(self, name: str, x: Tensor, frames: int) -> Tensor:
-        """x [B, C, T, F] with the `frames` frames before it, zeros at the start of a stream."""
+    def past(self, name: str, x: Tensor, frames: int, axis: int = 2) -> Tensor:
+        """x [B, C, T, F] with the `frames` frames before it, zeros at the start of a stream.
+
+        `axis` is 1 where time is, as in [B, T, F, C].
+        """
         if frames == 0:
             return x
-        before = self.value(name, (x.shape[1], frames, x.shape[3])).to(x.dtype)
-        joined = torch.cat((before, x), dim=2)
-        count = x.shape[2]
-        self.keep(x if count == frames else (x if count > frames else joined)[:, :, -frames:])
+        count = x.shape[axis]
+        shape = [frames if i == axis else size for i, size in enumerate(x.shape)]
+        before = self.value(name, shape[1:]).to(x.dtype)
+        joined = torch.cat((before, x), dim=axis)
+        source = x if count >= frames else joined
+        last = source.shape[axis] - frames
+        self.keep(source.narrow(axis, last, frames) if last else source)
         return joined
+
+    def delayed(self, name: str, x: Tensor, frames: int) -> Tensor:
+        """The frames [B, T, F, C] that came `frames` frames ago, zeros at the start of a stream."""
+        count = x.shape[1]
+        if frames < count:
+            return self.past(name, x, frames, axis=1)[:, :count]
+        before = self.value(name, (frames, *x.shape[2:])).to(x.dtype)
+        self.keep(torch.cat((before[:, count:], x), dim=1) if frames > count else x)
+        return before[:, :count]
 
 
 class StatesRecorder(States):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.lowering.paired_frcrn import PairedFrcrn, pair_frcrn
+from frcrn_export.exporters.lowering.paired_frcrn import PairedUNet
 from frcrn_export.exporters.lowering.stream_clock import Clock
 from frcrn_export.exporters.lowering.stream_states import States, StatesRecorder
+from frcrn_export.exporters.lowering.streaming_row_unet import StreamingRowUNet
 from frcrn_export.exporters.lowering.streaming_unet import StreamingUNet
 from frcrn_export.exporters.networks.frcrn import FRCRN
 from frcrn_export.exporters.streaming import StreamingCore
@@ -30,10 +31,12 @@ _LEAST_HARMFUL_FIRST = [
 class StreamingFrcrn(nn.Module):
     """(spec [B, 2, F, P], end [B], *states) to (enhanced [B, 2, F, P], *next states)."""
 
-    def __init__(self, paired: PairedFrcrn, ahead: tuple[tuple[bool, ...], ...]) -> None:
+    def __init__(
+        self, unet: StreamingUNet | StreamingRowUNet, unet2: StreamingUNet | StreamingRowUNet
+    ) -> None:
         super().__init__()
-        self.unet = StreamingUNet(paired.unet, ahead[0])
-        self.unet2 = StreamingUNet(paired.unet2, ahead[1])
+        self.unet = unet
+        self.unet2 = unet2
 
     def forward(self, spec: Tensor, end: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         following = States(states)
@@ -63,11 +66,13 @@ class StreamingFrcrn(nn.Module):
 
 
 @torch.no_grad()
-def stream_frcrn(network: FRCRN, chunk: int, lookahead: int | None = None) -> StreamingCore:
+def stream_frcrn(
+    network: FRCRN, chunk: int, lookahead: int | None = None, rows: bool = False
+) -> StreamingCore:
     """The streaming form of a network whose squeeze-and-excitation is causal.
 
-    `lookahead` 0 to twice the depth, None for all of it. Raises UserError for another one, and for
-    means over the whole utterance.
+    `lookahead` 0 to twice the depth, None for all of it. `rows`: for INT8 on processors. Raises
+    UserError for another look-ahead, and for means over the whole utterance.
     """
     if network.config.pooling == "global":
         raise UserError(
@@ -80,14 +85,20 @@ def stream_frcrn(network: FRCRN, chunk: int, lookahead: int | None = None) -> St
         lookahead = full
     if not 0 <= lookahead <= full:
         raise UserError(f"--lookahead {lookahead}: this network takes 0 to {full} frames")
-    return stream_with(network, chunk, decoders_ahead(depth, lookahead))
+    return stream_with(network, chunk, decoders_ahead(depth, lookahead), rows)
 
 
 @torch.no_grad()
-def stream_with(network: FRCRN, chunk: int, ahead: Ahead) -> StreamingCore:
+def stream_with(network: FRCRN, chunk: int, ahead: Ahead, rows: bool = False) -> StreamingCore:
     """The streaming form in which the decoders that `ahead` names wait for their future frame."""
-    module = StreamingFrcrn(pair_frcrn(network), ahead).eval()
-    states = _states(module, network.config.bins, chunk)
+    bins = network.config.bins
+    unets = zip((network.unet, network.unet2), ahead, strict=True)
+    if rows:
+        module = StreamingFrcrn(*(StreamingRowUNet(unet, waits) for unet, waits in unets))
+    else:
+        module = StreamingFrcrn(*(StreamingUNet(PairedUNet(u), waits) for u, waits in unets))
+    module.eval()
+    states = _states(module, bins, chunk)
     return StreamingCore(module, chunk, sum(map(sum, ahead)), states, end=True)
 
 

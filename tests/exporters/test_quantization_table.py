@@ -25,7 +25,7 @@ def test_how_it_was_made_and_its_gates(tmp_path: Path, capsys: pytest.CaptureFix
         "90.0 %",
         "passed: 0.0123 (at most 0.1)",
         "FAILED: 13.5 dB (at least 20 dB)",
-        "not measured (at least 1 times)",
+        "not measured (at least 1x)",
         "by --allow-slower",
         "core.json",
     ):

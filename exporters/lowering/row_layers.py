@@ -1,0 +1,200 @@
+"""Layers of FRCRN for INT8 on processors: every position of a spectrum is a row of a matrix.
+
+A complex tensor is [B, T, F, 2C], the channels of the real part before those of the imaginary
+part. A convolution collects the rows that it sees, which copies bytes, and is then one product with
+a matrix of all its taps: what an 8-bit matrix product takes best, whatever the shape. Both real
+layers of a complex one and the batch norm are in that matrix, even and odd rows of a decoder are
+its columns, and nothing is left to add up behind it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from frcrn_export.exporters.lowering.complex_conv import conv_of, depthwise_of
+from frcrn_export.exporters.lowering.paired_layers import (
+    Affine,
+    PairedDecoder,
+    PairedEncoder,
+    PairedFirstEncoder,
+    PairedFsmn,
+    PairedGains,
+)
+from frcrn_export.exporters.lowering.streaming_gains import (
+    block_diag,
+    of_both_parts,
+    of_each,
+    twice,
+)
+from frcrn_export.exporters.lowering.unet import LastDecoder
+from frcrn_export.exporters.networks import frcrn, frcrn_layers
+from frcrn_export.exporters.networks.frcrn_layers import LEAKY_SLOPE
+
+
+class RowConv(nn.Module):
+    """A convolution on [B, T, F, K], with a weight [N, K, t, taps], to [B, T - t + 1, F', N].
+
+    `around` are frames and rows of zeros at both ends.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: int = 1,
+        around: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__()
+        self.conv = conv_of(weight, bias, (1, stride), around)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x.permute(0, 3, 1, 2))
+        return y.permute(0, 2, 3, 1)
+
+
+def first_encoder(layer: PairedFirstEncoder, frames_around: int) -> RowConv:
+    """[B, T + 1, F, 2] to [B, T, F', 2C], without its activation."""
+    return RowConv(layer.conv.weight, layer.conv.bias, 2, (frames_around, 0))
+
+
+def encoder(layer: nn.Module, frames_around: int) -> RowConv:
+    """[B, T + 1, F, 2C] to [B, T, F', 2C], without its activation."""
+    assert isinstance(layer, PairedEncoder)
+    re, im = layer.conv.weight.chunk(2)
+    weight = complex_matrix(re, im, sources=1)
+    return RowConv(
+        _scaled(weight, layer.affine), layer.affine.shift.flatten(), 2, (frames_around, 0)
+    )
+
+
+class RowDecoder(nn.Module):
+    """[B, T + 1, F, K] to [B, T, 2F + taps - 1, 2C], or one row less, with LeakyReLU.
+
+    Without `waits` the future frame is taken for zeros, and T frames give T. K is 2C for each of
+    the `sources` that are side by side.
+    """
+
+    def __init__(self, layer: nn.Module, sources: int, waits: bool = True) -> None:
+        super().__init__()
+        assert isinstance(layer, PairedDecoder)
+        weight = layer.conv.weight[:, :, : 2 if waits else 1]
+        even_re, odd_re, even_im, odd_im = weight.chunk(4)
+        even, odd = (
+            _scaled(complex_matrix(re, im, sources), layer.affine)
+            for re, im in ((even_re, even_im), (odd_re, odd_im))
+        )
+        shift = layer.affine.shift.flatten()
+        biases = torch.cat((shift, shift))
+        self.conv = RowConv(torch.cat((even, odd)), biases, around=(0, weight.shape[3] - 1))
+        self.channels = len(shift)
+        self.rows_less = layer.rows_less
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)  # [B, T, F', 2 * 2C]
+        batch, frames, half, _ = y.shape
+        y = y.reshape(batch, frames, 2 * half, self.channels)  # even and odd rows in turn
+        return F.leaky_relu(y[:, :, : 2 * half - self.rows_less], LEAKY_SLOPE)
+
+
+class RowLastDecoder(nn.Module):
+    """The last decoder and the complex 1x1 convolution after it, to a spectrum [B, 2, T, F'].
+
+    It takes T + 1 frames of products [B, T + 1, F, 4K], which `products` makes of [B, T, F, 4C].
+    Without `waits` what the future frame adds is left out.
+    """
+
+    def __init__(self, unet: frcrn.UNet, waits: bool = True) -> None:
+        super().__init__()
+        decoder = unet.get_submodule(f"decoder{unet.depth - 1}")
+        assert isinstance(decoder, frcrn_layers.Decoder)
+        last = LastDecoder(decoder, unet.linear)
+        re, skip_re, im, skip_im = (conv.get_parameter("weight") for conv in last.products)
+        weight = torch.cat((re, im, skip_re, skip_im), dim=1)[:, :, 0, 0]  # [4K, 4C]
+        self.matrix = nn.Buffer(weight.T.detach().contiguous())
+        self.place, self.linear = last.place, last.linear
+        if not waits:
+            self.place.weight[:, :, 0] = 0
+
+    def products(self, x: Tensor) -> Tensor:
+        """[B, T, F, 4C] to [B, T, F, 4K]."""
+        y: Tensor = x @ self.matrix
+        return y
+
+    def forward(self, products: Tensor) -> Tensor:
+        placed = self.place(products.permute(0, 3, 1, 2))
+        y: Tensor = self.linear(F.leaky_relu(placed, LEAKY_SLOPE))
+        return y
+
+
+class RowFsmn(nn.Module):
+    """A complex FSMN layer over frequency, or over time: [B, T, F, 2C] to the same shape."""
+
+    def __init__(self, layer: nn.Module, over_time: bool = False) -> None:
+        super().__init__()
+        assert isinstance(layer, PairedFsmn)
+        self.linear = RowConv(layer.linear.weight, layer.linear.bias)  # both layers: C to 2H
+        re, im = layer.project.weight[:, :, 0, 0].chunk(2)  # [C, H]
+        self.project = RowConv(block_diag(re, im)[:, :, None, None])  # 2H to 2C
+        self.past = max(layer.memory.kernel_size) - 1
+        self.over_time = over_time
+        taps = layer.memory.weight  # [2C, 1, 1, past + 1], or over time
+        self.memory = depthwise_of(torch.cat((taps, taps)))
+
+    def products(self, x: Tensor) -> Tensor:
+        """What both layers make of both parts before the memory: [B, T, F, 4C]."""
+        batch, frames, rows, channels = x.shape
+        parts = x.reshape(batch, frames, 2 * rows, channels // 2)
+        p = self.project(F.relu(self.linear(parts)))  # [B, T, 2F, 2C]
+        return p.reshape(batch, frames, rows, 2 * channels)
+
+    def of_products(self, p: Tensor, x: Tensor) -> Tensor:
+        """The layer's output from its products, which over time start `past` frames earlier."""
+        p = p.permute(0, 3, 1, 2)  # [B, 4C, T, F]
+        if not self.over_time:
+            p = F.pad(p, (self.past, 0))
+        m: Tensor = self.memory(p).permute(0, 2, 3, 1)  # [B, T, F, 4C]
+        re, im = x.chunk(2, dim=3)
+        re_re, im_re, re_im, im_im = m.chunk(4, dim=3)
+        real, imag = re_re - im_im + (re - im), im_re + re_im + (im + re)
+        return torch.cat((real, imag), dim=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.products(x)
+        if self.over_time:
+            p = F.pad(p, (0, 0, 0, 0, self.past, 0))
+        return self.of_products(p, x)
+
+
+class RowGains(nn.Module):
+    """Gains of squeeze-and-excitation from means [..., 2C] of both parts, to [..., 2C]."""
+
+    def __init__(self, layer: PairedGains) -> None:
+        super().__init__()
+        self.down = nn.Buffer(of_both_parts(layer.down))
+        self.down_bias = nn.Buffer(twice(layer.down))
+        self.up = nn.Buffer(of_each(layer.up))
+        self.up_bias = nn.Buffer(twice(layer.up))
+
+    def forward(self, means: Tensor) -> Tensor:
+        hidden = F.relu(means @ self.down + self.down_bias)
+        products = torch.sigmoid(hidden @ self.up + self.up_bias)  # [..., 4C]
+        re_re, re_im, im_re, im_im = products.chunk(4, dim=-1)
+        return torch.cat((re_re - im_im, re_im + im_re), dim=-1)
+
+
+def complex_matrix(re: Tensor, im: Tensor, sources: int) -> Tensor:
+    """Both real layers [C', S * C, t, taps] of S sources as the complex one [2C', S * 2C, t, taps].
+
+    Of each source come the channels of the real part, then those of the imaginary part.
+    """
+    outputs, channels, *taps = re.shape
+    re, im = (w.reshape(outputs, sources, channels // sources, *taps) for w in (re, im))
+    real = torch.stack((re, -im), dim=2)  # [C', S, 2, C, t, taps]
+    imag = torch.stack((im, re), dim=2)
+    return torch.cat((real, imag)).flatten(1, 3)
+
+
+def _scaled(weight: Tensor, affine: Affine) -> Tensor:
+    return weight * affine.scale.reshape(-1, 1, 1, 1)
