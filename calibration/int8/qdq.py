@@ -13,11 +13,10 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from frcrn_export.calibration.int8.forms import FORMS, Form
+from frcrn_export.calibration.int8.forms import FORMS, GRIDS, Form, Grid, Number
 from frcrn_export.calibration.int8.histogram import Histogram
 from frcrn_export.calibration.int8.thresholds import value_range
 from frcrn_export.calibration.int8.weights import (
-    LEVELS,
     Floats,
     least_weight_scale,
     quantize_bias,
@@ -26,9 +25,9 @@ from frcrn_export.calibration.int8.weights import (
 )
 from frcrn_export.runtime.manifest import CalibrationMethod, Consumer
 
-# The first opset that has scales in half precision. To the operators of a core it brought more data
-# types, and attributes whose defaults are what was: the number is all that changes.
-_HALF_SCALES_OPSET = 19
+# The first opset that has scales in half precision, and FP8. To the operators of a core it brought
+# more data types, and attributes whose defaults are what was: the number is all that changes.
+_HALF_AND_FP8_OPSET = 19
 
 
 def quantized_tensors(
@@ -46,13 +45,15 @@ def quantize(
     ranges: Mapping[str, Histogram],
     consumer: Consumer,
     method: CalibrationMethod,
+    number: Number = "int8",
 ) -> onnx.ModelProto:
     """The model with the layers of these names in INT8, in the form that a consumer wants.
 
     `layers` are some of those that `int8_layers` gives, `ranges` those of the tensors that
     `quantized_tensors` names, and `method` chooses from them. All else stays as it is, and the
-    result is the same whenever the input is. Raises ValueError for a name that is no Conv's or
-    MatMul's of the graph, KeyError for a tensor without a range.
+    result is the same whenever the input is. FP8, for TensorRT alone, takes the place of INT8 in
+    every way. Raises ValueError for a name that is no Conv's or MatMul's of the graph, KeyError for
+    a tensor without a range.
     """
     quantized = onnx.ModelProto()
     quantized.CopyFrom(model)
@@ -64,6 +65,7 @@ def quantize(
     arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     work = _Rewriting(
         form=form,
+        grid=GRIDS[number],
         ranges=ranges,
         method=method,
         arrays=arrays,
@@ -79,7 +81,7 @@ def quantize(
     del graph.initializer[:]
     graph.initializer.extend(kept)
     graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in work.made.items())
-    if work.dtype == np.float16:
+    if work.dtype == np.float16 or number == "fp8":
         _raise_opset(quantized)
     return quantized
 
@@ -116,7 +118,7 @@ def _outputs(graph: onnx.GraphProto, chosen: Collection[onnx.NodeProto]) -> tupl
 def _raise_opset(model: onnx.ModelProto) -> None:
     for opset in model.opset_import:
         if not opset.domain:
-            opset.version = max(opset.version, _HALF_SCALES_OPSET)
+            opset.version = max(opset.version, _HALF_AND_FP8_OPSET)
 
 
 @dataclass
@@ -128,6 +130,7 @@ class _Rewriting:
     """
 
     form: Form
+    grid: Grid
     ranges: Mapping[str, Histogram]
     method: CalibrationMethod
     arrays: Mapping[str, npt.NDArray[Any]]
@@ -162,6 +165,7 @@ class _Rewriting:
             self.arrays[node.input[1]],
             axis,
             self.dtype,
+            self.grid,
             None if bias is None else least_weight_scale(bias, float(input_scale)),
         )
         node.input[0] = self.dequantized[name]
@@ -192,7 +196,8 @@ class _Rewriting:
     def _activation_scale(self, name: str) -> tuple[Floats, npt.NDArray[Any]]:
         low, high = value_range(self.ranges[name], self.method, self.form.symmetric)
         if self.form.symmetric:
-            return round_up(np.array(high / LEVELS), self.dtype), np.array(0, np.int8)
+            zero = np.array(0, self.grid.dtype)
+            return round_up(np.array(high / self.grid.largest), self.dtype), zero
         scale = round_up(np.array((high - low) / 255), self.dtype)
         return scale, np.round(np.clip(-low / scale, 0, 255)).astype(np.uint8)
 

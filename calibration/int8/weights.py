@@ -1,4 +1,4 @@
-"""Weights as int8 with one scale for each output channel, and biases as int32."""
+"""Weights in 8 bits with one scale for each output channel, and biases as int32."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from frcrn_export.calibration.int8.forms import Grid
+
 Floats = npt.NDArray[np.floating[Any]]
 
-LEVELS = 127
 # A whole bias has to fit in 32 bits, with room for the sum that it is added to.
 _BIAS_LIMIT = float(1 << 30)
 
@@ -17,15 +18,19 @@ _BIAS_LIMIT = float(1 << 30)
 class QuantizedWeight:
     """A weight as values * scale, `scale` [channels] along the axis of the output channels.
 
-    `values` are int8 from -127 to 127 in the weight's shape.
+    `values` are of the weight's shape, int8 from -127 to 127 or float8.
     """
 
-    values: npt.NDArray[np.int8]
+    values: npt.NDArray[Any]
     scale: Floats
 
 
 def quantize_weight(
-    weight: Floats, axis: int, dtype: npt.DTypeLike, least_scale: Floats | None = None
+    weight: Floats,
+    axis: int,
+    dtype: npt.DTypeLike,
+    grid: Grid,
+    least_scale: Floats | None = None,
 ) -> QuantizedWeight:
     """Quantize each output channel (along `axis`) by its largest weight; scales are of `dtype`.
 
@@ -34,10 +39,10 @@ def quantize_weight(
     """
     exact = weight.astype(np.float64)
     others = tuple(other for other in range(weight.ndim) if other != axis)
-    limit = np.abs(exact).max(axis=others) / LEVELS  # [channels]
+    limit = np.abs(exact).max(axis=others) / grid.largest  # [channels]
     scale = round_up(limit if least_scale is None else np.maximum(limit, least_scale), dtype)
-    values = np.round(exact / np.expand_dims(scale.astype(np.float64), others))
-    return QuantizedWeight(values.astype(np.int8), scale)
+    values = grid.nearest(exact / np.expand_dims(scale.astype(np.float64), others))
+    return QuantizedWeight(values, scale)
 
 
 def least_weight_scale(bias: Floats, input_scale: float) -> Floats:

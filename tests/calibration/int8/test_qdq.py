@@ -114,6 +114,18 @@ def test_sounds_nearly_the_same_at_any_size(
     assert snr_db(run(original, feed), run(quantized(original, consumer), feed)) > 30
 
 
+def test_fp8_takes_the_place_of_int8() -> None:
+    original = masking_network(half=True)
+    ranges = ranges_of(original, quantized_tensors(original, LAYERS, "tensorrt"), [wave(1)])
+    model = quantize(original, LAYERS, ranges, "tensorrt", "minmax", "fp8")
+    onnx.checker.check_model(model, full_check=True)
+    types = {t.name: t.data_type for t in model.graph.initializer}
+    for name in ("shared_zero_point", "mask.weight_quantized", "mask.weight_zero_point"):
+        assert types[name] == TensorProto.FLOAT8E4M3FN
+    assert TensorProto.INT8 not in types.values()
+    assert 20 < snr_db(run(original, wave(1)), run(model, wave(1))) < 40
+
+
 def test_a_wrong_range_is_heard() -> None:
     original = masking_network()
     tensors = quantized_tensors(original, LAYERS, "cpu")

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from frcrn_export.calibration.int8.forms import GRIDS
 from frcrn_export.calibration.int8.weights import (
     least_weight_scale,
     quantize_bias,
@@ -20,7 +21,7 @@ def test_every_weight_is_within_half_a_step(
     random = np.random.default_rng(0)
     channels = np.moveaxis(np.geomspace(0.05, 20, 8).reshape((8, *[1] * (len(shape) - 1))), 0, axis)
     weight = (random.standard_normal(shape) * channels).astype(np.float32)
-    quantized = quantize_weight(weight, axis, dtype)
+    quantized = quantize_weight(weight, axis, dtype, GRIDS["int8"])
     assert (quantized.values.dtype, quantized.scale.dtype) == (np.int8, dtype)
     assert quantized.scale.shape == (8,)
     others = tuple(other for other in range(weight.ndim) if other != axis)
@@ -30,11 +31,20 @@ def test_every_weight_is_within_half_a_step(
     assert (np.abs(quantized.values).max(axis=others) >= 126).all()
 
 
+def test_fp8_is_within_a_sixteenth_of_every_weight() -> None:
+    weight = np.random.default_rng(0).standard_normal((8, 100)).astype(np.float32)
+    quantized = quantize_weight(weight, 0, np.float32, GRIDS["fp8"])
+    exact = quantized.values.astype(np.float32) * quantized.scale[:, None]
+    assert np.isfinite(exact).all()
+    least = quantized.scale[:, None] * 2.0**-6  # the smallest normal number
+    assert (np.abs(exact - weight) <= np.maximum(np.abs(weight), least) / 16).all()
+
+
 def test_channels_of_zeros_and_of_next_to_nothing() -> None:
     weight = np.zeros((3, 4), np.float32)
     weight[1] = 1e-4 * np.array([1, -1, 0.5, 0])  # a scale of 8e-7 is subnormal in half precision
     weight[2] = 127
-    quantized = quantize_weight(weight, 0, np.float16)
+    quantized = quantize_weight(weight, 0, np.float16, GRIDS["int8"])
     assert quantized.scale[0] == 1
     assert quantized.scale[1] == np.finfo(np.float16).tiny
     assert quantized.scale[2] == 1
@@ -46,7 +56,7 @@ def test_a_bias_fits_in_32_bits() -> None:
     weight = np.array([[1e-9], [1.0], [0.0]], np.float32)
     input_scale = 0.01
     least = least_weight_scale(bias, input_scale)
-    quantized = quantize_weight(weight, 0, np.float32, least)
+    quantized = quantize_weight(weight, 0, np.float32, GRIDS["int8"], least)
     scale = (input_scale * quantized.scale).astype(np.float32)
     whole = quantize_bias(bias, scale)
     assert whole.dtype == np.int32
