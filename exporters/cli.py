@@ -19,6 +19,10 @@ COMMANDS = {
         "frcrn_export.engines.commands:trt",
         "Build a TensorRT engine, on any machine, into a bundle.",
     ),
+    "calibrate": (
+        "frcrn_export.calibration.int8.command:calibrate",
+        "Make an INT8 core from recordings, judged by its quality and speed.",
+    ),
     "verify": (
         "frcrn_export.exporters.commands:verify",
         "Compare every artifact of a bundle with the reference.",

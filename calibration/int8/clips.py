@@ -114,7 +114,7 @@ def choose_clips(
 
 def read_clip(clip: Clip, sample_rate: int) -> Float32Array:
     """The samples [N] at `sample_rate` Hz. Raises AudioError where the file changed since."""
-    samples = _read(clip.path, sample_rate)
+    samples = read_audio(clip.path, sample_rate)
     if audio_sha256(samples) != clip.sha256:
         raise AudioError(f"{clip.path}: changed while it was used; run the command again")
     return samples
@@ -143,7 +143,8 @@ def _audio_in(folders: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _read(path: Path, sample_rate: int) -> Float32Array:
+def read_audio(path: Path, sample_rate: int) -> Float32Array:
+    """The first channel of a file [N] at `sample_rate` Hz. Raises AudioError."""
     source = FileSource(path)
     same = source.sample_rate == sample_rate
     blocks = (source if same else Resampled(source, sample_rate)).blocks()
@@ -151,7 +152,7 @@ def _read(path: Path, sample_rate: int) -> Float32Array:
 
 
 def _measure(path: Path, sample_rate: int) -> Clip:
-    samples = _read(path, sample_rate)
+    samples = read_audio(path, sample_rate)
     gain = float(measure_gain(lambda: [samples[None]], "active_rms")[0])
     # A silent recording has gain 1.
     loudness = 20 * np.log10(TARGET_RMS / gain) if samples.any() else -np.inf

@@ -47,8 +47,8 @@ def quantizable(
     - last: their output reaches the graph's with no layer between; an error there is heard as is.
     - mask: they feed a sigmoid or tanh, whose result is multiplied with what passes through.
     - gains: squeeze-and-excitation, layers of means, which hardly take any time.
-    - narrow: fewer than 16 channels in or out of each group, such as depthwise convolutions; these
-      are bound by memory and gain nothing.
+    - narrow: fewer than 16 channels in or out of each group; these are bound by memory and gain
+      nothing. (Depthwise ones do for a processor, see forms.py.)
     """
     return [layer for layer in int8_layers(model, consumer, sizes) if layer.kept is None]
 
@@ -64,7 +64,7 @@ def int8_layers(
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)
-    reasons = _reasons(model.graph, weights)
+    reasons = _reasons(model.graph, weights, FORMS[consumer].depthwise)
     return [
         Layer(
             name=node.name,
@@ -97,6 +97,11 @@ def group_count(node: onnx.NodeProto) -> int:
     return next((a.i for a in node.attribute if a.name == "group"), 1)
 
 
+def _is_depthwise(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
+    """Whether a convolution takes many channels, each for itself."""
+    return shape[0] == group_count(node) >= _NARROW and node.op_type == "Conv"
+
+
 def is_narrow(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
     """Whether a layer with a weight of this shape has few channels in or out of each group."""
     if node.op_type == "Conv":
@@ -107,7 +112,7 @@ def is_narrow(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
 
 
 def _reasons(
-    graph: onnx.GraphProto, weights: Mapping[str, tuple[int, ...]]
+    graph: onnx.GraphProto, weights: Mapping[str, tuple[int, ...]], depthwise: bool
 ) -> dict[str, Reason | None]:
     deep, pooled = _deep(graph), _pooled(graph)
     last = _reaching(graph, {graph.output[0].name})
@@ -117,12 +122,14 @@ def _reasons(
     for node in graph.node:
         if node.op_type not in LAYER_TYPES:
             continue
+        shape = weights.get(node.input[1], (0, 0))
+        narrow = is_narrow(node, shape)
         rules: tuple[tuple[Reason, bool], ...] = (
             ("first", node.input[0] not in deep),
             ("gains", node.input[0] in pooled),
             ("last", node.name in last),
             ("mask", node.name in mask),
-            ("narrow", is_narrow(node, weights.get(node.input[1], (0, 0)))),
+            ("narrow", narrow and not (depthwise and _is_depthwise(node, shape))),
         )
         reasons[node.name] = next((reason for reason, holds in rules if holds), None)
     return reasons

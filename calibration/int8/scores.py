@@ -94,6 +94,7 @@ class Judge:
     clips: tuple[HeldOutClip, ...]
     noisy: tuple[Scores, ...]
     float32: Quality
+    _float32: RecordedCore
     _open: Callable[[Model], RecordedCore]
     _score: Score
 
@@ -131,6 +132,12 @@ class Judge:
         progress("", len(self.clips), len(self.clips))
         return Quality(clips)
 
+    def denoise(self, name: str, model: Model | None = None) -> Float32Array:
+        """What a model makes of the clip of this name, [N]; without one, what float32 makes."""
+        clip = next(clip for clip in self.clips if clip.pair.name == name)
+        core = self._float32 if model is None else self._open(model)
+        return core.denoise(clip.noisy)[0]
+
 
 @contextmanager
 def judging(
@@ -138,6 +145,7 @@ def judging(
     entry: FileEntry,
     pairs: Sequence[Pair],
     *,
+    called: FileEntry | None = None,
     threads: int | None = None,
     jobs: int = 1,
     metrics: tuple[str, ...] = METRICS,
@@ -145,6 +153,7 @@ def judging(
 ) -> Iterator[Judge]:
     """Run a bundle's float32 core, offline or streaming, on the pairs; then judge others by it.
 
+    `called` says how the others are called, where their states are not those of float32's core.
     `threads`: of the network; `jobs`: processes that score. Long utterances are cut for float32 as
     they are for INT8 (see `runtime.pipeline.enhance`), so that nothing but the numbers differs.
     Raises AudioError for a bad pair, UserError where a package is missing, CheckFailed where
@@ -152,15 +161,17 @@ def judging(
     """
     require_packages(metrics)
     manifest = bundle.manifest
-    called = msgspec.structs.replace(entry, precision="int8")
+    as_int8 = msgspec.structs.replace(called or entry, precision="int8")
 
     def opened(model: Model) -> RecordedCore:
-        return open_recorded(manifest, called, model, threads)
+        return open_recorded(manifest, as_int8, model, threads)
 
     for index, pair in enumerate(pairs):
         progress(f"reading {pair.name}", index, len(pairs))
         check_pair(pair)
-    core = opened(bundle.file(entry))
+    source = bundle.file(entry)
+    cut_alike = msgspec.structs.replace(entry, precision="int8")
+    core = open_recorded(manifest, cut_alike, source, threads)
     clips: list[HeldOutClip] = []
     results: list[tuple[Result, Result]] = []
     with scoring(Scorer(manifest.sample_rate, metrics), jobs) as score:
@@ -182,7 +193,7 @@ def judging(
             for clip, (_, after) in zip(clips, results, strict=True)
         )
         progress("", len(pairs), len(pairs))
-        yield Judge(tuple(clips), noisy, Quality(float32), opened, score)
+        yield Judge(tuple(clips), noisy, Quality(float32), core, opened, score)
 
 
 def _core_snr(float32: Float32Array, other: Float32Array) -> float | None:

@@ -37,18 +37,20 @@ def measure_speed(
     model: Model,
     noisy: Float32Array,
     *,
+    called: FileEntry | None = None,
     threads: int | None = None,
     repetitions: int = 15,
 ) -> Speed:
-    """Time a bundle's float32 core and a model that is called as it is, on a recording [N].
+    """Time a bundle's float32 core and a model that is called as it is, or as `called` is.
 
-    Each repetition times both, and every other one the other first, so that what else the machine
-    does meets both alike. Raises BackendError for a model that cannot be run.
+    On a recording [N]. Each repetition times both, and every other one the other first, so that
+    what else the machine does meets both alike. Raises BackendError for a model that cannot be run.
     """
     rate = bundle.manifest.sample_rate
     wave = noisy[: int(SECONDS * rate)]
     cores = [
-        open_recorded(bundle.manifest, entry, each, threads) for each in (bundle.file(entry), model)
+        open_recorded(bundle.manifest, as_, each, threads)
+        for as_, each in ((entry, bundle.file(entry)), (called or entry, model))
     ]
     calls = cores[0].denoise(wave, keep_calls=True)[1].calls
     for core in cores:

@@ -1,0 +1,96 @@
+"""What an INT8 file is made from: a float graph in the form that its consumer computes fastest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+import onnx
+
+from frcrn_export.calibration.int8.transposed import lower_transposed
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.hints import export_again
+from frcrn_export.runtime.manifest import Consumer, FileEntry, Role
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.loading import LoadedModel
+
+_NAMES: dict[tuple[bool, Consumer], str] = {
+    (False, "tensorrt"): "core.int8.onnx",
+    (False, "cpu"): "core.int8.cpu.onnx",
+    (True, "tensorrt"): "core.streaming.int8.onnx",
+    (True, "cpu"): "core.streaming.int8.cpu.onnx",
+}
+
+
+def int8_name(consumer: Consumer, streaming: bool) -> str:
+    """What the INT8 file for a consumer is called in a bundle."""
+    return _NAMES[streaming, consumer]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A float graph, the entry that says how it is called, and the float32 core to judge it by."""
+
+    model: onnx.ModelProto
+    entry: FileEntry
+    float32: FileEntry
+
+
+def find_source(
+    bundle: Bundle, consumer: Consumer, streaming: bool, load: "Callable[[], LoadedModel]"
+) -> Source:
+    """The graph that the INT8 file of a bundle is made from.
+
+    For TensorRT `core.fp16.onnx`, whose other layers stay in half precision. For processors
+    `core.onnx`, or for FRCRN another form of the network, which `load` has to give. Raises
+    UserError for a bundle without a float core, and as `load`.
+    """
+    role: Role = "core_streaming" if streaming else "core"
+    float32 = bundle.manifest.file(role, "onnx")
+    if float32 is None:
+        kind = "streaming core" if streaming else "core"
+        raise UserError(
+            f"{bundle.path}: no float32 {kind} as ONNX in this bundle to calibrate; "
+            f"run: {export_again(bundle.manifest)}{' --streaming' * streaming}"
+        )
+    if consumer == "tensorrt":
+        entry = bundle.manifest.file(role, "onnx", "fp16")
+        if entry is None:
+            raise UserError(
+                f"{bundle.path}: no float16 core to make INT8 for TensorRT from; run: "
+                f"frcrn-export trt {quote(str(bundle.path))} --fp16{' --streaming' * streaming}"
+            )
+        return Source(lower_transposed(onnx.load(bundle.file(entry))), entry, float32)
+    if _has_own_form(bundle.manifest.model):
+        from frcrn_export.exporters.int8_source import int8_source
+
+        model, entry = int8_source(load(), float32)
+        return Source(model, entry, float32)
+    return Source(lower_transposed(onnx.load(bundle.file(float32))), float32, float32)
+
+
+def live_model(bundle: Bundle, checkpoint: Path | None) -> "LoadedModel":
+    """The network that a bundle was made from. Raises UserError where its weights are not here."""
+    from frcrn_export.exporters.parity_report import require_same_checkpoint, why_not_live
+
+    if checkpoint is not None:
+        require_same_checkpoint(bundle.manifest, checkpoint)
+    if why := why_not_live(bundle.manifest, checkpoint):
+        raise UserError(
+            f"{bundle.path}: INT8 of {bundle.manifest.model} for processors is made from the "
+            f"network itself, and {why}"
+        )
+    from frcrn_export.exporters.command_parts import quieten_torch
+    from frcrn_export.exporters.loading import load_bundled
+
+    quieten_torch()
+    return load_bundled(bundle.manifest, checkpoint)
+
+
+def _has_own_form(model: str) -> bool:
+    from frcrn_export.exporters.models import find_model
+
+    return find_model(model).own_int8_form
