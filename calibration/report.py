@@ -13,7 +13,7 @@ import msgspec
 from frcrn_export.calibration.evaluation import Evaluation
 from frcrn_export.calibration.gates import Gate, verdicts
 from frcrn_export.calibration.summary import Mean, groups_of
-from frcrn_export.calibration.tables import METRICS, notes, tables
+from frcrn_export.calibration.tables import METRICS, Table, notes, tables
 
 _DIGITS = 4
 
@@ -22,13 +22,16 @@ def markdown(evaluation: Evaluation) -> str:
     """All tables and notes as a Markdown document."""
     parts = ["# Quality", *(f"- {line}" for line in notes(evaluation))]
     text = "\n".join([parts[0], "", *parts[1:]]) + "\n"
-    for table in tables(evaluation, clips=True):
-        lines = [table.columns, *table.rows]
-        ruler = "|".join("---:" if name.startswith(">") else "---" for name in table.columns)
-        written = [" | ".join(_escaped(cell) for cell in line) for line in lines]
-        body = [f"| {written[0]} |", f"|{ruler}|", *(f"| {line} |" for line in written[1:])]
-        text += f"\n## {table.title}\n\n" + "\n".join(body) + "\n"
-    return text
+    return text + "".join(markdown_table(table) for table in tables(evaluation, clips=True))
+
+
+def markdown_table(table: Table) -> str:
+    """A table with its title as a heading."""
+    lines = [table.columns, *table.rows]
+    ruler = "|".join("---:" if name.startswith(">") else "---" for name in table.columns)
+    written = [" | ".join(_escaped(cell) for cell in line) for line in lines]
+    body = [f"| {written[0]} |", f"|{ruler}|", *(f"| {line} |" for line in written[1:])]
+    return f"\n## {table.title}\n\n" + "\n".join(body) + "\n"
 
 
 def csv_text(evaluation: Evaluation) -> str:

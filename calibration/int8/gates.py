@@ -11,6 +11,7 @@ from typing import Literal
 
 from frcrn_export.calibration.int8.scores import Quality
 from frcrn_export.calibration.int8.speed import Speed
+from frcrn_export.runtime.gate_words import LOSSES, gate_words
 from frcrn_export.runtime.manifest import GateResult, Weights
 
 Name = Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
@@ -19,14 +20,7 @@ Name = Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
 LIMITS: Mapping[Name, float] = MappingProxyType(
     {"pesq": 0.1, "si_sdr": 0.3, "stoi": 0.005, "core_snr": 20.0, "speed": 1.0}
 )
-DROPS: tuple[Name, ...] = ("pesq", "si_sdr", "stoi")
-_WHAT: dict[Name, str] = {
-    "pesq": "mean PESQ drop",
-    "si_sdr": "mean SI-SDR drop (dB)",
-    "stoi": "mean STOI drop",
-    "core_snr": "mean core SNR (dB)",
-    "speed": "speed against float32",
-}
+_DROPS: tuple[Name, ...] = ("pesq", "si_sdr", "stoi")
 _DIGITS = 6
 
 
@@ -38,7 +32,7 @@ def quality_gates(float32: Quality, int8: Quality, weights: Weights) -> tuple[Ga
     """
     meaningless = weights.source == "random"
     return (
-        *(_drop(metric, None if meaningless else float32, int8) for metric in DROPS),
+        *(_drop(metric, None if meaningless else float32, int8) for metric in _DROPS),
         _gate("core_snr", int8.mean_core_snr_db),
     )
 
@@ -78,18 +72,19 @@ def _gate(name: Name, value: float | None, *, lost: bool = False) -> GateResult:
         failed = lost or value is not None
         return GateResult(name=name, limit=limit, value=None, passed=False if failed else None)
     value = round(value, _DIGITS)
-    within = value <= limit if name in DROPS else value >= limit
+    within = value <= limit if name in LOSSES else value >= limit
     return GateResult(name=name, limit=limit, value=value, passed=within and not lost)
 
 
 def _missed(gate: GateResult) -> str:
-    what, most = _WHAT[gate.name], gate.name in DROPS
-    limit = f"at most {gate.limit:g} is allowed" if most else f"at least {gate.limit:g} is needed"
+    words = gate_words(gate)
+    is_loss = gate.name in LOSSES
+    limit = f"{words.limit} {'is allowed' if is_loss else 'is needed'}"
     if gate.value is None:
-        return f"{what} has no value where float32 has one, {limit}"
-    within = gate.value <= gate.limit if most else gate.value >= gate.limit
+        return f"{words.what} has no value where float32 has one, {limit}"
+    within = gate.value <= gate.limit if is_loss else gate.value >= gate.limit
     lacks = " of fewer clips than float32 has a value for" * within
-    return f"{what} {gate.value:.4g}{lacks}, {limit}"
+    return f"{words.what} {words.value}{lacks}, {limit}"
 
 
 def _remedy(gate: GateResult, command: str) -> str:

@@ -61,9 +61,9 @@ def test_all_pass_at_their_limits() -> None:
     ("int8", "name", "text"),
     [
         (quality(1.9, 2.8), "pesq", "mean PESQ drop 0.15, at most 0.1 is allowed"),
-        (quality(2, 3, si_sdr=9.6), "si_sdr", "mean SI-SDR drop (dB) 0.4, at most 0.3 is allowed"),
+        (quality(2, 3, si_sdr=9.6), "si_sdr", "mean SI-SDR drop 0.4 dB, at most 0.3 dB is allowed"),
         (quality(2, 3, stoi=0.89), "stoi", "mean STOI drop 0.01, at most 0.005 is allowed"),
-        (quality(2, 3, snr=19.9), "core_snr", "mean core SNR (dB) 19.9, at least 20 is needed"),
+        (quality(2, 3, snr=19.9), "core_snr", "mean core SNR 19.9 dB, at least 20 dB is needed"),
         (quality(2.5, None), "pesq", "drop -0.5 of fewer clips than float32 has a value for, at"),
         (quality(None, None), "pesq", "mean PESQ drop has no value where float32 has one, at"),
     ],
@@ -116,7 +116,7 @@ def test_speed() -> None:
     slower = speed_gate(speed(0.8))
     assert (slower.limit, slower.value, slower.passed) == (1.0, 0.8, False)
     assert failures([slower], "a.onnx", CALIBRATE) == [
-        "a.onnx: speed against float32 0.8, at least 1 is needed; "
+        "a.onnx: speed against float 0.8x, at least 1x is needed; "
         f"to keep it all the same, run: {CALIBRATE} --allow-slower"
     ]
     unknown = speed_gate(None)

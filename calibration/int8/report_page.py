@@ -1,0 +1,112 @@
+"""The report on an INT8 file for people: tables, and a Markdown page of them and the pictures."""
+
+from collections.abc import Iterable, Iterator
+
+from frcrn_export.calibration.int8.report import Report
+from frcrn_export.calibration.int8.scores import METRICS
+from frcrn_export.calibration.report import markdown_table
+from frcrn_export.calibration.tables import METRICS as TITLES
+from frcrn_export.calibration.tables import Table
+from frcrn_export.runtime.gate_words import gate_words
+
+_NAMES = {"noisy": "noisy", "fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
+_CAPTIONS = {
+    "worst": "The clip with the least core SNR",
+    "ranges": "Ranges of activations",
+    "search": "Quality against the share of INT8",
+}
+
+
+def markdown(report: Report, images: Iterable[str] = ()) -> str:
+    """The whole page; `images` are the names of pictures beside it."""
+    text = "\n\n".join((f"# {report.file}", *facts(report), *_notes(report))) + "\n"
+    text += "".join(markdown_table(table) for table in tables(report))
+    return text + "".join(f"\n![{_CAPTIONS[name.split('.')[-2]]}]({name})\n" for name in images)
+
+
+def facts(report: Report) -> Iterator[str]:
+    """How the file was made, and how fast it is."""
+    made, weights = report.quantization, report.weights
+    yield f"{report.model}, weights: {weights.name} ({weights.source})."
+    yield (
+        f"{made.layers} of {made.candidates} layers compute in INT8, {100 * made.share:.1f} % of "
+        f"the multiplications. Ranges: {made.method}, of {made.clips} recordings (sha256 "
+        f"{made.clips_sha256[:16]}, seed {made.seed})."
+    )
+    if speed := report.speed:
+        threads = f"{speed.threads} threads" if speed.threads else "all threads"
+        yield (
+            f"{speed.seconds:g} s of audio through the core: {speed.float32_ms:.2f} ms in float32, "
+            f"{speed.int8_ms:.2f} ms in INT8, {speed.ratio:.2f} times as fast (quartiles "
+            f"{speed.low:.2f} to {speed.high:.2f} of {speed.repetitions} repetitions, {threads})."
+        )
+    else:
+        yield "Its speed was not measured."
+
+
+def tables(report: Report) -> list[Table]:
+    """Gates, clips, layers, and what has no value."""
+    found = [_gate_table(report), _clip_table(report)]
+    if report.layers:
+        found.append(_layer_table(report))
+    if rows := tuple(_missing(report)):
+        found.append(Table("Without a value", ("Clip", "Of", "Metric", "Because"), rows))
+    return found
+
+
+def _notes(report: Report) -> Iterator[str]:
+    if report.weights.source == "random":
+        yield (
+            "Random weights: the output is no speech, so PESQ, SI-SDR and STOI of it say nothing."
+        )
+    if report.quantization.kept_slower:
+        yield "It is not faster, and was kept by request (`--allow-slower`)."
+    yield from report.warnings
+
+
+def _gate_table(report: Report) -> Table:
+    gates = [gate_words(gate) for gate in report.quantization.gates]
+    rows = tuple((words.what, words.value, words.limit, words.verdict) for words in gates)
+    return Table("Gates", ("Gate", ">Value", "Limit", "Verdict"), rows)
+
+
+def _clip_table(report: Report) -> Table:
+    kinds, compared = ("noisy", *report.qualities), list(report.core_snrs(0))
+    columns = [f">{TITLES[m].heading} {_NAMES[kind]}" for m in METRICS for kind in kinds]
+    columns += [f">Core SNR (dB) {_NAMES[name]}" for name in compared]
+    rows = []
+    for index, clip in enumerate(report.int8.clips):
+        values = {kind: scores.values for kind, scores in report.scores(index).items()}
+        cells = [_cell(values[kind].get(m), TITLES[m].digits) for m in METRICS for kind in kinds]
+        snrs = [_cell(snr) for snr in report.core_snrs(index).values()]
+        rows.append((clip.name, *cells, *snrs))
+    means = report.means()
+    cells = [_cell(means[kind][m], TITLES[m].digits) for m in METRICS for kind in kinds]
+    rows.append(("mean", *cells, *(_cell(means[name]["core_snr_db"]) for name in compared)))
+    return Table("Held-out clips", ("Clip", *columns), tuple(rows))
+
+
+def _layer_table(report: Report) -> Table:
+    rows = tuple(
+        (
+            layer.name,
+            "INT8" if layer.int8 else "kept",
+            f"{100 * layer.share:.2f}",
+            _cell(layer.damage_db),
+            layer.reason,
+        )
+        for layer in report.layers
+    )
+    columns = ("Layer", "Computes", ">Share (%)", ">Core SNR alone in INT8 (dB)", "Kept because")
+    return Table("Layers", columns, rows)
+
+
+def _missing(report: Report) -> Iterator[tuple[str, ...]]:
+    for index, clip in enumerate(report.int8.clips):
+        for kind, scores in report.scores(index).items():
+            for metric, reason in scores.missing.items():
+                yield clip.name, _NAMES[kind], TITLES[metric].title, reason
+
+
+def _cell(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
