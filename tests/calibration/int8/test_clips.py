@@ -34,9 +34,9 @@ def write(path: Path, samples: Float32Array, rate: int = RATE, subtype: str = "P
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 alike, and four that are not: louder, quieter, noisy, both."""
+    """28 alike, and four that are not: louder, quieter, noisy, both."""
     root = tmp_path_factory.mktemp("calibration")
-    for index in range(24):
+    for index in range(28):
         write(root / f"deep/{index % 5}/{index}.flac", bursts(index))
     write(root / "loud.wav", bursts(100, 0.5, 0.005))
     write(root / "faint.wav", bursts(101, 0.01, 0.0001))
@@ -75,10 +75,10 @@ def test_the_seed_decides_and_the_names_do_not(folder: Path, tmp_path: Path) -> 
 
 def test_no_more_are_chosen_than_there_are_and_none_twice(folder: Path, tmp_path: Path) -> None:
     every = choose_clips([folder], RATE)
-    assert len(set(names(every.clips))) == len(every.clips) == 28
+    assert len(set(names(every.clips))) == len(every.clips) == 32
     assert every.warnings == ()
     write(tmp_path / "copy.flac", bursts(3))
-    assert len(choose_clips([folder, tmp_path, folder], RATE).clips) == 28
+    assert len(choose_clips([folder, tmp_path, folder], RATE).clips) == 32
 
 
 def test_what_is_measured_of_a_clip(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_clips_that_are_of_no_use_are_left_out_and_said(folder: Path, tmp_path: 
     write(tmp_path / ".trash/bad.wav", np.zeros(RATE, np.float32))
     (tmp_path / "notes.txt").write_text("not looked at")
     chosen = choose_clips([tmp_path, folder], RATE)
-    assert len(chosen.clips) == 28
+    assert len(chosen.clips) == 32
     assert set(chosen.warnings) == {
         f"left out, silent: {tmp_path / 'hum.wav'}, {tmp_path / 'silent.wav'}",
         f"left out, shorter than 1 s: {tmp_path / 'short.wav'}",
