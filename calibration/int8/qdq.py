@@ -18,7 +18,9 @@ from frcrn_export.calibration.int8.histogram import Histogram
 from frcrn_export.calibration.int8.thresholds import value_range
 from frcrn_export.calibration.int8.weights import (
     Floats,
+    QuantizedWeight,
     least_weight_scale,
+    quantize_at_once,
     quantize_bias,
     quantize_weight,
     round_up,
@@ -161,13 +163,7 @@ class _Rewriting:
             bias = self.arrays[node.input[2]]
         input_scale = self.made[f"{name}_scale"]
         axis = 0 if node.op_type == "Conv" else 1
-        weight = quantize_weight(
-            self.arrays[node.input[1]],
-            axis,
-            self.dtype,
-            self.grid,
-            None if bias is None else least_weight_scale(bias, float(input_scale)),
-        )
+        weight = self._weight(self.arrays[node.input[1]], axis, bias, float(input_scale))
         node.input[0] = self.dequantized[name]
         stem = node.input[1]
         if not np.array_equal(self.made.get(f"{stem}_scale", weight.scale), weight.scale):
@@ -179,6 +175,17 @@ class _Rewriting:
             stem = f"{node.name}_bias"
             node.input[2] = f"{stem}_dequantized"
             yield from self._constant(stem, quantize_bias(bias, scale), scale, 0)
+
+    def _weight(
+        self, weight: Floats, axis: int, bias: Floats | None, input_scale: float
+    ) -> QuantizedWeight:
+        least_db = self.form.one_scale_db
+        if least_db is not None and (
+            whole := quantize_at_once(weight, axis, self.dtype, self.grid, least_db)
+        ):
+            return whole
+        least = None if bias is None else least_weight_scale(bias, input_scale)
+        return quantize_weight(weight, axis, self.dtype, self.grid, least)
 
     def _activation(self, name: str, source: str, result: str) -> Iterator[onnx.NodeProto]:
         """Both nodes for the values of the tensor `name`, between `source` and `result`."""
@@ -214,7 +221,7 @@ class _Rewriting:
             [f"{stem}_quantized", *parameters],
             [f"{stem}_dequantized"],
             f"{stem}_dequantize",
-            axis=axis,
+            axis=axis if scale.ndim else None,
         )
 
     def _parameters(

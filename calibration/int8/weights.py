@@ -1,4 +1,4 @@
-"""Weights in 8 bits with one scale for each output channel, and biases as int32."""
+"""Weights in 8 bits, with one scale or one for each output channel, and biases as int32."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ _BIAS_LIMIT = float(1 << 30)
 
 @dataclass(frozen=True)
 class QuantizedWeight:
-    """A weight as values * scale, `scale` [channels] along the axis of the output channels.
+    """A weight as values * scale: `scale` [channels] along the axis of the outputs, or [].
 
     `values` are of the weight's shape, int8 from -127 to 127 or float8.
     """
@@ -42,6 +42,25 @@ def quantize_weight(
     limit = np.abs(exact).max(axis=others) / grid.largest  # [channels]
     scale = round_up(limit if least_scale is None else np.maximum(limit, least_scale), dtype)
     values = grid.nearest(exact / np.expand_dims(scale.astype(np.float64), others))
+    return QuantizedWeight(values, scale)
+
+
+def quantize_at_once(
+    weight: Floats, axis: int, dtype: npt.DTypeLike, grid: Grid, least_db: float
+) -> QuantizedWeight | None:
+    """Quantize with one scale, by the largest weight of all.
+
+    None where that leaves an output channel (along `axis`) an SNR below `least_db`, since its
+    weights are far smaller than those of others.
+    """
+    exact = weight.astype(np.float64)
+    scale = round_up(np.abs(exact).max() / grid.largest, dtype)
+    values = grid.nearest(exact / float(scale))
+    error = values.astype(np.float64) * float(scale) - exact
+    others = tuple(other for other in range(weight.ndim) if other != axis)
+    allowed = (exact**2).sum(axis=others) / 10 ** (least_db / 10)  # [channels]
+    if ((error**2).sum(axis=others) > allowed).any():
+        return None
     return QuantizedWeight(values, scale)
 
 

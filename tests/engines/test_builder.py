@@ -63,6 +63,14 @@ def test_quantized_convolutions_run_in_int8(tmp_path: Path) -> None:
     built = build_engine(tiny_int8_core(tmp_path / "core.int8.onnx"), options())
     assert census(built.layers)["Conv"] == {"Half": 1, "Int8": 1}
     assert quantized_nodes(built.layers) == {"node_conv2d_1": "Int8"}
+    # With one weight scale the convolution itself makes half precision of its sums.
+    (layer,) = (x for x in built.layers.layers if [t.dtype for t in x.inputs] == ["Int8"])
+    assert [tensor.dtype for tensor in layer.outputs] == ["Half"]
+
+
+def test_quantized_convolutions_run_in_fp8(tmp_path: Path) -> None:
+    built = build_engine(tiny_int8_core(tmp_path / "core.onnx", "fp8"), options())
+    assert quantized_nodes(built.layers) == {"node_conv2d_1": "FP8"}
 
 
 @pytest.mark.parametrize("name", ["rtx2080ti", "a100", "rtx3090", "rtx5090", "gb10"])

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.histogram import histogram
 from frcrn_export.calibration.int8.qdq import quantize
 from frcrn_export.engines.options import BuildOptions
@@ -29,10 +30,11 @@ def tiny_core(path: Path, *, half: bool = True, **changes: object) -> Path:
     return path
 
 
-def tiny_int8_core(path: Path) -> Path:
+def tiny_int8_core(path: Path, number: Number = "int8") -> Path:
     """The float16 form with its second convolution in INT8."""
     ranges = {"relu": histogram(np.array([-0.1, 9.0], np.float32))}
-    onnx.save(quantize(tiny_model(), ["node_conv2d_1"], ranges, "tensorrt", "minmax"), path)
+    model = quantize(tiny_model(), ["node_conv2d_1"], ranges, "tensorrt", "minmax", number)
+    onnx.save(model, path)
     return path
 
 

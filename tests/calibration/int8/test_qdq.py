@@ -47,11 +47,26 @@ def test_tensorrt_form_has_symmetric_int8_and_scales_in_half() -> None:
         assert found[f"{layer}.weight_quantized"].dtype == np.int8
         assert found[f"{layer}.weight_scale"].shape == found[f"{layer}.weight_zero_point"].shape
         assert found[f"{layer}.weight_scale"].dtype == np.float16
-        assert node(model, f"{layer}.weight_dequantize").attribute[0].i == 0  # the axis
+        assert found[f"{layer}.weight_scale"].shape == ()
         assert node(model, layer).input[2] == f"{layer}.bias"
         assert node(model, layer).output[0] == f"{layer}.out"
         assert f"{layer}.weight" not in found
     assert TensorProto.UINT8 not in {t.data_type for t in model.graph.initializer}
+
+
+def test_a_weight_of_very_different_channels_gets_a_scale_for_each() -> None:
+    """One for all is faster in TensorRT-RTX, but would leave nothing of the small channels."""
+    original = masking_network(half=True)
+    weight = next(t for t in original.graph.initializer if t.name == "encoder.weight")
+    wild = numpy_helper.to_array(weight).copy()
+    wild[:2] *= 100
+    wild[2:] *= 0.3
+    weight.CopyFrom(numpy_helper.from_array(wild, weight.name))
+    model = quantized(original, "tensorrt")
+    assert arrays(model)["encoder.weight_scale"].shape == (48,)
+    (axis,) = node(model, "encoder.weight_dequantize").attribute
+    assert (axis.name, axis.i) == ("axis", 0)
+    assert arrays(model)["mask.weight_scale"].shape == ()
 
 
 def test_a_tensor_that_several_layers_read_is_quantized_once() -> None:
@@ -72,6 +87,7 @@ def test_cpu_form_is_uint8_with_whole_convolutions() -> None:
     for layer in LAYERS:
         bias = found[f"{layer}_bias_quantized"]
         assert bias.dtype == np.int32
+        assert found[f"{layer}.weight_scale"].shape == bias.shape
         exact = arrays(masking_network())[f"{layer}.bias"]
         np.testing.assert_allclose(bias * found[f"{layer}_bias_scale"], exact, atol=1e-4)
     # Behind a ReLU uint8 begins at 0, and every reader gets the quantized values.

@@ -4,13 +4,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frcrn_export.calibration.int8.forms import GRIDS
+from frcrn_export.calibration.int8.forms import GRIDS, Number
 from frcrn_export.calibration.int8.weights import (
     least_weight_scale,
+    quantize_at_once,
     quantize_bias,
     quantize_weight,
     round_up,
 )
+from frcrn_export.runtime.signals import snr_db
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -38,6 +40,20 @@ def test_fp8_is_within_a_sixteenth_of_every_weight() -> None:
     assert np.isfinite(exact).all()
     least = quantized.scale[:, None] * 2.0**-6  # the smallest normal number
     assert (np.abs(exact - weight) <= np.maximum(np.abs(weight), least) / 16).all()
+
+
+@pytest.mark.parametrize("number", ["int8", "fp8"])
+def test_one_scale_where_that_leaves_every_channel_enough(number: Number) -> None:
+    weight = np.random.default_rng(0).uniform(-1, 1, (8, 100)).astype(np.float32)
+    weight[3] = 0  # a dead channel is exact with any scale
+    quantized = quantize_at_once(weight, 0, np.float16, GRIDS[number], 30.0)
+    assert quantized is not None
+    assert quantized.scale.shape == ()
+    assert snr_db(weight, quantized.values.astype(np.float32) * quantized.scale) > 30
+    weight[5] /= 100  # of all the energy next to nothing, of channel 5 everything
+    assert quantize_at_once(weight, 0, np.float16, GRIDS["int8"], 12.0) is None
+    assert quantize_at_once(weight.T, 1, np.float16, GRIDS["int8"], 12.0) is None
+    assert quantize_at_once(weight.T, 0, np.float16, GRIDS["int8"], 12.0) is not None
 
 
 def test_channels_of_zeros_and_of_next_to_nothing() -> None:
