@@ -30,11 +30,11 @@ class Bundle:
         return self.path / entry.path
 
 
-def open_bundle(path: Path | str, *, engines: bool = True) -> Bundle:
+def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) -> Bundle:
     """Read a bundle and check every file against the manifest: present, inside, size, sha256.
 
-    Without `engines` they and their reports are not checked: where one is to be built anew. Raises
-    BundleError naming the file and what is wrong with it.
+    Without `engines`, or `int8`, these and their reports are not checked: where one is to be made
+    anew. Raises BundleError naming the file and what is wrong with it.
     """
     root = Path(path)
     manifest_path = root / MANIFEST_NAME
@@ -46,7 +46,9 @@ def open_bundle(path: Path | str, *, engines: bool = True) -> Bundle:
         raise BundleError(f"{manifest_path}: too large for a manifest; {EXPORT_AGAIN}")
     manifest = parse_manifest(manifest_path.read_bytes(), str(manifest_path))
     for entry in manifest.files:
-        if engines or not (entry.format == "engine" or entry.role == "layers"):
+        is_engine = entry.format == "engine" or entry.role == "layers"
+        is_int8 = entry.precision == "int8" and not is_engine
+        if (engines or not is_engine) and (int8 or not is_int8):
             _check_file(root, manifest, entry)
     return Bundle(root, manifest)
 

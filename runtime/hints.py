@@ -85,7 +85,8 @@ def make_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
         assert made.quantization is not None
         if entry.path.startswith(made.path.removesuffix("onnx")):  # its reports too
             streaming = made.streaming is not None
-            return calibrate_command(root, made.quantization.consumer, streaming=streaming)
+            command = calibrate_command(root, made.quantization.consumer, streaming=streaming)
+            return f"{command} --force"
     for built in manifest.files:
         if built.engine is not None and entry.path in (built.path, built.engine.layers):
             return _build_again(root, built)

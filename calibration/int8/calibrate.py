@@ -16,6 +16,7 @@ from frcrn_export.calibration.int8.clips import (
 )
 from frcrn_export.calibration.int8.gates import failures, passed, quality_gates, speed_gate
 from frcrn_export.calibration.int8.layers import Layer, quantizable
+from frcrn_export.calibration.int8.pictures import require_matplotlib
 from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
 from frcrn_export.calibration.int8.ranges import Ranges, observe
 from frcrn_export.calibration.int8.report import (
@@ -27,13 +28,14 @@ from frcrn_export.calibration.int8.report import (
     report_name,
     write_report,
 )
-from frcrn_export.calibration.int8.scores import Judge, Quality, judging
+from frcrn_export.calibration.int8.scores import METRICS, Judge, Quality, judging
 from frcrn_export.calibration.int8.search import Search, find_layers
 from frcrn_export.calibration.int8.source import Source, find_source, int8_name, live_model
 from frcrn_export.calibration.int8.speed import Speed, measure_speed
 from frcrn_export.calibration.int8.thresholds import value_range
 from frcrn_export.calibration.int8.work import multiplications
 from frcrn_export.calibration.pairs import Pair, find_pairs
+from frcrn_export.calibration.scoring import require_packages
 from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.hints import calibrate_command
@@ -106,7 +108,9 @@ def calibrate(
     bundle has no float core or has such a file already (unless `force`), for calibration folders
     that hold nothing usable, or one of the clips that judge; and as `live_model`.
     """
-    bundle = open_bundle(path)
+    require_matplotlib()
+    require_packages(METRICS)
+    bundle = open_bundle(path, int8=not force)  # what is replaced may be broken
     name = int8_name(settings.consumer, settings.streaming)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{path / name} exists; add --force to replace it")

@@ -1,6 +1,6 @@
 """The report on an INT8 file for people: tables, and a Markdown page of them and the pictures."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from frcrn_export.calibration.int8.report import Report
 from frcrn_export.calibration.int8.scores import METRICS
@@ -71,19 +71,22 @@ def _gate_table(report: Report) -> Table:
 
 
 def _clip_table(report: Report) -> Table:
-    kinds, compared = ("noisy", *report.qualities), list(report.core_snrs(0))
-    columns = [f">{TITLES[m].heading} {_NAMES[kind]}" for m in METRICS for kind in kinds]
-    columns += [f">Core SNR (dB) {_NAMES[name]}" for name in compared]
     rows = []
     for index, clip in enumerate(report.int8.clips):
-        values = {kind: scores.values for kind, scores in report.scores(index).items()}
-        cells = [_cell(values[kind].get(m), TITLES[m].digits) for m in METRICS for kind in kinds]
-        snrs = [_cell(snr) for snr in report.core_snrs(index).values()]
-        rows.append((clip.name, *cells, *snrs))
-    means = report.means()
-    cells = [_cell(means[kind][m], TITLES[m].digits) for m in METRICS for kind in kinds]
-    rows.append(("mean", *cells, *(_cell(means[name]["core_snr_db"]) for name in compared)))
-    return Table("Held-out clips", ("Clip", *columns), tuple(rows))
+        snrs = report.core_snrs(index)
+        for kind, scores in report.scores(index).items():
+            rows.append(_clip_row(clip.name, kind, scores.values, snrs.get(kind)))
+    for kind, values in report.means().items():
+        rows.append(_clip_row("mean", kind, values, values.get("core_snr_db")))
+    headings = (f">{TITLES[metric].heading}" for metric in METRICS)
+    return Table("Held-out clips", ("Clip", "Of", *headings, ">Core SNR (dB)"), tuple(rows))
+
+
+def _clip_row(
+    clip: str, kind: str, values: Mapping[str, float | None], core_snr: float | None
+) -> tuple[str, ...]:
+    cells = (_cell(values.get(metric), TITLES[metric].digits) for metric in METRICS)
+    return clip, _NAMES[kind], *cells, _cell(core_snr)
 
 
 def _layer_table(report: Report) -> Table:

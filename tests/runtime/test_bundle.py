@@ -7,6 +7,7 @@ from frcrn_export.runtime.bundle import open_bundle, sha256_of
 from frcrn_export.runtime.errors import BundleError
 from frcrn_export.runtime.manifest import MANIFEST_NAME, parse_manifest
 from tests.bundles import manifest, write_bundle, write_manifest
+from tests.int8_standins import add_int8
 
 
 @pytest.fixture
@@ -117,3 +118,15 @@ def _rename_core(root: Path, path: str) -> None:
     described = parse_manifest((root / MANIFEST_NAME).read_bytes())
     entry = msgspec.structs.replace(described.files[0], path=path)
     write_manifest(root, msgspec.structs.replace(described, files=(entry,)))
+
+
+def test_int8_files_that_are_to_be_made_anew_may_be_broken(tmp_path: Path) -> None:
+    root = write_bundle(tmp_path / "b")
+    entry = add_int8(root, lambda model: model)
+    (root / entry.path).write_bytes(b"altered")
+    with pytest.raises(BundleError, match=r"run: frcrn-export calibrate \S+ --for cpu .* --force$"):
+        open_bundle(root)
+    assert open_bundle(root, int8=False).manifest.files[1] == entry
+    (root / "core.onnx").write_bytes(b"altered")
+    with pytest.raises(BundleError, match=r"core\.onnx: "):
+        open_bundle(root, int8=False)

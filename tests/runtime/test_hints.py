@@ -91,6 +91,6 @@ def test_int8_files_and_their_reports_are_made_by_calibrate(tmp_path: Path) -> N
 
     command = f"frcrn-export calibrate {tmp_path} --for"
     assert "frcrn-export onnx" in again(0)
-    assert again(1) == f"{command} rtx4090d --calib FOLDER"
-    assert again(2) == again(3) == f"{command} cpu --calib FOLDER"
-    assert again(4) == f"{command} cpu --calib FOLDER --streaming"
+    assert again(1) == f"{command} rtx4090d --calib FOLDER --force"
+    assert again(2) == again(3) == f"{command} cpu --calib FOLDER --force"
+    assert again(4) == f"{command} cpu --calib FOLDER --streaming --force"
