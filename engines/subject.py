@@ -55,12 +55,16 @@ class Subject:
                 f"{self.path} has no INT8 {kind} for TensorRT; add --calib FOLDER with recordings "
                 f"of speech, or run: {command}"
             )
-        from frcrn_export.calibration.int8.calibrate import (  # type: ignore[import-not-found]
-            calibrate_bundle,
-        )
+        from frcrn_export.calibration.int8.calibrate import calibrate_bundle
 
         self._exported("fp16", step)
-        calibrate_bundle(self.path, consumer="tensorrt", folders=calib, streaming=streaming)
+        calibrate_bundle(
+            self.path,
+            consumer="tensorrt",
+            folders=calib,
+            streaming=streaming,
+            progress=lambda phase, done, steps: step(f"INT8: {phase}, {done} of {steps}"),
+        )
         return open_bundle(self.path)
 
     def _exported(self, precision: Precision, step: Step) -> Bundle:

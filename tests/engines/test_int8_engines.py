@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from frcrn_export.calibration.int8 import calibrate
 from frcrn_export.engines.engine_table import said_of_int8
 from frcrn_export.runtime.bundle import open_bundle
 from tests.engines.test_commands import contents, entry, fails, run
@@ -74,13 +74,14 @@ def test_calibrates_where_it_has_to(
     path = shutil.copytree(engine_bundle, tmp_path / "bundle")
     calls = []
 
-    def calibrate_bundle(bundle: Path, **options: object) -> None:
+    def calibrate_bundle(
+        bundle: Path, progress: Callable[[str, int, int], None], **options: object
+    ) -> None:
         calls.append((bundle, options))
+        progress("measuring ranges", 1, 2)
         add_int8(bundle)
 
-    module = ModuleType("calibrate")
-    module.calibrate_bundle = calibrate_bundle  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "frcrn_export.calibration.int8.calibrate", module)
+    monkeypatch.setattr(calibrate, "calibrate_bundle", calibrate_bundle)
     folders = tmp_path / "a", tmp_path / "b"
     args = [arg for folder in folders for arg in ("--calib", folder)]
     code, _, _ = run(capsys, "trt", path, "--int8", *args)
