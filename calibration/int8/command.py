@@ -104,8 +104,8 @@ def calibrate(
     far behind float32, or that is not faster, is not kept: the command exits with 1 and names the
     gate.
     """
-    from frcrn_export.calibration.int8.calibrate import Settings
     from frcrn_export.calibration.int8.calibrate import calibrate as run
+    from frcrn_export.calibration.int8.plan import Settings
 
     settings = Settings(
         consumer=_CONSUMERS[target],

@@ -1,0 +1,129 @@
+"""What an INT8 file is made from and of: settings, graph, recordings, layers and their ranges."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frcrn_export.calibration.int8.clips import (
+    DEFAULT_COUNT,
+    ClipSet,
+    audio_sha256,
+    choose_clips,
+    read_audio,
+)
+from frcrn_export.calibration.int8.layers import Layer, quantizable
+from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
+from frcrn_export.calibration.int8.ranges import Ranges, observe
+from frcrn_export.calibration.int8.source import Source, find_source, int8_name, live_model
+from frcrn_export.calibration.pairs import Pair, find_pairs
+from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.manifest import CalibrationMethod, Consumer
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.loading import LoadedModel
+
+Progress = Callable[[str, int, int], None]
+
+DEFAULT_METHOD: CalibrationMethod = "mse"
+DEFAULT_MINUTES = 20.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to calibrate. `pairs`: what the gates are measured on; None is the packaged recording.
+
+    `auto`: where the gates of quality fail, give layers back to float, measuring their damage for
+    at most `minutes`. `allow_slower`: keep a file that is no faster than float.
+    """
+
+    consumer: Consumer
+    folders: tuple[Path, ...]
+    streaming: bool = False
+    pairs: Path | None = None
+    method: CalibrationMethod = DEFAULT_METHOD
+    count: int = DEFAULT_COUNT
+    seed: int = 0
+    auto: bool = False
+    minutes: float = DEFAULT_MINUTES
+    allow_slower: bool = False
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known before anything is in INT8. `pairs` are what it will be judged by."""
+
+    bundle: Bundle
+    settings: Settings
+    pairs: Sequence[Pair]
+    source: Source
+    clips: ClipSet
+    layers: Sequence[Layer]
+    ranges: Ranges
+
+    @property
+    def file(self) -> str:
+        """What the INT8 file will be called."""
+        return int8_name(self.settings.consumer, self.settings.streaming)
+
+    def quantized(self, layers: Collection[str]) -> bytes:
+        """The graph with these layers in INT8, as an ONNX file."""
+        settings = self.settings
+        model = quantize(self.source.model, layers, self.ranges, settings.consumer, settings.method)
+        content: bytes = model.SerializeToString()
+        return content
+
+    def tensors(self, layers: Collection[str]) -> list[str]:
+        """The tensors that are in 8 bits with these layers."""
+        return quantized_tensors(self.source.model, layers, self.settings.consumer)
+
+
+def make_plan(
+    bundle: Bundle, settings: Settings, checkpoint: Path | None, progress: Progress
+) -> Plan:
+    """Choose the recordings, find the graph and measure the ranges; raises as `calibrate`."""
+    pairs = find_pairs(settings.pairs) if settings.pairs else [_packaged_pair()]
+    clips = _choose(bundle, settings, pairs, progress)
+
+    def load() -> "LoadedModel":
+        progress("exporting the form for INT8", 0, 1)
+        return live_model(bundle, checkpoint)
+
+    source = find_source(bundle, settings.consumer, settings.streaming, load)
+    layers = quantizable(source.model, settings.consumer)
+    names = [layer.name for layer in layers]
+    if not names:
+        raise UserError(
+            f"{bundle.path}: {source.float32.path} has no layer that INT8 could be faster in"
+        )
+    ranges = observe(
+        source.model,
+        quantized_tensors(source.model, names, settings.consumer),
+        bundle.manifest,
+        source.entry,
+        clips,
+        threads=settings.threads,
+        progress=lambda done, total: progress("measuring ranges", done, total),
+    )
+    return Plan(bundle, settings, pairs, source, clips, layers, ranges)
+
+
+def _choose(
+    bundle: Bundle, settings: Settings, pairs: Sequence[Pair], progress: Progress
+) -> ClipSet:
+    """The calibration clips, none of which is a recording of `pairs`."""
+    progress("reading the recordings", 0, 1)
+    rate = bundle.manifest.sample_rate
+    files = [path for pair in pairs for path in (pair.noisy, pair.clean)]
+    refused = {audio_sha256(read_audio(path, rate)): path for path in files}
+    return choose_clips(
+        settings.folders, rate, count=settings.count, seed=settings.seed, refused=refused
+    )
+
+
+def _packaged_pair() -> Pair:
+    from frcrn_export.exporters.packaged import DEMO_CLEAN, DEMO_NOISY
+
+    return Pair("demo", DEMO_NOISY, DEMO_CLEAN)
