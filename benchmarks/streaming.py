@@ -23,7 +23,7 @@ from machine import summary, write
 
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.runtime.bundle import open_bundle
-from frcrn_export.runtime.manifest import UNKNOWN_END
+from frcrn_export.runtime.manifest import UNKNOWN_END, Precision
 from frcrn_export.runtime.sessions import open_session
 from frcrn_export.runtime.streaming import StreamingDenoiser
 from frcrn_export.runtime.streaming.session import open_stream_session
@@ -42,9 +42,11 @@ def speech(samples: int) -> np.ndarray[Any, Any]:
     return np.resize(read_speech(), samples).astype(np.float32)
 
 
-def hop_of(bundle: Path, threads: int, seconds: float) -> tuple[Callable[[], object], int, int]:
+def hop_of(
+    bundle: Path, threads: int, seconds: float, precision: Precision | None = None
+) -> tuple[Callable[[], object], int, int]:
     """A call that denoises the next hop, how many samples it is, and how many hops to time."""
-    denoiser = StreamingDenoiser.open(bundle, "onnxruntime-cpu", threads)
+    denoiser = StreamingDenoiser.open(bundle, "onnxruntime-cpu", threads, precision=precision)
     hop = denoiser.latency.chunk
     chunks = speech(int(seconds * RATE) // hop * hop).reshape(-1, hop)
     turn = iter(range(sys.maxsize))

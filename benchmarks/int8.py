@@ -1,0 +1,129 @@
+"""INT8 on this processor: what calibration takes, what is faster, and what it costs in quality.
+
+    python benchmarks/int8.py --calib FOLDER --pairs PAIRS [--threads 2] [--minutes 10]
+
+Each model is exported, calibrated by `frcrn-export calibrate --for cpu --auto`, and timed beside
+its float32 form, in turn: the core on a recording, and where it can stream a hop, a whole call of
+`StreamingDenoiser.process`. Models without published weights at hand have random ones: their speed
+does not depend on them, and of their quality only the core's SNR is measured. Writes
+results/int8.json.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import summary, write
+from streaming import WARM_UP, hop_of, timed
+
+from frcrn_export.runtime.manifest import Precision
+
+TOOL = str(Path(sys.executable).with_name("frcrn-export"))
+MODELS = {
+    "wave-unet-16k": ("--streaming",),
+    "wave-unet-12x24": ("--random-weights", "0"),
+    "frcrn-16k": (
+        *("--random-weights", "0", "--squeeze-excite", "cumulative"),
+        "--streaming",
+    ),
+    "frcrn-16k-512": (
+        *("--random-weights", "0", "--squeeze-excite", "cumulative"),
+        "--streaming",
+    ),
+}
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+
+
+def run(*words: str) -> str:
+    """A command of the tool; what it prints. A failed gate ends the benchmark with its words."""
+    done = subprocess.run((TOOL, *words), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"frcrn-export {' '.join(words)}\n{done.stderr}")
+    return done.stdout
+
+
+def calibrated(bundle: Path, arguments: argparse.Namespace, streaming: bool) -> dict[str, Any]:
+    """The report of a calibration, cut to what matters, and its time."""
+    folders = [word for folder in arguments.calib for word in ("--calib", str(folder))]
+    words = ["calibrate", str(bundle), "--for", "cpu", *folders, "--pairs", str(arguments.pairs)]
+    words += ["--auto", "--minutes", str(arguments.minutes), "--allow-slower", "--json"]
+    words += ["--threads", str(arguments.threads)] + ["--streaming"] * streaming
+    started = time.perf_counter()
+    report = json.loads(run(*words))
+    seconds = time.perf_counter() - started
+    made = report["quantization"]
+    kept = ("layers", "candidates", "share", "gates", "clips", "method", "kept_slower")
+    return {
+        "seconds": seconds,
+        "speed": report["speed"],
+        "trials": len(report["search"]),
+        **{name: made[name] for name in kept},
+    }
+
+
+def hops(bundle: Path, threads: int, seconds: float) -> dict[str, Any]:
+    """Milliseconds of a hop in both precisions, in turn, blocks of hops of each."""
+    calls = {p: hop_of(bundle, threads, seconds, p) for p in PRECISIONS}
+    times: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
+    count = min(count for _, _, count in calls.values())
+    for call, _, _ in calls.values():
+        for _ in range(WARM_UP):
+            call()
+    blocks = 10
+    for _ in range(blocks):
+        for precision, (call, _, _) in calls.items():
+            times[precision] += [timed(call) for _ in range(count // blocks)]
+    found: dict[str, Any] = {name: summary(values) for name, values in times.items()}
+    found["ratio"] = found["fp32"]["median"] / found["int8"]["median"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calib", type=Path, nargs="+", required=True)
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=10, help="of the search for each model")
+    parser.add_argument("--seconds", type=float, default=20, help="of audio, hop by hop")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for model in arguments.models:
+            bundle, options = Path(temporary) / model, MODELS[model]
+            run("onnx", "--model", model, *options, "--output", str(bundle))
+            found: dict[str, Any] = {"offline": calibrated(bundle, arguments, streaming=False)}
+            if "--streaming" in options:
+                found["streaming"] = calibrated(bundle, arguments, streaming=True)
+                for threads in (arguments.threads, 1):
+                    hop = hops(bundle, threads, arguments.seconds)
+                    found[f"hop, {threads} threads"] = hop
+            results[model] = found
+            print_result(model, found)
+    print(write("int8", {"threads": arguments.threads, "models": results}))
+
+
+def print_result(model: str, found: dict[str, Any]) -> None:
+    for name, row in found.items():
+        if "ratio" in row:
+            print(
+                f"{model}, {name}: {row['fp32']['median']:.2f} ms in float32, "
+                f"{row['int8']['median']:.2f} in INT8 (quartiles {row['int8']['q1']:.2f} to "
+                f"{row['int8']['q3']:.2f}), {row['ratio']:.2f} times"
+            )
+            continue
+        gates = {gate["name"]: gate["value"] for gate in row["gates"]}
+        print(
+            f"{model}, {name}: calibrated in {row['seconds']:.0f} s, {row['layers']} of "
+            f"{row['candidates']} layers, {100 * row['share']:.1f} % of the work, "
+            f"{row['speed']['ratio']:.2f} times as fast; {gates}"
+        )
+
+
+if __name__ == "__main__":
+    main()
