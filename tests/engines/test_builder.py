@@ -68,6 +68,13 @@ def test_quantized_convolutions_run_in_int8(tmp_path: Path) -> None:
     assert [tensor.dtype for tensor in layer.outputs] == ["Half"]
 
 
+def test_where_the_builder_runs_them_in_half_that_is_seen(tmp_path: Path) -> None:
+    core = tiny_int8_core(tmp_path / "core.int8.onnx")
+    built = build_engine(core, options(target=find_target("rtx2080ti")))
+    assert census(built.layers)["Conv"] == {"Half": 2}
+    assert quantized_nodes(built.layers) == {"node_conv2d_1": "Half"}
+
+
 def test_quantized_convolutions_run_in_fp8(tmp_path: Path) -> None:
     built = build_engine(tiny_int8_core(tmp_path / "core.onnx", "fp8"), options())
     assert quantized_nodes(built.layers) == {"node_conv2d_1": "FP8"}
