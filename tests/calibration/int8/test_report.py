@@ -119,8 +119,11 @@ def test_rows_are_as_wide_as_their_table() -> None:
             assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
-def test_files_are_named_for_what_they_describe(tmp_path: Path) -> None:
+def test_files_are_named_for_what_they_describe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr("frcrn_export.calibration.int8.pictures._DPI", 20)
     entries = write_report(tmp_path, report(), worst())
     assert [(entry.path, entry.format) for entry in entries] == [
         ("core.int8.cpu.quality.json", "json"),
