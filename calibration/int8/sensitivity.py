@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from time import monotonic
 
 import msgspec
@@ -80,10 +81,10 @@ def return_order(layers: Sequence[Layer], damages: Mapping[str, float]) -> list[
     """The layers in the order in which they go back to float.
 
     That of the noise that they make for the work that INT8 does there; those that were not measured
-    are taken to make as much as the mean of the others.
+    are taken to make as much as the median of the others.
     """
     noise = {name: 10.0 ** (-snr / 10.0) for name, snr in damages.items()}
-    usual = sum(noise.values()) / len(noise) if noise else 1.0
+    usual = median(noise.values()) if noise else 1.0
 
     def cost(layer: Layer) -> float:
         made: float = noise.get(layer.name, usual)
