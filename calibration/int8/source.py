@@ -11,7 +11,7 @@ import onnx
 from frcrn_export.calibration.int8.transposed import lower_transposed
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.hints import export_again
+from frcrn_export.runtime.hints import options_of, streaming_hint
 from frcrn_export.runtime.manifest import Consumer, FileEntry, Role
 
 if TYPE_CHECKING:
@@ -51,11 +51,7 @@ def find_source(
     role: Role = "core_streaming" if streaming else "core"
     float32 = bundle.manifest.file(role, "onnx")
     if float32 is None:
-        kind = "streaming core" if streaming else "core"
-        raise UserError(
-            f"{bundle.path}: no float32 {kind} as ONNX in this bundle to calibrate; "
-            f"run: {export_again(bundle.manifest)}{' --streaming' * streaming}"
-        )
+        raise UserError(_without_core(bundle, streaming))
     if consumer == "tensorrt":
         entry = bundle.manifest.file(role, "onnx", "fp16")
         if entry is None:
@@ -70,6 +66,17 @@ def find_source(
         model, entry = int8_source(load(), float32)
         return Source(model, entry, float32)
     return Source(lower_transposed(onnx.load(bundle.file(float32))), float32, float32)
+
+
+def _without_core(bundle: Bundle, streaming: bool) -> str:
+    manifest = bundle.manifest
+    kind = "streaming core" if streaming else "core"
+    hint = (
+        streaming_hint(manifest)
+        if streaming
+        else f"run: frcrn-export onnx {options_of(manifest)} -o ANOTHER"
+    )
+    return f"{bundle.path}: no float32 {kind} as ONNX in this bundle to calibrate; {hint}"
 
 
 def live_model(bundle: Bundle, checkpoint: Path | None) -> "LoadedModel":
