@@ -67,8 +67,10 @@ def test_noise_for_the_work_decides_who_goes_back_first() -> None:
 
 
 def test_what_was_not_measured_is_taken_for_usual() -> None:
-    layers = [layer("good"), layer("unknown"), layer("bad")]
-    assert return_order(layers, {"good": 40.0, "bad": 10.0}) == ["bad", "unknown", "good"]
+    """For one of which half make more noise, however much the worst makes."""
+    layers = [layer(name) for name in ("good", "unknown", "worse", "worst")]
+    damages = {"good": 40.0, "worse": 20.0, "worst": -90.0}
+    assert return_order(layers, damages) == ["worst", "unknown", "worse", "good"]
     assert return_order([layer("a", 5), layer("b", 1)], {}) == ["b", "a"]
 
 
