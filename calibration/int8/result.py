@@ -21,7 +21,14 @@ from frcrn_export.calibration.int8.speed import Speed
 from frcrn_export.calibration.int8.thresholds import value_range
 from frcrn_export.calibration.int8.work import multiplications
 from frcrn_export.runtime.bundle import sha256_of
-from frcrn_export.runtime.manifest import MANIFEST_NAME, FileEntry, GateResult, QuantizationInfo
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    GateResult,
+    QuantizationInfo,
+    parse_manifest,
+)
 from frcrn_export.runtime.staging import staged_bundle
 
 _GIVEN_BACK = "given back by the search"
@@ -105,6 +112,10 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
     """Write the file and its report into the bundle, all or nothing. Raises UserError."""
     bundle, source = plan.bundle, plan.source
     with staged_bundle(bundle.path, force=True, keep=True) as folder:
+        # Since the work began another command may have added files; not others in their place.
+        present = parse_manifest((folder / MANIFEST_NAME).read_bytes())
+        if source.float32 not in present.files:
+            raise UserError(f"{bundle.path}: changed while it was used; run the command again")
         path = folder / report.file
         path.write_bytes(content)
         entry = FileEntry(
@@ -121,10 +132,10 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
         )
         added = (entry, *write_report(folder, report, worst))
         paths = {each.path for each in added}
-        others = (each for each in bundle.manifest.files if each.path not in paths)
+        others = (each for each in present.files if each.path not in paths)
         manifest = msgspec.structs.replace(
-            bundle.manifest,
+            present,
             files=(*others, *added),
-            parity=tuple(r for r in bundle.manifest.parity if r.artifact != report.file),
+            parity=tuple(r for r in present.parity if r.artifact != report.file),
         )
         (folder / MANIFEST_NAME).write_bytes(manifest.to_json())

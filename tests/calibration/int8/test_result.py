@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from frcrn_export.calibration.scoring import Scores
 from frcrn_export.runtime.bundle import open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import GateResult, ParityResult
-from tests.bundles import write_manifest
+from tests.bundles import replace_core, write_manifest
 from tests.calibration.int8.bundles import LAYERS, contents, speed
 from tests.calibration.int8.reports import quality, worst
 
@@ -137,6 +138,28 @@ def test_all_else_in_the_bundle_stays(plan: Plan) -> None:
     assert json.loads(after["core.int8.cpu.quality.json"])["warnings"] == list(
         reported(plan).warnings
     )
+
+
+def test_what_another_command_added_meanwhile_stays(
+    plan: Plan, clips_folder: Path, held_out: Path
+) -> None:
+    settings = Settings("tensorrt", (clips_folder,), pairs=held_out)
+    other = make_plan(plan.bundle, settings, None, lambda *step: None)
+    for each in (plan, other):  # both began with the same bundle
+        report = dataclasses.replace(reported(plan), file=each.file)
+        add_to_bundle(each, each.quantized(["encoder", "grouped"]), report, worst())
+    manifest = open_bundle(plan.bundle.path).manifest
+    paths = [each.path for each in manifest.files if each.quantization]
+    assert paths == ["core.int8.cpu.onnx", "core.int8.onnx"]
+
+
+def test_a_bundle_that_became_another_meanwhile_is_left_alone(plan: Plan) -> None:
+    root = plan.bundle.path
+    replace_core(root, (root / "core.onnx").read_bytes() + b"\0")
+    before = contents(root)
+    with pytest.raises(UserError, match="changed while it was used; run the command again"):
+        add_to_bundle(plan, plan.quantized(["encoder"]), reported(plan), worst())
+    assert contents(root) == before
 
 
 def test_a_full_disk_leaves_the_bundle_as_it_was(
