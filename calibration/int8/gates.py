@@ -91,5 +91,5 @@ def _remedy(gate: GateResult, command: str) -> str:
     if gate.name == "speed":
         return f"to keep it all the same, run: {command} --allow-slower"
     if "--auto" in command.split():
-        return f"take other ranges or more recordings: {command} --method mse"
+        return f"take other ranges or more recordings: {command} --method percentile"
     return f"let layers go back to float: {command} --auto"

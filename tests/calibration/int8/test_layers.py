@@ -26,7 +26,9 @@ def test_every_reason_to_keep_a_layer_as_it_is() -> None:
 @pytest.mark.parametrize("consumer", ["tensorrt", "cpu"])
 def test_quantizable_are_those_without_a_reason(consumer: Consumer) -> None:
     names = [layer.name for layer in quantizable(masking_network(), consumer)]
-    depthwise = ["depthwise"] * (consumer == "cpu")  # for TensorRT they are no layers of INT8 at all
+    depthwise = ["depthwise"] * (
+        consumer == "cpu"
+    )  # for TensorRT they are no layers of INT8 at all
     assert names == ["encoder", *depthwise, "grouped", "parallel"]
 
 
