@@ -61,7 +61,7 @@ _OPTIONS = (
         "--precision",
         "precisions",
         multiple=True,
-        type=click.Choice(["fp32", "fp16", "int8"]),
+        type=click.Choice(["fp32", "fp16", "int8", "fp8"]),
         help="The bundle's files of this precision (by ONNX Runtime, if --backend says nothing "
         "else); several are compared. By default what denoise takes.",
     ),

@@ -14,6 +14,7 @@ from frcrn_export.runtime.errors import BundleError, UserError
 from frcrn_export.runtime.hints import calibrate_command, options_of
 from frcrn_export.runtime.manifest import (
     MANIFEST_NAME,
+    QUANTIZED,
     Consumer,
     EngineInfo,
     FileEntry,
@@ -36,13 +37,13 @@ def engine_name(precision: Precision, options: BuildOptions) -> str:
 
 def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False) -> FileEntry:
     """The ONNX file that engines of a precision are built from. Raises BundleError without it."""
-    consumer: Consumer | None = "tensorrt" if precision == "int8" else None
+    consumer: Consumer | None = "tensorrt" if precision in QUANTIZED else None
     role: Role = "core_streaming" if streaming else "core"
     entry = bundle.manifest.file(role, "onnx", precision, consumer)
     if entry is None and consumer is not None:
         raise BundleError(
-            f"{bundle.path}: no int8 {role} for TensorRT in this bundle; run: "
-            f"{calibrate_command(bundle.path, consumer, streaming=streaming)}"
+            f"{bundle.path}: no {precision} {role} for TensorRT in this bundle; run: "
+            f"{calibrate_command(bundle.path, consumer, precision, streaming=streaming)}"
         )
     if entry is None:
         kind = "streaming core" if streaming else "core"
@@ -154,7 +155,7 @@ def _proof(manifest: Manifest, source: FileEntry, options: BuildOptions, built: 
 
 
 def _gates(quantization: QuantizationInfo) -> str:
-    """What the gates said of an INT8 file, on ONNX Runtime."""
+    """What the gates said of a quantized file, on ONNX Runtime."""
     passed, failed, unmeasured = (
         [gate.name for gate in quantization.gates if gate.passed is outcome]
         for outcome in (True, False, None)

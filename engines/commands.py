@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from frcrn_export.engines.engine_table import print_engine, said_of_int8
+from frcrn_export.engines.engine_table import print_engine, said_of_quantized
 from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
 from frcrn_export.exporters.command_parts import (
     chunk_options,
@@ -19,7 +19,7 @@ from frcrn_export.exporters.command_parts import (
 from frcrn_export.runtime.console import print_json, progress_bar, status
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.hints import calibrate_command, options_of
-from frcrn_export.runtime.manifest import Precision
+from frcrn_export.runtime.manifest import QUANTIZED, Precision
 
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
@@ -34,12 +34,13 @@ _MIB = 1 << 20
 @click.option("--fp16", is_flag=True, help="Half precision (default).")
 @click.option("--fp32", is_flag=True, help="Single precision.")
 @click.option("--int8", is_flag=True, help="Whole numbers of 8 bits where calibration put them.")
+@click.option("--fp8", is_flag=True, help="Floating point of 8 bits there, from SM 8.9 on.")
 @click.option(
     "--calib",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="With --int8: recordings of noisy speech to calibrate with, if that is still to do.",
+    help="With --int8, --fp8: recordings of noisy speech to calibrate on, if that is still to do.",
 )
 @click.option(
     "--no-tf32", is_flag=True, help="With --fp32: convolutions without TensorFloat-32 rounding."
@@ -106,6 +107,7 @@ def trt(
     fp16: bool,
     fp32: bool,
     int8: bool,
+    fp8: bool,
     calib: tuple[Path, ...],
     no_tf32: bool,
     gpu: str,
@@ -133,27 +135,30 @@ def trt(
     """Build a TensorRT engine and add it to a BUNDLE.
 
     A bundle that does not exist yet is exported first; one without core.fp16.onnx (with
-    --streaming: core.streaming.fp16.onnx) gets it, where the weights are at hand. With --int8 so
-    does one without an INT8 core, given recordings to calibrate with. TensorRT-RTX needs no GPU to
-    build for one.
+    --streaming: core.streaming.fp16.onnx) gets it, where the weights are at hand. With --int8 or
+    --fp8 so does one without such a core, given recordings to calibrate with. TensorRT-RTX needs
+    no GPU to build for one.
     """
     from frcrn_export.engines.detection import detect_gpu, resolve_flavor
-    from frcrn_export.engines.options import BuildOptions, check_options
+    from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
     from frcrn_export.engines.subject import find_subject
     from frcrn_export.runtime.flavors import load_flavor
 
     if bundle is not None and output is not None:
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
-    if fp16 + fp32 + int8 > 1:
-        raise click.UsageError("--fp16, --fp32 and --int8 exclude each other; give one of them")
+    if fp16 + fp32 + int8 + fp8 > 1:
+        raise click.UsageError(
+            "--fp16, --fp32, --int8 and --fp8 exclude each other; give one of them"
+        )
     if no_tf32 and not fp32:
         raise UserError("--no-tf32 is for --fp32; float16 has no TensorFloat-32")
-    if calib and not int8:
-        raise UserError("--calib is for --int8; nothing else is calibrated")
-    precision: Precision = "fp32" if fp32 else "int8" if int8 else "fp16"
+    if calib and not (int8 or fp8):
+        raise UserError("--calib is for --int8 and --fp8; nothing else is calibrated")
+    precision: Precision = "fp32" if fp32 else "int8" if int8 else "fp8" if fp8 else "fp16"
     wanted = streaming_options(streaming, chunk, lookahead)
     target = detect_gpu() if gpu == "auto" else find_target(gpu)
+    check_precision(precision, target)
     chosen = resolve_flavor(flavor, target, here=not explain)
     if not explain:
         load_flavor(chosen)
@@ -198,15 +203,15 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
     engine = Path(engine_name(precision, options))  # the bundle stays as is
     folder, source = subject.path, _source_name(subject, precision)
     if not (folder / source).is_file():
-        exported = _source_name(subject, "fp16") if precision == "int8" else source
+        exported = _source_name(subject, "fp16") if precision in QUANTIZED else source
         click.echo("# The ONNX file first:")
         if not (folder / exported).is_file():
             if subject.bundle is not None:  # `onnx` makes bundles, it adds to none
                 folder = Path("ANOTHER")
             click.echo(f"frcrn-export onnx {_export_options(subject, precision)} -o {folder}")
-        if precision == "int8":
+        if precision in QUANTIZED:
             streaming = subject.streaming is not None
-            click.echo(calibrate_command(folder, "tensorrt", streaming=streaming))
+            click.echo(calibrate_command(folder, "tensorrt", precision, streaming=streaming))
     titles = (
         "# Build the engine:",
         "# The same with Polygraphy:",
@@ -289,7 +294,7 @@ def _build(
         return
     print_engine(entry, counts)
     if quantized:
-        click.echo(said_of_int8(quantized))
+        click.echo(said_of_quantized(quantized, precision))
     if bundle.manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
     streaming = " --streaming" if options.states else ""

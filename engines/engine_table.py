@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 
 from frcrn_export.runtime.console import print_table
-from frcrn_export.runtime.manifest import FileEntry
+from frcrn_export.runtime.manifest import FileEntry, Precision
 
 Census = dict[str, dict[str, int]]
+
+# What the builder calls the precisions of quantized files.
+_WORDS: dict[Precision, str] = {"int8": "Int8", "fp8": "FP8"}
 
 
 def print_engine(entry: FileEntry, counts: Census) -> None:
@@ -33,17 +36,18 @@ def print_engine(entry: FileEntry, counts: Census) -> None:
     )
 
 
-def said_of_int8(quantized: Mapping[str, str]) -> str:
-    """One line: how many quantized layers run in Int8, and which do not.
+def said_of_quantized(quantized: Mapping[str, str], precision: Precision) -> str:
+    """One line: how many quantized layers run in the file's precision, and which do not.
 
     `quantized` holds the data type that each runs in, by name; see layer_report.py.
     """
-    others = [f"{name} ({dtype})" for name, dtype in quantized.items() if dtype != "Int8"]
+    wanted = _WORDS[precision]
+    others = [f"{name} ({dtype})" for name, dtype in quantized.items() if dtype != wanted]
     if not others:
-        return f"All {len(quantized)} layers that the file quantizes run in Int8."
+        return f"All {len(quantized)} layers that the file quantizes run in {wanted}."
     return (
         f"Of {len(quantized)} layers that the file quantizes {len(quantized) - len(others)} run in "
-        f"Int8; not: {', '.join(others)}."
+        f"{wanted}; not: {', '.join(others)}."
     )
 
 

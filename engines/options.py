@@ -6,7 +6,9 @@ from pathlib import Path
 from frcrn_export.engines.detection import present_gpu
 from frcrn_export.engines.targets import Target, check_served, sm_text
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Flavor, Profile, TensorSpec
+from frcrn_export.runtime.manifest import Flavor, Precision, Profile, TensorSpec
+
+_FP8_SM = 89  # the first with FP8
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,15 @@ class BuildOptions:
         """The shape of each further input, by name."""
         batch = self.profile.max[0]
         return {state.name: (batch, *map(int, state.shape[1:])) for state in self.states}
+
+
+def check_precision(precision: Precision, target: Target) -> None:
+    """Raise UserError for a precision that the target cannot compute in."""
+    if precision == "fp8" and target.sm < _FP8_SM:
+        raise UserError(
+            f"FP8 needs SM {sm_text(_FP8_SM)} or later, {target.title} is SM {sm_text(target.sm)}; "
+            "take --int8"
+        )
 
 
 def check_options(options: BuildOptions) -> None:

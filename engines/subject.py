@@ -11,6 +11,7 @@ from frcrn_export.runtime.hints import calibrate_command, options_of, streaming_
 from frcrn_export.runtime.manifest import MANIFEST_NAME, Manifest, Precision, Role, TensorSpec
 
 if TYPE_CHECKING:
+    from frcrn_export.calibration.int8.forms import Number
     from frcrn_export.exporters.loading import LoadedModel
     from frcrn_export.exporters.streaming_export import StreamingOptions
 
@@ -36,24 +37,25 @@ class Subject:
     def prepare(self, precision: Precision, step: Step, calib: Sequence[Path] = ()) -> Bundle:
         """The bundle with an ONNX core of this precision, exported and proven if need be.
 
-        INT8 is calibrated on the recordings in the folders `calib`, if need be. Raises UserError
-        where that takes recordings or weights that are not at hand, CheckFailed where it misses
-        parity or a gate.
+        INT8 and FP8 are calibrated on the recordings in the folders `calib`, if need be. Raises
+        UserError where that takes recordings or weights that are not at hand, CheckFailed where it
+        misses parity or a gate.
         """
-        if precision != "int8":
+        if precision not in ("int8", "fp8"):
             return self._exported(precision, step)
-        if self.manifest.file(self._role, "onnx", "int8", "tensorrt") and self.bundle is not None:
+        there = self.manifest.file(self._role, "onnx", precision, "tensorrt")
+        if there and self.bundle is not None:
             return self.bundle
-        return self._calibrated(calib, step)
+        return self._calibrated(precision, calib, step)
 
-    def _calibrated(self, calib: Sequence[Path], step: Step) -> Bundle:
+    def _calibrated(self, number: "Number", calib: Sequence[Path], step: Step) -> Bundle:
         streaming = self.streaming is not None
         if not calib:
             kind = "streaming core" if streaming else "core"
-            command = calibrate_command(self.path, "tensorrt", streaming=streaming)
+            command = calibrate_command(self.path, "tensorrt", number, streaming=streaming)
             raise UserError(
-                f"{self.path} has no INT8 {kind} for TensorRT; add --calib FOLDER with recordings "
-                f"of speech, or run: {command}"
+                f"{self.path} has no {number.upper()} {kind} for TensorRT; add --calib FOLDER with "
+                f"recordings of speech, or run: {command}"
             )
         from frcrn_export.calibration.int8.calibrate import calibrate_bundle
 
@@ -63,7 +65,10 @@ class Subject:
             consumer="tensorrt",
             folders=calib,
             streaming=streaming,
-            progress=lambda phase, done, steps: step(f"INT8: {phase}, {done} of {steps}"),
+            number=number,
+            progress=lambda phase, done, steps: step(
+                f"{number.upper()}: {phase}, {done} of {steps}"
+            ),
         )
         return open_bundle(self.path)
 

@@ -1,4 +1,4 @@
-"""What `frcrn-export inspect` says of INT8 files: how they were made, and their gates."""
+"""What `frcrn-export inspect` says of INT8 and FP8 files: how they were made, and their gates."""
 
 from typing import TYPE_CHECKING
 
@@ -12,22 +12,22 @@ _CONSUMERS = {"tensorrt": "TensorRT, on a GPU", "cpu": "ONNX Runtime, on a proce
 
 
 def print_quantization(manifest: "Manifest") -> None:
-    """A table for each INT8 file of a bundle."""
+    """A table for each INT8 or FP8 file of a bundle."""
     for entry in manifest.files:
         if entry.quantization is not None:
-            print_table(("What", "Value"), _facts(entry.quantization), title=_title(entry))
+            print_table(("What", "Value"), _facts(entry, entry.quantization), title=_title(entry))
 
 
 def _title(entry: "FileEntry") -> str:
-    return f"{entry.path}: INT8"
+    return f"{entry.path}: {entry.precision.upper()}"
 
 
-def _facts(made: "QuantizationInfo") -> list[tuple[str, str]]:
+def _facts(entry: "FileEntry", made: "QuantizationInfo") -> list[tuple[str, str]]:
     facts = [
         ("for", _CONSUMERS[made.consumer]),
         ("ranges", f"{made.method}, of {made.clips} recordings, seed {made.seed}"),
         ("recordings sha256", made.clips_sha256[:16]),
-        ("in INT8", f"{made.layers} of {made.candidates} layers"),
+        (f"in {entry.precision.upper()}", f"{made.layers} of {made.candidates} layers"),
         ("share of the multiplications", f"{100 * made.share:.1f} %"),
         *map(_gate, made.gates),
     ]

@@ -9,6 +9,7 @@ from frcrn_export.runtime.hints import export_to, make_again
 from frcrn_export.runtime.manifest import (
     EXPORT_AGAIN,
     MANIFEST_NAME,
+    QUANTIZED,
     FileEntry,
     Manifest,
     parse_manifest,
@@ -33,8 +34,8 @@ class Bundle:
 def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) -> Bundle:
     """Read a bundle and check every file against the manifest: present, inside, size, sha256.
 
-    Without `engines`, or `int8`, these and their reports are not checked: where one is to be made
-    anew. Raises BundleError naming the file and what is wrong with it.
+    Without `engines`, or `int8` (FP8 too), these and their reports are not checked: where one is to
+    be made anew. Raises BundleError naming the file and what is wrong with it.
     """
     root = Path(path)
     manifest_path = root / MANIFEST_NAME
@@ -47,7 +48,7 @@ def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) ->
     manifest = parse_manifest(manifest_path.read_bytes(), str(manifest_path))
     for entry in manifest.files:
         is_engine = entry.format == "engine" or entry.role == "layers"
-        is_int8 = entry.precision == "int8" and not is_engine
+        is_int8 = entry.precision in QUANTIZED and not is_engine
         if (engines or not is_engine) and (int8 or not is_int8):
             _check_file(root, manifest, entry)
     return Bundle(root, manifest)

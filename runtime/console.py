@@ -9,8 +9,9 @@ import click
 
 precision_option = click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8"]),
-    help="The bundle's file of this precision; by default fp32, of engines fp16 first, never int8.",
+    type=click.Choice(["fp32", "fp16", "int8", "fp8"]),
+    help="The bundle's file of this precision; by default fp32, of engines fp16 first, "
+    "never int8 or fp8.",
 )
 
 

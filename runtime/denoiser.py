@@ -40,9 +40,9 @@ class Denoiser:
         """Open a bundle directory and check its files.
 
         `backend`: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`. `threads`: limit
-        of processor threads, None for the backend's own choice. `precision`: "fp32", "fp16" or
-        "int8"; None for float32, of engines float16 first, and never INT8. Raises BundleError,
-        BackendError, UserError.
+        of processor threads, None for the backend's own choice. `precision`: "fp32", "fp16",
+        "int8" or "fp8"; None for float32, of engines float16 first, and never 8 bits. Raises
+        BundleError, BackendError, UserError.
         """
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         return cls(opened.manifest, open_session(opened, backend, threads, precision))

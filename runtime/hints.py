@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from frcrn_export.runtime.manifest import Consumer, FileEntry, Manifest
+from frcrn_export.runtime.manifest import Consumer, FileEntry, Manifest, Precision
 
 # What `frcrn-export calibrate --for` calls them.
 _TARGETS: dict[Consumer, str] = {"cpu": "cpu", "tensorrt": "rtx4090d"}
@@ -72,24 +72,31 @@ def export_again(manifest: Manifest) -> str:
     return " ".join([*command, "-o ANOTHER"])
 
 
-def calibrate_command(root: Path, consumer: Consumer, *, streaming: bool = False) -> str:
-    """The command that makes a bundle's INT8 core, offline or streaming, for a consumer."""
+def calibrate_command(
+    root: Path,
+    consumer: Consumer,
+    precision: Precision | None = "int8",
+    *,
+    streaming: bool = False,
+) -> str:
+    """The command that makes a bundle's INT8 or FP8 core, offline or streaming, for a consumer."""
     command = f"frcrn-export calibrate {shlex.quote(str(root))} --for {_TARGETS[consumer]}"
+    command += " --fp8" * (precision == "fp8")
     return f"{command} --calib FOLDER" + " --streaming" * streaming
 
 
 def make_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
-    """The command that makes one file again: an engine or INT8 alone, else with its bundle."""
-    int8 = [made for made in manifest.files if made.quantization is not None]
-    for made in sorted(int8, key=lambda made: -len(made.path)):
-        assert made.quantization is not None
-        if entry.path.startswith(made.path.removesuffix("onnx")):  # its reports too
-            streaming = made.streaming is not None
-            command = calibrate_command(root, made.quantization.consumer, streaming=streaming)
-            return f"{command} --force"
+    """The command that makes one file again: engines, INT8 and FP8 alone, else with its bundle."""
     for built in manifest.files:
         if built.engine is not None and entry.path in (built.path, built.engine.layers):
             return _build_again(root, built)
+    quantized = [made for made in manifest.files if made.quantization is not None]
+    for made in sorted(quantized, key=lambda made: -len(made.path)):
+        assert made.quantization is not None
+        if entry.path.startswith(made.path.removesuffix("onnx")):  # its reports too
+            consumer, streaming = made.quantization.consumer, made.streaming is not None
+            command = calibrate_command(root, consumer, made.precision, streaming=streaming)
+            return f"{command} --force"
     return export_again(manifest)
 
 

@@ -34,8 +34,10 @@ Role = Literal[
 ]
 Format = Literal["onnx", "torchscript", "engine", "npz", "json", "markdown", "png"]
 Flavor = Literal["tensorrt", "tensorrt-rtx"]
-Precision = Literal["fp32", "fp16", "int8"]
-# Who an INT8 file is quantized for: TensorRT on a GPU, or ONNX Runtime on a processor.
+Precision = Literal["fp32", "fp16", "int8", "fp8"]
+# Precisions of calibrated files: whole numbers, or for TensorRT alone FP8 (float8e4m3fn).
+QUANTIZED: frozenset[Precision] = frozenset(("int8", "fp8"))
+# Who such a file is quantized for: TensorRT on a GPU, or ONNX Runtime on a processor.
 Consumer = Literal["tensorrt", "cpu"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 
@@ -171,7 +173,7 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
 
 
 class GateResult(Struct, frozen=True, kw_only=True):
-    """What an INT8 file lost or gained, and the limit; None where it was not measured.
+    """What a quantized file lost or gained, and the limit; None where it was not measured.
 
     `pesq`, `si_sdr` (dB) and `stoi` are drops against float32, at most `limit`; `core_snr` (dB) and
     `speed` (times as fast as float32, or as float16 on a GPU) are at least that.
@@ -184,7 +186,7 @@ class GateResult(Struct, frozen=True, kw_only=True):
 
 
 class QuantizationInfo(Struct, frozen=True, kw_only=True):
-    """How an INT8 file was made.
+    """How an INT8 or FP8 file was made.
 
     `clips` is how many recordings the ranges were measured on, `clips_sha256` is of their hashes.
     Of `candidates` layers that could compute in INT8 `layers` do, which is the share `share` of the
@@ -210,7 +212,7 @@ class FileEntry(Struct, frozen=True, kw_only=True):
 
     `core_long` does what `core` does in less memory, for one utterance of more frames than
     `above_frames`. `engine` is there for engines and nothing else, `streaming` for cores of the
-    role `core_streaming`, `quantization` for ONNX files in INT8.
+    role `core_streaming`, `quantization` for ONNX files in INT8 or FP8.
     """
 
     path: RelativePath
@@ -286,7 +288,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         precision: Precision = "fp32",
         consumer: Consumer | None = None,
     ) -> FileEntry | None:
-        """The entry with this role, format and precision, of INT8 files for `consumer`; or None."""
+        """The entry with this role, format and precision, quantized for `consumer`; or None."""
         wanted = (role, format, precision, consumer)
         return next((f for f in self.files if _kind(f) == wanted), None)
 
@@ -346,10 +348,12 @@ def _check(manifest: Manifest, source: str) -> None:
             raise BundleError(f"{source}: {entry.path}: engines, and only they, have `engine`")
         if (entry.role == "core_streaming") != (entry.streaming is not None):
             raise BundleError(f"{source}: {entry.path}: streaming cores alone have `streaming`")
-        if (entry.format == "onnx" and entry.precision == "int8") != (
+        if (entry.format == "onnx" and entry.precision in QUANTIZED) != (
             entry.quantization is not None
         ):
-            raise BundleError(f"{source}: {entry.path}: INT8 files alone have `quantization`")
+            raise BundleError(
+                f"{source}: {entry.path}: INT8 and FP8 files alone have `quantization`"
+            )
         if entry.streaming is not None:
             _check_streaming(entry, entry.streaming, source)
         if entry.engine is not None:

@@ -29,7 +29,7 @@ from frcrn_export.runtime.streaming_parity import open_streamed
 
 Float32Array = npt.NDArray[np.float32]
 
-FLOOR_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 45.0, "int8": 20.0}
+FLOOR_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 45.0, "int8": 20.0, "fp8": 20.0}
 _IDENTICAL_DB = 300.0  # JSON has no infinity
 
 _DEFAULT_BACKENDS = ("onnxruntime-cpu", "torchscript", *ENGINE_BACKENDS)

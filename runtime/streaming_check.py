@@ -52,7 +52,7 @@ class StreamReport:
     """What was found of one streaming core.
 
     `latency` is what it says of itself, `lag_samples` what was measured. `pace` is None for ONNX
-    files that engines are made of, float16 or INT8 for TensorRT: on a processor they are slow.
+    files that engines are made of, float16 or quantized for it: on a processor they are slow.
     `make_again`: what to do where it did not pass.
     """
 

@@ -1,4 +1,4 @@
-"""Bundles with an INT8 core, quantized in a moment and without any calibration recordings."""
+"""Bundles with an INT8 or FP8 core, quantized in a moment, without calibration recordings."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import onnx
 
+from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.layers import int8_layers, quantizable
 from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
 from frcrn_export.calibration.int8.transposed import lower_transposed
@@ -25,7 +26,7 @@ GATES = (
 )
 
 
-def add_int8(path: Path, role: Role = "core") -> FileEntry:
+def add_int8(path: Path, role: Role = "core", number: Number = "int8") -> FileEntry:
     """Quantize a bundle's core for TensorRT, by its response to noise, and enter it."""
     manifest = open_bundle(path).manifest
     source = manifest.file(role, "onnx", "fp16")
@@ -33,12 +34,12 @@ def add_int8(path: Path, role: Role = "core") -> FileEntry:
     model = lower_transposed(onnx.load(path / source.path))
     layers = [layer.name for layer in quantizable(model, "tensorrt")]
     ranges = ranges_of(model, quantized_tensors(model, layers, "tensorrt"), [_noise(model)])
-    name = source.path.replace("fp16", "int8")
-    onnx.save(quantize(model, layers, ranges, "tensorrt", "minmax"), path / name)
+    name = source.path.replace("fp16", number)
+    onnx.save(quantize(model, layers, ranges, "tensorrt", "minmax", number), path / name)
     entry = msgspec.structs.replace(
         source,
         path=name,
-        precision="int8",
+        precision=number,
         sha256=sha256_of(path / name),
         bytes=(path / name).stat().st_size,
         quantization=QuantizationInfo(

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from frcrn_export.runtime.bundle import open_bundle, sha256_of
 from frcrn_export.runtime.manifest import (
+    QUANTIZED,
     Consumer,
     FileEntry,
     GateResult,
@@ -74,7 +75,7 @@ def add_int8(
     precision: Precision = "int8",
     **made: object,
 ) -> FileEntry:
-    """Add to a bundle what is said to be INT8, made of one of its files, and give its entry."""
+    """Add to a bundle what is said to be INT8, or `precision`, made of one of its files."""
     described = open_bundle(root).manifest
     entry = next(entry for entry in described.files if entry.path == source)
     kind = f"int8.{consumer}" if precision == "int8" else precision
@@ -86,7 +87,7 @@ def add_int8(
         precision=precision,
         sha256=sha256_of(root / name),
         bytes=(root / name).stat().st_size,
-        quantization=quantization(consumer, **made) if precision == "int8" else None,
+        quantization=quantization(consumer, **made) if precision in QUANTIZED else None,
     )
     write_manifest(root, msgspec.structs.replace(described, files=(*described.files, added)))
     return added

@@ -1,10 +1,11 @@
-"""From a bundle with a float core to one with an INT8 core that passed its gates."""
+"""From a bundle with a float core to one with an INT8 or FP8 core that passed its gates."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.gates import failures, passed, quality_gates, speed_gate
 from frcrn_export.calibration.int8.pictures import require_matplotlib
 from frcrn_export.calibration.int8.plan import Plan, Progress, Settings, make_plan
@@ -30,10 +31,11 @@ def calibrate_bundle(
     consumer: Consumer,
     folders: Sequence[Path],
     streaming: bool = False,
+    number: Number = "int8",
     progress: Progress = lambda phase, done, steps: None,
 ) -> Report:
     """Calibrate with the defaults; see `calibrate`."""
-    settings = Settings(consumer, tuple(folders), streaming)
+    settings = Settings(consumer, tuple(folders), streaming, number=number)
     return calibrate(path, settings, progress=progress)
 
 
@@ -45,7 +47,7 @@ def calibrate(
     force: bool = False,
     progress: Progress = lambda phase, done, steps: None,
 ) -> Report:
-    """Add an INT8 core and its report to a bundle, if it passes its gates.
+    """Add an INT8 or FP8 core and its report to a bundle, if it passes its gates.
 
     `checkpoint`: the weights, where the network itself is needed and the bundle does not say where
     they are. Raises CheckFailed where a gate fails, the bundle being as before; UserError where the
@@ -55,7 +57,7 @@ def calibrate(
     require_matplotlib()
     require_packages(METRICS)
     bundle = open_bundle(path, int8=not force)  # what is replaced may be broken
-    name = int8_name(settings.consumer, settings.streaming)
+    name = int8_name(settings.consumer, settings.streaming, settings.number)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{path / name} exists; add --force to replace it")
     plan = make_plan(bundle, settings, checkpoint, progress)
@@ -72,7 +74,11 @@ def calibrate(
             progress=progress,
         )
         content = plan.quantized(search.layers)
-        qualities = {"fp32": judge.float32, **_half(plan, judge, progress), "int8": search.quality}
+        qualities = {
+            "fp32": judge.float32,
+            **_half(plan, judge, progress),
+            settings.number: search.quality,
+        }
         speed = _speed(plan, judge, content, progress)
         gates = (*_quality_gates(plan, judge, search.quality), speed_gate(speed))
         report = make_report(plan, judge, search, qualities, speed, gates)
@@ -108,7 +114,7 @@ def _require(plan: Plan, gates: Sequence[GateResult]) -> None:
         failed = [gate for gate in failed if gate.name != "speed"]
     if not passed(failed):
         command = calibrate_command(
-            plan.bundle.path, settings.consumer, streaming=settings.streaming
+            plan.bundle.path, settings.consumer, settings.number, streaming=settings.streaming
         )
         raise CheckFailed(
             "; ".join(failures(failed, plan.file, command + settings.auto * " --auto"))

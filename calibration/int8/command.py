@@ -35,6 +35,7 @@ _CONSUMERS: dict[str, Consumer] = {"rtx4090d": "tensorrt", "cpu": "cpu"}
     show_default=True,
     help="rtx4090d: TensorRT on GPUs; cpu: ONNX Runtime on processors with VNNI.",
 )
+@click.option("--fp8", is_flag=True, help="FP8 instead, for TensorRT on GPUs from SM 8.9 on.")
 @click.option("--streaming", is_flag=True, help="The streaming core, calibrated by streaming.")
 @click.option(
     "-p",
@@ -79,12 +80,13 @@ _CONSUMERS: dict[str, Consumer] = {"rtx4090d": "tensorrt", "cpu": "cpu"}
     type=click.Path(path_type=Path),
     help="The weights that the bundle was made from; FRCRN for cpu is made from the network.",
 )
-@click.option("-f", "--force", is_flag=True, help="Replace an INT8 file that exists.")
+@click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def calibrate(
     bundle: Path,
     folders: tuple[Path, ...],
     target: str,
+    fp8: bool,
     streaming: bool,
     pairs: Path | None,
     method: CalibrationMethod,
@@ -100,10 +102,12 @@ def calibrate(
 ) -> None:
     """Make the INT8 core of a BUNDLE from recordings, and judge it.
 
-    Adds core.int8.onnx (--for cpu: core.int8.cpu.onnx) and a report. A file whose quality falls too
-    far behind float32, or that is not faster, is not kept: the command exits with 1 and names the
-    gate.
+    Adds core.int8.onnx (--for cpu: core.int8.cpu.onnx; --fp8: core.fp8.onnx) and a report. A file
+    whose quality falls too far behind float32, or that is not faster, is not kept: the command
+    exits with 1 and names the gate.
     """
+    if fp8 and target == "cpu":
+        raise click.UsageError("--fp8 is for TensorRT alone; leave out --for cpu, or --fp8")
     from frcrn_export.calibration.int8.calibrate import calibrate as run
     from frcrn_export.calibration.int8.plan import Settings
 
@@ -119,6 +123,7 @@ def calibrate(
         minutes=minutes,
         allow_slower=allow_slower,
         threads=threads,
+        number="fp8" if fp8 else "int8",
     )
     with progress_bar("Calibrating") as progress:
         report = run(bundle, settings, checkpoint=checkpoint, force=force, progress=progress)

@@ -1,4 +1,4 @@
-"""Pictures of the report on an INT8 file, as PNG."""
+"""Pictures of the report on an INT8 or FP8 file, as PNG."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def draw(report: Report, worst: WorstClip) -> Iterator[tuple[str, bytes]]:
 
 
 def worst_clip(clip: WorstClip, titles: Sequence[str]) -> bytes:
-    """Spectrograms of noisy, FP32, INT8 and their difference, on one scale; a title for each."""
+    """Spectrograms of noisy, FP32, 8 bits and their difference, on one scale; a title for each."""
     parts = (clip.noisy, clip.float32, clip.int8, clip.float32 - clip.int8)
     levels = [spectrogram_dbfs(part, clip.sample_rate) for part in parts]
     top = max(-20.0, 5.0 * np.ceil(max(float(level.max()) for level in levels) / 5.0))
@@ -88,14 +88,14 @@ def ranges(tensors: Sequence[TensorRange]) -> bytes:
 
 
 def search(points: Sequence[SearchPoint]) -> bytes:
-    """Core SNR and PESQ drop of each candidate over its share of INT8, with the gates."""
+    """Core SNR and PESQ drop of each candidate over its share in 8 bits, with the gates."""
     figure = _figure(9, 7)
     snr, pesq = figure.subplots(2, 1, sharex=True)
     _candidates(snr, [(p, p.core_snr_db) for p in points], LIMITS["core_snr"])
     snr.set_ylabel("Mean core SNR (dB)")
     _candidates(pesq, [(p, p.pesq_drop) for p in points], LIMITS["pesq"])
     pesq.set_ylabel("Mean PESQ drop")
-    pesq.set_xlabel("Share of the multiplications in INT8 (%)")
+    pesq.set_xlabel("Share of the multiplications in 8 bits (%)")
     snr.legend(loc="best")
     return _png(figure)
 
@@ -121,12 +121,13 @@ def _titles(report: Report, name: str) -> tuple[str, ...]:
     index = [clip.name for clip in report.int8.clips].index(name)
     scores = report.scores(index)
     titles = []
-    for kind, title in (("noisy", "Noisy"), ("fp32", "FP32"), ("int8", "INT8")):
+    number = report.number.upper()
+    for kind, title in (("noisy", "Noisy"), ("fp32", "FP32"), (report.number, number)):
         pesq = scores[kind].values.get("pesq")
         titles.append(f"{title}: {name}" + ("" if pesq is None else f", PESQ {pesq:.2f}"))
-    snr = report.core_snrs(index)["int8"]
+    snr = report.core_snrs(index)[report.number]
     core = "" if snr is None else f", core SNR {snr:.1f} dB"
-    return *titles, f"FP32 minus INT8{core}"
+    return *titles, f"FP32 minus {number}{core}"
 
 
 def _figure(width: float, height: float) -> "Figure":

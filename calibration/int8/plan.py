@@ -12,6 +12,7 @@ from frcrn_export.calibration.int8.clips import (
     choose_clips,
     read_audio,
 )
+from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.layers import Layer, quantizable
 from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
 from frcrn_export.calibration.int8.ranges import Ranges, observe
@@ -35,7 +36,8 @@ class Settings:
     """How to calibrate. `pairs`: what the gates are measured on; None is the packaged recording.
 
     `auto`: where the gates of quality fail, give layers back to float, measuring their damage for
-    at most `minutes`. `allow_slower`: keep a file that is no faster than float.
+    at most `minutes`. `allow_slower`: keep a file that is no faster than float. `number`: INT8, or
+    for TensorRT FP8.
     """
 
     consumer: Consumer
@@ -49,6 +51,7 @@ class Settings:
     minutes: float = DEFAULT_MINUTES
     allow_slower: bool = False
     threads: int | None = None
+    number: Number = "int8"
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,21 @@ class Plan:
 
     @property
     def file(self) -> str:
-        """What the INT8 file will be called."""
-        return int8_name(self.settings.consumer, self.settings.streaming)
+        """What the quantized file will be called."""
+        settings = self.settings
+        return int8_name(settings.consumer, settings.streaming, settings.number)
 
     def quantized(self, layers: Collection[str]) -> bytes:
-        """The graph with these layers in INT8, as an ONNX file."""
+        """The graph with these layers in INT8 or FP8, as an ONNX file."""
         settings = self.settings
-        model = quantize(self.source.model, layers, self.ranges, settings.consumer, settings.method)
+        model = quantize(
+            self.source.model,
+            layers,
+            self.ranges,
+            settings.consumer,
+            settings.method,
+            settings.number,
+        )
         content: bytes = model.SerializeToString()
         return content
 
@@ -96,7 +107,8 @@ def make_plan(
     names = [layer.name for layer in layers]
     if not names:
         raise UserError(
-            f"{bundle.path}: {source.float32.path} has no layer that INT8 could be faster in"
+            f"{bundle.path}: {source.float32.path} has no layer that {settings.number.upper()} "
+            "could be faster in"
         )
     ranges = observe(
         source.model,

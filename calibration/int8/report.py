@@ -1,9 +1,10 @@
-"""The report on an INT8 file: JSON, a Markdown page and pictures, each named for the file."""
+"""The report on an INT8 or FP8 file: JSON, a Markdown page and pictures, named for the file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.scores import METRICS, Quality
 from frcrn_export.calibration.int8.speed import Speed
 from frcrn_export.calibration.scoring import Scores
@@ -65,10 +66,10 @@ class WorstClip:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything about one INT8 file. `file` is its path in the bundle.
+    """Everything about one INT8 or FP8 file. `file` is its path in the bundle.
 
     `noisy`: the scores of the recordings as they are; `qualities`: by precision, "fp32" first and
-    "int8" last.
+    `number` last. What is called int8 is FP8 where that is the number.
     """
 
     file: str
@@ -82,11 +83,12 @@ class Report:
     ranges: Sequence[TensorRange] = ()
     search: Sequence[SearchPoint] = ()
     warnings: Sequence[str] = ()
+    number: Number = "int8"
 
     @property
     def int8(self) -> Quality:
         """The quality of the file itself."""
-        return self.qualities["int8"]
+        return self.qualities[self.number]
 
     def scores(self, index: int) -> dict[str, Scores]:
         """Of one clip, by what was scored: "noisy" and the precisions."""
@@ -129,16 +131,18 @@ def write_report(folder: Path, report: Report, worst: WorstClip) -> tuple[FileEn
         report_name(report.file, "quality.md"): ("markdown", markdown(report, images).encode()),
         **{name: ("png", png) for name, png in images.items()},
     }
-    return tuple(_written(folder / name, *content) for name, content in files.items())
+    return tuple(
+        _written(folder / name, report.number, *content) for name, content in files.items()
+    )
 
 
-def _written(path: Path, format: Format, content: bytes) -> FileEntry:
+def _written(path: Path, number: Number, format: Format, content: bytes) -> FileEntry:
     replace_file(path, content)
     return FileEntry(
         path=path.name,
         role="report",
         format=format,
-        precision="int8",
+        precision=number,
         sha256=sha256_of(path),
         bytes=len(content),
     )

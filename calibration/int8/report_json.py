@@ -1,4 +1,4 @@
-"""The report on an INT8 file for machines: `CORE.quality.json` of `CORE.onnx`.
+"""The report on an INT8 or FP8 file for machines: `CORE.quality.json` of `CORE.onnx`.
 
 Of all values null is what was not measured, or what has no value. The fields:
 
@@ -6,12 +6,13 @@ Of all values null is what was not measured, or what has no value. The fields:
   the manifest; `warnings`: texts
 - `speed`: null, or `ratio` (float32's time over INT8's) with its quartiles `low` and `high`, the
   times `float32_ms` and `int8_ms` for `seconds` of audio, `threads` (null: all), `repetitions`
-- `means`: over the clips, for `noisy`, `fp32`, `fp16` (where the bundle has it) and `int8`:
-  `si_sdr` (dB), `pesq`, `stoi`; for the last two also `core_snr_db`, against `fp32`
+- `means`: over the clips, for `noisy`, `fp32`, `fp16` (where the bundle has it) and `int8` or
+  `fp8`: `si_sdr` (dB), `pesq`, `stoi`; for the last two also `core_snr_db`, against `fp32`
 - `clips`: for each held-out clip `name`, `seconds`, the same values for the same, and `missing`:
   for each of them that lacks one, metric -> why
-- `layers`: for each layer that could be INT8 `name`, `int8`, `share` (of all multiplications),
-  `damage_db` (the core's SNR with this layer alone in INT8) and `reason` (why it was kept)
+- `layers`: for each layer that could be in 8 bits `name`, `int8` (whether it is, in INT8 or FP8),
+  `share` (of all multiplications), `damage_db` (the core's SNR with it alone in 8 bits) and
+  `reason` (why it was kept)
 - `ranges`: for each quantized `tensor` its extremes `low` and `high` on the calibration
   recordings, and the range of its 8 bits, `chosen_low` to `chosen_high`
 - `search`: for each candidate, in the search's order, `share`, `core_snr_db`, `pesq_drop`,

@@ -1,4 +1,4 @@
-"""The report on an INT8 file for people: tables, and a Markdown page of them and the pictures."""
+"""The report on an INT8 or FP8 file for people: tables, a Markdown page of them and pictures."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -9,11 +9,11 @@ from frcrn_export.calibration.tables import METRICS as TITLES
 from frcrn_export.calibration.tables import Table
 from frcrn_export.runtime.gate_words import gate_words
 
-_NAMES = {"noisy": "noisy", "fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
+_NAMES = {"noisy": "noisy", "fp32": "FP32", "fp16": "FP16", "int8": "INT8", "fp8": "FP8"}
 _CAPTIONS = {
     "worst": "The clip with the least core SNR",
     "ranges": "Ranges of activations",
-    "search": "Quality against the share of INT8",
+    "search": "Quality against the share in 8 bits",
 }
 
 
@@ -29,9 +29,9 @@ def facts(report: Report) -> Iterator[str]:
     made, weights = report.quantization, report.weights
     yield f"{report.model}, weights: {weights.name} ({weights.source})."
     yield (
-        f"{made.layers} of {made.candidates} layers compute in INT8, {100 * made.share:.1f} % of "
-        f"the multiplications. Ranges: {made.method}, of {made.clips} recordings (sha256 "
-        f"{made.clips_sha256[:16]}, seed {made.seed})."
+        f"{made.layers} of {made.candidates} layers compute in {_NAMES[report.number]}, "
+        f"{100 * made.share:.1f} % of the multiplications. Ranges: {made.method}, of "
+        f"{made.clips} recordings (sha256 {made.clips_sha256[:16]}, seed {made.seed})."
     )
     if speed := report.speed:
         threads = f"{speed.threads} threads" if speed.threads else "all threads"
@@ -93,14 +93,15 @@ def _layer_table(report: Report) -> Table:
     rows = tuple(
         (
             layer.name,
-            "INT8" if layer.int8 else "kept",
+            _NAMES[report.number] if layer.int8 else "kept",
             f"{100 * layer.share:.2f}",
             _cell(layer.damage_db),
             layer.reason,
         )
         for layer in report.layers
     )
-    columns = ("Layer", "Computes", ">Share (%)", ">Core SNR alone in INT8 (dB)", "Kept because")
+    alone = f">Core SNR alone in {_NAMES[report.number]} (dB)"
+    columns = ("Layer", "Computes", ">Share (%)", alone, "Kept because")
     return Table("Layers", columns, rows)
 
 

@@ -52,6 +52,7 @@ def make_report(
 
     return Report(
         file=plan.file,
+        number=settings.number,
         model=manifest.model,
         weights=manifest.weights,
         quantization=QuantizationInfo(
@@ -122,7 +123,7 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
             path=report.file,
             role=source.float32.role,
             format="onnx",
-            precision="int8",
+            precision=report.number,
             sha256=sha256_of(path),
             bytes=len(content),
             inputs=source.entry.inputs,

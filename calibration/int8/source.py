@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.transposed import lower_transposed
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import UserError
@@ -17,17 +18,11 @@ from frcrn_export.runtime.manifest import Consumer, FileEntry, Role
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
 
-_NAMES: dict[tuple[bool, Consumer], str] = {
-    (False, "tensorrt"): "core.int8.onnx",
-    (False, "cpu"): "core.int8.cpu.onnx",
-    (True, "tensorrt"): "core.streaming.int8.onnx",
-    (True, "cpu"): "core.streaming.int8.cpu.onnx",
-}
 
-
-def int8_name(consumer: Consumer, streaming: bool) -> str:
-    """What the INT8 file for a consumer is called in a bundle."""
-    return _NAMES[streaming, consumer]
+def int8_name(consumer: Consumer, streaming: bool, number: Number = "int8") -> str:
+    """What the INT8 or FP8 file for a consumer is called in a bundle."""
+    core = "core.streaming" if streaming else "core"
+    return f"{core}.{number}.cpu.onnx" if consumer == "cpu" else f"{core}.{number}.onnx"
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def find_source(
         entry = bundle.manifest.file(role, "onnx", "fp16")
         if entry is None:
             raise UserError(
-                f"{bundle.path}: no float16 core to make INT8 for TensorRT from; run: "
+                f"{bundle.path}: no float16 core to quantize for TensorRT; run: "
                 f"frcrn-export trt {quote(str(bundle.path))} --fp16{' --streaming' * streaming}"
             )
         return Source(lower_transposed(onnx.load(bundle.file(entry))), entry, float32)

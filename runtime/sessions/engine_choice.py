@@ -5,7 +5,7 @@ from frcrn_export.runtime.cuda import first_gpu
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Flavor, Precision, Role
 
-# What may run without being asked for, the best first. Not INT8, it trades quality away.
+# What may run without being asked for, the best first. Not INT8 and FP8, they trade quality away.
 _PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 _ROLES: tuple[Role, ...] = ("core", "pipeline")
 
@@ -33,7 +33,7 @@ def choose_engine(
 ) -> FileEntry | None:
     """The engine to denoise with, one for this very GPU first.
 
-    Without a precision half before single; INT8 is never chosen then.
+    Without a precision half before single; INT8 and FP8 are never chosen then.
     """
     entries = _entries(bundle, flavor, _ROLES, precision)
     return min(entries, key=_rank, default=None)

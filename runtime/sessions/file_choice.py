@@ -7,6 +7,7 @@ from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.hints import calibrate_command, options_of
 from frcrn_export.runtime.manifest import (
+    QUANTIZED,
     Consumer,
     FileEntry,
     Format,
@@ -32,10 +33,10 @@ def choose_file(
 ) -> FileEntry | None:
     """The file of a role in a precision, float32 where none is asked for; None if it is not there.
 
-    INT8 is never chosen by itself, it trades quality away. Of INT8 files the one that was quantized
-    for where the backend runs, a processor or a GPU, else the other.
+    INT8 and FP8 are never chosen by themselves, they trade quality away. Of such files the one that
+    was quantized for where the backend runs, a processor or a GPU, else the other.
     """
-    if precision != "int8":
+    if precision not in QUANTIZED:
         return manifest.file(role, format, precision or "fp32")
     consumers: tuple[Consumer, ...] = ("cpu", "tensorrt")
     ordered = reversed(consumers) if backend in _ON_GPU else consumers
@@ -68,13 +69,14 @@ def _command(
     options = options_of(manifest, streaming=streaming)
     command = backend.export_command.format(bundle=root, options=options)
     if backend.flavor is not None:
-        wanted = "int8 --calib FOLDER" if precision == "int8" else precision or "fp16"
+        wanted = f"{precision or 'fp16'}{' --calib FOLDER' * (precision in QUANTIZED)}"
         command = command.replace("--fp16", f"--{wanted}")
-    elif precision == "int8":
+    elif precision in QUANTIZED:
         role: Role = "core_streaming" if streaming else "core"
         if manifest.file(role, "onnx") is not None:
-            consumer: Consumer = "tensorrt" if name in _ON_GPU else "cpu"
-            return calibrate_command(bundle.path, consumer, streaming=streaming)
+            for_gpu = name in _ON_GPU or precision == "fp8"
+            consumer: Consumer = "tensorrt" if for_gpu else "cpu"
+            return calibrate_command(bundle.path, consumer, precision, streaming=streaming)
     elif precision == "fp16":
         command += " --fp16"
     return command + " --streaming" * streaming

@@ -50,8 +50,9 @@ class StreamingDenoiser:
         `restore_level=False` leaves the result at the level that the network works at.
         `windowed`: for networks that cannot stream, compute overlapping windows with the offline
         core, True for 1 s or the one length that it takes, or the length in seconds; `latency` has
-        the delay and the cost. `precision`: "fp32", "fp16" or "int8"; None for float32, of engines
-        float16 first, and never INT8. Raises BundleError, BackendError, AudioError, UserError.
+        the delay and the cost. `precision`: "fp32", "fp16", "int8" or "fp8"; None for float32,
+        of engines float16 first, and never 8 bits. Raises BundleError, BackendError, AudioError,
+        UserError.
         """
         network = open_network(bundle, backend, threads, sample_rate, windowed, precision=precision)
         return cls(network, gain, restore_level)

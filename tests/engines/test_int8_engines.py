@@ -1,4 +1,4 @@
-"""`frcrn-export trt --int8`."""
+"""`frcrn-export trt --int8` and `--fp8`."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.calibration.int8 import calibrate
-from frcrn_export.engines.engine_table import said_of_int8
+from frcrn_export.engines.engine_table import said_of_quantized
 from frcrn_export.runtime.bundle import open_bundle
 from tests.engines.test_commands import contents, entry, fails, run
 from tests.int8_bundles import add_int8
@@ -49,8 +49,54 @@ def test_builds_from_the_int8_core_and_says_what_runs_in_int8(
 
 
 def test_layers_that_do_not_run_in_int8_are_named() -> None:
-    said = said_of_int8({"a": "Int8", "b": "Half", "c": "unlisted"})
+    said = said_of_quantized({"a": "Int8", "b": "Half", "c": "unlisted"}, "int8")
     assert said == "Of 3 layers that the file quantizes 1 run in Int8; not: b (Half), c (unlisted)."
+    said = said_of_quantized({"a": "FP8", "b": "Int8"}, "fp8")
+    assert said == "Of 2 layers that the file quantizes 1 run in FP8; not: b (Int8)."
+
+
+def test_fp8(
+    engine_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An engine of a file that is calibrated on the way."""
+    path = shutil.copytree(engine_bundle, tmp_path / "bundle")
+    fp8 = CALIBRATE.replace("rtx4090d", "rtx4090d --fp8").format(path)
+    before = contents(path)
+    assert (
+        f"has no FP8 core for TensorRT; add --calib FOLDER with recordings of speech, or {fp8}"
+        in (fails(capsys, "trt", path, "--fp8"))
+    )
+    for gpu, sm in (("rtx3090", "8.6"), ("rtx2080ti", "7.5")):
+        line = fails(capsys, "trt", path, "--fp8", "--gpu", gpu, "--calib", tmp_path)
+        assert "FP8 needs SM 8.9 or later" in line
+        assert line.endswith(f"is SM {sm}; take --int8\n")
+    assert contents(path) == before
+    out = run(capsys, "trt", path, "--fp8", "--explain")[1]
+    assert fp8.removeprefix("run: ") in out.splitlines()
+    assert f"--onnx={path}/core.fp8.onnx " in out
+
+    numbers = []
+
+    def calibrate_bundle(bundle: Path, **options: object) -> None:
+        numbers.append(options["number"])
+        add_int8(bundle, number="fp8")
+
+    monkeypatch.setattr(calibrate, "calibrate_bundle", calibrate_bundle)
+    code, out, _ = run(capsys, "trt", path, "--fp8", "--calib", tmp_path)
+    assert (code, numbers) == (0, ["fp8"])
+    source = entry(path, "core.fp8.onnx")
+    assert source.quantization is not None
+    layers = source.quantization.layers
+    assert f"All {layers} layers that the file quantizes run in FP8." in out
+    assert ">FP8" not in out
+    assert "FP8" in out.split("Precision census", 1)[1]
+    engine = entry(path, ENGINE.replace("int8", "fp8"))
+    assert engine.precision == "fp8"
+    assert engine.engine is not None
+    assert engine.engine.source_sha256 == source.sha256
 
 
 def test_without_an_int8_core(
@@ -86,7 +132,7 @@ def test_calibrates_where_it_has_to(
     args = [arg for folder in folders for arg in ("--calib", folder)]
     code, _, _ = run(capsys, "trt", path, "--int8", *args)
     assert code == 0
-    options = {"consumer": "tensorrt", "folders": folders, "streaming": False}
+    options = {"consumer": "tensorrt", "folders": folders, "streaming": False, "number": "int8"}
     assert calls == [(path, options)]
     assert entry(path, ENGINE).precision == "int8"
     run(capsys, "trt", path, "--int8", "--force", *args)
@@ -130,7 +176,8 @@ def test_explain_says_how_to_calibrate(
     [
         (["--int8", "--fp16"], "exclude each other"),
         (["--int8", "--fp32"], "exclude each other"),
-        (["--calib", "x"], "--calib is for --int8"),
+        (["--int8", "--fp8"], "exclude each other"),
+        (["--calib", "x"], "--calib is for --int8 and --fp8"),
         (["--int8", "--no-tf32"], "--no-tf32 is for --fp32"),
     ],
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.engines import options as module
-from frcrn_export.engines.options import check_options
+from frcrn_export.engines.options import check_options, check_precision
 from frcrn_export.engines.targets import find_target
 from frcrn_export.runtime.errors import UserError
 from tests.engines.tiny import options
@@ -73,3 +73,12 @@ def test_hardware_compatible_starts_at_ampere(machine: Machine) -> None:
     t4 = find_target("t4")
     with pytest.raises(UserError, match=r"SM 8\.0 and later, T4 is SM 7\.5; leave out"):
         check_options(options("tensorrt", target=t4, hardware_compatible=True))
+
+
+def test_fp8_needs_sm_8_9() -> None:
+    for gpu in ("rtx4090d", "rtx5090", "8.9"):
+        check_precision("fp8", find_target(gpu))
+    for precision in ("fp32", "fp16", "int8"):
+        check_precision(precision, find_target("rtx2080ti"))
+    with pytest.raises(UserError, match=r"FP8 needs SM 8\.9 or later, .* is SM 8\.6; take --int8$"):
+        check_precision("fp8", find_target("rtx3090"))

@@ -3,10 +3,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from frcrn_export.runtime.bundle import open_bundle
 from frcrn_export.runtime.hints import export_again, export_to, make_again, streaming_hint
 from frcrn_export.runtime.manifest import Manifest, StreamingInfo, Weights
-from tests.bundles import STFT, core_entry, manifest
-from tests.int8_standins import quantization
+from tests.bundles import STFT, core_entry, manifest, write_bundle
+from tests.int8_standins import add_int8, quantization
+from tests.standin.install import add_engine
 
 CHECKPOINT = Weights(source="checkpoint", name="my best.pt", sha256="0" * 64)
 DEFAULT = Weights(source="default", name="wave-unet-16k.safetensors", sha256="0" * 64)
@@ -94,3 +96,17 @@ def test_int8_files_and_their_reports_are_made_by_calibrate(tmp_path: Path) -> N
     assert again(1) == f"{command} rtx4090d --calib FOLDER --force"
     assert again(2) == again(3) == f"{command} cpu --calib FOLDER --force"
     assert again(4) == f"{command} cpu --calib FOLDER --streaming --force"
+
+
+def test_fp8_files_and_their_engines_are_made_as_they_were(tmp_path: Path) -> None:
+    """The engine's name begins as that of the file that it was built from."""
+    root = write_bundle(tmp_path / "b")
+    source = add_int8(root, lambda model: model, "tensorrt", precision="fp8")
+    add_engine(root, "tensorrt", precision="fp8", low=(1, 1, 1), best=(1, 1, 9), high=(1, 1, 99))
+    found = open_bundle(root).manifest
+    engine = next(entry for entry in found.files if entry.engine is not None)
+    assert engine.path.startswith(source.path.removesuffix("onnx"))
+    assert make_again(root, found, source) == (
+        f"frcrn-export calibrate {root} --for rtx4090d --fp8 --calib FOLDER --force"
+    )
+    assert make_again(root, found, engine).startswith(f"frcrn-export trt {root} --fp8 --gpu")

@@ -35,6 +35,8 @@ def test_every_file_has_a_name_of_its_own() -> None:
         "core.streaming.int8.onnx",
         "core.streaming.int8.cpu.onnx",
     }
+    assert int8_name("tensorrt", False, "fp8") == "core.fp8.onnx"
+    assert int8_name("tensorrt", True, "fp8") == "core.streaming.fp8.onnx"
 
 
 def test_for_processors_the_float32_core(masking_bundle: Path) -> None:

@@ -109,6 +109,22 @@ def test_a_missing_file_says_the_command_that_makes_it(tmp_path: Path) -> None:
         Denoiser.open(bundle, "torchscript", precision="int8")
 
 
+def test_fp8_runs_on_processors_too(tmp_path: Path) -> None:
+    """There is one file, that for TensorRT."""
+    root = write_bundle(tmp_path / "b")
+    with pytest.raises(BackendError) as caught:
+        Denoiser.open(root, precision="fp8")
+    assert str(caught.value) == (
+        f"{root}: no fp8 file in this bundle for onnxruntime; run: frcrn-export calibrate {root} "
+        "--for rtx4090d --fp8 --calib FOLDER"
+    )
+    add_int8(root, lambda model: scaled(model, 2.5), "tensorrt", precision="fp8")
+    bundle = open_bundle(root)
+    whole = gain_of(bundle)
+    assert gain_of(bundle, precision="fp8") == gain_of(bundle, "onnxruntime-cpu", "fp8")
+    assert gain_of(bundle, precision="fp8") == 2.5 * whole
+
+
 def test_a_missing_streaming_file(tmp_path: Path) -> None:
     bundle = open_bundle(write_streaming_bundle(tmp_path / "b", Core()))
     with pytest.raises(BackendError) as caught:
@@ -125,7 +141,7 @@ def test_a_missing_streaming_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("opener", [open_session, open_stream_session])
 def test_a_precision_that_does_not_exist(tmp_path: Path, opener: object) -> None:
     bundle = open_bundle(write_bundle(tmp_path / "b"))
-    with pytest.raises(UserError, match="precision='int4'; there are: fp32, fp16, int8"):
+    with pytest.raises(UserError, match="precision='int4'; there are: fp32, fp16, int8, fp8"):
         opener(bundle, precision="int4")  # type: ignore[operator]
 
 
@@ -147,18 +163,21 @@ def test_windows_in_int8(tmp_path: Path) -> None:
     np.testing.assert_allclose(done[4_000:], 4, rtol=1e-5)
 
 
-def test_int8_engines_have_to_be_asked_for(gpu: SimulatedGpu, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_engines_of_8_bits_have_to_be_asked_for(
+    gpu: SimulatedGpu, tmp_path: Path, precision: Precision
+) -> None:
     root = bundle_with(tmp_path / "b", "cpu").path
     shapes = {"low": (1, 1, 1), "best": (1, 1, 10), "high": (1, 1, 100_000)}
-    add_engine(root, "tensorrt", precision="int8", **shapes)
+    add_engine(root, "tensorrt", precision=precision, **shapes)
     bundle = open_bundle(root)
     assert choose_engine(bundle, "tensorrt") is None
-    assert open_session(bundle, precision="int8").backend == "tensorrt"
+    assert open_session(bundle, precision=precision).backend == "tensorrt"
     assert open_session(bundle).backend == "onnxruntime"
     assert open_session(bundle, precision="fp16").backend == "onnxruntime"
-    assert choose_streaming_engine(bundle, "tensorrt", 1, "int8") is None
-    with pytest.raises(BackendError, match="--int8 --calib FOLDER --flavor tensorrt-rtx$"):
-        open_session(bundle, "tensorrt-rtx", precision="int8")
+    assert choose_streaming_engine(bundle, "tensorrt", 1, precision) is None
+    with pytest.raises(BackendError, match=f"--{precision} --calib FOLDER --flavor tensorrt-rtx$"):
+        open_session(bundle, "tensorrt-rtx", precision=precision)
 
 
 def test_without_a_gpu_int8_is_the_processors(
