@@ -102,7 +102,7 @@ def make_plan(
         progress("exporting the form for INT8", 0, 1)
         return live_model(bundle, checkpoint)
 
-    source = find_source(bundle, settings.consumer, settings.streaming, load)
+    source = find_source(bundle, settings.consumer, settings.streaming, load, settings.number)
     layers = quantizable(source.model, settings.consumer)
     names = [layer.name for layer in layers]
     if not names:

@@ -35,9 +35,13 @@ class Source:
 
 
 def find_source(
-    bundle: Bundle, consumer: Consumer, streaming: bool, load: "Callable[[], LoadedModel]"
+    bundle: Bundle,
+    consumer: Consumer,
+    streaming: bool,
+    load: "Callable[[], LoadedModel]",
+    number: Number = "int8",
 ) -> Source:
-    """The graph that the INT8 file of a bundle is made from.
+    """The graph that the INT8 or FP8 file of a bundle is made from.
 
     For TensorRT `core.fp16.onnx`, whose other layers stay in half precision. For processors
     `core.onnx`, or for FRCRN another form of the network, which `load` has to give. Raises
@@ -51,7 +55,7 @@ def find_source(
         entry = bundle.manifest.file(role, "onnx", "fp16")
         if entry is None:
             raise UserError(
-                f"{bundle.path}: no float16 core to quantize for TensorRT; run: "
+                f"{bundle.path}: no float16 core to make {number.upper()} for TensorRT from; run: "
                 f"frcrn-export trt {quote(str(bundle.path))} --fp16{' --streaming' * streaming}"
             )
         return Source(lower_transposed(onnx.load(bundle.file(entry))), entry, float32)
