@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -255,6 +256,22 @@ def _keep_log(log: Path | None, text: str) -> None:
         ) from error
 
 
+def _say_how_calibrated(bundle: "Bundle", source: str) -> None:
+    """What the report on a calibrated ONNX file warns of, and how many clips judged it."""
+    import json
+
+    made = next(file.quantization for file in bundle.manifest.files if file.path == source)
+    if made is None or made.report is None:
+        return
+    report = json.loads((bundle.path / made.report).read_bytes())
+    for warning in report["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(
+        f"{source} was calibrated on {made.clips} recordings and judged on {len(report['clips'])}: "
+        f"{made.report}"
+    )
+
+
 def _build(
     bundle: "Bundle",
     precision: Precision,
@@ -295,9 +312,11 @@ def _build(
     print_engine(entry, counts)
     if quantized:
         click.echo(said_of_quantized(quantized, precision))
+    _say_how_calibrated(bundle, entry.engine.source)
     if bundle.manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
     streaming = " --streaming" if options.states else ""
     click.echo(
-        f"Next, on the GPU: frcrn-export verify {path}{streaming} --backend {options.flavor}"
+        f"Next, on the GPU: frcrn-export verify {quote(str(path))}{streaming} "
+        f"--backend {options.flavor}"
     )

@@ -50,7 +50,8 @@ def calibrate(
     """Add an INT8 or FP8 core and its report to a bundle, if it passes its gates.
 
     `checkpoint`: the weights, where the network itself is needed and the bundle does not say where
-    they are. Raises CheckFailed where a gate fails, the bundle being as before; UserError where the
+    they are. For TensorRT a float16 core is added first, where there is none. Raises CheckFailed
+    where a gate fails, which leaves the bundle otherwise as it was; UserError where the
     bundle has no float core or has such a file already (unless `force`), for calibration folders
     that hold nothing usable, or one of the clips that judge; and where the weights are not here.
     """
@@ -116,9 +117,8 @@ def _require(plan: Plan, gates: Sequence[GateResult]) -> None:
         command = calibrate_command(
             plan.bundle.path, settings.consumer, settings.number, streaming=settings.streaming
         )
-        raise CheckFailed(
-            "; ".join(failures(failed, plan.file, command + settings.auto * " --auto"))
-        )
+        lines = failures(failed, plan.file, command + settings.auto * " --auto")
+        raise CheckFailed("; ".join((*plan.clips.warnings, *lines)))
 
 
 def _half(plan: Plan, judge: Judge, progress: Progress) -> dict[str, Quality]:

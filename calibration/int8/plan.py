@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,13 @@ from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.layers import Layer, quantizable
 from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
 from frcrn_export.calibration.int8.ranges import Ranges, observe
-from frcrn_export.calibration.int8.source import Source, find_source, int8_name, live_model
+from frcrn_export.calibration.int8.source import (
+    Source,
+    find_source,
+    int8_name,
+    live_model,
+    with_half_core,
+)
 from frcrn_export.calibration.pairs import Pair, find_pairs
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import UserError
@@ -98,11 +105,15 @@ def make_plan(
     pairs = find_pairs(settings.pairs) if settings.pairs else [_packaged_pair()]
     clips = _choose(bundle, settings, pairs, progress)
 
-    def load() -> "LoadedModel":
-        progress("exporting the form for INT8", 0, 1)
-        return live_model(bundle, checkpoint)
+    def load(what: str) -> "LoadedModel":
+        progress(f"exporting {what}", 0, 1)
+        return live_model(bundle, checkpoint, what)
 
-    source = find_source(bundle, settings.consumer, settings.streaming, load, settings.number)
+    if settings.consumer == "tensorrt":
+        half = partial(load, "the float16 core")
+        bundle = with_half_core(bundle, settings.streaming, half, progress)
+    own_form = partial(load, "INT8 for processors")
+    source = find_source(bundle, settings.consumer, settings.streaming, own_form)
     layers = quantizable(source.model, settings.consumer)
     names = [layer.name for layer in layers]
     if not names:

@@ -3,20 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 import onnx
 
 from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.transposed import lower_transposed
-from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.hints import options_of, streaming_hint
 from frcrn_export.runtime.manifest import Consumer, FileEntry, Role
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
+
+Progress = Callable[[str, int, int], None]
 
 
 def int8_name(consumer: Consumer, streaming: bool, number: Number = "int8") -> str:
@@ -39,7 +40,6 @@ def find_source(
     consumer: Consumer,
     streaming: bool,
     load: "Callable[[], LoadedModel]",
-    number: Number = "int8",
 ) -> Source:
     """The graph that the INT8 or FP8 file of a bundle is made from.
 
@@ -53,11 +53,7 @@ def find_source(
         raise UserError(_without_core(bundle, streaming))
     if consumer == "tensorrt":
         entry = bundle.manifest.file(role, "onnx", "fp16")
-        if entry is None:
-            raise UserError(
-                f"{bundle.path}: no float16 core to make {number.upper()} for TensorRT from; run: "
-                f"frcrn-export trt {quote(str(bundle.path))} --fp16{' --streaming' * streaming}"
-            )
+        assert entry is not None, "see with_half_core"
         return Source(lower_transposed(onnx.load(bundle.file(entry))), entry, float32)
     if _has_own_form(bundle.manifest.model):
         from frcrn_export.exporters.int8_source import int8_source
@@ -78,16 +74,40 @@ def _without_core(bundle: Bundle, streaming: bool) -> str:
     return f"{bundle.path}: no float32 {kind} as ONNX in this bundle to calibrate; {hint}"
 
 
-def live_model(bundle: Bundle, checkpoint: Path | None) -> "LoadedModel":
-    """The network that a bundle was made from. Raises UserError where its weights are not here."""
+def with_half_core(
+    bundle: Bundle, streaming: bool, load: "Callable[[], LoadedModel]", progress: Progress
+) -> Bundle:
+    """The bundle with a float16 core, which is exported and proven where there is none.
+
+    Raises UserError for a bundle without a float32 core, CheckFailed where the float16 one misses
+    parity, and as `load`.
+    """
+    role: Role = "core_streaming" if streaming else "core"
+    if bundle.manifest.file(role, "onnx") is None:
+        raise UserError(_without_core(bundle, streaming))
+    if bundle.manifest.file(role, "onnx", "fp16") is not None:
+        return bundle
+    model = load()
+    from frcrn_export.exporters.bundling import add_half_core, add_half_streaming_core
+
+    add = add_half_streaming_core if streaming else add_half_core
+    add(model, bundle.path, progress=lambda step: progress(step, 0, 1))
+    return open_bundle(bundle.path, int8=False)
+
+
+def live_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedModel":
+    """The network that a bundle was made from, to make `what` of it.
+
+    Raises UserError where its weights are not here.
+    """
     from frcrn_export.exporters.parity_report import require_same_checkpoint, why_not_live
 
     if checkpoint is not None:
         require_same_checkpoint(bundle.manifest, checkpoint)
     if why := why_not_live(bundle.manifest, checkpoint):
         raise UserError(
-            f"{bundle.path}: INT8 of {bundle.manifest.model} for processors is made from the "
-            f"network itself, and {why}"
+            f"{bundle.path}: {what} of {bundle.manifest.model} is made from the network itself, "
+            f"and {why}"
         )
     from frcrn_export.exporters.command_parts import quieten_torch
     from frcrn_export.exporters.loading import load_bundled

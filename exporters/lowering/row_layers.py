@@ -146,7 +146,7 @@ class RowFsmn(nn.Module):
         """What both layers make of both parts before the memory: [B, T, F, 4C]."""
         batch, frames, rows, channels = x.shape
         parts = x.reshape(batch, frames, 2 * rows, channels // 2)
-        p = self.project(F.relu(self.linear(parts)))  # [B, T, 2F, 2C]
+        p: Tensor = self.project(F.relu(self.linear(parts)))  # [B, T, 2F, 2C]
         return p.reshape(batch, frames, rows, 2 * channels)
 
     def of_products(self, p: Tensor, x: Tensor) -> Tensor:

@@ -180,7 +180,6 @@ def test_what_judges_is_refused(
     [
         (["--for", "cpu", "--streaming"], "no float32 streaming core as ONNX in this bundle"),
         (["--streaming"], "no float32 streaming core as ONNX in this bundle"),
-        ([], "no float16 core to make INT8 for TensorRT from; run: frcrn-export trt"),
     ],
 )
 def test_bundles_without_the_core(

@@ -5,7 +5,12 @@ import msgspec
 import onnx
 import pytest
 
-from frcrn_export.calibration.int8.source import find_source, int8_name, live_model
+from frcrn_export.calibration.int8.source import (
+    find_source,
+    int8_name,
+    live_model,
+    with_half_core,
+)
 from frcrn_export.exporters import int8_source
 from frcrn_export.runtime.bundle import open_bundle, sha256_of
 from frcrn_export.runtime.errors import UserError
@@ -24,6 +29,13 @@ def as_model(root: Path, model: str, weights: Weights = TRAINED) -> Path:
     described = open_bundle(root).manifest
     write_manifest(root, msgspec.structs.replace(described, model=model, weights=weights))
     return root
+
+
+WHAT = "INT8 for processors"
+
+
+def quiet(phase: str, done: int, steps: int) -> None:
+    """Nobody watches."""
 
 
 def test_every_file_has_a_name_of_its_own() -> None:
@@ -73,16 +85,23 @@ def test_the_streaming_core(tmp_path: Path) -> None:
     assert source.entry.streaming is not None
     with pytest.raises(UserError, match=r"no float32 core as ONNX"):
         find_source(bundle, "cpu", False, never)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"trt .*b --fp16 --streaming$"):
-        find_source(bundle, "tensorrt", True, never)  # type: ignore[arg-type]
 
 
-def test_without_a_float16_core(tmp_path: Path) -> None:
-    root = write_masking_bundle(tmp_path / "a b")
-    with pytest.raises(
-        UserError, match=r"no float16 core .* run: frcrn-export trt '.*a b' --fp16$"
-    ):
-        find_source(open_bundle(root), "tensorrt", False, never)  # type: ignore[arg-type]
+def test_a_float16_core_that_is_there_is_taken(masking_bundle: Path) -> None:
+    bundle = open_bundle(masking_bundle)
+    assert with_half_core(bundle, False, never, quiet) is bundle  # type: ignore[arg-type]
+
+
+def test_a_float16_core_is_made_of_the_network(tmp_path: Path) -> None:
+    bundle = open_bundle(as_model(write_masking_bundle(tmp_path / "b"), "frcrn-16k"))
+
+    def load() -> object:
+        return live_model(bundle, None, "the float16 core")
+
+    with pytest.raises(UserError, match="the float16 core of .* is made from the network itself"):
+        with_half_core(bundle, False, load, quiet)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="no float32 streaming core"):
+        with_half_core(bundle, True, never, quiet)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("consumer", ["cpu", "tensorrt"])
@@ -131,17 +150,17 @@ def test_frcrn_for_processors_has_a_form_of_its_own(
 def test_weights_that_are_not_at_hand(masking_bundle: Path) -> None:
     bundle = open_bundle(as_model(masking_bundle, "frcrn-16k"))
     with pytest.raises(UserError, match=r"network itself, and the weights best\.pt are not .*--ch"):
-        live_model(bundle, None)
+        live_model(bundle, None, WHAT)
 
 
 def test_other_weights_than_those_of_the_bundle(masking_bundle: Path, tmp_path: Path) -> None:
     bundle = open_bundle(as_model(masking_bundle, "frcrn-16k"))
     other = tmp_path / "other.pt"
     with pytest.raises(UserError, match=r"other\.pt: no such file"):
-        live_model(bundle, other)
+        live_model(bundle, other, WHAT)
     other.write_bytes(b"other")
     with pytest.raises(UserError, match=r"not the file this bundle was made from \(best\.pt\)"):
-        live_model(bundle, other)
+        live_model(bundle, other, WHAT)
 
 
 def test_the_network_of_a_bundle(masking_bundle: Path, tmp_path: Path) -> None:
@@ -156,11 +175,13 @@ def test_the_network_of_a_bundle(masking_bundle: Path, tmp_path: Path) -> None:
     save_file(WaveUNet(MASKING).state_dict(), weights, metadata=MASKING.to_metadata())
     made = Weights(source="checkpoint", name=weights.name, sha256=sha256_of(weights))
     bundle = open_bundle(as_model(masking_bundle, "wave-unet-16k", made))
-    model = live_model(bundle, weights)
+    model = live_model(bundle, weights, WHAT)
     assert model.variant["channels"] == list(MASKING.channels)
     seeded = Weights(source="random", name="seed 5", seed=5)
     networks = [
-        live_model(open_bundle(as_model(masking_bundle, "wave-unet-16k", seeded)), None).network
+        live_model(
+            open_bundle(as_model(masking_bundle, "wave-unet-16k", seeded)), None, WHAT
+        ).network
         for _ in range(2)
     ]
     first, second = (network.state_dict() for network in networks)
