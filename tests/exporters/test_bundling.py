@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -253,10 +254,8 @@ def test_a_streaming_core_that_is_off_leaves_nothing(
     model = load_model("wave-unet-16k", random_seed=1)
     right = family.streaming
 
-    def wrong(
-        network: torch.nn.Module, chunk: int, lookahead: int | None, half: bool = False
-    ) -> StreamingCore:
-        core = right(network, chunk, lookahead, half)
+    def wrong(network: torch.nn.Module, *options: Any) -> StreamingCore:
+        core = right(network, *options)
         scale_one_weight(core.module, 1.01)
         return core
 
