@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
+
+from frcrn_export.runtime.manifest import Precision
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -61,7 +63,7 @@ _OPTIONS = (
         "--precision",
         "precisions",
         multiple=True,
-        type=click.Choice(["fp32", "fp16", "int8", "fp8"]),
+        type=click.Choice(get_args(Precision)),
         help="The bundle's files of this precision (by ONNX Runtime, if --backend says nothing "
         "else); several are compared. By default what denoise takes.",
     ),

@@ -96,18 +96,11 @@ class Subject:
 
     def _live(self) -> "LoadedModel":
         """The model of the bundle with the weights that it was made from."""
-        from frcrn_export.exporters.parity_report import require_same_checkpoint, why_not_live
+        from frcrn_export.exporters.live_model import load_live
 
-        if self.checkpoint is not None:
-            require_same_checkpoint(self.manifest, self.checkpoint)
-        if why := why_not_live(self.manifest, self.checkpoint):
-            name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
-            raise UserError(f"{self.path} has no {name} to build from, and {why}")
-        from frcrn_export.exporters.command_parts import quieten_torch
-        from frcrn_export.exporters.loading import load_bundled
-
-        quieten_torch()
-        return load_bundled(self.manifest, self.checkpoint)
+        name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
+        reason = f"{self.path} has no {name} to build from"
+        return load_live(self.manifest, self.checkpoint, reason)
 
 
 def find_subject(

@@ -1,13 +1,17 @@
 """What an ONNX graph holds and costs: operators, parameters, multiply-adds."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frcrn_export.runtime.errors import BundleError
 from frcrn_export.runtime.manifest import EXPORT_AGAIN
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,9 @@ def graph_cost(path: Path, sizes: dict[str, int]) -> GraphCost:
         model = onnx.load(path)
     except DecodeError as error:
         raise BundleError(f"{path}: not an ONNX graph; {EXPORT_AGAIN}") from error
-    for value in model.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.dim_value = sizes[dim.dim_param]
-    # Shapes that the exporter wrote are symbolic; those that follow from the sizes are not.
-    del model.graph.value_info[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
+    fix_sizes(model, sizes)
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    shapes = _shapes(model.graph)
+    shapes = known_shapes(model.graph)
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     return GraphCost(
         operators=dict(Counter(node.op_type for node in model.graph.node).most_common()),
@@ -53,7 +50,20 @@ def graph_cost(path: Path, sizes: dict[str, int]) -> GraphCost:
     )
 
 
-def _shapes(graph: Any) -> dict[str, tuple[int, ...]]:
+def fix_sizes(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> None:
+    """Give the dynamic axes of a graph's inputs these sizes, and forget all other shapes."""
+    for value in model.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = sizes[dim.dim_param]
+    # Shapes that the exporter wrote are symbolic; those that follow from the sizes are not.
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+def known_shapes(graph: "onnx.GraphProto") -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that the graph gives one, by name."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)

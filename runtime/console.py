@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import click
 
+from frcrn_export.runtime.manifest import Precision
+
 precision_option = click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8", "fp8"]),
+    type=click.Choice(get_args(Precision)),
     help="The bundle's file of this precision; by default fp32, of engines fp16 first, "
     "never int8 or fp8.",
 )

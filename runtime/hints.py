@@ -6,7 +6,7 @@ from pathlib import Path
 from frcrn_export.runtime.manifest import Consumer, FileEntry, Manifest, Precision
 
 # What `frcrn-export calibrate --for` calls them.
-_TARGETS: dict[Consumer, str] = {"cpu": "cpu", "tensorrt": "rtx4090d"}
+TARGETS: dict[Consumer, str] = {"tensorrt": "rtx4090d", "cpu": "cpu"}
 
 
 def options_of(
@@ -80,7 +80,7 @@ def calibrate_command(
     streaming: bool = False,
 ) -> str:
     """The command that makes a bundle's INT8 or FP8 core, offline or streaming, for a consumer."""
-    command = f"frcrn-export calibrate {shlex.quote(str(root))} --for {_TARGETS[consumer]}"
+    command = f"frcrn-export calibrate {shlex.quote(str(root))} --for {TARGETS[consumer]}"
     command += " --fp8" * (precision == "fp8")
     return f"{command} --calib FOLDER" + " --streaming" * streaming
 

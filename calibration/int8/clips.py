@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from frcrn_export.calibration.int8.defaults import CLIPS
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.audio_file import FileSource
 from frcrn_export.runtime.errors import AudioError, UserError
@@ -16,7 +17,6 @@ from frcrn_export.runtime.files import is_audio
 from frcrn_export.runtime.level import TARGET_RMS, measure_gain
 from frcrn_export.runtime.resample import Resampled
 
-DEFAULT_COUNT = 64
 # The largest values in wave-unet-16k, on average and the worst tenth, against those of 128 clips:
 # 32 clips are 0.2 and 0.6 dB off, 16 clips 0.9 and 3.3 dB, 8 clips 2.3 and 4.4 dB.
 FEWEST_CLIPS = 32
@@ -63,7 +63,7 @@ def choose_clips(
     folders: Sequence[Path],
     sample_rate: int,
     *,
-    count: int = DEFAULT_COUNT,
+    count: int = CLIPS,
     seed: int = 0,
     refused: Mapping[str, Path] = MappingProxyType({}),
 ) -> ClipSet:
@@ -109,7 +109,7 @@ def choose_clips(
     if len(chosen) < FEWEST_CLIPS:
         warnings.append(
             f"{len(chosen)} calibration clips; ranges need {FEWEST_CLIPS} or more, "
-            f"{DEFAULT_COUNT} are better"
+            f"{CLIPS} are better"
         )
     return ClipSet(tuple(chosen), sample_rate, seed, tuple(warnings))
 

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from frcrn_export.calibration.int8.defaults import CLIPS, METHOD, MINUTES
 from frcrn_export.runtime.console import print_json, print_table, progress_bar
+from frcrn_export.runtime.hints import TARGETS
 from frcrn_export.runtime.manifest import CalibrationMethod, Consumer
 
 if TYPE_CHECKING:
     from frcrn_export.calibration.int8.report import Report
 
-# What `--for` says, and who that is.
-_CONSUMERS: dict[str, Consumer] = {"rtx4090d": "tensorrt", "cpu": "cpu"}
+_CONSUMERS: dict[str, Consumer] = {target: consumer for consumer, target in TARGETS.items()}
 
 
 @click.command()
@@ -48,14 +49,14 @@ _CONSUMERS: dict[str, Consumer] = {"rtx4090d": "tensorrt", "cpu": "cpu"}
 @click.option(
     "--method",
     type=click.Choice(list(get_args(CalibrationMethod))),
-    default="mse",
+    default=METHOD,
     show_default=True,
     help="How the range of each tensor is chosen.",
 )
 @click.option(
     "--clips",
     type=click.IntRange(min=1),
-    default=64,
+    default=CLIPS,
     show_default=True,
     help="How many recordings, spread over loudness and noise.",
 )
@@ -68,7 +69,7 @@ _CONSUMERS: dict[str, Consumer] = {"rtx4090d": "tensorrt", "cpu": "cpu"}
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
+    default=MINUTES,
     show_default=True,
     help="With --auto: for measuring the damage of each layer. Run again, it goes on.",
 )

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.calibration.int8.clips import (
-    DEFAULT_COUNT,
     ClipSet,
     audio_sha256,
     choose_clips,
     read_audio,
 )
+from frcrn_export.calibration.int8.defaults import CLIPS, METHOD, MINUTES
 from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.layers import Layer, quantizable
 from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-DEFAULT_METHOD: CalibrationMethod = "mse"
-DEFAULT_MINUTES = 20.0
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -51,11 +48,11 @@ class Settings:
     folders: tuple[Path, ...]
     streaming: bool = False
     pairs: Path | None = None
-    method: CalibrationMethod = DEFAULT_METHOD
-    count: int = DEFAULT_COUNT
+    method: CalibrationMethod = METHOD
+    count: int = CLIPS
     seed: int = 0
     auto: bool = False
-    minutes: float = DEFAULT_MINUTES
+    minutes: float = MINUTES
     allow_slower: bool = False
     threads: int | None = None
     number: Number = "int8"

@@ -100,20 +100,10 @@ def live_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedMod
 
     Raises UserError where its weights are not here.
     """
-    from frcrn_export.exporters.parity_report import require_same_checkpoint, why_not_live
+    from frcrn_export.exporters.live_model import load_live
 
-    if checkpoint is not None:
-        require_same_checkpoint(bundle.manifest, checkpoint)
-    if why := why_not_live(bundle.manifest, checkpoint):
-        raise UserError(
-            f"{bundle.path}: {what} of {bundle.manifest.model} is made from the network itself, "
-            f"and {why}"
-        )
-    from frcrn_export.exporters.command_parts import quieten_torch
-    from frcrn_export.exporters.loading import load_bundled
-
-    quieten_torch()
-    return load_bundled(bundle.manifest, checkpoint)
+    reason = f"{bundle.path}: {what} of {bundle.manifest.model} is made from the network itself"
+    return load_live(bundle.manifest, checkpoint, reason)
 
 
 def _has_own_form(model: str) -> bool:

@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper, shape_inference
 
+from frcrn_export.exporters.graph_cost import fix_sizes, known_shapes
+
 # One utterance of about a second, or what a streaming core is given at a time.
 SIZES = {"batch": 1, "frames": 100, "samples": 16384}
 LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -20,9 +22,7 @@ def multiplications(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) ->
     follow from them.
     """
     sized = _sized(model, sizes)
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in sized.graph.initializer}
-    for value in (*sized.graph.input, *sized.graph.value_info, *sized.graph.output):
-        shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    shapes = known_shapes(sized.graph)
     return {
         node.name: _multiplications(node, shapes)
         for node in sized.graph.node
@@ -47,14 +47,7 @@ def _sized(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto:
     """The graph with fixed sizes everywhere; for counting, not for running."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
-    for value in sized.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.dim_value = sizes[dim.dim_param]
-    # Shapes that the exporter wrote are symbolic; those that follow from the sizes are not.
-    del sized.graph.value_info[:]
-    for value in sized.graph.output:
-        value.type.tensor_type.ClearField("shape")
+    fix_sizes(sized, sizes)
     sized.graph.initializer.extend(_computed_shapes(sized.graph))
     return shape_inference.infer_shapes(sized, data_prop=True)
 

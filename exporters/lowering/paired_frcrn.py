@@ -72,13 +72,16 @@ class PairedUNet(nn.Module):
         return y
 
 
-class PairedFrcrn(nn.Module):
-    """Spectrum [B, 2, F, T] (real, imaginary) to the enhanced spectrum of the same shape."""
+class MaskingFrcrn(nn.Module):
+    """Spectrum [B, 2, F, T] (real, imaginary) to the enhanced spectrum of the same shape.
 
-    def __init__(self, network: FRCRN) -> None:
+    By two U-Nets [B, 2, T, F] to the same shape, in whatever form.
+    """
+
+    def __init__(self, unet: nn.Module, unet2: nn.Module) -> None:
         super().__init__()
-        self.unet = PairedUNet(network.unet)
-        self.unet2 = PairedUNet(network.unet2)
+        self.unet = unet
+        self.unet2 = unet2
         self.mask = Mask()
 
     def forward(self, spec: Tensor) -> Tensor:
@@ -88,7 +91,7 @@ class PairedFrcrn(nn.Module):
         return y
 
 
-def pair_frcrn(network: FRCRN) -> PairedFrcrn:
+def pair_frcrn(network: FRCRN) -> MaskingFrcrn:
     """The form of ``network`` for GPUs, in eval mode and of its dtype; the weights are copied."""
     with torch.no_grad():
-        return PairedFrcrn(network).eval()
+        return MaskingFrcrn(PairedUNet(network.unet), PairedUNet(network.unet2)).eval()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.lowering.paired_frcrn import Mask, PairedUNet
+from frcrn_export.exporters.lowering.paired_frcrn import MaskingFrcrn, PairedUNet
 from frcrn_export.exporters.lowering.paired_layers import PairedGains
 from frcrn_export.exporters.lowering.row_layers import (
     RowDecoder,
@@ -81,23 +81,7 @@ class PooledGains(nn.Module):
         return y
 
 
-class RowFrcrn(nn.Module):
-    """Spectrum [B, 2, F, T] (real, imaginary) to the enhanced spectrum of the same shape."""
-
-    def __init__(self, network: frcrn.FRCRN) -> None:
-        super().__init__()
-        self.unet = RowUNet(network.unet)
-        self.unet2 = RowUNet(network.unet2)
-        self.mask = Mask()
-
-    def forward(self, spec: Tensor) -> Tensor:
-        u1 = self.unet(spec.transpose(2, 3))  # [B, 2, T, F]
-        u2 = self.unet2(u1)
-        y: Tensor = self.mask(spec, u1.transpose(2, 3), u2.transpose(2, 3))
-        return y
-
-
-def row_frcrn(network: frcrn.FRCRN) -> RowFrcrn:
+def row_frcrn(network: frcrn.FRCRN) -> MaskingFrcrn:
     """The form of ``network`` for INT8 on processors, in eval mode; the weights are copied."""
     with torch.no_grad():
-        return RowFrcrn(network).eval()
+        return MaskingFrcrn(RowUNet(network.unet), RowUNet(network.unet2)).eval()

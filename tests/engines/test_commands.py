@@ -179,6 +179,11 @@ def test_a_damaged_engine_is_built_anew(
     [
         (["--log", "nowhere/x.log"], "--log nowhere/x.log: cannot be written (No such file"),
         (["--fp16", "--fp32"], "exclude each other"),
+        (["--int8", "--fp16"], "exclude each other"),
+        (["--int8", "--fp32"], "exclude each other"),
+        (["--int8", "--fp8"], "exclude each other"),
+        (["--calib", "x"], "--calib is for --int8 and --fp8"),
+        (["--int8", "--no-tf32"], "--no-tf32 is for --fp32"),
         (["--gpu", "rtx409"], "did you mean rtx4090"),
         (["--gpu", "auto"], "name the one to build for"),
         (["--gpu", "h200", "--flavor", "tensorrt-rtx"], "does not serve"),

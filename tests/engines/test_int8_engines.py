@@ -9,7 +9,6 @@ import pytest
 
 from frcrn_export.calibration.int8 import calibrate
 from frcrn_export.engines.engine_table import said_of_quantized
-from frcrn_export.runtime.bundle import open_bundle
 from tests.engines.test_commands import contents, entry, fails, run
 from tests.int8_bundles import add_int8
 
@@ -169,20 +168,3 @@ def test_explain_says_how_to_calibrate(
     lines = run(capsys, "trt", wave_unet_bundle, "--int8", "--explain")[1].splitlines()
     assert lines[1].startswith("frcrn-export onnx --model wave-unet-16k --random-weights 1 --fp16")
     assert lines[2] == calibrate.format("ANOTHER")
-
-
-@pytest.mark.parametrize(
-    ("args", "says"),
-    [
-        (["--int8", "--fp16"], "exclude each other"),
-        (["--int8", "--fp32"], "exclude each other"),
-        (["--int8", "--fp8"], "exclude each other"),
-        (["--calib", "x"], "--calib is for --int8 and --fp8"),
-        (["--int8", "--no-tf32"], "--no-tf32 is for --fp32"),
-    ],
-)
-def test_what_cannot_be_used(
-    args: list[str], says: str, wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert says in fails(capsys, "trt", wave_unet_bundle, *args)
-    open_bundle(wave_unet_bundle)
