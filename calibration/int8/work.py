@@ -1,6 +1,7 @@
 """How much each layer of a graph computes, to say which share of it INT8 does."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -15,19 +16,33 @@ SIZES = {"batch": 1, "frames": 100, "samples": 16384}
 LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
-def multiplications(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> dict[str, int]:
-    """The multiplications of every convolution and matrix product, by node name.
+@dataclass(frozen=True)
+class Work:
+    """`multiplications` of every convolution and matrix product, by node name; `values`: how many
+    each tensor has, where that is known."""
 
-    `sizes` are those of the dynamic axes of the inputs. Raises ValueError where a shape does not
-    follow from them.
+    multiplications: Mapping[str, int]
+    values: Mapping[str, int]
+
+
+def measure_work(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Work:
+    """What a graph has to do. `sizes` are those of the dynamic axes of the inputs.
+
+    Raises ValueError where the shapes of a layer do not follow from them.
     """
     sized = _sized(model, sizes)
     shapes = known_shapes(sized.graph)
-    return {
+    multiplications = {
         node.name: _multiplications(node, shapes)
         for node in sized.graph.node
         if node.op_type in LAYER_TYPES
     }
+    return Work(multiplications, {name: prod(shape) for name, shape in shapes.items()})
+
+
+def multiplications(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Mapping[str, int]:
+    """The multiplications of every convolution and matrix product, by node name; see above."""
+    return measure_work(model, sizes).multiplications
 
 
 def _multiplications(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:

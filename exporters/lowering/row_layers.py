@@ -1,13 +1,15 @@
 """Layers of FRCRN for INT8 on processors: every position of a spectrum is a row of a matrix.
 
 A complex tensor is [B, T, F, 2C], the channels of the real part before those of the imaginary
-part. A convolution collects the rows that it sees, which copies bytes, and is then one product with
-a matrix of all its taps: what an 8-bit matrix product takes best, whatever the shape. Both real
-layers of a complex one and the batch norm are in that matrix, even and odd rows of a decoder are
-its columns, and nothing is left to add up behind it.
+part. A convolution is one product of the rows that it sees with a matrix of all its taps: what an
+8-bit matrix product takes best, whatever the shape. Both real layers of a complex convolution and
+the batch norm are in that matrix, and nothing is left to add up behind it. Between convolutions
+there are only sums, activations and copies, which can be done on bytes too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,6 @@ from frcrn_export.exporters.lowering.paired_layers import (
     PairedGains,
 )
 from frcrn_export.exporters.lowering.streaming_gains import (
-    block_diag,
     of_both_parts,
     of_each,
     twice,
@@ -36,7 +37,7 @@ from frcrn_export.exporters.networks.frcrn_layers import LEAKY_SLOPE
 class RowConv(nn.Module):
     """A convolution on [B, T, F, K], with a weight [N, K, t, taps], to [B, T - t + 1, F', N].
 
-    `around` are frames and rows of zeros at both ends.
+    `around` are frames and rows of zeros at both ends. With `relu`, it is part of it.
     """
 
     def __init__(
@@ -45,13 +46,15 @@ class RowConv(nn.Module):
         bias: Tensor | None = None,
         stride: int = 1,
         around: tuple[int, int] = (0, 0),
+        relu: bool = False,
     ) -> None:
         super().__init__()
         self.conv = conv_of(weight, bias, (1, stride), around)
+        self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x.permute(0, 3, 1, 2))
-        return y.permute(0, 2, 3, 1)
+        return (F.relu(y) if self.relu else y).permute(0, 2, 3, 1)
 
 
 def first_encoder(layer: PairedFirstEncoder, frames_around: int) -> RowConv:
@@ -73,7 +76,8 @@ class RowDecoder(nn.Module):
     """[B, T + 1, F, K] to [B, T, 2F + taps - 1, 2C], or one row less, with LeakyReLU.
 
     Without `waits` the future frame is taken for zeros, and T frames give T. K is 2C for each of
-    the `sources` that are side by side.
+    the `sources` that are side by side. Even and odd rows have a convolution each: of an odd number
+    of taps one of them has fewer.
     """
 
     def __init__(self, layer: nn.Module, sources: int, waits: bool = True) -> None:
@@ -81,20 +85,21 @@ class RowDecoder(nn.Module):
         assert isinstance(layer, PairedDecoder)
         weight = layer.conv.weight[:, :, : 2 if waits else 1]
         even_re, odd_re, even_im, odd_im = weight.chunk(4)
-        even, odd = (
-            _scaled(complex_matrix(re, im, sources), layer.affine)
-            for re, im in ((even_re, even_im), (odd_re, odd_im))
-        )
-        shift = layer.affine.shift.flatten()
-        biases = torch.cat((shift, shift))
-        self.conv = RowConv(torch.cat((even, odd)), biases, around=(0, weight.shape[3] - 1))
-        self.channels = len(shift)
         self.rows_less = layer.rows_less
+        phases = []
+        for re, im, missing in ((even_re, even_im, 0), (odd_re, odd_im, self.rows_less)):
+            matrix = _scaled(complex_matrix(re, im, sources), layer.affine)[..., missing:]
+            around = (0, matrix.shape[3] - 1)
+            phases.append(RowConv(matrix, layer.affine.shift.flatten(), around=around))
+        self.even, self.odd = phases
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x)  # [B, T, F', 2 * 2C]
-        batch, frames, half, _ = y.shape
-        y = y.reshape(batch, frames, 2 * half, self.channels)  # even and odd rows in turn
+        even, odd = self.even(x), self.odd(x)  # [B, T, F', 2C], and as many or one less
+        if self.rows_less:
+            odd = F.pad(odd, (0, 0, 0, 1))
+        y = torch.cat((even, odd), dim=3)
+        half, both = y.shape[2:]
+        y = rows_of(y, 2 * half, both // 2)  # even and odd rows in turn
         return F.leaky_relu(y[:, :, : 2 * half - self.rows_less], LEAKY_SLOPE)
 
 
@@ -129,42 +134,53 @@ class RowLastDecoder(nn.Module):
 
 
 class RowFsmn(nn.Module):
-    """A complex FSMN layer over frequency, or over time: [B, T, F, 2C] to the same shape."""
+    """A complex FSMN layer over frequency, or over time: [B, T, F, 2C] to the same shape.
+
+    real = M_re(re) - M_im(im) + (re - im), imag = M_re(im) + M_im(re) + (im + re). M_re takes the
+    parts as rows, M_im takes them exchanged, so that one sum adds up both parts; the minus sign is
+    part of the memory of M_im.
+    """
 
     def __init__(self, layer: nn.Module, over_time: bool = False) -> None:
         super().__init__()
         assert isinstance(layer, PairedFsmn)
-        self.linear = RowConv(layer.linear.weight, layer.linear.bias)  # both layers: C to 2H
-        re, im = layer.project.weight[:, :, 0, 0].chunk(2)  # [C, H]
-        self.project = RowConv(block_diag(re, im)[:, :, None, None])  # 2H to 2C
+        linears = zip(layer.linear.weight.chunk(2), _bias(layer.linear).chunk(2), strict=True)
+        self.linears = nn.ModuleList(RowConv(w, b, relu=True) for w, b in linears)  # C to H
+        self.projects = nn.ModuleList(map(RowConv, layer.project.weight.chunk(2)))  # H to C
         self.past = max(layer.memory.kernel_size) - 1
         self.over_time = over_time
-        taps = layer.memory.weight  # [2C, 1, 1, past + 1], or over time
-        self.memory = depthwise_of(torch.cat((taps, taps)))
+        re, im = layer.memory.weight.chunk(2)  # [C, 1, 1, past + 1], or over time
+        memories = torch.cat((re, re)), torch.cat((-im, im))
+        self.memories = nn.ModuleList(map(depthwise_of, memories))
 
-    def products(self, x: Tensor) -> Tensor:
-        """What both layers make of both parts before the memory: [B, T, F, 4C]."""
-        batch, frames, rows, channels = x.shape
-        parts = x.reshape(batch, frames, 2 * rows, channels // 2)
-        p: Tensor = self.project(F.relu(self.linear(parts)))  # [B, T, 2F, 2C]
-        return p.reshape(batch, frames, rows, 2 * channels)
+    def products(self, x: Tensor) -> list[Tensor]:
+        """P relu(L x + b) of each real layer, for the parts that it takes: [B, T, F, 2C] each."""
+        rows, channels = x.shape[2:]
+        re, im = x.chunk(2, dim=3)
+        found = []
+        for i, parts in enumerate((x, torch.cat((im, re), dim=3))):
+            p = self.projects[i](self.linears[i](rows_of(parts, 2 * rows, channels // 2)))
+            found.append(rows_of(p, rows, channels))
+        return found
 
-    def of_products(self, p: Tensor, x: Tensor) -> Tensor:
+    def of_products(self, products: Sequence[Tensor], x: Tensor) -> Tensor:
         """The layer's output from its products, which over time start `past` frames earlier."""
-        p = p.permute(0, 3, 1, 2)  # [B, 4C, T, F]
+        of_re, of_im = (self._memory(i, p) for i, p in enumerate(products))
+        re, im = x.chunk(2, dim=3)
+        return (of_re + of_im) + torch.cat((re - im, im + re), dim=3)
+
+    def _memory(self, index: int, p: Tensor) -> Tensor:
+        p = p.permute(0, 3, 1, 2)  # [B, 2C, T, F]
         if not self.over_time:
             p = F.pad(p, (self.past, 0))
-        m: Tensor = self.memory(p).permute(0, 2, 3, 1)  # [B, T, F, 4C]
-        re, im = x.chunk(2, dim=3)
-        re_re, im_re, re_im, im_im = m.chunk(4, dim=3)
-        real, imag = re_re - im_im + (re - im), im_re + re_im + (im + re)
-        return torch.cat((real, imag), dim=3)
+        y: Tensor = self.memories[index](p)
+        return y.permute(0, 2, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        p = self.products(x)
+        products = self.products(x)
         if self.over_time:
-            p = F.pad(p, (0, 0, 0, 0, self.past, 0))
-        return self.of_products(p, x)
+            products = [F.pad(p, (0, 0, 0, 0, self.past, 0)) for p in products]
+        return self.of_products(products, x)
 
 
 class RowGains(nn.Module):
@@ -184,6 +200,14 @@ class RowGains(nn.Module):
         return torch.cat((re_re - im_im, re_im + im_re), dim=-1)
 
 
+def rows_of(x: Tensor, rows: int, channels: int) -> Tensor:
+    """[B, T, F, K] cut into other rows, in the same order: [B, T, rows, channels]."""
+    batch, frames = x.shape[:2]
+    if isinstance(frames, int):  # in a streaming core: no shape is left to compute there
+        return x.contiguous().view(-1, frames, rows, channels)
+    return x.reshape(batch, frames, rows, channels)
+
+
 def complex_matrix(re: Tensor, im: Tensor, sources: int) -> Tensor:
     """Both real layers [C', S * C, t, taps] of S sources as the complex one [2C', S * 2C, t, taps].
 
@@ -198,3 +222,8 @@ def complex_matrix(re: Tensor, im: Tensor, sources: int) -> Tensor:
 
 def _scaled(weight: Tensor, affine: Affine) -> Tensor:
     return weight * affine.scale.reshape(-1, 1, 1, 1)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias

@@ -1,0 +1,205 @@
+"""The signals of a graph that ONNX Runtime can keep in uint8 on a processor.
+
+A signal is a set of tensors with the same values but for where they lie: what a convolution or a
+sum makes, and what is copied, cut and joined from it. All of them have one scale, so that a copy
+copies bytes. A rectifier and a mask belong to it too: what they let pass keeps its scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from frcrn_export.calibration.int8.layers import quantizable
+from frcrn_export.calibration.int8.work import SIZES, measure_work
+
+RECTIFIERS = ("Relu", "LeakyRelu")
+SUMS = ("Add", "Sub")
+# Of these the first input is data, and of Concat all.
+_MOVES = ("Transpose", "Reshape", "Split", "Slice", "Squeeze", "Unsqueeze", "Pad")
+
+# A value that goes through float32 instead costs as much as so many INT8 multiplications, and a
+# float32 multiplication as much as so many; both measured with ONNX Runtime on a processor with
+# VNNI (see benchmarks/README.md).
+_FLOAT_VALUE, _FLOAT_MULTIPLICATION = 250, 4
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Tensors with one scale, in the graph's order; `name` is the first of them.
+
+    `observed`: those that have all of its values. `hidden`: those that nothing but a rectifier
+    reads. `work`: what uint8 saves, in INT8 multiplications, at the sizes of work.SIZES.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    observed: tuple[str, ...]
+    hidden: frozenset[str]
+    work: int
+
+
+def find_signals(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> list[Signal]:
+    """Those that a layer reads or writes that is worth computing in INT8, and sums among them.
+
+    In the graph's order. None with the values of the graph's first input or output.
+    """
+    graph = model.graph
+    layers = {layer.name for layer in quantizable(model, "cpu", sizes)}
+    sources = copied_from(graph)
+    group = _groups(graph, sources)
+    outside = {group.get(graph.input[0].name), group.get(graph.output[0].name)}
+    wanted = {
+        group[name]
+        for node in graph.node
+        if node.name in layers
+        for name in (node.input[0], node.output[0])
+    } - outside
+    wanted |= _between_sums(graph, group, wanted) - outside
+    members: dict[str, list[str]] = {}
+    for name in _computed(graph):
+        if group[name] in wanted:
+            members.setdefault(group[name], []).append(name)
+    hidden = _hidden(graph, sources)
+    rectified = {
+        name
+        for node in graph.node
+        if node.op_type in RECTIFIERS and node.input[0] in hidden
+        for name in node.output
+    }
+    work = _Work(model, layers, sizes)
+    return [
+        Signal(
+            name=tensors[0],
+            tensors=tuple(tensors),
+            observed=tuple(
+                name
+                for name in tensors
+                if name not in hidden and (name not in sources or name in rectified)
+            ),
+            hidden=frozenset(hidden.intersection(tensors)),
+            work=work.saved(tensors),
+        )
+        for tensors in members.values()
+    ]
+
+
+def copied_from(graph: onnx.GraphProto) -> dict[str, list[str]]:
+    """Of each tensor that a node passes on, perhaps rectified or masked, the tensors it is from."""
+    masks = find_masks(graph)
+    found: dict[str, list[str]] = {}
+    for node in graph.node:
+        if node.op_type == "Concat":
+            sources = list(node.input)
+        elif node.op_type in (*_MOVES, *RECTIFIERS):
+            sources = [node.input[0]]
+        elif node.op_type == "Mul" and len(masks.intersection(node.input)) == 1:
+            sources = [name for name in node.input if name not in masks]
+        else:
+            continue
+        found.update((name, sources) for name in node.output)
+    return found
+
+
+def find_masks(graph: onnx.GraphProto) -> set[str]:
+    """The tensors of ones and zeros: truth values as numbers."""
+    truths: set[str] = set()
+    masks: set[str] = set()
+    for node in graph.node:
+        if node.op_type in ("And", "Less", "GreaterOrEqual"):
+            truths.update(node.output)
+        elif node.op_type == "Cast" and node.input[0] in truths:
+            masks.update(node.output)
+        elif node.op_type in _MOVES and node.input[0] in masks:
+            masks.update(node.output)
+    return masks
+
+
+def _computed(graph: onnx.GraphProto) -> Iterable[str]:
+    """Inputs of the graph and what its nodes make, in its order."""
+    yield from (value.name for value in graph.input)
+    for node in graph.node:
+        yield from (name for name in node.output if name)
+
+
+def _groups(graph: onnx.GraphProto, sources: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Of each tensor, the first one of its signal."""
+    parent = {name: name for name in _computed(graph)}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    order = {name: index for index, name in enumerate(parent)}
+    for name in parent:
+        for source in sources.get(name, ()):
+            if source in parent:
+                first, second = sorted((root(source), root(name)), key=order.__getitem__)
+                parent[second] = first
+    return {name: root(name) for name in parent}
+
+
+def _between_sums(
+    graph: onnx.GraphProto, group: Mapping[str, str], wanted: Collection[str]
+) -> set[str]:
+    """The signals that a sum of wanted ones makes for a sum that makes a wanted one."""
+    sums = [node for node in graph.node if node.op_type in SUMS]
+    ahead, behind = set(wanted), set(wanted)
+    for node in sums:
+        if all(group.get(name) in ahead for name in node.input):
+            ahead.add(group[node.output[0]])
+    for node in reversed(sums):
+        if group[node.output[0]] in behind:
+            behind.update(group[name] for name in node.input if name in group)
+    return ahead & behind
+
+
+def _hidden(graph: onnx.GraphProto, sources: Mapping[str, Sequence[str]]) -> set[str]:
+    """The tensors that reach nothing but rectifiers, however they are copied on the way."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    hidden: set[str] = set()
+    results = {value.name for value in graph.output}
+
+    def hides(node: onnx.NodeProto) -> bool:
+        return node.op_type in RECTIFIERS or (
+            node.output[0] in sources and hidden.issuperset(node.output)
+        )
+
+    for node in reversed(graph.node):
+        for name in node.output:
+            if name in readers and name not in results and all(map(hides, readers[name])):
+                hidden.add(name)
+    return hidden
+
+
+class _Work:
+    """What uint8 saves over float32."""
+
+    def __init__(
+        self, model: onnx.ModelProto, layers: Collection[str], sizes: Mapping[str, int]
+    ) -> None:
+        self._work = measure_work(model, sizes)
+        self._writers = {name: node for node in model.graph.node for name in node.output}
+        self._readers: dict[str, list[str]] = {}
+        self._layers = layers
+        for node in model.graph.node:
+            if node.name in layers:
+                self._readers.setdefault(node.input[0], []).append(node.name)
+
+    def saved(self, tensors: Sequence[str]) -> int:
+        """Layers that write it compute in INT8, those that read it take one pass, not two."""
+        saved = 0
+        for name in tensors:
+            node = self._writers.get(name)
+            if node is not None and node.name in self._layers:
+                saved += (_FLOAT_MULTIPLICATION - 1) * self._work.multiplications[node.name]
+            saved += sum(self._work.multiplications[r] for r in self._readers.get(name, ()))
+            saved += _FLOAT_VALUE * self._work.values.get(name, 0)
+        return saved

@@ -1,0 +1,82 @@
+"""A float32 graph in which each signal can be rounded to uint8 and left alone from call to call.
+
+So what each of them costs is measured with one session, and without building a file for each.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from frcrn_export.calibration.int8.histogram import Histogram
+from frcrn_export.calibration.int8.signals import Signal
+from frcrn_export.calibration.int8.uint8 import signal_steps
+from frcrn_export.runtime.manifest import CalibrationMethod
+
+# No tensor of a network has a dot in front.
+SWITCHES = ".switches"
+_AXIS, _END = ".switches.axis", ".switches.end"
+
+
+def with_switches(
+    model: onnx.ModelProto,
+    signals: Sequence[Signal],
+    ranges: Mapping[str, Histogram],
+    method: CalibrationMethod,
+) -> onnx.ModelProto:
+    """A copy with one more input `SWITCHES`, bool [len(signals)]: which of them are rounded."""
+    switched = onnx.ModelProto()
+    switched.CopyFrom(model)
+    graph = switched.graph
+    constants = {_AXIS: np.array([0], np.int64)}
+    rounded: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    first: list[onnx.NodeProto] = []
+    renamed: dict[str, str] = {}
+    given = {value.name for value in graph.input}
+    for index, signal in enumerate(signals):
+        steps = signal_steps(signal, ranges, method)
+        stem = f".switch.{index}"
+        constants[f"{stem}.scale"], constants[f"{stem}.zero_point"] = steps.scale, steps.zero_point
+        constants[f"{stem}.start"] = np.array([index], np.int64)
+        constants[f"{stem}.end"] = np.array([index + 1], np.int64)
+        slices = [SWITCHES, f"{stem}.start", f"{stem}.end", _AXIS]
+        first.append(helper.make_node("Slice", slices, [f"{stem}.on"]))
+        for tensor in signal.observed:
+            if tensor in given:
+                renamed[tensor] = f"{tensor}.switched"
+                nodes = _switch(stem, tensor, tensor, renamed[tensor])
+            else:
+                nodes = _switch(stem, tensor, f"{tensor}.exact", tensor)
+            rounded[tensor].extend(nodes)
+    nodes = [*first, *(new for name in renamed for new in rounded[name])]
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+        made = [name for name in node.output if name in rounded]
+        for index, name in enumerate(node.output):
+            if name in rounded:
+                node.output[index] = f"{name}.exact"
+        nodes.append(node)
+        nodes.extend(new for name in made for new in rounded[name])
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in constants.items())
+    graph.input.append(helper.make_tensor_value_info(SWITCHES, TensorProto.BOOL, [len(signals)]))
+    return switched
+
+
+def _switch(stem: str, tensor: str, source: str, result: str) -> list[onnx.NodeProto]:
+    steps = [f"{stem}.scale", f"{stem}.zero_point"]
+    return [
+        helper.make_node("QuantizeLinear", [source, *steps], [f"{tensor}.uint8"]),
+        helper.make_node("DequantizeLinear", [f"{tensor}.uint8", *steps], [f"{tensor}.rounded"]),
+        helper.make_node("Where", [f"{stem}.on", f"{tensor}.rounded", source], [result]),
+    ]
+
+
+def settings(signals: Sequence[Signal], chosen: Collection[str]) -> np.ndarray:
+    """The value of `SWITCHES` that rounds the signals of these names."""
+    return np.array([signal.name in chosen for signal in signals])
