@@ -33,9 +33,9 @@ def add_int8(path: Path, role: Role = "core", number: Number = "int8") -> FileEn
     assert source is not None
     model = lower_transposed(onnx.load(path / source.path))
     layers = [layer.name for layer in quantizable(model, "tensorrt")]
-    ranges = ranges_of(model, quantized_tensors(model, layers, "tensorrt"), [_noise(model)])
+    ranges = ranges_of(model, quantized_tensors(model, layers), [_noise(model)])
     name = source.path.replace("fp16", number)
-    onnx.save(quantize(model, layers, ranges, "tensorrt", "minmax", number), path / name)
+    onnx.save(quantize(model, layers, ranges, "minmax", number), path / name)
     entry = msgspec.structs.replace(
         source,
         path=name,

@@ -1,7 +1,7 @@
 """From a bundle with a float core to one with an INT8 or FP8 core that passed its gates."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +9,14 @@ from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.gates import failures, passed, quality_gates, speed_gate
 from frcrn_export.calibration.int8.pictures import require_matplotlib
 from frcrn_export.calibration.int8.plan import Plan, Progress, Settings, make_plan
+from frcrn_export.calibration.int8.quantizers import SignalQuantizer
 from frcrn_export.calibration.int8.report import Report, WorstClip
 from frcrn_export.calibration.int8.result import add_to_bundle, make_report
 from frcrn_export.calibration.int8.scores import METRICS, Judge, Quality, judging
-from frcrn_export.calibration.int8.search import find_layers
+from frcrn_export.calibration.int8.search import SnrOf, find_names
 from frcrn_export.calibration.int8.source import int8_name
 from frcrn_export.calibration.int8.speed import Speed, measure_speed
+from frcrn_export.calibration.int8.switches import SwitchedCore
 from frcrn_export.calibration.pairs import Pair
 from frcrn_export.calibration.scoring import require_packages
 from frcrn_export.runtime.bundle import open_bundle
@@ -63,18 +65,17 @@ def calibrate(
         raise UserError(f"{path / name} exists; add --force to replace it")
     plan = make_plan(bundle, settings, checkpoint, progress)
     with _judging(plan, plan.pairs, METRICS, progress) as judge:
-        shortest = sorted(plan.pairs, key=lambda pair: pair.noisy.stat().st_size)[:_DAMAGE_PAIRS]
-        search = find_layers(
-            plan.layers,
+        search = find_names(
+            plan.quantizer.candidates,
             plan.quantized,
             judge,
             partial(_quality_gates, plan, judge),
             auto=settings.auto,
-            damage_judge=partial(_judging, plan, shortest, (), progress),
+            damage_meter=partial(_damage_meter, plan, judge, progress),
             seconds=60.0 * settings.minutes,
             progress=progress,
         )
-        content = plan.quantized(search.layers)
+        content = plan.quantized(search.names)
         qualities = {
             "fp32": judge.float32,
             **_half(plan, judge, progress),
@@ -101,6 +102,32 @@ def _judging(
         metrics=metrics,
         progress=progress,
     )
+
+
+@contextmanager
+def _damage_meter(plan: Plan, judge: Judge, progress: Progress) -> Iterator[SnrOf]:
+    """What measures the damage of candidates: of signals in one session, of layers in files."""
+    quantizer, settings = plan.quantizer, plan.settings
+    if isinstance(quantizer, SignalQuantizer):
+        shortest = min(judge.clips, key=lambda clip: len(clip.noisy))
+        yield SwitchedCore(
+            quantizer.model,
+            quantizer.candidates,
+            plan.ranges,
+            settings.method,
+            manifest=plan.bundle.manifest,
+            entry=plan.source.entry,
+            noisy=shortest.noisy,
+            threads=settings.threads,
+        )
+        return
+    pairs = sorted(plan.pairs, key=lambda pair: pair.noisy.stat().st_size)[:_DAMAGE_PAIRS]
+    with _judging(plan, pairs, (), progress) as quick:
+
+        def snr_of(names: Collection[str]) -> float:
+            return quick(plan.quantized(names), scored=False).mean_core_snr_db or 0.0
+
+        yield snr_of
 
 
 def _quality_gates(plan: Plan, judge: Judge, quality: Quality) -> tuple[GateResult, ...]:

@@ -1,4 +1,4 @@
-"""The forms of a quantized file, because its two consumers want opposite things."""
+"""The numbers that quantized files compute with, and what their two consumers can compute."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,31 +38,18 @@ GRIDS: dict[Number, Grid] = {
 
 @dataclass(frozen=True)
 class Form:
-    """What a consumer wants to find in a quantized file. Weights are around 0 for both.
+    """What a consumer can compute in 8 bits, and what it gains from.
 
-    `symmetric`: activations are around 0 as well; else uint8 with any zero point, which ONNX
-    Runtime is much faster with. `whole`: a convolution's bias and output are quantized too, or the
-    consumer does not compute it in INT8. `group_multiple`: what the channels of each group of a
-    grouped convolution must be a multiple of. `depthwise`: depthwise convolutions gain too.
-    `one_scale_db`: a weight gets one scale where that leaves every output channel this much SNR,
-    else each its own; None: always the latter.
+    `group_multiple`: what the channels of each group of a grouped convolution must be a multiple
+    of. `depthwise`: depthwise convolutions gain too.
     """
 
-    symmetric: bool
-    whole: bool
     group_multiple: int
     depthwise: bool
-    one_scale_db: float | None
 
 
 FORMS: dict[Consumer, Form] = {
-    # TensorRT refuses other zero points and int32 biases. With a scale for each channel, RTX writes
-    # sums in float32 and leaves scaling, bias and ReLU to another kernel; with one for all it fuses
-    # them and writes float16. (wave-unet-16k gives 1.5 of 49 dB for that.)
-    "tensorrt": Form(
-        symmetric=True, whole=False, group_multiple=4, depthwise=False, one_scale_db=12.0
-    ),
-    # ONNX Runtime on a processor with VNNI: only whole convolutions become QLinearConv. Depthwise
-    # ones stand between others, so that what they read and write need not be float32.
-    "cpu": Form(symmetric=False, whole=True, group_multiple=1, depthwise=True, one_scale_db=None),
+    "tensorrt": Form(group_multiple=4, depthwise=False),
+    # Depthwise ones stand between others, so that what they read and write need not be float32.
+    "cpu": Form(group_multiple=1, depthwise=True),
 }

@@ -35,6 +35,11 @@ class Layer:
     multiplications: int
     kept: Reason | None
 
+    @property
+    def work(self) -> int:
+        """What the search weighs its damage with."""
+        return self.multiplications
+
 
 def quantizable(
     model: onnx.ModelProto, consumer: Consumer, sizes: Mapping[str, int] = SIZES

@@ -90,7 +90,7 @@ class Observer:
         """
         self._tensors = tuple(tensors)
         self._samples = samples
-        self._session = _open(with_observers(model, tensors), threads)
+        self._session = open_session(with_observers(model, tensors), threads)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.begin(0)
 
@@ -130,7 +130,8 @@ class Observer:
         }
 
 
-def _open(model: onnx.ModelProto, threads: int | None) -> "onnxruntime.InferenceSession":
+def open_session(model: onnx.ModelProto, threads: int | None) -> "onnxruntime.InferenceSession":
+    """ONNX Runtime on the CPU, in the graph's order. Raises BackendError if it cannot load it."""
     import onnxruntime
 
     options = session_options(threads)

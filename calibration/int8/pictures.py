@@ -35,7 +35,7 @@ def draw(report: Report, worst: WorstClip) -> Iterator[tuple[str, bytes]]:
     yield "worst", worst_clip(worst, _titles(report, worst.name))
     if report.ranges:
         yield "ranges", ranges(report.ranges)
-    if report.search:
+    if len(report.search) > 1:  # one is no search
         yield "search", search(report.search)
 
 

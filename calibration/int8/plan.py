@@ -14,8 +14,7 @@ from frcrn_export.calibration.int8.clips import (
 )
 from frcrn_export.calibration.int8.defaults import CLIPS, METHOD, MINUTES
 from frcrn_export.calibration.int8.forms import Number
-from frcrn_export.calibration.int8.layers import Layer, quantizable
-from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
+from frcrn_export.calibration.int8.quantizers import Quantizer, quantizer_for
 from frcrn_export.calibration.int8.ranges import Ranges, observe
 from frcrn_export.calibration.int8.source import (
     Source,
@@ -67,7 +66,7 @@ class Plan:
     pairs: Sequence[Pair]
     source: Source
     clips: ClipSet
-    layers: Sequence[Layer]
+    quantizer: Quantizer
     ranges: Ranges
 
     @property
@@ -76,23 +75,10 @@ class Plan:
         settings = self.settings
         return int8_name(settings.consumer, settings.streaming, settings.number)
 
-    def quantized(self, layers: Collection[str]) -> bytes:
-        """The graph with these layers in INT8 or FP8, as an ONNX file."""
-        settings = self.settings
-        model = quantize(
-            self.source.model,
-            layers,
-            self.ranges,
-            settings.consumer,
-            settings.method,
-            settings.number,
-        )
-        content: bytes = model.SerializeToString()
+    def quantized(self, names: Collection[str]) -> bytes:
+        """The graph with the candidates of these names in INT8 or FP8, as an ONNX file."""
+        content: bytes = self.quantizer.quantize(names, self.ranges).SerializeToString()
         return content
-
-    def tensors(self, layers: Collection[str]) -> list[str]:
-        """The tensors that are in 8 bits with these layers."""
-        return quantized_tensors(self.source.model, layers, self.settings.consumer)
 
 
 def make_plan(
@@ -111,23 +97,22 @@ def make_plan(
         bundle = with_half_core(bundle, settings.streaming, half, progress)
     own_form = partial(load, "INT8 for processors")
     source = find_source(bundle, settings.consumer, settings.streaming, own_form)
-    layers = quantizable(source.model, settings.consumer)
-    names = [layer.name for layer in layers]
-    if not names:
+    quantizer = quantizer_for(source.model, settings.consumer, settings.method, settings.number)
+    if not quantizer.candidates:
         raise UserError(
             f"{bundle.path}: {source.float32.path} has no layer that {settings.number.upper()} "
             "could be faster in"
         )
     ranges = observe(
         source.model,
-        quantized_tensors(source.model, names, settings.consumer),
+        quantizer.observed,
         bundle.manifest,
         source.entry,
         clips,
         threads=settings.threads,
         progress=lambda done, total: progress("measuring ranges", done, total),
     )
-    return Plan(bundle, settings, pairs, source, clips, layers, ranges)
+    return Plan(bundle, settings, pairs, source, clips, quantizer, ranges)
 
 
 def _choose(

@@ -16,7 +16,7 @@ from frcrn_export.runtime.staging import replace_file
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer that could be INT8: whether it is, its share of all multiplications, its damage.
+    """A layer that INT8 can compute: whether it does, its share of all multiplications, its damage.
 
     `damage_db`: the core's SNR with this layer alone in INT8. `reason`: why it was kept.
     """
@@ -30,13 +30,17 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class TensorRange:
-    """A quantized tensor's extremes on the calibration recordings, and the range of its 8 bits."""
+    """A quantized tensor's extremes on the calibration recordings, and the range of its 8 bits.
+
+    `damage_db`: the core's SNR with it alone in 8 bits, where tensors are what is searched.
+    """
 
     tensor: str
     low: float
     high: float
     chosen_low: float
     chosen_high: float
+    damage_db: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from frcrn_export.calibration.int8.forms import FORMS
+from frcrn_export.calibration.int8.layers import Reason, int8_layers
 from frcrn_export.calibration.int8.plan import Plan
 from frcrn_export.calibration.int8.report import (
     LayerRow,
@@ -18,7 +18,6 @@ from frcrn_export.calibration.int8.report import (
 from frcrn_export.calibration.int8.scores import Judge, Quality
 from frcrn_export.calibration.int8.search import Search
 from frcrn_export.calibration.int8.speed import Speed
-from frcrn_export.calibration.int8.thresholds import value_range
 from frcrn_export.calibration.int8.work import multiplications
 from frcrn_export.runtime.bundle import sha256_of
 from frcrn_export.runtime.errors import UserError
@@ -32,6 +31,13 @@ from frcrn_export.runtime.manifest import (
 from frcrn_export.runtime.staging import staged_bundle
 
 _GIVEN_BACK = "given back by the search"
+_REASONS: dict[Reason, str] = {
+    "first": "hears the input itself",
+    "last": "is heard as it is",
+    "mask": "makes the mask",
+    "gains": "makes gains of means",
+    "narrow": "fewer than 16 channels",
+}
 
 
 def make_report(
@@ -45,10 +51,12 @@ def make_report(
     """Everything about the file that the search found; the last gate is that of speed."""
     settings, manifest = plan.settings, plan.bundle.manifest
     total = sum(multiplications(plan.source.model).values())
-    shares = {layer.name: layer.multiplications / total for layer in plan.layers}
+    layers = int8_layers(plan.source.model, settings.consumer)
+    shares = {layer.name: layer.multiplications / total for layer in layers}
+    in_8_bits = plan.quantizer.layers(search.names)
 
-    def share(layers: Collection[str]) -> float:
-        return sum(shares[name] for name in sorted(layers))
+    def share(names: Collection[str]) -> float:
+        return sum(shares[name] for name in sorted(plan.quantizer.layers(names)))
 
     return Report(
         file=plan.file,
@@ -61,9 +69,9 @@ def make_report(
             clips=len(plan.clips.clips),
             clips_sha256=plan.clips.sha256,
             seed=settings.seed,
-            layers=len(search.layers),
-            candidates=len(plan.layers),
-            share=share(search.layers),
+            layers=len(in_8_bits),
+            candidates=sum(layer.kept is None for layer in layers),
+            share=share(search.names),
             gates=tuple(gates),
             kept_slower=gates[-1].passed is False,
             report=report_name(plan.file),
@@ -74,21 +82,21 @@ def make_report(
         layers=[
             LayerRow(
                 layer.name,
-                layer.name in search.layers,
+                layer.name in in_8_bits,
                 shares[layer.name],
                 search.damages.get(layer.name),
-                "" if layer.name in search.layers else _GIVEN_BACK,
+                "" if layer.name in in_8_bits else _reason(layer.kept),
             )
-            for layer in plan.layers
+            for layer in layers
         ],
-        ranges=_tensor_ranges(plan, search.layers),
+        ranges=_tensor_ranges(plan, search),
         search=[
             SearchPoint(
-                share(point.layers),
+                share(point.names),
                 point.quality.mean_core_snr_db,
                 point.quality.drop(judge.float32, "pesq"),
                 point.passed,
-                point.layers == search.layers,
+                point.names == search.names,
             )
             for point in search.points
         ],
@@ -96,16 +104,14 @@ def make_report(
     )
 
 
-def _tensor_ranges(plan: Plan, layers: Collection[str]) -> list[TensorRange]:
-    symmetric = FORMS[plan.settings.consumer].symmetric
+def _reason(kept: Reason | None) -> str:
+    return _GIVEN_BACK if kept is None else _REASONS[kept]
+
+
+def _tensor_ranges(plan: Plan, search: Search) -> list[TensorRange]:
     return [
-        TensorRange(
-            tensor,
-            plan.ranges[tensor].low,
-            plan.ranges[tensor].high,
-            *value_range(plan.ranges[tensor], plan.settings.method, symmetric),
-        )
-        for tensor in plan.tensors(layers)
+        TensorRange(each.name, *each.seen, *each.chosen, search.damages.get(each.name))
+        for each in plan.quantizer.covered(search.names, plan.ranges)
     ]
 
 

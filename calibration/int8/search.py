@@ -1,13 +1,13 @@
-"""The layers that an INT8 file has in INT8: all that can, or as many as the gates let pass."""
+"""What a file has in 8 bits: all that can be, or as much as the gates let pass."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from frcrn_export.calibration.int8.gates import passed
-from frcrn_export.calibration.int8.layers import Layer
 from frcrn_export.calibration.int8.scores import Judge, Quality
 from frcrn_export.calibration.int8.sensitivity import (
+    Candidate,
     Damages,
     damages_file,
     measure_damages,
@@ -17,13 +17,14 @@ from frcrn_export.calibration.int8.sensitivity import (
 from frcrn_export.runtime.manifest import GateResult
 
 Progress = Callable[[str, int, int], None]
+SnrOf = Callable[[Collection[str]], float]  # of the core with these names in 8 bits, in dB
 
 
 @dataclass(frozen=True)
 class Point:
-    """Layers in INT8, their quality, and whether it passed the gates."""
+    """The names of candidates in 8 bits, their quality, and whether it passed the gates."""
 
-    layers: frozenset[str]
+    names: frozenset[str]
     quality: Quality
     passed: bool
 
@@ -36,31 +37,31 @@ class Search:
     damages: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def layers(self) -> frozenset[str]:
-        """In INT8; the best that passed, which the last point is, or all if nothing was tried."""
-        return self.points[-1].layers
+    def names(self) -> frozenset[str]:
+        """In 8 bits; the best that passed, which the last point is, or all if nothing was tried."""
+        return self.points[-1].names
 
     @property
     def quality(self) -> Quality:
-        """Of these layers."""
+        """Of these."""
         return self.points[-1].quality
 
 
-def find_layers(
-    layers: Sequence[Layer],
+def find_names(
+    candidates: Sequence[Candidate],
     quantized: Callable[[Collection[str]], bytes],
     judge: Judge,
     gates_of: Callable[[Quality], Sequence[GateResult]],
     *,
     auto: bool,
-    damage_judge: Callable[[], AbstractContextManager[Judge]],
+    damage_meter: Callable[[], AbstractContextManager[SnrOf]],
     seconds: float,
     progress: Progress = lambda phase, done, steps: None,
 ) -> Search:
-    """All layers; with `auto`, where their quality fails the gates, as many as pass.
+    """All candidates; with `auto`, where their quality fails the gates, as many as pass.
 
-    `quantized` makes a file with given layers in INT8, `judge` hears all clips, and `damage_judge`
-    opens one of fewer clips for the damage of each layer, which may take `seconds` in all.
+    `quantized` makes a file with those of given names in 8 bits, `judge` hears all clips, and
+    `damage_meter` opens what measures the damage of each, which may take `seconds` in all.
     """
     points: list[Point] = []
 
@@ -69,18 +70,14 @@ def find_layers(
         points.append(Point(names, quality, passed(gates_of(quality))))
         return points[-1].passed
 
-    everything = frozenset(layer.name for layer in layers)
+    everything = frozenset(candidate.name for candidate in candidates)
     if passes(everything) or not auto:
         return Search(points)
     damages = Damages(damages_file(quantized(everything), *_recordings(judge)))
-    with damage_judge() as quick:
-
-        def snr_of(names: Collection[str]) -> float:
-            return quick(quantized(names), scored=False).mean_core_snr_db or 0.0
-
-        measure_damages(layers, snr_of, damages, seconds, progress)
-    trials = search(return_order(layers, damages.values), passes, progress)
-    best = next((point for point in points if point.layers == trials[-1].layers), points[0])
+    with damage_meter() as snr_of:
+        measure_damages(candidates, snr_of, damages, seconds, progress)
+    trials = search(return_order(candidates, damages.values), passes, progress)
+    best = next((point for point in points if point.names == trials[-1].names), points[0])
     ordered = [*(point for point in points if point is not best), best]
     return Search(ordered, damages.values)
 

@@ -110,9 +110,8 @@ def find_masks(graph: onnx.GraphProto) -> set[str]:
     for node in graph.node:
         if node.op_type in ("And", "Less", "GreaterOrEqual"):
             truths.update(node.output)
-        elif node.op_type == "Cast" and node.input[0] in truths:
-            masks.update(node.output)
-        elif node.op_type in _MOVES and node.input[0] in masks:
+        of_truth = node.op_type == "Cast" and node.input[0] in truths
+        if of_truth or (node.op_type in _MOVES and node.input[0] in masks):
             masks.update(node.output)
     return masks
 

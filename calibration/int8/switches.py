@@ -5,19 +5,25 @@ So what each of them costs is measured with one session, and without building a 
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from frcrn_export.calibration.int8.feeds import Feed, Outputs, calls
 from frcrn_export.calibration.int8.histogram import Histogram
+from frcrn_export.calibration.int8.observation import open_session
 from frcrn_export.calibration.int8.signals import Signal
 from frcrn_export.calibration.int8.uint8 import signal_steps
-from frcrn_export.runtime.manifest import CalibrationMethod
+from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.manifest import CalibrationMethod, FileEntry, Manifest
+from frcrn_export.runtime.signals import snr_db
 
 # No tensor of a network has a dot in front.
 SWITCHES = ".switches"
-_AXIS, _END = ".switches.axis", ".switches.end"
+_AXIS = ".switches.axis"
 
 
 def with_switches(
@@ -30,7 +36,7 @@ def with_switches(
     switched = onnx.ModelProto()
     switched.CopyFrom(model)
     graph = switched.graph
-    constants = {_AXIS: np.array([0], np.int64)}
+    constants: dict[str, npt.NDArray[Any]] = {_AXIS: np.array([0], np.int64)}
     rounded: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     first: list[onnx.NodeProto] = []
     renamed: dict[str, str] = {}
@@ -77,6 +83,45 @@ def _switch(stem: str, tensor: str, source: str, result: str) -> list[onnx.NodeP
     ]
 
 
-def settings(signals: Sequence[Signal], chosen: Collection[str]) -> np.ndarray:
-    """The value of `SWITCHES` that rounds the signals of these names."""
-    return np.array([signal.name in chosen for signal in signals])
+class SwitchedCore:
+    """A core whose signals can be rounded; called with names, it says what rounding them costs."""
+
+    # Of the recording; FRCRN pads a second or more to 1.75.
+    SECONDS = 0.99
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        signals: Sequence[Signal],
+        ranges: Mapping[str, Histogram],
+        method: CalibrationMethod,
+        *,
+        manifest: Manifest,
+        entry: FileEntry,
+        noisy: Float32Array,
+        threads: int | None = None,
+    ) -> None:
+        """`model` is called as the bundle's file `entry` is, on the loudest part of `noisy` [N].
+
+        Raises BackendError for a model that cannot run.
+        """
+        self._signals = signals
+        self._manifest, self._entry, self._noisy = manifest, entry, noisy
+        self._session = open_session(with_switches(model, signals, ranges, method), threads)
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._exact = self._output(())
+
+    def __call__(self, names: Collection[str]) -> float:
+        """The SNR in dB of the core's output with the signals of these names rounded."""
+        return snr_db(self._exact, self._output(names))
+
+    def _output(self, names: Collection[str]) -> Float32Array:
+        on = np.array([signal.name in names for signal in self._signals])
+
+        def run(feed: Feed) -> Outputs:
+            given: dict[str, npt.NDArray[np.generic]] = {**feed, SWITCHES: on}
+            return dict(zip(self._names, self._session.run(self._names, given), strict=True))
+
+        found = calls(self._manifest, self._entry, self._noisy, run, self.SECONDS)
+        output = self._entry.outputs[0].name
+        return np.concatenate([outputs[output] for _, outputs in found], axis=-1)

@@ -17,6 +17,22 @@ from tests.calibration.int8.graphs import masking_network
 TRAINED = Weights(source="checkpoint", name="best.pt", sha256="0" * 64)
 # What a processor can compute in INT8 of it; for TensorRT all but the depthwise one.
 LAYERS = ["encoder", "depthwise", "grouped", "parallel"]
+# What of it can be in uint8 on a processor.
+SIGNALS = [
+    "analysis.out",
+    "encoder.out",
+    "excited",
+    "depthwise.out",
+    "grouped.out",
+    "parallel.out",
+]
+# Why the others compute in float32.
+KEPT = {
+    "analysis": "hears the input itself",
+    "squeeze": "makes gains of means",
+    "excite": "makes gains of means",
+    "mask": "makes the mask",
+}
 
 
 def write_masking_bundle(

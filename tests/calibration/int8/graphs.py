@@ -90,6 +90,61 @@ def matrix_network() -> onnx.ModelProto:
     return _model(nodes, "wave", "enhanced", ["batch", 1, 32], weights)
 
 
+def summing_network() -> onnx.ModelProto:
+    """wave [batch, 1, samples] to enhanced, through sums, cuts, a mask and a leaky ReLU.
+
+    As FRCRN's complex layers are summed up: what `one` and `two` make of the parts re and im, and
+    these.
+    """
+    random = np.random.default_rng(2)
+    weights = [
+        numpy_helper.from_array(np.array(values, np.int64), name)
+        for name, values in (("parts", [32, 32]), ("nought", 0), ("nought.axis", [0, 1]))
+    ]
+
+    def conv(name: str, source: str, output: str, shape: tuple[int, ...]) -> onnx.NodeProto:
+        kernel = random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        bias = 0.1 * random.standard_normal(shape[0])
+        weights.append(numpy_helper.from_array(kernel.astype(np.float32), f"{name}.weight"))
+        weights.append(numpy_helper.from_array(bias.astype(np.float32), f"{name}.bias"))
+        pad = shape[2] // 2
+        return helper.make_node(
+            "Conv", [source, f"{name}.weight", f"{name}.bias"], [output], name, pads=[pad, pad]
+        )
+
+    def node(op: str, sources: list[str], outputs: list[str], **values: object) -> onnx.NodeProto:
+        return helper.make_node(op, sources, outputs, f"node.{outputs[0]}", **values)
+
+    weights.append(numpy_helper.from_array(np.array([0.5], np.float32), "half"))
+    nodes = [
+        conv("first", "wave", "narrow", (32, 1, 5)),
+        node("Mul", ["narrow", "half"], ["scaled"]),
+        conv("widen", "scaled", "wide", (64, 32, 3)),
+        node("LeakyRelu", ["wide"], ["soft"], alpha=0.01),
+        node("Split", ["soft", "parts"], ["re", "im"], axis=1),
+        node("Concat", ["im", "re"], ["turned"], axis=1),
+        conv("one", "soft", "one.out", (64, 64, 1)),
+        conv("two", "turned", "two.out", (64, 64, 1)),
+        node("Shape", ["wave"], ["size"], start=0, end=1),
+        node("GreaterOrEqual", ["size", "nought"], ["truth"]),
+        node("Cast", ["truth"], ["inside"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["inside", "nought.axis"], ["inside.seen"]),
+        node("Mul", ["two.out", "inside.seen"], ["masked"]),
+        node("Add", ["one.out", "masked"], ["both"]),
+        node("Sub", ["re", "im"], ["less"]),
+        node("Add", ["im", "re"], ["more"]),
+        node("Concat", ["less", "more"], ["joined"], axis=1),
+        node("Add", ["both", "joined"], ["all"]),
+        conv("forth", "all", "forth.out", (64, 64, 1)),
+        conv("back", "forth.out", "back.out", (32, 64, 3)),
+        node("Sigmoid", ["back.out"], ["gains"]),
+        node("Mul", ["gains", "narrow"], ["heard"]),
+        conv("last", "heard", "last.out", (1, 32, 3)),
+        node("Identity", ["last.out"], ["enhanced"]),
+    ]
+    return _model(nodes, "wave", "enhanced", ["batch", 1, "samples"], weights)
+
+
 def _model(
     nodes: list[onnx.NodeProto],
     given: str,

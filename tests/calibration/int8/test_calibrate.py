@@ -18,7 +18,8 @@ from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.manifest import Consumer
 from tests.calibration.conftest import Signal
 from tests.calibration.int8.bundles import (
-    LAYERS,
+    KEPT,
+    SIGNALS,
     TRAINED,
     contents,
     speed,
@@ -83,7 +84,7 @@ def test_what_a_bundle_has_afterwards(
     assert (made.consumer, made.method, made.clips, made.seed) == (consumer, "mse", 2, 3)
     assert (made.layers, made.candidates, made.kept_slower) == (layers, layers, False)
     assert made.report == f"{stem}.quality.json"
-    assert made.share == pytest.approx(sum(layer.share for layer in report.layers))
+    assert made.share == pytest.approx(sum(row.share for row in report.layers if row.int8))
     gates = {gate.name: gate.passed for gate in made.gates}
     assert gates["core_snr"] is True
     assert gates["speed"] is (True if consumer == "cpu" else None)  # no GPU is here
@@ -163,7 +164,7 @@ def test_ranges_that_are_far_too_narrow_fail_the_gate(
 
 
 @fast
-def test_the_harmful_layer_goes_back_to_float(
+def test_the_harmful_signal_goes_back_to_float(
     masking_bundle: Path, settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow(monkeypatch, 100, "parallel.out")  # what one layer alone gives
@@ -175,13 +176,10 @@ def test_the_harmful_layer_goes_back_to_float(
     report = calibrate(masking_bundle, settings(auto=True))
     made = report.quantization
     assert (made.layers, made.candidates) == (3, 4)
-    assert [row.name for row in report.layers if not row.int8] == ["parallel"]
     rows = {row.name: row for row in report.layers}
-    assert list(rows) == LAYERS
-    assert rows["parallel"].reason == "given back by the search"
-    damages = {name: row.damage_db for name, row in rows.items()}
-    assert min(damages, key=lambda name: damages[name] or 0.0) == "parallel"
-    assert None not in damages.values()
+    assert [name for name, row in rows.items() if row.int8] == ["encoder", "depthwise", "grouped"]
+    reasons = {name: row.reason for name, row in rows.items() if row.reason}
+    assert reasons == {**KEPT, "parallel": "given back by the search"}
     first, *_, last = report.search
     assert (first.passed, first.chosen, first.share) == (
         False,
@@ -190,7 +188,9 @@ def test_the_harmful_layer_goes_back_to_float(
     )
     assert (last.passed, last.chosen) == (True, True)
     assert last.share == made.share == pytest.approx(first.share - rows["parallel"].share)
-    assert "parallel.out" not in [each.tensor for each in report.ranges]
+    damages = {each.tensor: each.damage_db for each in report.ranges}
+    assert list(damages) == [name for name in SIGNALS if name != "parallel.out"]
+    assert None not in damages.values()
     content = json.loads((masking_bundle / "core.int8.cpu.quality.json").read_text())
     assert [point["chosen"] for point in content["search"]][-1] is True
 
@@ -210,7 +210,7 @@ def test_where_no_layer_passes_nothing_is_kept(
 def test_what_passes_at_once_is_not_searched(masking_bundle: Path, settings: Make) -> None:
     report = calibrate(masking_bundle, settings(auto=True))
     assert [(point.passed, point.chosen) for point in report.search] == [(True, True)]
-    assert {row.damage_db for row in report.layers} == {None}
+    assert {row.damage_db for row in (*report.layers, *report.ranges)} == {None}
 
 
 def test_a_slower_file_is_kept_by_request_alone(

@@ -291,9 +291,10 @@ def test_an_exported_bundle_from_start_to_end(
         code, _, err = run(capsys, "calibrate", *common, *options)
         assert code == 0, err
         page = (bundle / f"{stem}.quality.md").read_text()
-        for kind in ("worst", "ranges", "search"):
+        for kind in ("worst", "ranges"):
             assert (bundle / f"{stem}.{kind}.png").stat().st_size > 1000
             assert f"({stem}.{kind}.png)" in page
+        assert not (bundle / f"{stem}.search.png").exists()  # nothing was searched
         content = json.loads((bundle / f"{stem}.quality.json").read_text())
         gates = {gate["name"]: gate["passed"] for gate in content["quantization"]["gates"]}
         assert [gates[name] for name in ("pesq", "si_sdr", "stoi", "core_snr")] == [True] * 4

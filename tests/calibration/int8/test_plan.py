@@ -9,13 +9,12 @@ import pytest
 import soundfile
 
 from frcrn_export.calibration.int8.plan import Plan, Settings, make_plan
-from frcrn_export.calibration.int8.qdq import quantized_tensors
 from frcrn_export.exporters.packaged import DEMO_CLEAN, DEMO_NOISY
 from frcrn_export.runtime.bundle import open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import Consumer
 from tests.calibration.conftest import RATE, Signal
-from tests.calibration.int8.bundles import LAYERS
+from tests.calibration.int8.bundles import LAYERS, SIGNALS
 from tests.calibration.int8.test_source import as_model
 
 Make = Callable[..., Plan]
@@ -37,31 +36,36 @@ def planned(masking_bundle: Path, clips_folder: Path, held_out: Path) -> Make:
 
 def test_layers_and_their_ranges(planned: Make) -> None:
     plan = planned()
-    assert [layer.name for layer in plan.layers] == LAYERS
-    assert list(plan.ranges) == quantized_tensors(plan.source.model, LAYERS, "cpu")
+    assert [signal.name for signal in plan.quantizer.candidates] == SIGNALS
+    assert plan.quantizer.layers(SIGNALS) == set(LAYERS)
+    assert list(plan.ranges) == plan.quantizer.observed
     assert plan.ranges["shared"].low == 0.0  # behind a ReLU
     assert plan.ranges["shared"].high > 0.1
     assert plan.file == "core.int8.cpu.onnx"
     assert len(plan.clips.clips) == 2
     assert [pair.name for pair in plan.pairs] == ["one"]
-    assert plan.tensors(["parallel"]) == ["shared", "parallel.out"]
 
 
-def test_a_file_of_some_layers(planned: Make) -> None:
+def test_a_file_of_some_signals(planned: Make) -> None:
     plan = planned()
-    content = plan.quantized(["parallel", "encoder"])
+    content = plan.quantized(["parallel.out", "encoder.out"])
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)
     quantized = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    assert quantized == {"shared", "parallel.out_float", "encoded_float"}
-    assert plan.quantized(["encoder", "parallel"]) == content
-    assert planned().quantized(["encoder", "parallel"]) == content  # whenever it is made
-    assert planned(method="minmax").quantized(["encoder", "parallel"]) != content
+    two_bytes = {"shared", "shared_fine_float"}  # what both layers read stays float
+    assert quantized == {"parallel.out_float", "encoded_float", *two_bytes}
+    names = ["encoder.out", "parallel.out"]
+    assert plan.quantized(names) == content
+    assert planned().quantized(names) == content  # whenever it is made
+    assert planned(method="minmax").quantized(names) != content
 
 
 def test_for_tensorrt_the_depthwise_layer_is_none(planned: Make) -> None:
     plan = planned("tensorrt")
-    assert [layer.name for layer in plan.layers] == ["encoder", "grouped", "parallel"]
+    names = [layer.name for layer in plan.quantizer.candidates]
+    assert names == ["encoder", "grouped", "parallel"]
+    assert plan.quantizer.layers(names) == set(names)
+    assert list(plan.ranges) == plan.quantizer.observed == ["shared", "depthwise.out"]
     assert plan.file == "core.int8.onnx"
     assert plan.source.entry.path == "core.fp16.onnx"
 

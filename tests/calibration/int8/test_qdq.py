@@ -1,7 +1,6 @@
-"""Q/DQ pairs in both forms, and what ONNX Runtime makes of them."""
+"""Q/DQ pairs for TensorRT, and what they mean in ONNX Runtime."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,18 +10,15 @@ from onnx import TensorProto, numpy_helper
 from frcrn_export.calibration.int8.histogram import Histogram
 from frcrn_export.calibration.int8.layers import int8_layers
 from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
-from frcrn_export.runtime.manifest import Consumer
 from frcrn_export.runtime.signals import snr_db
-from tests.calibration.int8.graphs import masking_network, matrix_network, ranges_of, run, wave
+from tests.calibration.int8.graphs import masking_network, ranges_of, run, wave
 
 LAYERS = ["encoder", "grouped", "parallel", "mask"]
 
 
-def quantized(
-    model: onnx.ModelProto, consumer: Consumer, layers: list[str] = LAYERS
-) -> onnx.ModelProto:
-    ranges = ranges_of(model, quantized_tensors(model, layers, consumer), [wave(1), wave(2)])
-    result = quantize(model, layers, ranges, consumer, "minmax")
+def quantized(model: onnx.ModelProto, layers: list[str] = LAYERS) -> onnx.ModelProto:
+    ranges = ranges_of(model, quantized_tensors(model, layers), [wave(1), wave(2)])
+    result = quantize(model, layers, ranges, "minmax")
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -36,7 +32,7 @@ def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
 
 
 def test_tensorrt_form_has_symmetric_int8_and_scales_in_half() -> None:
-    model = quantized(masking_network(half=True), "tensorrt")
+    model = quantized(masking_network(half=True))
     assert [opset.version for opset in model.opset_import] == [19]
     found = arrays(model)
     for name in ("shared", "depthwise.out", "residual"):
@@ -62,7 +58,7 @@ def test_a_weight_of_very_different_channels_gets_a_scale_for_each() -> None:
     wild[:2] *= 100
     wild[2:] *= 0.3
     weight.CopyFrom(numpy_helper.from_array(wild, weight.name))
-    model = quantized(original, "tensorrt")
+    model = quantized(original)
     assert arrays(model)["encoder.weight_scale"].shape == (48,)
     (axis,) = node(model, "encoder.weight_dequantize").attribute
     assert (axis.name, axis.i) == ("axis", 0)
@@ -70,7 +66,7 @@ def test_a_weight_of_very_different_channels_gets_a_scale_for_each() -> None:
 
 
 def test_a_tensor_that_several_layers_read_is_quantized_once() -> None:
-    model = quantized(masking_network(), "tensorrt")
+    model = quantized(masking_network())
     assert [opset.version for opset in model.opset_import] == [18]
     kinds = Counter(node.op_type for node in model.graph.node)
     assert (kinds["QuantizeLinear"], kinds["DequantizeLinear"]) == (3, 3 + 4)
@@ -79,61 +75,18 @@ def test_a_tensor_that_several_layers_read_is_quantized_once() -> None:
     assert "shared" in node(model, "node.residual").input  # no layer: reads what it read before
 
 
-def test_cpu_form_is_uint8_with_whole_convolutions() -> None:
-    model = quantized(masking_network(), "cpu")
-    found = arrays(model)
-    for name in ("shared", "depthwise.out", "residual", "encoded", "grouped.out", "mask.out"):
-        assert found[f"{name}_zero_point"].dtype == np.uint8
-    for layer in LAYERS:
-        bias = found[f"{layer}_bias_quantized"]
-        assert bias.dtype == np.int32
-        assert found[f"{layer}.weight_scale"].shape == bias.shape
-        exact = arrays(masking_network())[f"{layer}.bias"]
-        np.testing.assert_allclose(bias * found[f"{layer}_bias_scale"], exact, atol=1e-4)
-    # Behind a ReLU uint8 begins at 0, and every reader gets the quantized values.
-    assert found["encoded_zero_point"] == 0
-    assert "encoder.out_quantized" not in {name for n in model.graph.node for name in n.output}
-    assert node(model, "node.encoded").output[0] == "encoded_float"
-    assert node(model, "node.excited").input[0] == "encoded"
-
-
-def test_onnx_runtime_fuses_the_cpu_form(tmp_path: Path) -> None:
-    model = quantized(masking_network(), "cpu")
-    path = str(tmp_path / "optimized.onnx")
-    run(model, wave(), path)
-    kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
-    assert kinds["QLinearConv"] == len(LAYERS)
-    assert (kinds["Relu"], kinds["FusedConv"]) == (0, 3)  # the encoder's ReLU is gone
-
-
-def test_onnx_runtime_fuses_matrix_products(tmp_path: Path) -> None:
-    original = matrix_network()
-    ranges = ranges_of(original, ["y"], [wave(1, 100, 32)])
-    model = quantize(original, ["middle"], ranges, "cpu", "minmax")
-    onnx.checker.check_model(model, full_check=True)
-    path = str(tmp_path / "optimized.onnx")
-    error = run(model, wave(0, 4, 32), path)
-    kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
-    assert kinds["MatMulIntegerToFloat"] == 1
-    assert snr_db(run(original, wave(0, 4, 32)), error) > 30
-
-
-@pytest.mark.parametrize(
-    ("half", "consumer"), [(True, "tensorrt"), (False, "tensorrt"), (False, "cpu")]
-)
+@pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize(("batch", "samples"), [(1, 8), (3, 800)])
-def test_sounds_nearly_the_same_at_any_size(
-    half: bool, consumer: Consumer, batch: int, samples: int
-) -> None:
+def test_sounds_nearly_the_same_at_any_size(half: bool, batch: int, samples: int) -> None:
     original = masking_network(half)
     feed = wave(3, batch, samples)
-    assert snr_db(run(original, feed), run(quantized(original, consumer), feed)) > 30
+    assert snr_db(run(original, feed), run(quantized(original), feed)) > 30
 
 
 def test_fp8_takes_the_place_of_int8() -> None:
     original = masking_network(half=True)
-    ranges = ranges_of(original, quantized_tensors(original, LAYERS, "tensorrt"), [wave(1)])
-    model = quantize(original, LAYERS, ranges, "tensorrt", "minmax", "fp8")
+    ranges = ranges_of(original, quantized_tensors(original, LAYERS), [wave(1)])
+    model = quantize(original, LAYERS, ranges, "minmax", "fp8")
     onnx.checker.check_model(model, full_check=True)
     types = {t.name: t.data_type for t in model.graph.initializer}
     for name in ("shared_zero_point", "mask.weight_quantized", "mask.weight_zero_point"):
@@ -144,51 +97,34 @@ def test_fp8_takes_the_place_of_int8() -> None:
 
 def test_a_wrong_range_is_heard() -> None:
     original = masking_network()
-    tensors = quantized_tensors(original, LAYERS, "cpu")
+    tensors = quantized_tensors(original, LAYERS)
     ranges = ranges_of(original, tensors, [wave(1)])
     narrow = {
         name: Histogram(h.low / 20, h.high / 20, h.limit / 20, h.counts)
         for name, h in ranges.items()
     }
-    broken = quantize(original, LAYERS, narrow, "cpu", "minmax")
+    broken = quantize(original, LAYERS, narrow, "minmax")
     assert snr_db(run(original, wave(3)), run(broken, wave(3))) < 20
 
 
-@pytest.mark.parametrize("consumer", ["tensorrt", "cpu"])
-def test_no_layer_changes_nothing_and_the_result_is_reproducible(consumer: Consumer) -> None:
-    original = masking_network(half=consumer == "tensorrt")
-    assert quantize(original, [], {}, consumer, "minmax") == original
-    first, second = (quantized(original, consumer) for _ in range(2))
+def test_no_layer_changes_nothing_and_the_result_is_reproducible() -> None:
+    original = masking_network(half=True)
+    assert quantize(original, [], {}, "minmax") == original
+    first, second = (quantized(original) for _ in range(2))
     assert first.SerializeToString() == second.SerializeToString()
 
 
-def test_a_weight_that_two_layers_share() -> None:
-    """Once where the scales agree; a bias too large for 32 bits makes one layer's coarser."""
+def test_all_layers_that_can() -> None:
     original = masking_network()
-    for name in ("mask", "parallel"):
-        node(original, name).input[1] = "parallel.weight"
-    model = quantized(original, "cpu")
-    assert node(model, "mask").input[1] == node(model, "parallel").input[1]
-    bias = next(t for t in original.graph.initializer if t.name == "mask.bias")
-    bias.CopyFrom(numpy_helper.from_array(np.full(32, 1e6, np.float32), "mask.bias"))
-    model = quantized(original, "cpu")
-    assert node(model, "mask").input[1] == "parallel.weight_mask_dequantized"
-    assert node(model, "parallel").input[1] == "parallel.weight_dequantized"
-
-
-def test_all_layers_that_can(tmp_path: Path) -> None:
-    original = masking_network()
-    for consumer in ("tensorrt", "cpu"):
-        names = [layer.name for layer in int8_layers(original, consumer)]
-        model = quantized(original, consumer, names)
-        assert snr_db(run(original, wave(3)), run(model, wave(3))) > 20
+    model = quantized(original, [layer.name for layer in int8_layers(original, "tensorrt")])
+    assert snr_db(run(original, wave(3)), run(model, wave(3))) > 20
 
 
 def test_what_is_no_layer() -> None:
     model = masking_network()
     with pytest.raises(ValueError, match="'nowhere' is no Conv or MatMul"):
-        quantize(model, ["nowhere"], {}, "cpu", "minmax")
+        quantize(model, ["nowhere"], {}, "minmax")
     with pytest.raises(ValueError, match="'synthesis' is no Conv or MatMul"):
-        quantized_tensors(model, ["synthesis"], "tensorrt")
+        quantized_tensors(model, ["synthesis"])
     with pytest.raises(KeyError, match="shared"):
-        quantize(model, ["encoder"], {}, "tensorrt", "minmax")
+        quantize(model, ["encoder"], {}, "minmax")

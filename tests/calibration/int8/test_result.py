@@ -15,12 +15,13 @@ from frcrn_export.calibration.int8.plan import Plan, Settings
 from frcrn_export.calibration.int8.report import Report
 from frcrn_export.calibration.int8.result import add_to_bundle, make_report
 from frcrn_export.calibration.int8.search import Point, Search
+from frcrn_export.calibration.int8.signals import Signal
 from frcrn_export.calibration.scoring import Scores
 from frcrn_export.runtime.bundle import open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import GateResult, ParityResult
 from tests.bundles import replace_core, write_manifest
-from tests.calibration.int8.bundles import LAYERS, contents, speed
+from tests.calibration.int8.bundles import KEPT, LAYERS, SIGNALS, contents, speed
 from tests.calibration.int8.reports import quality, worst
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -30,6 +31,8 @@ GATES = (
     GateResult(name="core_snr", limit=20.0, value=30.0, passed=True),
     GateResult(name="speed", limit=1.0, value=2.0, passed=True),
 )
+SHARED = "analysis.out"
+CHOSEN = frozenset([SHARED, "encoder.out", "grouped.out"])
 SLOWER = (GATES[0], GateResult(name="speed", limit=1.0, value=0.5, passed=False))
 
 
@@ -41,13 +44,12 @@ def plan(masking_bundle: Path, clips_folder: Path, held_out: Path) -> Plan:
 
 def searched() -> Search:
     """Of four layers two are given back, one more than it takes in another trial."""
-    everything = frozenset(LAYERS)
     points = [
-        Point(everything, quality(2.0, 15.0), passed=False),
-        Point(frozenset(["encoder"]), quality(2.45, 40.0), passed=True),
-        Point(frozenset(["encoder", "grouped"]), quality(2.4, 30.0), passed=True),
+        Point(frozenset(SIGNALS), quality(2.0, 15.0), passed=False),
+        Point(frozenset([SHARED, "encoder.out"]), quality(2.45, 40.0), passed=True),
+        Point(CHOSEN, quality(2.4, 30.0), passed=True),
     ]
-    return Search(points, {"parallel": 12.0, "encoder": 33.0})
+    return Search(points, {"parallel.out": 12.0, "encoder.out": 33.0})
 
 
 def reported(plan: Plan, gates: tuple[GateResult, ...] = GATES) -> Report:
@@ -67,11 +69,11 @@ def test_how_the_file_was_made(plan: Plan) -> None:
 
 
 def test_shares_are_of_all_multiplications(plan: Plan) -> None:
-    """Also of the layers that are no candidates: the first, the last, the mask, the gains."""
+    """Also of the transposed one, which cannot be in 8 bits."""
     report = reported(plan)
     shares = {row.name: row.share for row in report.layers}
-    assert list(shares) == LAYERS
-    assert 0.7 < sum(shares.values()) < 0.9
+    assert 0.9 < sum(shares.values()) < 1
+    assert 0.7 < sum(shares[name] for name in LAYERS) < 0.9
     assert report.quantization.share == pytest.approx(shares["encoder"] + shares["grouped"])
     assert shares["encoder"] == pytest.approx(48 / 32 * 3 * shares["parallel"])
 
@@ -80,9 +82,26 @@ def test_what_each_layer_did(plan: Plan) -> None:
     rows = {row.name: row for row in reported(plan).layers}
     assert [name for name, row in rows.items() if row.int8] == ["encoder", "grouped"]
     assert {row.reason for row in rows.values() if row.int8} == {""}
-    assert {row.reason for row in rows.values() if not row.int8} == {"given back by the search"}
-    damages = {name: row.damage_db for name, row in rows.items()}
-    assert damages == {"encoder": 33.0, "depthwise": None, "grouped": None, "parallel": 12.0}
+    reasons = {name: row.reason for name, row in rows.items() if not row.int8}
+    back = dict.fromkeys(["depthwise", "parallel"], "given back by the search")
+    assert reasons == {**KEPT, **back}
+    assert {row.damage_db for row in rows.values()} == {None}  # that of signals is with the ranges
+
+
+def test_damages_of_layers_for_tensorrt(
+    masking_bundle: Path, clips_folder: Path, held_out: Path
+) -> None:
+    settings = Settings("tensorrt", (clips_folder,), pairs=held_out)
+    plan = make_plan(open_bundle(masking_bundle), settings, None, lambda *step: None)
+    judge: Any = SimpleNamespace(noisy=(Scores(), Scores()), float32=FLOAT32)
+    points = [Point(frozenset(["encoder"]), quality(2.4, 30.0), passed=True)]
+    search = Search(points, {"parallel": 12.0, "encoder": 33.0})
+    qualities = {"fp32": FLOAT32, "int8": search.quality}
+    report = make_report(plan, judge, search, qualities, None, GATES)
+    rows = {row.name: row for row in report.layers}
+    assert [name for name, row in rows.items() if row.int8] == ["encoder"]
+    assert (rows["encoder"].damage_db, rows["parallel"].damage_db) == (33.0, 12.0)
+    assert [(each.tensor, each.damage_db) for each in report.ranges] == [("shared", None)]
 
 
 def test_the_search_in_its_order(plan: Plan) -> None:
@@ -97,12 +116,18 @@ def test_the_search_in_its_order(plan: Plan) -> None:
 
 def test_ranges_of_what_is_in_int8(plan: Plan) -> None:
     ranges = {each.tensor: each for each in reported(plan).ranges}
-    assert list(ranges) == plan.tensors(["encoder", "grouped"])
-    assert "parallel.out" not in ranges
+    assert set(ranges) == CHOSEN
+    observed = {s.name: s.observed for s in plan.quantizer.candidates if isinstance(s, Signal)}
     for name, each in ranges.items():
-        assert (each.low, each.high) == (plan.ranges[name].low, plan.ranges[name].high)
+        (tensor,) = observed[name]
+        assert (each.low, each.high) == (plan.ranges[tensor].low, plan.ranges[tensor].high)
         assert each.low <= each.chosen_low <= 0 <= each.chosen_high <= each.high
-    assert ranges["shared"].chosen_high < ranges["shared"].high  # a percentile cuts
+    assert ranges[SHARED].chosen_high < ranges[SHARED].high  # a percentile cuts
+    assert {name: each.damage_db for name, each in ranges.items()} == {
+        SHARED: None,
+        "encoder.out": 33.0,
+        "grouped.out": None,
+    }
 
 
 def test_too_few_recordings_are_in_the_report(plan: Plan) -> None:
@@ -120,7 +145,7 @@ def test_all_else_in_the_bundle_stays(plan: Plan) -> None:
     (root / "notes.txt").write_text("mine")
     before = contents(root)
     again = Plan(**{**vars(plan), "bundle": open_bundle(root)})
-    content = plan.quantized(["encoder", "grouped"])
+    content = plan.quantized(CHOSEN)
     add_to_bundle(again, content, reported(plan), worst())
     after = contents(root)
     assert after["core.int8.cpu.onnx"] == content
@@ -145,9 +170,10 @@ def test_what_another_command_added_meanwhile_stays(
 ) -> None:
     settings = Settings("tensorrt", (clips_folder,), pairs=held_out)
     other = make_plan(plan.bundle, settings, None, lambda *step: None)
-    for each in (plan, other):  # both began with the same bundle
+    # Both began with the same bundle.
+    for each, names in ((plan, CHOSEN), (other, frozenset(["encoder", "grouped"]))):
         report = dataclasses.replace(reported(plan), file=each.file)
-        add_to_bundle(each, each.quantized(["encoder", "grouped"]), report, worst())
+        add_to_bundle(each, each.quantized(names), report, worst())
     manifest = open_bundle(plan.bundle.path).manifest
     paths = [each.path for each in manifest.files if each.quantization]
     assert paths == ["core.int8.cpu.onnx", "core.int8.onnx"]
@@ -158,7 +184,7 @@ def test_a_bundle_that_became_another_meanwhile_is_left_alone(plan: Plan) -> Non
     replace_core(root, (root / "core.onnx").read_bytes() + b"\0")
     before = contents(root)
     with pytest.raises(UserError, match="changed while it was used; run the command again"):
-        add_to_bundle(plan, plan.quantized(["encoder"]), reported(plan), worst())
+        add_to_bundle(plan, plan.quantized(["encoder.out"]), reported(plan), worst())
     assert contents(root) == before
 
 
@@ -173,5 +199,5 @@ def test_a_full_disk_leaves_the_bundle_as_it_was(
     monkeypatch.setattr(result, "write_report", full)
     before = contents(plan.bundle.path)
     with pytest.raises(UserError, match="No space left on device, what was there is unchanged"):
-        add_to_bundle(plan, plan.quantized(["encoder"]), reported(plan), worst())
+        add_to_bundle(plan, plan.quantized(["encoder.out"]), reported(plan), worst())
     assert contents(plan.bundle.path) == before

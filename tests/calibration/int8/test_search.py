@@ -13,7 +13,7 @@ import pytest
 
 from frcrn_export.calibration.int8.gates import quality_gates
 from frcrn_export.calibration.int8.scores import ClipQuality, Quality
-from frcrn_export.calibration.int8.search import Search, find_layers
+from frcrn_export.calibration.int8.search import Search, SnrOf, find_names
 from frcrn_export.calibration.scoring import Scores
 from frcrn_export.runtime.manifest import Weights
 from tests.calibration.int8.test_sensitivity import layer
@@ -48,18 +48,19 @@ class Network:
         return Judging()
 
     @contextmanager
-    def damage_judge(self) -> Iterator[Any]:
-        yield self.judge(quick=True)
+    def damage_meter(self) -> Iterator[SnrOf]:
+        judge = self.judge(quick=True)
+        yield lambda names: judge(quantized(names), scored=False).mean_core_snr_db
 
     def find(self, auto: bool = True, seconds: float = 60.0) -> Search:
         nothing = Quality((ClipQuality("clip", 1.0, Scores(), None),))
-        return find_layers(
+        return find_names(
             [layer(name) for name in self.noises],
             quantized,
             self.judge(quick=False),
             lambda quality: quality_gates(nothing, quality, RANDOM),
             auto=auto,
-            damage_judge=self.damage_judge,
+            damage_meter=self.damage_meter,
             seconds=seconds,
         )
 
@@ -71,7 +72,7 @@ def quantized(names: Collection[str]) -> bytes:
 def test_all_layers_where_they_pass() -> None:
     network = Network({"a": 0.001, "b": 0.002})
     found = network.find()
-    assert found.layers == {"a", "b"}
+    assert found.names == {"a", "b"}
     assert (network.heard, network.alone) == (["a b"], [])
     assert (found.damages, len(found.points), found.points[0].passed) == ({}, 1, True)
 
@@ -79,28 +80,28 @@ def test_all_layers_where_they_pass() -> None:
 def test_without_auto_nothing_is_searched() -> None:
     network = Network({"a": 0.1, "b": 0.002})
     found = network.find(auto=False)
-    assert (found.layers, found.points[-1].passed) == ({"a", "b"}, False)
+    assert (found.names, found.points[-1].passed) == ({"a", "b"}, False)
     assert (network.heard, network.alone) == (["a b"], [])
 
 
 def test_the_layers_that_make_most_noise_are_given_back() -> None:
     network = Network({"a": 0.002, "b": 0.02, "c": 0.001, "d": 0.5, "e": 0.0005}, recording=2.0)
     found = network.find()
-    assert found.layers == {"a", "c", "e"}
+    assert found.names == {"a", "c", "e"}
     assert found.quality.mean_core_snr_db == pytest.approx(-10 * np.log10(0.0035))
     assert network.alone == ["a", "b", "c", "d", "e"]
     assert found.damages["b"] == pytest.approx(-10 * np.log10(0.02))
-    assert found.points[0].layers == set("abcde")
+    assert found.points[0].names == set("abcde")
     assert not found.points[0].passed
     assert found.points[-1].passed
     assert sorted(map(len, map(str.split, network.heard))) == sorted(
-        len(point.layers) for point in found.points
+        len(point.names) for point in found.points
     )
 
 
 def test_where_none_passes_all_layers_are_what_failed() -> None:
     found = Network({"a": 0.1, "b": 0.2}, recording=3.0).find()
-    assert found.layers == {"a", "b"}
+    assert found.names == {"a", "b"}
     assert not any(point.passed for point in found.points)
 
 
@@ -112,7 +113,7 @@ def test_a_second_search_measures_no_damage_again() -> None:
     after = second.find()
     assert len(first.alone) == 3
     assert second.alone == []
-    assert (after.layers, after.damages) == (before.layers, before.damages)
+    assert (after.names, after.damages) == (before.names, before.damages)
     other = Network(noises, recording=5.0)  # judged by another recording
     other.find()
     assert len(other.alone) == 3
@@ -124,7 +125,7 @@ def test_an_interrupted_search_goes_on() -> None:
     with pytest.raises(KeyboardInterrupt):
         broken.find()
     resumed = Network(noises, recording=6.0)
-    assert resumed.find().layers == {"a", "c", "d"}
+    assert resumed.find().names == {"a", "c", "d"}
     assert broken.alone + resumed.alone == ["a", "b", "c", "d"]
 
 

@@ -34,19 +34,19 @@ def test_as_few_layers_go_back_as_it_takes(count: int, data: st.DataObject) -> N
 
     trials = search(order, passes)
     assert trials[-1].passed
-    assert trials[-1].layers == frozenset(order[needed:])
+    assert trials[-1].names == frozenset(order[needed:])
     assert len(set(heard)) == len(heard) <= max(1, count.bit_length())
-    tried = [trial for trial in trials if trial.layers]
-    assert {trial.layers for trial in tried} == {layers for layers in heard if layers}
+    tried = [trial for trial in trials if trial.names]
+    assert {trial.names for trial in tried} == {layers for layers in heard if layers}
     assert [trial.passed for trial in tried] == [
-        len(trial.layers) <= count - needed for trial in tried
+        len(trial.names) <= count - needed for trial in tried
     ]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_where_nothing_passes_nothing_is_left(count: int) -> None:
     trials = search([f"layer{index}" for index in range(count)], lambda layers: False)
-    assert trials[-1].layers == frozenset()
+    assert trials[-1].names == frozenset()
     assert not any(trial.passed for trial in trials[:-1])
 
 
@@ -57,7 +57,7 @@ def test_progress_of_the_search() -> None:
         lambda layers: len(layers) < 4,
         lambda phase, done, steps: told.append((phase, done, steps)),
     )
-    assert told == [("2 layers back in float", 0, 3), ("1 layers back in float", 1, 3)]
+    assert told == [("2 of 4 back in float", 0, 3), ("1 of 4 back in float", 1, 3)]
 
 
 def test_noise_for_the_work_decides_who_goes_back_first() -> None:
