@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx
 
 from frcrn_export.calibration.int8.layers import quantizable
-from frcrn_export.calibration.int8.work import SIZES, measure_work
+from frcrn_export.calibration.int8.work import LAYER_TYPES, SIZES, measure_work
 
 RECTIFIERS = ("Relu", "LeakyRelu")
 SUMS = ("Add", "Sub")
@@ -42,7 +42,7 @@ class Signal:
 
 
 def find_signals(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> list[Signal]:
-    """Those that a layer reads or writes that is worth computing in INT8, and sums among them.
+    """Those that a layer reads or writes that is worth computing in INT8, and their sums.
 
     In the graph's order. None with the values of the graph's first input or output.
     """
@@ -57,7 +57,7 @@ def find_signals(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> li
         if node.name in layers
         for name in (node.input[0], node.output[0])
     } - outside
-    wanted |= _between_sums(graph, group, wanted) - outside
+    wanted |= _sums(graph, sources, group, wanted) - outside
     members: dict[str, list[str]] = {}
     for name in _computed(graph):
         if group[name] in wanted:
@@ -142,19 +142,24 @@ def _groups(graph: onnx.GraphProto, sources: Mapping[str, Sequence[str]]) -> dic
     return {name: root(name) for name in parent}
 
 
-def _between_sums(
-    graph: onnx.GraphProto, group: Mapping[str, str], wanted: Collection[str]
+def _sums(
+    graph: onnx.GraphProto,
+    sources: Mapping[str, Sequence[str]],
+    group: Mapping[str, str],
+    wanted: Collection[str],
 ) -> set[str]:
-    """The signals that a sum of wanted ones makes for a sum that makes a wanted one."""
-    sums = [node for node in graph.node if node.op_type in SUMS]
-    ahead, behind = set(wanted), set(wanted)
-    for node in sums:
-        if all(group.get(name) in ahead for name in node.input):
-            ahead.add(group[node.output[0]])
-    for node in reversed(sums):
-        if group[node.output[0]] in behind:
-            behind.update(group[name] for name in node.input if name in group)
-    return ahead & behind
+    """The signals that sums of wanted ones make, but for those that end in float32 layers."""
+    made = set(wanted)
+    for node in graph.node:
+        if node.op_type in SUMS and all(group.get(name) in made for name in node.input):
+            made.add(group[node.output[0]])
+    read = set(wanted)
+    for node in reversed(graph.node):
+        output = node.output[0]
+        ends = node.op_type in SUMS and group[output] in made - read
+        if not (ends or node.op_type in LAYER_TYPES or output in sources):
+            read.update(group[name] for name in node.input if name in group)
+    return made & read
 
 
 def _hidden(graph: onnx.GraphProto, sources: Mapping[str, Sequence[str]]) -> set[str]:
