@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from tests.calibration.int8.graphs import (
     matrix_network,
     ranges_of,
     run,
+    streaming_network,
     summing_network,
     wave,
 )
@@ -142,6 +144,29 @@ def test_a_depthwise_layer_reads_a_float_signal_in_one_byte() -> None:
     depthwise = next(node for node in model.graph.node if node.name == "depthwise")
     assert depthwise.input[0] == "excited_dequantized"
     assert arrays(model)["depthwise_weight_quantized"].shape == (48, 1, 3)
+
+
+def test_states_of_a_stream(tmp_path: Path) -> None:
+    """Float at the graph's edge, of the same scale as what they are joined with inside."""
+    model = streaming_network()
+    (joined,) = (s for s in find_signals(model) if "state" in s.tensors)
+    assert joined.tensors == ("state", "before.out", "joined", "state.next")
+    assert joined.observed == ("state", "before.out")
+    state = np.random.default_rng(5).standard_normal((1, 32, 2)).astype(np.float32)
+    feed = {**wave(4), "state": state}
+    result = quantize_signals(model, names(model), measured(model, [feed]), "minmax")
+    onnx.checker.check_model(result, full_check=True)
+    kinds = fused(result, tmp_path / "o.onnx", feed)
+    assert (kinds["QLinearConv"], kinds["Conv"] + kinds["FusedConv"]) == (2, 2)
+    assert kinds["QLinearConcat"] + kinds["Concat"] == 1
+    assert snr_db(run(model, feed), run(result, feed)) > 30
+    # A state that comes back is what it was: rounding what is rounded changes nothing.
+    session = onnxruntime.InferenceSession(
+        result.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    once = session.run(["state.next"], feed)[0]
+    again = session.run(["state.next"], {"wave": feed["wave"][..., :1], "state": once})[0]
+    np.testing.assert_array_equal(again[..., 0], once[..., 1])
 
 
 def test_which_layers_compute_in_int8() -> None:
