@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=10, help="of the search for each model")
     parser.add_argument("--seconds", type=float, default=20, help="of audio, hop by hop")
+    parser.add_argument("--offline", action="store_true", help="no streams")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     arguments = parser.parse_args()
     path = RESULTS / "int8.json"  # models that are not asked for keep their figures
@@ -99,7 +100,7 @@ def main() -> None:
             bundle, options = Path(temporary) / model, MODELS[model]
             run("onnx", "--model", model, *options, "--output", str(bundle))
             found: dict[str, Any] = {"offline": calibrated(bundle, arguments, streaming=False)}
-            if "--streaming" in options:
+            if "--streaming" in options and not arguments.offline:
                 found["streaming"] = calibrated(bundle, arguments, streaming=True)
                 for threads in (arguments.threads, 1):
                     hop = hops(bundle, threads, arguments.seconds)

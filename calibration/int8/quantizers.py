@@ -14,8 +14,9 @@ from frcrn_export.calibration.int8.layers import Layer, quantizable
 from frcrn_export.calibration.int8.ranges import Ranges
 from frcrn_export.calibration.int8.sensitivity import Candidate
 from frcrn_export.calibration.int8.signals import Signal, find_signals
+from frcrn_export.calibration.int8.steps import signal_range
 from frcrn_export.calibration.int8.thresholds import value_range
-from frcrn_export.calibration.int8.uint8 import int8_layers_of, quantize_signals, signal_range
+from frcrn_export.calibration.int8.uint8 import int8_layers_of, quantize_signals
 from frcrn_export.runtime.manifest import CalibrationMethod, Consumer
 
 

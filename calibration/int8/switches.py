@@ -16,7 +16,7 @@ from frcrn_export.calibration.int8.feeds import Feed, Outputs, calls
 from frcrn_export.calibration.int8.histogram import Histogram
 from frcrn_export.calibration.int8.observation import open_session
 from frcrn_export.calibration.int8.signals import Signal
-from frcrn_export.calibration.int8.uint8 import signal_steps
+from frcrn_export.calibration.int8.steps import signal_steps
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.manifest import CalibrationMethod, FileEntry, Manifest
 from frcrn_export.runtime.signals import snr_db

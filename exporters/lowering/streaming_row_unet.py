@@ -84,12 +84,12 @@ class StreamingRowUNet(nn.Module):
             if level > 0 and late[i]:
                 skip = states.delayed(f"{name}.late{level}", skip, late[i])
             x = torch.cat((x, skip), dim=3)  # [B, P, F, 4C]
-        products = self.last_decoder.products(x)
+        last = self.last_decoder.products(x)
         if self.ahead[-1]:
-            products = states.past(f"{name}.decoder{depth - 1}", products, 1, axis=1)
+            last = states.past(f"{name}.decoder{depth - 1}", last, 1, axis=1)
         else:
-            products = F.pad(products, (0, 0, 0, 0, 0, 1))
-        y: Tensor = self.last_decoder(products)
+            last = F.pad(last, (0, 0, 0, 0, 0, 1))
+        y: Tensor = self.last_decoder(last)
         return y
 
     def _first(self, spec: Tensor) -> Tensor:
