@@ -33,7 +33,7 @@ def tiny_core(path: Path, *, half: bool = True, **changes: object) -> Path:
 def tiny_int8_core(path: Path, number: Number = "int8") -> Path:
     """The float16 form with its second convolution in INT8."""
     ranges = {"relu": histogram(np.array([-0.1, 9.0], np.float32))}
-    model = quantize(tiny_model(), ["node_conv2d_1"], ranges, "tensorrt", "minmax", number)
+    model = quantize(tiny_model(), ["node_conv2d_1"], ranges, "minmax", number)
     onnx.save(model, path)
     return path
 
