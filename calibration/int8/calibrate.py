@@ -8,7 +8,8 @@ from pathlib import Path
 from frcrn_export.calibration.int8.forms import Number
 from frcrn_export.calibration.int8.gates import failures, passed, quality_gates, speed_gate
 from frcrn_export.calibration.int8.pictures import require_matplotlib
-from frcrn_export.calibration.int8.plan import Plan, Progress, Settings, make_plan
+from frcrn_export.calibration.int8.plan import Plan, Settings, make_plan
+from frcrn_export.calibration.int8.progress import Progress
 from frcrn_export.calibration.int8.quantizers import SignalQuantizer
 from frcrn_export.calibration.int8.report import Report, WorstClip
 from frcrn_export.calibration.int8.result import add_to_bundle, make_report

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from frcrn_export.calibration.int8.feeds import Feed, Outputs
+from frcrn_export.calibration.int8.graph_edits import copy_of, replace_nodes
 from frcrn_export.calibration.int8.histogram import Histogram, histogram
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.errors import BackendError, CheckFailed
@@ -33,8 +34,7 @@ def with_observers(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.Model
     the minima [T], the maxima [T] and the samples [T * K]. Raises ValueError for a tensor that the
     graph does not compute.
     """
-    observed = onnx.ModelProto()
-    observed.CopyFrom(model)
+    observed = copy_of(model)
     graph = observed.graph
     computed = {name for node in graph.node for name in node.output}
     known = computed | {value.name for value in graph.input}
@@ -52,10 +52,7 @@ def with_observers(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.Model
         parts = [f".observed.{index}.{part}" for index in range(len(tensors))]
         nodes.append(helper.make_node("Concat", parts, [output], axis=0))
         graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [None]))
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), _FLAT))
+    replace_nodes(graph, nodes, {_FLAT: np.array([-1], np.int64)})
     graph.input.append(helper.make_tensor_value_info(_POSITIONS, TensorProto.DOUBLE, ["K"]))
     return observed
 

@@ -1,6 +1,6 @@
 """What an INT8 file is made from and of: settings, graph, recordings, layers and their ranges."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from frcrn_export.calibration.int8.clips import (
 )
 from frcrn_export.calibration.int8.defaults import CLIPS, METHOD, MINUTES
 from frcrn_export.calibration.int8.forms import Number
+from frcrn_export.calibration.int8.progress import Progress
 from frcrn_export.calibration.int8.quantizers import Quantizer, quantizer_for
 from frcrn_export.calibration.int8.ranges import Ranges, observe
 from frcrn_export.calibration.int8.source import (
@@ -30,8 +31,6 @@ from frcrn_export.runtime.manifest import CalibrationMethod, Consumer
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from frcrn_export.calibration.int8.forms import GRIDS, Grid, Number
+from frcrn_export.calibration.int8.graph_edits import copy_of, replace_nodes
 from frcrn_export.calibration.int8.histogram import Histogram
 from frcrn_export.calibration.int8.thresholds import value_range
 from frcrn_export.calibration.int8.weights import (
@@ -54,8 +55,7 @@ def quantize(
     result is the same whenever the input is. Raises ValueError for a name that is no Conv's or
     MatMul's of the graph, KeyError for a tensor without a range.
     """
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
+    quantized = copy_of(model)
     graph = quantized.graph
     chosen = _chosen(graph, layers)
     if not chosen:
@@ -69,13 +69,7 @@ def quantize(
         if node.name in names:
             nodes.extend(work.operands(node))
         nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in work.made.items())
+    replace_nodes(graph, nodes, work.made)
     if dtype == np.float16 or number == "fp8":
         _raise_opset(quantized)
     return quantized

@@ -14,7 +14,7 @@ from frcrn_export.calibration.int8.layers import Layer, quantizable
 from frcrn_export.calibration.int8.ranges import Ranges
 from frcrn_export.calibration.int8.sensitivity import Candidate
 from frcrn_export.calibration.int8.signals import Signal, find_signals
-from frcrn_export.calibration.int8.steps import signal_range
+from frcrn_export.calibration.int8.steps import signal_histogram, signal_range
 from frcrn_export.calibration.int8.thresholds import value_range
 from frcrn_export.calibration.int8.uint8 import int8_layers_of, quantize_signals
 from frcrn_export.runtime.manifest import CalibrationMethod, Consumer
@@ -78,11 +78,12 @@ class LayerQuantizer:
         return frozenset(names)
 
     def covered(self, names: Collection[str], ranges: Ranges) -> list[Covered]:
-        found = [(name, ranges[name]) for name in self._tensors(names)]
-        return [
-            Covered(name, (seen.low, seen.high), value_range(seen, self.method, symmetric=True))
-            for name, seen in found
-        ]
+        found = []
+        for name in self._tensors(names):
+            seen = ranges[name]
+            chosen = value_range(seen, self.method, symmetric=True)
+            found.append(Covered(name, (seen.low, seen.high), chosen))
+        return found
 
     def _tensors(self, names: Collection[str]) -> list[str]:
         return qdq.quantized_tensors(self.model, names)
@@ -104,19 +105,13 @@ class SignalQuantizer:
         return quantize_signals(self.model, names, ranges, self.method, self.candidates)
 
     def layers(self, names: Collection[str]) -> frozenset[str]:
-        found = int8_layers_of(self.model, self.candidates, names)
-        return frozenset(layer.name for layer in found)
+        return int8_layers_of(self.candidates, names)
 
     def covered(self, names: Collection[str], ranges: Ranges) -> list[Covered]:
-        return [
-            Covered(
-                signal.name,
-                (
-                    min(ranges[name].low for name in signal.observed),
-                    max(ranges[name].high for name in signal.observed),
-                ),
-                signal_range(signal, ranges, self.method),
-            )
-            for signal in self.candidates
-            if signal.name in names
-        ]
+        found = []
+        for signal in self.candidates:
+            if signal.name in names:
+                seen = signal_histogram(signal, ranges)
+                chosen = signal_range(signal, ranges, self.method)
+                found.append(Covered(signal.name, (seen.low, seen.high), chosen))
+        return found

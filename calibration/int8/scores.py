@@ -9,6 +9,7 @@ from shlex import quote
 import msgspec
 import numpy as np
 
+from frcrn_export.calibration.int8.progress import Progress
 from frcrn_export.calibration.int8.recording import Model, RecordedCore, open_recorded
 from frcrn_export.calibration.pairs import Pair, check_pair, read_pair
 from frcrn_export.calibration.scoring import Result, Scorer, Scores, require_packages, scoring
@@ -23,7 +24,6 @@ METRICS = ("si_sdr", "pesq", "stoi")
 SNR_LIMIT_DB = 100.0
 _NOT_FINITE = "the output is not finite"
 
-Progress = Callable[[str, int, int], None]
 Score = Callable[[Float32Array, Float32Array], Result]
 
 

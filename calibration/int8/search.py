@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from frcrn_export.calibration.int8.gates import passed
+from frcrn_export.calibration.int8.progress import Progress
 from frcrn_export.calibration.int8.scores import Judge, Quality
 from frcrn_export.calibration.int8.sensitivity import (
     Candidate,
@@ -16,7 +17,6 @@ from frcrn_export.calibration.int8.sensitivity import (
 )
 from frcrn_export.runtime.manifest import GateResult
 
-Progress = Callable[[str, int, int], None]
 SnrOf = Callable[[Collection[str]], float]  # of the core with these names in 8 bits, in dB
 
 

@@ -16,10 +16,9 @@ from typing import Protocol
 
 import msgspec
 
+from frcrn_export.calibration.int8.progress import Progress
 from frcrn_export.runtime.cache import cache_dir
 from frcrn_export.runtime.staging import replace_file
-
-Progress = Callable[[str, int, int], None]
 
 
 class Candidate(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from frcrn_export.calibration.int8.layers import quantizable
+from frcrn_export.calibration.int8.layers import Layer, quantizable
 from frcrn_export.calibration.int8.work import LAYER_TYPES, SIZES, measure_work
 
 RECTIFIERS = ("Relu", "LeakyRelu")
@@ -31,13 +31,15 @@ class Signal:
     """Tensors with one scale, in the graph's order; `name` is the first of them.
 
     `observed`: those that have all of its values. `hidden`: those that nothing but a rectifier
-    reads. `work`: what uint8 saves, in INT8 multiplications, at the sizes of work.SIZES.
+    reads. `layers`: those that write it, and compute in INT8 where it is in uint8. `work`: what
+    uint8 saves, in INT8 multiplications, at the sizes of work.SIZES.
     """
 
     name: str
     tensors: tuple[str, ...]
     observed: tuple[str, ...]
     hidden: frozenset[str]
+    layers: tuple[str, ...]
     work: int
 
 
@@ -47,16 +49,11 @@ def find_signals(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> li
     In the graph's order. None with the values of the graph's first input or output.
     """
     graph = model.graph
-    layers = {layer.name for layer in quantizable(model, "cpu", sizes)}
+    layers = quantizable(model, "cpu", sizes)
     sources = copied_from(graph)
     group = _groups(graph, sources)
     outside = {group.get(graph.input[0].name), group.get(graph.output[0].name)}
-    wanted = {
-        group[name]
-        for node in graph.node
-        if node.name in layers
-        for name in (node.input[0], node.output[0])
-    } - outside
+    wanted = {group[name] for layer in layers for name in (layer.input, layer.output)} - outside
     wanted |= _sums(graph, sources, group, wanted) - outside
     members: dict[str, list[str]] = {}
     for name in _computed(graph):
@@ -80,6 +77,7 @@ def find_signals(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> li
                 if name not in hidden and (name not in sources or name in rectified)
             ),
             hidden=frozenset(hidden.intersection(tensors)),
+            layers=tuple(layer.name for layer in layers if layer.output in tensors),
             work=work.saved(tensors),
         )
         for tensors in members.values()
@@ -187,23 +185,20 @@ class _Work:
     """What uint8 saves over float32."""
 
     def __init__(
-        self, model: onnx.ModelProto, layers: Collection[str], sizes: Mapping[str, int]
+        self, model: onnx.ModelProto, layers: Sequence[Layer], sizes: Mapping[str, int]
     ) -> None:
-        self._work = measure_work(model, sizes)
-        self._writers = {name: node for node in model.graph.node for name in node.output}
-        self._readers: dict[str, list[str]] = {}
-        self._layers = layers
-        for node in model.graph.node:
-            if node.name in layers:
-                self._readers.setdefault(node.input[0], []).append(node.name)
+        self._values = measure_work(model, sizes).values
+        self._written: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        for layer in layers:
+            self._written[layer.output] = layer.multiplications
+            self._read[layer.input] = self._read.get(layer.input, 0) + layer.multiplications
 
     def saved(self, tensors: Sequence[str]) -> int:
         """Layers that write it compute in INT8, those that read it take one pass, not two."""
         saved = 0
         for name in tensors:
-            node = self._writers.get(name)
-            if node is not None and node.name in self._layers:
-                saved += (_FLOAT_MULTIPLICATION - 1) * self._work.multiplications[node.name]
-            saved += sum(self._work.multiplications[r] for r in self._readers.get(name, ()))
-            saved += _FLOAT_VALUE * self._work.values.get(name, 0)
+            saved += (_FLOAT_MULTIPLICATION - 1) * self._written.get(name, 0)
+            saved += self._read.get(name, 0)
+            saved += _FLOAT_VALUE * self._values.get(name, 0)
         return saved

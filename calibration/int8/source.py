@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from frcrn_export.calibration.int8.forms import Number
+from frcrn_export.calibration.int8.progress import Progress
 from frcrn_export.calibration.int8.transposed import lower_transposed
 from frcrn_export.runtime.bundle import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
@@ -16,8 +17,6 @@ from frcrn_export.runtime.manifest import Consumer, FileEntry, Role
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
-
-Progress = Callable[[str, int, int], None]
 
 
 def int8_name(consumer: Consumer, streaming: bool, number: Number = "int8") -> str:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from frcrn_export.calibration.int8.feeds import Feed, Outputs, calls
+from frcrn_export.calibration.int8.graph_edits import copy_of, replace_nodes
 from frcrn_export.calibration.int8.histogram import Histogram
 from frcrn_export.calibration.int8.observation import open_session
 from frcrn_export.calibration.int8.signals import Signal
@@ -33,8 +34,7 @@ def with_switches(
     method: CalibrationMethod,
 ) -> onnx.ModelProto:
     """A copy with one more input `SWITCHES`, bool [len(signals)]: which of them are rounded."""
-    switched = onnx.ModelProto()
-    switched.CopyFrom(model)
+    switched = copy_of(model)
     graph = switched.graph
     constants: dict[str, npt.NDArray[Any]] = {_AXIS: np.array([0], np.int64)}
     rounded: dict[str, list[onnx.NodeProto]] = defaultdict(list)
@@ -66,10 +66,7 @@ def with_switches(
                 node.output[index] = f"{name}.exact"
         nodes.append(node)
         nodes.extend(new for name in made for new in rounded[name])
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in constants.items())
+    replace_nodes(graph, nodes, constants)
     graph.input.append(helper.make_tensor_value_info(SWITCHES, TensorProto.BOOL, [len(signals)]))
     return switched
 

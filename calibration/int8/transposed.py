@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from frcrn_export.calibration.int8.graph_edits import copy_of, replace_nodes
 from frcrn_export.calibration.int8.layers import group_count, is_narrow
 
 Array = npt.NDArray[Any]
@@ -32,8 +33,7 @@ def lower_transposed(model: onnx.ModelProto) -> onnx.ModelProto:
     Left as they are: narrow ones (see layers.py), such as the synthesis of a waveform, which would
     gain nothing; and what no core of ours has, groups, dilation or two axes.
     """
-    lowered = onnx.ModelProto()
-    lowered.CopyFrom(model)
+    lowered = copy_of(model)
     graph = lowered.graph
     arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     readers: dict[str, list[onnx.NodeProto]] = {}
@@ -53,10 +53,7 @@ def lower_transposed(model: onnx.ModelProto) -> onnx.ModelProto:
         tail = _tail(node, readers, results, arrays)
         nodes.extend(_ordinary(node, tail, arrays, made))
         done |= tail.absorbed
-    del graph.node[:]
-    graph.node.extend(nodes)
-    _forget_unused(graph)
-    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in made.items())
+    replace_nodes(graph, nodes, made)
     return lowered
 
 
@@ -170,16 +167,6 @@ def _phases(weight: Array, stride: int, taps: int) -> Array:
     filled = np.pad(weight, ((0, 0), (0, 0), (0, taps * stride - kernel)))
     phases = filled.reshape(inputs, channels, taps, stride)[:, :, ::-1]
     return np.ascontiguousarray(phases.transpose(1, 3, 0, 2)).reshape(-1, inputs, taps)
-
-
-def _forget_unused(graph: onnx.GraphProto) -> None:
-    """Drop initializers that nothing reads and the shapes of tensors that are no more."""
-    used = {name for node in graph.node for name in node.input}
-    there = used | {name for node in graph.node for name in node.output}
-    for values, names in ((graph.initializer, used), (graph.value_info, there)):
-        kept = [value for value in values if value.name in names]
-        del values[:]
-        values.extend(kept)
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int, index: int = 0) -> int:

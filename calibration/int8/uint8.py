@@ -14,14 +14,13 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from frcrn_export.calibration.int8.graph_edits import copy_of, replace_nodes
 from frcrn_export.calibration.int8.histogram import Histogram
-from frcrn_export.calibration.int8.layers import Layer, quantizable
 from frcrn_export.calibration.int8.signals import (
     RECTIFIERS,
     Signal,
     copied_from,
     find_masks,
-    find_signals,
 )
 from frcrn_export.calibration.int8.steps import (
     MASK_STEPS,
@@ -34,12 +33,9 @@ from frcrn_export.calibration.int8.uint8_nodes import Nodes, node, parameters
 from frcrn_export.runtime.manifest import CalibrationMethod
 
 
-def int8_layers_of(
-    model: onnx.ModelProto, signals: Sequence[Signal], chosen: Collection[str]
-) -> list[Layer]:
+def int8_layers_of(signals: Sequence[Signal], chosen: Collection[str]) -> frozenset[str]:
     """The layers that compute in INT8 where the `chosen` signals, by name, are in uint8."""
-    tensors = {t for signal in signals if signal.name in chosen for t in signal.tensors}
-    return [layer for layer in quantizable(model, "cpu") if layer.output in tensors]
+    return frozenset(layer for s in signals if s.name in chosen for layer in s.layers)
 
 
 def quantize_signals(
@@ -47,7 +43,7 @@ def quantize_signals(
     chosen: Collection[str],
     ranges: Mapping[str, Histogram],
     method: CalibrationMethod,
-    signals: Sequence[Signal] | None = None,
+    signals: Sequence[Signal],
 ) -> onnx.ModelProto:
     """The model with the signals of these names in uint8; `method` chooses their steps.
 
@@ -55,26 +51,14 @@ def quantize_signals(
     it is, and the result is the same whenever the input is. Raises ValueError for a name that is
     no signal's, KeyError for a tensor without a range.
     """
-    signals = find_signals(model) if signals is None else signals
     if unknown := set(chosen) - {signal.name for signal in signals}:
         raise ValueError(f"{min(unknown)!r} is no signal of the graph")
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
-    graph = quantized.graph
-    layers = {layer.name for layer in int8_layers_of(model, signals, chosen)}
-    work = _Rewriting(model, signals, chosen, layers, ranges, method)
+    quantized = copy_of(model)
+    work = _Rewriting(model, signals, chosen, ranges, method)
     nodes = [*work.inputs()]
-    for each in graph.node:
+    for each in quantized.graph.node:
         nodes.extend(work.rewritten(each))
-    del graph.node[:]
-    graph.node.extend(nodes)
-    used = {name for each in nodes for name in each.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    graph.initializer.extend(
-        numpy_helper.from_array(a, name) for name, a in work.nodes.made.items()
-    )
+    replace_nodes(quantized.graph, nodes, work.nodes.made)
     return quantized
 
 
@@ -89,14 +73,13 @@ class _Rewriting:
         model: onnx.ModelProto,
         signals: Sequence[Signal],
         chosen: Collection[str],
-        layers: Collection[str],
         ranges: Mapping[str, Histogram],
         method: CalibrationMethod,
     ) -> None:
         graph = model.graph
         self.nodes = Nodes()
         self._signals = {t: signal for signal in signals for t in signal.tensors}
-        self._chosen, self._layers = set(chosen), set(layers)
+        self._chosen, self._layers = set(chosen), int8_layers_of(signals, chosen)
         self._ranges, self._method = ranges, method
         self._made_by = {name: each for each in graph.node for name in each.output}
         self._sources, self._masks = copied_from(graph), find_masks(graph)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper, shape_inference
 
+from frcrn_export.calibration.int8.graph_edits import copy_of
 from frcrn_export.exporters.graph_cost import fix_sizes, known_shapes
 
 # One utterance of about a second, or what a streaming core is given at a time.
@@ -60,8 +61,7 @@ def _multiplications(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]
 
 def _sized(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto:
     """The graph with fixed sizes everywhere; for counting, not for running."""
-    sized = onnx.ModelProto()
-    sized.CopyFrom(model)
+    sized = copy_of(model)
     fix_sizes(sized, sizes)
     sized.graph.initializer.extend(_computed_shapes(sized.graph))
     return shape_inference.infer_shapes(sized, data_prop=True)

@@ -7,6 +7,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from frcrn_export.calibration.int8.histogram import Histogram, histogram
+from frcrn_export.calibration.int8.signals import find_signals
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -215,6 +216,12 @@ def run(model: onnx.ModelProto, feed: Arrays, optimized: str = "") -> npt.NDArra
     )
     output: npt.NDArray[np.float32] = session.run(None, feed)[0]
     return output
+
+
+def signal_ranges(model: onnx.ModelProto, feeds: list[Arrays]) -> dict[str, Histogram]:
+    """What its signals are to be measured in."""
+    observed = [name for signal in find_signals(model) for name in signal.observed]
+    return ranges_of(model, observed, feeds)
 
 
 def ranges_of(

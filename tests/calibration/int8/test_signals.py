@@ -3,6 +3,7 @@
 from onnx import TensorProto, helper
 
 from frcrn_export.calibration.int8.signals import Signal, copied_from, find_masks, find_signals
+from tests.calibration.int8.bundles import SIGNALS
 from tests.calibration.int8.graphs import (
     masking_network,
     matrix_network,
@@ -16,14 +17,7 @@ def by_name(signals: list[Signal]) -> dict[str, Signal]:
 
 def test_what_layers_read_and_write() -> None:
     found = by_name(find_signals(masking_network()))
-    assert list(found) == [
-        "analysis.out",
-        "encoder.out",
-        "excited",
-        "depthwise.out",
-        "grouped.out",
-        "parallel.out",
-    ]
+    assert list(found) == SIGNALS
     assert found["analysis.out"].tensors == ("analysis.out", "shared")
     assert found["analysis.out"].observed == ("shared",)  # the ReLU hides what is before it
     assert found["analysis.out"].hidden == {"analysis.out"}

@@ -6,20 +6,20 @@ import pytest
 
 from frcrn_export.calibration.int8.signals import find_signals
 from frcrn_export.calibration.int8.switches import SWITCHES, with_switches
+from frcrn_export.calibration.int8.uint8 import quantize_signals
 from frcrn_export.runtime.signals import snr_db
-from tests.calibration.int8.graphs import ranges_of, run, summing_network, wave
+from tests.calibration.int8.graphs import run, signal_ranges, summing_network, wave
 
 MODEL = summing_network()
 SIGNALS = find_signals(MODEL)
 NAMES = [signal.name for signal in SIGNALS]
 FEED = wave(3)
+RANGES = signal_ranges(MODEL, [wave(1), wave(2)])
 
 
 @pytest.fixture(scope="module")
 def session() -> onnxruntime.InferenceSession:
-    observed = [name for signal in SIGNALS for name in signal.observed]
-    ranges = ranges_of(MODEL, observed, [wave(1), wave(2)])
-    switched = with_switches(MODEL, SIGNALS, ranges, "minmax")
+    switched = with_switches(MODEL, SIGNALS, RANGES, "minmax")
     return onnxruntime.InferenceSession(
         switched.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -44,10 +44,6 @@ def test_each_of_them_is_heard_alone(session: onnxruntime.InferenceSession) -> N
 
 
 def test_switches_come_near_to_the_file(session: onnxruntime.InferenceSession) -> None:
-    from frcrn_export.calibration.int8.uint8 import quantize_signals
-
-    observed = [name for signal in SIGNALS for name in signal.observed]
-    ranges = ranges_of(MODEL, observed, [wave(1), wave(2)])
     exact = run(MODEL, FEED)
-    file = snr_db(exact, run(quantize_signals(MODEL, NAMES, ranges, "minmax"), FEED))
+    file = snr_db(exact, run(quantize_signals(MODEL, NAMES, RANGES, "minmax", SIGNALS), FEED))
     assert snr_db(exact, output(session, *NAMES)) == pytest.approx(file, abs=2)

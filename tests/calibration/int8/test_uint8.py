@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,8 @@ from tests.calibration.int8.graphs import (
     Arrays,
     masking_network,
     matrix_network,
-    ranges_of,
     run,
+    signal_ranges,
     streaming_network,
     summing_network,
     wave,
@@ -36,15 +36,16 @@ def names(model: onnx.ModelProto) -> list[str]:
     return [signal.name for signal in find_signals(model)]
 
 
-def measured(model: onnx.ModelProto, feeds: list[Arrays]) -> dict[str, Histogram]:
-    observed = [name for signal in find_signals(model) for name in signal.observed]
-    return ranges_of(model, observed, feeds)
+def in_uint8(
+    model: onnx.ModelProto, chosen: Collection[str], ranges: Mapping[str, Histogram]
+) -> onnx.ModelProto:
+    return quantize_signals(model, chosen, ranges, "minmax", find_signals(model))
 
 
 def quantized(model: onnx.ModelProto, chosen: Collection[str] | None = None) -> onnx.ModelProto:
     feeds = [wave(1, 100, 32)] if model is MATRIX else [wave(1), wave(2)]
     chosen = names(model) if chosen is None else chosen
-    result = quantize_signals(model, chosen, measured(model, feeds), "minmax")
+    result = in_uint8(model, chosen, signal_ranges(model, feeds))
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -154,7 +155,7 @@ def test_states_of_a_stream(tmp_path: Path) -> None:
     assert joined.observed == ("state", "before.out")
     state = np.random.default_rng(5).standard_normal((1, 32, 2)).astype(np.float32)
     feed = {**wave(4), "state": state}
-    result = quantize_signals(model, names(model), measured(model, [feed]), "minmax")
+    result = in_uint8(model, names(model), signal_ranges(model, [feed]))
     onnx.checker.check_model(result, full_check=True)
     kinds = fused(result, tmp_path / "o.onnx", feed)
     assert (kinds["QLinearConv"], kinds["Conv"] + kinds["FusedConv"]) == (2, 2)
@@ -172,33 +173,30 @@ def test_states_of_a_stream(tmp_path: Path) -> None:
 def test_which_layers_compute_in_int8() -> None:
     signals = find_signals(SUMMING)
 
-    def layers(*chosen: str) -> list[str]:
-        return [layer.name for layer in int8_layers_of(SUMMING, signals, chosen)]
-
-    assert layers(*names(SUMMING)) == ["widen", "one", "two", "forth"]
-    assert layers("wide", "all") == ["widen"]
-    assert layers() == []
+    assert int8_layers_of(signals, names(SUMMING)) == {"widen", "one", "two", "forth"}
+    assert int8_layers_of(signals, ["wide", "all"]) == {"widen"}
+    assert int8_layers_of(signals, []) == set()
 
 
 def test_a_wrong_range_is_heard() -> None:
     narrow = {
         name: Histogram(h.low / 20, h.high / 20, h.limit / 20, h.counts)
-        for name, h in measured(MASKING, [wave(1)]).items()
+        for name, h in signal_ranges(MASKING, [wave(1)]).items()
     }
-    broken = quantize_signals(MASKING, names(MASKING), narrow, "minmax")
+    broken = in_uint8(MASKING, names(MASKING), narrow)
     assert snr_db(run(MASKING, wave(3)), run(broken, wave(3))) < 20
 
 
 def test_no_signal_changes_nothing_and_the_result_is_reproducible() -> None:
     for model in (SUMMING, MASKING):
-        assert quantize_signals(model, [], {}, "minmax") == model
+        assert in_uint8(model, [], {}) == model
         first, second = (quantized(model) for _ in range(2))
         assert first.SerializeToString() == second.SerializeToString()
 
 
 def test_what_is_no_signal() -> None:
     with pytest.raises(ValueError, match="'nowhere' is no signal"):
-        quantize_signals(MASKING, ["nowhere"], {}, "minmax")
-    shared = {"shared": measured(MASKING, [wave(1)])["shared"]}
+        in_uint8(MASKING, ["nowhere"], {})
+    shared = {"shared": signal_ranges(MASKING, [wave(1)])["shared"]}
     with pytest.raises(KeyError, match="encoded"):
-        quantize_signals(MASKING, ["analysis.out", "encoder.out"], shared, "minmax")
+        in_uint8(MASKING, ["analysis.out", "encoder.out"], shared)
