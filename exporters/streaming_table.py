@@ -4,11 +4,12 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.console import print_table
+from frcrn_export.runtime.streaming.states import row_shape
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.manifest import FileEntry, Manifest, StreamingInfo
 
-_FLOAT32_BYTES = 4
+_BYTES = {"float32": 4, "uint8": 1}
 
 
 def calls_a_second(manifest: "Manifest", entry: "FileEntry") -> float:
@@ -27,13 +28,13 @@ def print_streaming(manifest: "Manifest") -> None:
         if entry.streaming is not None:
             paths.setdefault(entry.streaming, []).append(entry.path)
     for streaming, names in paths.items():
-        values = sum(prod(map(int, state.shape[1:])) for state in streaming.states)
+        size = sum(prod(row_shape(state)) * _BYTES[state.dtype] for state in streaming.states)
         facts = [
             (name, f"{count} {unit}, {count * milliseconds:g} ms")
             for name, count in (("chunk", streaming.chunk), ("look-ahead", streaming.lookahead))
         ]
         facts += [("input that tells the end", streaming.end or "none")]
-        facts += [("states of a stream", f"{values * _FLOAT32_BYTES / 1e3:.1f} kB")]
+        facts += [("states of a stream", f"{size / 1e3:.1f} kB")]
         print_table(("What", "Value"), facts, title=f"{', '.join(names)}: each call")
         print_table(
             ("State", "Next", "Shape", ">At first"),

@@ -142,20 +142,21 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
 
 
 class StateSpec(Struct, frozen=True, kw_only=True):
-    """One state of a streaming core, float32: the input `name`, and the output `next` after it.
+    """One state of a streaming core: the input `name`, and the output `next` after it.
 
     The first axis of `shape` is "batch", one row for each stream; all values are `initial` before
-    the first call.
+    the first call. In INT8 files for processors it may be uint8: what the core computes with.
     """
 
     name: str
     next: str
     shape: tuple[Positive | str, ...]
+    dtype: Literal["float32", "uint8"] = "float32"
     initial: float = 0.0
 
     def tensor(self, name: str) -> TensorSpec:
         """The state as the input or output of this name."""
-        return TensorSpec(name=name, dtype="float32", shape=self.shape)
+        return TensorSpec(name=name, dtype=self.dtype, shape=self.shape)
 
 
 class StreamingInfo(Struct, frozen=True, kw_only=True):
@@ -375,6 +376,12 @@ def _check_streaming(entry: FileEntry, streaming: StreamingInfo, source: str) ->
         raise BundleError(f"{source}: {entry.path}: `inputs` and `chunk` contradict each other")
     if any(state.shape[:1] != ("batch",) for state in streaming.states):
         raise BundleError(f"{source}: {entry.path}: the first axis of every state is the batch")
+    for state in streaming.states:
+        if state.dtype == "uint8" and state.initial not in range(256):
+            raise BundleError(
+                f"{source}: {entry.path}: state {state.name!r} cannot begin with {state.initial:g} "
+                "as uint8"
+            )
     names = [name for state in streaming.states for name in (state.name, state.next)]
     if len(set(names)) != len(names):
         raise BundleError(f"{source}: {entry.path}: two states share a name")

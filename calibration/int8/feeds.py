@@ -15,6 +15,7 @@ from frcrn_export.runtime.manifest import FileEntry, Manifest, StreamingInfo
 from frcrn_export.runtime.pipeline import enhance
 from frcrn_export.runtime.streaming.level import stream_level
 from frcrn_export.runtime.streaming.network import stream_transform
+from frcrn_export.runtime.streaming.states import initial_state
 from frcrn_export.runtime.streaming.stream import Stream
 
 if TYPE_CHECKING:
@@ -119,8 +120,7 @@ def _streaming(
     stream = Stream(transform, level, restore_level=True)
     states: Feed = {}
     for spec in info.states:
-        shape = (1, *map(int, spec.shape[1:]))
-        states[spec.name] = np.full(shape, spec.initial, np.float32)
+        states[spec.name] = initial_state(spec)
     shape = tuple(map(int, entry.inputs[0].shape[1:]))
 
     def call() -> tuple[Feed, Outputs]:

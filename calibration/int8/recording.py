@@ -1,12 +1,14 @@
 """Sessions of a file, or of a model in memory, that keep what goes into the core and comes out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 
+from frcrn_export.calibration.int8.stream_states import with_states_of
 from frcrn_export.runtime.audio import Float32Array, array_source
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError
@@ -94,7 +96,8 @@ def open_recorded(
 ) -> RecordedCore:
     """Open a model that is called as the manifest's file `entry` is, in ONNX Runtime on the CPU.
 
-    Raises BackendError where ONNX Runtime cannot load it.
+    Of a quantized model the states may be in uint8. Raises BackendError where ONNX Runtime cannot
+    load it.
     """
     options = session_options(threads)
     options.add_session_config_entry(_STOP_SPINNING, "1")
@@ -106,6 +109,8 @@ def open_recorded(
     opened = OnnxSession(session, "onnxruntime-cpu", "cpu", entry)
     if entry.streaming is None:
         return RecordedCore(manifest, _RecordedSession(opened))
+    if isinstance(model, bytes):
+        opened = replace(opened, entry=with_states_of(onnx.load_from_string(model), entry))
     return RecordedCore(manifest, _RecordedStream(opened))
 
 

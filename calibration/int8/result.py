@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
+import onnx
 
 from frcrn_export.calibration.int8.layers import Reason, int8_layers
 from frcrn_export.calibration.int8.plan import Plan
@@ -18,6 +19,7 @@ from frcrn_export.calibration.int8.report import (
 from frcrn_export.calibration.int8.scores import Judge, Quality
 from frcrn_export.calibration.int8.search import Search
 from frcrn_export.calibration.int8.speed import Speed
+from frcrn_export.calibration.int8.stream_states import with_states_of
 from frcrn_export.calibration.int8.work import multiplications
 from frcrn_export.runtime.bundle import sha256_of
 from frcrn_export.runtime.errors import UserError
@@ -125,6 +127,7 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
             raise UserError(f"{bundle.path}: changed while it was used; run the command again")
         path = folder / report.file
         path.write_bytes(content)
+        called = with_states_of(onnx.load_from_string(content), source.entry)
         entry = FileEntry(
             path=report.file,
             role=source.float32.role,
@@ -134,7 +137,7 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
             bytes=len(content),
             inputs=source.entry.inputs,
             outputs=source.entry.outputs,
-            streaming=source.entry.streaming,
+            streaming=called.streaming,
             quantization=report.quantization,
         )
         added = (entry, *write_report(folder, report, worst))

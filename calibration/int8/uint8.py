@@ -28,6 +28,7 @@ from frcrn_export.calibration.int8.steps import (
     signal_histogram,
     signal_steps,
 )
+from frcrn_export.calibration.int8.stream_states import state_tensors
 from frcrn_export.calibration.int8.uint8_layers import LayerInputs
 from frcrn_export.calibration.int8.uint8_nodes import Nodes, node, parameters
 from frcrn_export.runtime.manifest import CalibrationMethod
@@ -59,6 +60,9 @@ def quantize_signals(
     for each in quantized.graph.node:
         nodes.extend(work.rewritten(each))
     replace_nodes(quantized.graph, nodes, work.nodes.made)
+    for value in (*quantized.graph.input, *quantized.graph.output):
+        if value.name in work.states:
+            value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
     return quantized
 
 
@@ -84,23 +88,31 @@ class _Rewriting:
         self._made_by = {name: each for each in graph.node for name in each.output}
         self._sources, self._masks = copied_from(graph), find_masks(graph)
         self._steps: dict[str, Steps] = {}
+        states = [name for pair in state_tensors(graph) for name in pair if self._in_bytes(pair)]
+        self.states = frozenset(states)
         given = [value.name for value in graph.input if self._is_uint8(value.name)]
-        self._given = {name: f"{name}_dequantized" for name in given}
+        self._floats = {name: f"{name}_dequantized" for name in (*given, *states)}
+        self._given = given
+        self._read = {name for each in graph.node for name in each.input}
         arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         self._inputs = LayerInputs(
             self.nodes, arrays, method, self._steps_or_none, self._histogram_of
         )
 
     def inputs(self) -> Iterator[onnx.NodeProto]:
-        """Inputs of the graph, states of a stream, in uint8 for all that read them."""
-        for name, result in self._given.items():
-            yield from self.nodes.pair(name, name, result, self._steps_of(name))
+        """Inputs of the graph, states of a stream, for all that read them."""
+        for name in self._given:
+            steps, result = self._steps_of(name), self._floats[name]
+            if name in self.states:
+                yield self.nodes.dequantized(name, name, result, steps)
+            else:
+                yield from self.nodes.pair(name, name, result, steps)
 
     def rewritten(self, each: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """The node, with what has to stand before and behind it."""
         read = list(each.input)
         for index, name in enumerate(read):
-            each.input[index] = self._given.get(name, name)
+            each.input[index] = self._floats.get(name, name)
         if each.name in self._layers:
             yield from self._inputs.before(each, read[0])
         elif self._is_uint8(each.output[0]):
@@ -111,7 +123,13 @@ class _Rewriting:
                 each.output[index] = f"{name}_float"
         yield each
         for name in pairs:
-            yield from self.nodes.pair(name, f"{name}_float", name, self._steps_of(name))
+            steps, exact = self._steps_of(name), f"{name}_float"
+            if name not in self.states:
+                yield from self.nodes.pair(name, exact, name, steps)
+                continue
+            yield self.nodes.quantized(name, exact, steps, result=name)
+            if name in self._read:
+                yield self.nodes.dequantized(name, name, self._floats[name], steps)
 
     def _before(self, each: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """A difference as a sum, which ONNX Runtime has for bytes; a mask in bytes."""
@@ -121,7 +139,8 @@ class _Rewriting:
             each.input[1] = f"{name}_negated"
             if self.nodes.first(each.input[1]):
                 self.nodes.made[f"{name}_negative_scale"] = np.negative(self._steps_of(name).scale)
-                given = [f"{name}_quantized", f"{name}_negative_scale", parameters(name)[1]]
+                quantized = name if name in self.states else f"{name}_quantized"
+                given = [quantized, f"{name}_negative_scale", parameters(name)[1]]
                 yield node("DequantizeLinear", given, each.input[1])
         elif each.op_type == "Mul":
             for index, name in enumerate(each.input):
@@ -129,6 +148,11 @@ class _Rewriting:
                     each.input[index] = f"{name}_dequantized"
                     if self.nodes.first(each.input[index]):
                         yield from self.nodes.pair(name, name, each.input[index], MASK_STEPS)
+
+    def _in_bytes(self, state: tuple[str, str]) -> bool:
+        """Whether a state comes in and goes out in the same steps."""
+        before, after = state
+        return self._is_uint8(before) and self._signals[before] is self._signals.get(after)
 
     def _is_uint8(self, tensor: str) -> bool:
         return tensor in self._signals and self._signals[tensor].name in self._chosen

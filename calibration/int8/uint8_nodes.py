@@ -28,15 +28,25 @@ class Nodes:
         self.done.add(name)
         return is_first
 
-    def quantized(self, stem: str, source: str, steps: Steps) -> onnx.NodeProto:
-        """`STEM_quantized` of a float tensor."""
-        self.made[f"{stem}_scale"], self.made[f"{stem}_zero_point"] = steps.scale, steps.zero_point
-        return node("QuantizeLinear", [source, *parameters(stem)], f"{stem}_quantized")
+    def quantized(
+        self, stem: str, source: str, steps: Steps, result: str | None = None
+    ) -> onnx.NodeProto:
+        """`result`, or `STEM_quantized`, of a float tensor."""
+        given = [source, *self._given(stem, steps)]
+        return node("QuantizeLinear", given, result or f"{stem}_quantized")
+
+    def dequantized(self, stem: str, source: str, result: str, steps: Steps) -> onnx.NodeProto:
+        """A float tensor of one in uint8."""
+        return node("DequantizeLinear", [source, *self._given(stem, steps)], result)
 
     def pair(self, stem: str, source: str, result: str, steps: Steps) -> Iterator[onnx.NodeProto]:
         """From `source` to `result`, through uint8."""
         yield self.quantized(stem, source, steps)
-        yield node("DequantizeLinear", [f"{stem}_quantized", *parameters(stem)], result)
+        yield self.dequantized(stem, f"{stem}_quantized", result, steps)
+
+    def _given(self, stem: str, steps: Steps) -> tuple[str, str]:
+        self.made[f"{stem}_scale"], self.made[f"{stem}_zero_point"] = steps.scale, steps.zero_point
+        return parameters(stem)
 
     def constant(
         self, stem: str, values: npt.NDArray[Any], scale: Floats, axis: int

@@ -13,6 +13,7 @@ from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.manifest import Manifest, Precision
 from frcrn_export.runtime.sessions import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.network import Network, open_network
+from frcrn_export.runtime.streaming.states import StateArray
 from frcrn_export.runtime.streaming.stream import Stream, advance, check_chunk
 from frcrn_export.runtime.streaming.transforms import Latency
 
@@ -39,7 +40,7 @@ class MultiStream:
         self._restore_level = restore_level
         self._streams: dict[int, Stream] = {}
         self._rows: list[int] = []
-        self._parked: dict[int, list[Float32Array]] = {}
+        self._parked: dict[int, list[StateArray]] = {}
         self._initial = [state[0] for state in self._session.initial_states()]
         self._ids = count()
         # An engine has the rows that it was built with, used or not.

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.hints import export_again
-from frcrn_export.runtime.manifest import FileEntry, StateSpec, StreamingInfo
+from frcrn_export.runtime.manifest import FileEntry, StreamingInfo
 from frcrn_export.runtime.sessions.onnx import OnnxSession, open_best, open_cpu, open_cuda
+from frcrn_export.runtime.streaming.states import StateArray, initial_state, row_shape
 
 if TYPE_CHECKING:
     import onnxruntime
 
+# A dtype of the manifest, and ONNX Runtime's name for it.
+_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 _OPENERS = {"onnxruntime": open_best, "onnxruntime-cpu": open_cpu, "onnxruntime-cuda": open_cuda}
 
 
@@ -31,11 +35,12 @@ def open_onnx(
         ("inputs", entry.call_inputs, opened.session.get_inputs()),
         ("outputs", entry.call_outputs, opened.session.get_outputs()),
     ):
-        names = {tensor.name for tensor in found if tensor.type == "tensor(float)"}
-        if missing := {tensor.name for tensor in wanted} ^ names:
+        described = {(tensor.name, _TYPES.get(tensor.dtype)) for tensor in wanted}
+        if others := described ^ {(tensor.name, tensor.type) for tensor in found}:
             raise BackendError(
-                f"{bundle.file(entry)}: not the file that the manifest describes, other float32 "
-                f"{kind}: {', '.join(sorted(missing))}; run: {export_again(bundle.manifest)}"
+                f"{bundle.file(entry)}: not the file that the manifest describes, other {kind}: "
+                f"{', '.join(sorted({name for name, _ in others}))}; run: "
+                f"{export_again(bundle.manifest)}"
             )
     return OnnxStreamSession(opened)
 
@@ -81,18 +86,18 @@ class OnnxStreamSession:
             for state, spec in zip(states, self._info.states, strict=True):
                 state[slice(None) if rows is None else list(rows)] = spec.initial
 
-    def states(self) -> list[Float32Array]:
+    def states(self) -> list[StateArray]:
         batch = len(self.inputs)
         return [buffer.from_device()[:batch].copy() for buffer in self._states[self._now]]
 
-    def load(self, states: Sequence[Float32Array], batch: int) -> None:
+    def load(self, states: Sequence[StateArray], batch: int) -> None:
         self.resize(batch)
         with self.editing() as own:
             for state, given in zip(own, states, strict=True):
                 state[:] = given
 
     @contextmanager
-    def editing(self) -> Iterator[list[Float32Array]]:
+    def editing(self) -> Iterator[list[StateArray]]:
         batch, buffers = len(self.inputs), self._states[self._now]
         yield [buffer.from_device()[:batch] for buffer in buffers]
         for buffer in buffers:
@@ -109,8 +114,8 @@ class OnnxStreamSession:
         if batch != len(self.inputs):
             self._take_rows(batch)
 
-    def initial_states(self) -> list[Float32Array]:
-        return [np.full(_shape(spec, 1), spec.initial, np.float32) for spec in self._info.states]
+    def initial_states(self) -> list[StateArray]:
+        return [initial_state(spec) for spec in self._info.states]
 
     def _allocate(self, capacity: int) -> None:
         """Make buffers for so many rows."""
@@ -119,7 +124,10 @@ class OnnxStreamSession:
         self._ends = _Buffer((capacity,), self.device)
         self._output = _Buffer((capacity, *row), "cpu")
         self._states = [
-            [_Buffer(_shape(spec, capacity), self.device) for spec in self._info.states]
+            [
+                _Buffer((capacity, *row_shape(spec)), self.device, spec.dtype)
+                for spec in self._info.states
+            ]
             for _ in range(2)
         ]
         self._bindings: dict[int, list[onnxruntime.IOBinding]] = {}
@@ -158,10 +166,12 @@ class OnnxStreamSession:
 class _Buffer:
     """An array on the session's device and on the host; on a CPU they are the same memory."""
 
-    def __init__(self, shape: tuple[int, ...], device: str) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], device: str, dtype: npt.DTypeLike = np.float32
+    ) -> None:
         from onnxruntime import OrtValue
 
-        self.host = np.zeros(shape, np.float32)
+        self.host: npt.NDArray[Any] = np.zeros(shape, dtype)
         self._device = device
         self._value = OrtValue.ortvalue_from_numpy(self.host, device, 0)
 
@@ -169,7 +179,7 @@ class _Buffer:
         if self._device != "cpu":
             self._value.update_inplace(self.host)
 
-    def from_device(self) -> Float32Array:
+    def from_device(self) -> StateArray:
         if self._device != "cpu":
             self.host = self._value.numpy()
         return self.host
@@ -177,8 +187,4 @@ class _Buffer:
     def rows(self, batch: int) -> tuple[str, int, type, tuple[int, ...], int]:
         """How ONNX Runtime is told of the first rows: device, type, shape, address."""
         shape = (batch, *self.host.shape[1:])
-        return self._device, 0, np.float32, shape, self._value.data_ptr()
-
-
-def _shape(spec: StateSpec, batch: int) -> tuple[int, ...]:
-    return (batch, *map(int, spec.shape[1:]))
+        return self._device, 0, self.host.dtype.type, shape, self._value.data_ptr()

@@ -19,6 +19,7 @@ from frcrn_export.runtime.sessions import (
 )
 from frcrn_export.runtime.sessions.engine_choice import choose_streaming_engine
 from frcrn_export.runtime.sessions.file_choice import check_precision, choose_file, missing_file
+from frcrn_export.runtime.streaming.states import StateArray
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +61,13 @@ class StreamSession(Protocol):
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Give these rows, or all, the initial states."""
 
-    def states(self) -> list[Float32Array]:
+    def states(self) -> list[StateArray]:
         """Copies of the states [B, ...], in the manifest's order."""
 
-    def load(self, states: Sequence[Float32Array], batch: int) -> None:
+    def load(self, states: Sequence[StateArray], batch: int) -> None:
         """Go on with other states [batch, ...]. Raises BackendError as `resize`."""
 
-    def editing(self) -> AbstractContextManager[list[Float32Array]]:
+    def editing(self) -> AbstractContextManager[list[StateArray]]:
         """The states [B, ...] themselves, or what is brought back to the device afterwards."""
 
     def resize(self, batch: int) -> None:
@@ -76,7 +77,7 @@ class StreamSession(Protocol):
         that of an engine.
         """
 
-    def initial_states(self) -> list[Float32Array]:
+    def initial_states(self) -> list[StateArray]:
         """The states [1, ...] that a stream begins with."""
 
 

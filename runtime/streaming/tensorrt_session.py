@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.cuda import Float32Array, Shape, TensorMemory, cuda_errors, use_gpu
+from frcrn_export.runtime.cuda import Float32Array, TensorMemory, cuda_errors, use_gpu
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.manifest import FileEntry, StateSpec
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine, rebuild_command
 from frcrn_export.runtime.sessions.tensorrt_lane import BoundShape, Contexts, capture_shape
+from frcrn_export.runtime.streaming.states import StateArray, initial_state, row_shape
 
 if TYPE_CHECKING:
     from cuda.core import Device, Stream
@@ -110,18 +111,18 @@ class TensorRTStreamSession:
             for state, spec in zip(states, self._info.states, strict=True):
                 state[slice(None) if rows is None else list(rows)] = spec.initial
 
-    def states(self) -> list[Float32Array]:
+    def states(self) -> list[StateArray]:
         self._copy(upload=False)
         return [state.copy() for state in self._states[self._now].hosts]
 
-    def load(self, states: Sequence[Float32Array], batch: int) -> None:
+    def load(self, states: Sequence[StateArray], batch: int) -> None:
         self.resize(batch)
         with self.editing() as own:
             for state, given in zip(own, states, strict=True):
                 np.copyto(state, given)
 
     @contextmanager
-    def editing(self) -> Iterator[list[Float32Array]]:
+    def editing(self) -> Iterator[list[StateArray]]:
         self._copy(upload=False)
         yield self._states[self._now].hosts
         self._copy(upload=True)
@@ -133,8 +134,8 @@ class TensorRTStreamSession:
                 f"{batch}; run: {self._engine.rebuild} --batch {batch}"
             )
 
-    def initial_states(self) -> list[Float32Array]:
-        return [np.full(_shape(spec, 1), spec.initial, np.float32) for spec in self._info.states]
+    def initial_states(self) -> list[StateArray]:
+        return [initial_state(spec) for spec in self._info.states]
 
     def _copy(self, upload: bool) -> None:
         """Bring the states that the next call reads to the GPU, or back to the host."""
@@ -179,7 +180,7 @@ class StateMemory:
     def __init__(
         self, device: "Device", specs: Sequence[StateSpec], batch: int, stream: "Stream"
     ) -> None:
-        shapes = [_shape(spec, batch) for spec in specs]
+        shapes = [(batch, *row_shape(spec)) for spec in specs]
         sizes = [math.prod(shape) for shape in shapes]
         starts = list(accumulate((-(-s // _ALIGNMENT) * _ALIGNMENT for s in sizes), initial=0))
         whole = (max(1, starts.pop()),)
@@ -191,10 +192,6 @@ class StateMemory:
             for start, size, shape in zip(starts, sizes, shapes, strict=True)
         ]
         self.addresses = [self.block.address + host.itemsize * start for start in starts]
-
-
-def _shape(spec: StateSpec, batch: int) -> Shape:
-    return (batch, *map(int, spec.shape[1:]))
 
 
 def _streams(count: int) -> str:

@@ -23,6 +23,7 @@ from frcrn_export.runtime.hints import options_of
 from frcrn_export.runtime.manifest import UNKNOWN_END, FileEntry, Manifest, Precision
 from frcrn_export.runtime.pipeline import rows_at_once, wave_function
 from frcrn_export.runtime.sessions import Session, open_session
+from frcrn_export.runtime.streaming.states import StateArray
 from frcrn_export.runtime.streaming.transforms import Latency
 
 _OVERLAP = 4  # windows that cover each sample
@@ -149,21 +150,21 @@ class WindowSession:
     def reset(self, rows: Sequence[int] | None = None) -> None:
         pass
 
-    def states(self) -> list[Float32Array]:
+    def states(self) -> list[StateArray]:
         return []
 
-    def load(self, states: Sequence[Float32Array], batch: int) -> None:
+    def load(self, states: Sequence[StateArray], batch: int) -> None:
         self.resize(batch)
 
     @contextmanager
-    def editing(self) -> Iterator[list[Float32Array]]:
+    def editing(self) -> Iterator[list[StateArray]]:
         yield []
 
     def resize(self, batch: int) -> None:
         self.inputs = np.zeros((batch, self._length), np.float32)
         self.ends = np.zeros(batch, np.float32)
 
-    def initial_states(self) -> list[Float32Array]:
+    def initial_states(self) -> list[StateArray]:
         return []
 
 

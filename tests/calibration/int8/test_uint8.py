@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from frcrn_export.calibration.int8.histogram import Histogram
 from frcrn_export.calibration.int8.signals import find_signals
@@ -148,7 +148,7 @@ def test_a_depthwise_layer_reads_a_float_signal_in_one_byte() -> None:
 
 
 def test_states_of_a_stream(tmp_path: Path) -> None:
-    """Float at the graph's edge, of the same scale as what they are joined with inside."""
+    """In uint8 at the graph's edge too, of the same scale as what they are joined with inside."""
     model = streaming_network()
     (joined,) = (s for s in find_signals(model) if "state" in s.tensors)
     assert joined.tensors == ("state", "before.out", "joined", "state.next")
@@ -157,17 +157,36 @@ def test_states_of_a_stream(tmp_path: Path) -> None:
     feed = {**wave(4), "state": state}
     result = in_uint8(model, names(model), signal_ranges(model, [feed]))
     onnx.checker.check_model(result, full_check=True)
-    kinds = fused(result, tmp_path / "o.onnx", feed)
+    steps = [arrays(result)[f"state_{part}"] for part in ("scale", "zero_point")]
+    in_bytes = np.round(state / steps[0] + steps[1]).clip(0, 255).astype(np.uint8)
+    bytes_feed = {**feed, "state": in_bytes}
+    kinds = fused(result, tmp_path / "o.onnx", bytes_feed)
     assert (kinds["QLinearConv"], kinds["Conv"] + kinds["FusedConv"]) == (2, 2)
     assert kinds["QLinearConcat"] + kinds["Concat"] == 1
-    assert snr_db(run(model, feed), run(result, feed)) > 30
-    # A state that comes back is what it was: rounding what is rounded changes nothing.
+    assert kinds["QuantizeLinear"] == kinds["DequantizeLinear"] == 1  # not of states
+    assert snr_db(run(model, feed), run(result, bytes_feed)) > 30
+    # A state that comes back is what it was.
     session = onnxruntime.InferenceSession(
         result.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    once = session.run(["state.next"], feed)[0]
+    once = session.run(["state.next"], bytes_feed)[0]
     again = session.run(["state.next"], {"wave": feed["wave"][..., :1], "state": once})[0]
+    assert once.dtype == np.uint8
     np.testing.assert_array_equal(again[..., 0], once[..., 1])
+
+
+def test_a_state_that_stays_float() -> None:
+    """Where its signal does, and where it comes back as another signal."""
+    model = streaming_network()
+    feed = {**wave(4), "state": np.ones((1, 32, 2), np.float32)}
+    ranges = signal_ranges(model, [feed])
+    for signals in (["first.out"], names(model)):
+        if "state" in signals:
+            model.graph.output[1].name = "first.out"  # as if that were the next state
+        result = in_uint8(model, signals, ranges)
+        assert {t.type.tensor_type.elem_type for t in result.graph.input} == {TensorProto.FLOAT}
+        assert {t.type.tensor_type.elem_type for t in result.graph.output} == {TensorProto.FLOAT}
+        onnx.checker.check_model(result, full_check=True)
 
 
 def test_which_layers_compute_in_int8() -> None:

@@ -1,0 +1,44 @@
+"""The states of a streaming core that is in uint8: some of them are bytes too."""
+
+import msgspec
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from frcrn_export.runtime.manifest import FileEntry, StateSpec
+
+
+def state_tensors(graph: onnx.GraphProto) -> list[tuple[str, str]]:
+    """Input and output of each state; they are last, in one order (see FileEntry.call_inputs)."""
+    after = [value.name for value in graph.output][1:]
+    before = [value.name for value in graph.input][len(graph.input) - len(after) :]
+    return list(zip(before, after, strict=True))
+
+
+def with_states_of(model: onnx.ModelProto, entry: FileEntry) -> FileEntry:
+    """The entry of a float core as that of a `model` that was made from it.
+
+    Where the model takes a state in uint8, 0.0 becomes the zero point that it reads it with.
+    """
+    if entry.streaming is None:
+        return entry
+    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    zeros = {
+        node.input[0]: int(numpy_helper.to_array(arrays[node.input[2]]))
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear"
+    }
+    in_bytes = {
+        value.name
+        for value in model.graph.input
+        if value.type.tensor_type.elem_type == TensorProto.UINT8
+    }
+
+    def state(spec: StateSpec) -> StateSpec:
+        if spec.name not in in_bytes:
+            return spec
+        assert spec.initial == 0.0, "no core has another"
+        return msgspec.structs.replace(spec, dtype="uint8", initial=float(zeros[spec.name]))
+
+    states = tuple(map(state, entry.streaming.states))
+    streaming = msgspec.structs.replace(entry.streaming, states=states)
+    return msgspec.structs.replace(entry, streaming=streaming)
