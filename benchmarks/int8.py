@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,32 +100,42 @@ def main() -> None:
         for model in arguments.models:
             bundle, options = Path(temporary) / model, MODELS[model]
             run("onnx", "--model", model, *options, "--output", str(bundle))
-            found: dict[str, Any] = {"offline": calibrated(bundle, arguments, streaming=False)}
-            if "--streaming" in options and not arguments.offline:
-                found["streaming"] = calibrated(bundle, arguments, streaming=True)
-                for threads in (arguments.threads, 1):
-                    hop = hops(bundle, threads, arguments.seconds)
-                    found[f"hop, {threads} threads"] = hop
-            results[model] = found
-            print_result(model, found)
-    print(write("int8", {"threads": arguments.threads, "models": results}))
+            results[model] = found = {}
+            for name, row in pieces(bundle, "--streaming" in options, arguments):
+                found[name] = row
+                print_result(f"{model}, {name}", row)
+                # Now, since the next piece may take a quarter of an hour and fail.
+                file = write("int8", {"threads": arguments.threads, "models": results})
+    print(file)
 
 
-def print_result(model: str, found: dict[str, Any]) -> None:
-    for name, row in found.items():
-        if "ratio" in row:
-            print(
-                f"{model}, {name}: {row['fp32']['median']:.2f} ms in float32, "
-                f"{row['int8']['median']:.2f} in INT8 (quartiles {row['int8']['q1']:.2f} to "
-                f"{row['int8']['q3']:.2f}), {row['ratio']:.2f} times"
-            )
-            continue
-        gates = {gate["name"]: gate["value"] for gate in row["gates"]}
+def pieces(
+    bundle: Path, streaming: bool, arguments: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What is measured of a model, one after another."""
+    yield "offline", calibrated(bundle, arguments, streaming=False)
+    if streaming and not arguments.offline:
+        yield "streaming", calibrated(bundle, arguments, streaming=True)
+        for threads in (arguments.threads, 1):
+            yield f"hop, {threads} threads", hops(bundle, threads, arguments.seconds)
+
+
+def print_result(title: str, row: dict[str, Any]) -> None:
+    if "ratio" in row:
         print(
-            f"{model}, {name}: calibrated in {row['seconds']:.0f} s, {row['layers']} of "
-            f"{row['candidates']} layers, {100 * row['share']:.1f} % of the work, "
-            f"{row['speed']['ratio']:.2f} times as fast; {gates}"
+            f"{title}: {row['fp32']['median']:.2f} ms in float32, "
+            f"{row['int8']['median']:.2f} in INT8 (quartiles {row['int8']['q1']:.2f} to "
+            f"{row['int8']['q3']:.2f}), {row['ratio']:.2f} times",
+            flush=True,
         )
+        return
+    gates = {gate["name"]: gate["value"] for gate in row["gates"]}
+    print(
+        f"{title}: calibrated in {row['seconds']:.0f} s, {row['layers']} of "
+        f"{row['candidates']} layers, {100 * row['share']:.1f} % of the work, "
+        f"{row['speed']['ratio']:.2f} times as fast; {gates}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
