@@ -28,6 +28,7 @@ class Core:
 
     `delay`: the input, `lookahead` late. `halved_end`: that, with the stream's last two frames
     halved, which it finds by counting and `end`. `one_pole`: y[n] = x[n] + y[n-1] / 2 on samples.
+    `coarse`: a delay that keeps what is late in uint8, in steps of 1/32 from -4 to 3.97.
     """
 
     kind: str = "delay"
@@ -55,6 +56,8 @@ def write_streaming_bundle(
         states.append(StateSpec(name="y", next="y.next", shape=("batch", *row[:-1], 1)))
     elif core.lookahead:
         states.append(StateSpec(name="past", next="past.next", shape=("batch", *past)))
+    if core.kind == "coarse":
+        states = [msgspec.structs.replace(states[0], dtype="uint8", initial=128)]
     if core.kind == "halved_end":
         states.append(
             StateSpec(name="index", next="index.next", shape=("batch",), initial=-core.lookahead)
@@ -117,9 +120,15 @@ def _model(core: Core, name: str, row: tuple[int, ...], info: StreamingInfo) -> 
     else:
         target = "delayed" if core.kind == "halved_end" else "enhanced"
         if core.lookahead:
-            joined = add("Concat", ["past", name], "joined", axis=-1)
+            past, after = "past", "past.next"
+            if core.kind == "coarse":
+                steps = [constant("step", 1 / 32), constant("zero", 128, TensorProto.UINT8)]
+                past, after = add("DequantizeLinear", ["past", *steps], "late"), "exact"
+            joined = add("Concat", [past, name], "joined", axis=-1)
             last_axis(joined, 0, core.chunk, target)
-            last_axis(joined, -core.lookahead, far, "past.next")
+            last_axis(joined, -core.lookahead, far, after)
+            if core.kind == "coarse":
+                add("QuantizeLinear", [after, *steps], "past.next")
         else:
             add("Identity", [name], target)
     if core.kind == "halved_end":
@@ -139,12 +148,16 @@ def _model(core: Core, name: str, row: tuple[int, ...], info: StreamingInfo) -> 
         wide = add("Unsqueeze", [scale, "inner_axes"], "scale.wide")  # [B, 1.., chunk]
         add("Mul", ["delayed", wide], "enhanced")
 
-    def value(label: str, shape: tuple[int | str, ...]) -> Any:
-        return helper.make_tensor_value_info(label, TensorProto.FLOAT, shape)
+    def value(label: str, shape: tuple[int | str, ...], dtype: str = "float32") -> Any:
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return helper.make_tensor_value_info(label, kind, shape)
 
-    inputs = [value(name, ("batch", *row)), *(value(s.name, s.shape) for s in info.states)]
+    inputs = [value(name, ("batch", *row))]
+    results = [value("enhanced", ("batch", *row))]
+    for state in info.states:
+        inputs.append(value(state.name, state.shape, state.dtype))
+        results.append(value(state.next, state.shape, state.dtype))
     if info.end is not None:
         inputs.append(value("end", ("batch",)))
-    results = [value("enhanced", ("batch", *row)), *(value(s.next, s.shape) for s in info.states)]
     graph = helper.make_graph(nodes, core.kind, inputs, results, constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -21,23 +21,23 @@ def with_states_of(model: onnx.ModelProto, entry: FileEntry) -> FileEntry:
     """
     if entry.streaming is None:
         return entry
-    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
-    zeros = {
-        node.input[0]: int(numpy_helper.to_array(arrays[node.input[2]]))
-        for node in model.graph.node
-        if node.op_type == "DequantizeLinear"
-    }
     in_bytes = {
         value.name
         for value in model.graph.input
         if value.type.tensor_type.elem_type == TensorProto.UINT8
     }
+    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    zeros = {
+        node.input[0]: float(numpy_helper.to_array(arrays[node.input[2]]))
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in in_bytes
+    }
 
     def state(spec: StateSpec) -> StateSpec:
-        if spec.name not in in_bytes:
+        if spec.name not in zeros:
             return spec
         assert spec.initial == 0.0, "no core has another"
-        return msgspec.structs.replace(spec, dtype="uint8", initial=float(zeros[spec.name]))
+        return msgspec.structs.replace(spec, dtype="uint8", initial=zeros[spec.name])
 
     states = tuple(map(state, entry.streaming.states))
     streaming = msgspec.structs.replace(entry.streaming, states=states)

@@ -1,5 +1,6 @@
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from frcrn_export.runtime.manifest import (
     parse_manifest,
 )
 from tests.bundles import STFT, core_entry, manifest
+from tests.streaming_bundles import Core, write_streaming_bundle
 
 COMPLETE = manifest(stft=STFT, level="active_rms", files=(core_entry(STFT),))
 
@@ -94,6 +96,27 @@ def test_impossible_fields_are_named(fields: dict[str, object], said: str) -> No
     assert said in str(caught.value)
     assert str(caught.value).startswith("x/manifest.json: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"dtype": "uint8", "initial": 256}, "'past' cannot begin with 256 as uint8"),
+        ({"dtype": "uint8", "initial": 0.5}, "'past' cannot begin with 0.5 as uint8"),
+        ({"dtype": "uint8", "initial": -1}, "'past' cannot begin with -1 as uint8"),
+        ({"dtype": "int64"}, "dtype"),
+        ({"shape": [1, 1, 2]}, "the first axis of every state is the batch"),
+        ({"next": "past"}, "two states share a name"),
+    ],
+)
+def test_impossible_states_are_named(state: dict[str, object], said: str, tmp_path: Path) -> None:
+    path = write_streaming_bundle(tmp_path / "b", Core(lookahead=2), stft=None)
+    content = json.loads((path / "manifest.json").read_bytes())
+    parse_manifest(json.dumps(content).encode())
+    content["files"][0]["streaming"]["states"][0] |= state
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(json.dumps(content).encode(), "x/manifest.json")
+    assert said in str(caught.value)
 
 
 def test_a_missing_field_is_named() -> None:

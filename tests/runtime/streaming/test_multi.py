@@ -17,6 +17,7 @@ CORES = {
     "end": (Core("halved_end", chunk=1, lookahead=3), STFT),
     "chunk": (Core(chunk=3, lookahead=2), STFT),
     "one pole": (Core("one_pole", chunk=16), None),
+    "bytes": (Core("coarse", chunk=64, lookahead=100), None),
 }
 
 

@@ -1,11 +1,14 @@
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
 from frcrn_export.runtime.bundle import open_bundle
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.manifest import UNKNOWN_END
 from frcrn_export.runtime.streaming.session import open_stream_session
-from tests.bundles import replace_core, write_bundle
+from tests.bundles import replace_core, write_bundle, write_manifest
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 
@@ -18,3 +21,37 @@ def test_an_onnx_file_of_another_network_is_refused(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "core.streaming.onnx: not the file that the manifest describes" in message
     assert "inputs: inputs, past, wave; run: frcrn-export onnx --model gain" in message
+
+
+def test_states_in_bytes(tmp_path: Path) -> None:
+    """They begin as what stands for 0.0, come back as they are, and are anyone's to load."""
+    path = write_streaming_bundle(tmp_path / "b", Core("coarse", chunk=4, lookahead=4), stft=None)
+    session = open_stream_session(open_bundle(path), "onnxruntime-cpu", 1)
+    ends = np.full(1, UNKNOWN_END, np.float32)
+    given = np.array([[[0.5, -0.25, 0.01, 9.0]]], np.float32)
+    assert not session.run(given, ends).any()
+    (kept,) = session.states()
+    assert kept.dtype == np.uint8
+    assert kept.tolist() == [[[144, 120, 128, 255]]]
+    late = [[[0.5, -0.25, 0.0, 127 / 32]]]
+    assert session.run(given, ends).tolist() == late
+    session.load([kept.repeat(2, axis=0)], 2)
+    assert session.run(np.zeros((2, 1, 4), np.float32), ends.repeat(2)).tolist() == late * 2
+    session.reset([1])
+    (now,) = session.states()
+    assert now.tolist() == [[[128] * 4], [[128] * 4]]
+    assert session.initial_states()[0].dtype == np.uint8
+
+
+def test_states_of_another_type_are_refused(tmp_path: Path) -> None:
+    path = write_streaming_bundle(tmp_path / "b", Core("coarse", chunk=4, lookahead=4), stft=None)
+    described = open_bundle(path).manifest
+    (entry,) = described.files
+    assert entry.streaming is not None
+    (state,) = entry.streaming.states
+    floats = (msgspec.structs.replace(state, dtype="float32"),)
+    streaming = msgspec.structs.replace(entry.streaming, states=floats)
+    entry = msgspec.structs.replace(entry, streaming=streaming)
+    write_manifest(path, msgspec.structs.replace(described, files=(entry,)))
+    with pytest.raises(BackendError, match="not the file that the manifest describes.* past; run"):
+        open_stream_session(open_bundle(path), "onnxruntime-cpu", 1)
