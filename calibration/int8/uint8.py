@@ -139,8 +139,7 @@ class _Rewriting:
             each.input[1] = f"{name}_negated"
             if self.nodes.first(each.input[1]):
                 self.nodes.made[f"{name}_negative_scale"] = np.negative(self._steps_of(name).scale)
-                quantized = name if name in self.states else f"{name}_quantized"
-                given = [quantized, f"{name}_negative_scale", parameters(name)[1]]
+                given = [f"{name}_quantized", f"{name}_negative_scale", parameters(name)[1]]
                 yield node("DequantizeLinear", given, each.input[1])
         elif each.op_type == "Mul":
             for index, name in enumerate(each.input):

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from frcrn_export.calibration.int8.histogram import Histogram
 from frcrn_export.calibration.int8.signals import find_signals
@@ -173,6 +173,22 @@ def test_states_of_a_stream(tmp_path: Path) -> None:
     again = session.run(["state.next"], {"wave": feed["wave"][..., :1], "state": once})[0]
     assert once.dtype == np.uint8
     np.testing.assert_array_equal(again[..., 0], once[..., 1])
+
+
+def test_a_state_that_is_read_where_it_was_made() -> None:
+    """As what the layers behind it read, not only by the next call."""
+    model = streaming_network()
+    behind = next(i for i, each in enumerate(model.graph.node) if each.name == "behind")
+    again = helper.make_node("Concat", ["state.next", "before.out"], ["again"], "again", axis=2)
+    model.graph.node[behind].input[0] = "again"
+    model.graph.node.insert(behind, again)
+    feed = {**wave(4), "state": np.zeros((1, 32, 2), np.float32)}
+    result = in_uint8(model, names(model), signal_ranges(model, [feed]))
+    onnx.checker.check_model(result, full_check=True)
+    zero = arrays(result)["state_zero_point"]
+    assert result.graph.output[1].type.tensor_type.elem_type == TensorProto.UINT8
+    in_bytes = run(result, {**feed, "state": np.full((1, 32, 2), zero, np.uint8)})
+    assert snr_db(run(model, feed), in_bytes) > 30
 
 
 def test_a_state_that_stays_float() -> None:
