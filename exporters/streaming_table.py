@@ -37,11 +37,12 @@ def print_streaming(manifest: "Manifest") -> None:
         facts += [("states of a stream", f"{size / 1e3:.1f} kB")]
         print_table(("What", "Value"), facts, title=f"{', '.join(names)}: each call")
         print_table(
-            ("State", "Next", "Shape", ">At first"),
+            ("State", "Next", "Type", "Shape", ">At first"),
             (
                 (
                     state.name,
                     state.next,
+                    state.dtype,
                     f"[{', '.join(map(str, state.shape))}]",
                     f"{state.initial:g}",
                 )

@@ -35,6 +35,15 @@ def test_samples_where_there_is_no_stft(tmp_path: Path, capsys: pytest.CaptureFi
     assert calls_a_second(manifest, manifest.files[0]) == 500
 
 
+def test_states_in_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_streaming_bundle(tmp_path / "b", Core("coarse", chunk=4, lookahead=2000), stft=None)
+    print_streaming(open_bundle(tmp_path / "b").manifest)
+    out = capsys.readouterr().out
+    assert "2.0 kB" in out
+    assert "uint8" in out
+    assert " 128 " in out
+
+
 def test_nothing_to_say_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(tmp_path / "b")
     manifest = open_bundle(tmp_path / "b").manifest
