@@ -64,6 +64,18 @@ def test_layers_weigh_more_than_sums() -> None:
     assert work["all"] > work["both"]  # a layer reads it
 
 
+def test_the_smaller_the_work_the_less_its_size_matters() -> None:
+    """What float32 costs of a short stream is the operators that it takes."""
+
+    def ratio(samples: int) -> float:
+        sizes = {"batch": 1, "samples": samples}
+        work = [signal.work for signal in find_signals(summing_network(), sizes)]
+        return max(work) / min(work)
+
+    assert ratio(1) < 1.1
+    assert ratio(1 << 20) > 3
+
+
 def test_a_graph_without_layers_for_int8_has_none() -> None:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
