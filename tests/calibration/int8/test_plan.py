@@ -66,6 +66,12 @@ def test_for_tensorrt_the_depthwise_layer_is_none(planned: Make) -> None:
     assert names == ["encoder", "grouped", "parallel"]
     assert plan.quantizer.layers(names) == set(names)
     assert list(plan.ranges) == plan.quantizer.observed == ["shared", "depthwise.out"]
+    covered = plan.quantizer.covered(["grouped"], plan.ranges)
+    assert [each.name for each in covered] == ["depthwise.out"]
+    low, high = plan.ranges["depthwise.out"].low, plan.ranges["depthwise.out"].high
+    assert covered[0].seen == (low, high)
+    assert covered[0].chosen[0] == -covered[0].chosen[1]
+    assert 0 < covered[0].chosen[1] <= max(-low, high)
     assert plan.file == "core.int8.onnx"
     assert plan.source.entry.path == "core.fp16.onnx"
 

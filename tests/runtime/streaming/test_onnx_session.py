@@ -40,7 +40,8 @@ def test_states_in_bytes(tmp_path: Path) -> None:
     session.reset([1])
     (now,) = session.states()
     assert now.tolist() == [[[128] * 4], [[128] * 4]]
-    assert session.initial_states()[0].dtype == np.uint8
+    (initial,) = session.initial_states()
+    assert (initial.dtype, initial.tolist()) == (np.uint8, [[[128] * 4]])
 
 
 def test_states_of_another_type_are_refused(tmp_path: Path) -> None:
