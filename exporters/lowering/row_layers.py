@@ -9,13 +9,11 @@ there are only sums, activations and copies, which can be done on bytes too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.lowering.complex_conv import conv_of, depthwise_of
+from frcrn_export.exporters.lowering.complex_conv import conv_of
 from frcrn_export.exporters.lowering.paired_layers import (
     Affine,
     PairedDecoder,
@@ -137,8 +135,9 @@ class RowFsmn(nn.Module):
     """A complex FSMN layer over frequency, or over time: [B, T, F, 2C] to the same shape.
 
     real = M_re(re) - M_im(im) + (re - im), imag = M_re(im) + M_im(re) + (im + re). M_re takes the
-    parts as rows, M_im takes them exchanged, so that one sum adds up both parts; the minus sign is
-    part of the memory of M_im.
+    parts as rows, M_im takes them exchanged. What they remember lies in turn along the axis of the
+    memory, so that one depthwise convolution of stride 2 is both memories and their sum; the minus
+    sign is part of its weight.
     """
 
     def __init__(self, layer: nn.Module, over_time: bool = False) -> None:
@@ -150,36 +149,47 @@ class RowFsmn(nn.Module):
         self.past = max(layer.memory.kernel_size) - 1
         self.over_time = over_time
         re, im = layer.memory.weight.chunk(2)  # [C, 1, 1, past + 1], or over time
-        memories = torch.cat((re, re)), torch.cat((-im, im))
-        self.memories = nn.ModuleList(map(depthwise_of, memories))
+        axis = 2 if over_time else 3
+        both = torch.stack((torch.cat((re, re)), torch.cat((-im, im))), axis + 1)
+        taps = both.flatten(axis, axis + 1)  # [2C, 1, 1, 2 * (past + 1)]
+        stride = (2, 1) if over_time else (1, 2)
+        self.memory = conv_of(taps, stride=stride, groups=len(taps))
 
-    def products(self, x: Tensor) -> list[Tensor]:
-        """P relu(L x + b) of each real layer, for the parts that it takes: [B, T, F, 2C] each."""
+    def products(self, x: Tensor) -> Tensor:
+        """P relu(L x + b) of both real layers, of the parts that each takes: [B, T, 2F, 2C].
+
+        In turn at each row; over time those of M_re at all rows come before those of M_im.
+        """
         rows, channels = x.shape[2:]
         re, im = x.chunk(2, dim=3)
         found = []
         for i, parts in enumerate((x, torch.cat((im, re), dim=3))):
             p = self.projects[i](self.linears[i](rows_of(parts, 2 * rows, channels // 2)))
             found.append(rows_of(p, rows, channels))
-        return found
+        if self.over_time:
+            return torch.cat(found, dim=2)
+        return rows_of(torch.cat(found, dim=3), 2 * rows, channels)
 
-    def of_products(self, products: Sequence[Tensor], x: Tensor) -> Tensor:
+    def of_products(self, products: Tensor, x: Tensor) -> Tensor:
         """The layer's output from its products, which over time start `past` frames earlier."""
-        of_re, of_im = (self._memory(i, p) for i, p in enumerate(products))
         re, im = x.chunk(2, dim=3)
-        return (of_re + of_im) + torch.cat((re - im, im + re), dim=3)
+        return self._remembered(products) + torch.cat((re - im, im + re), dim=3)
 
-    def _memory(self, index: int, p: Tensor) -> Tensor:
-        p = p.permute(0, 3, 1, 2)  # [B, 2C, T, F]
+    def _remembered(self, products: Tensor) -> Tensor:
+        """[B, T, F, 2C]."""
+        rows, channels = products.shape[2:]
+        if self.over_time:
+            products = rows_of(products, rows // 2, channels, of_each=2)  # [B, 2T, F, 2C]
+        p = products.permute(0, 3, 1, 2)
         if not self.over_time:
-            p = F.pad(p, (self.past, 0))
-        y: Tensor = self.memories[index](p)
+            p = F.pad(p, (2 * self.past, 0))
+        y: Tensor = self.memory(p)
         return y.permute(0, 2, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         products = self.products(x)
         if self.over_time:
-            products = [F.pad(p, (0, 0, 0, 0, self.past, 0)) for p in products]
+            products = F.pad(products, (0, 0, 0, 0, self.past, 0))
         return self.of_products(products, x)
 
 
@@ -200,12 +210,15 @@ class RowGains(nn.Module):
         return torch.cat((re_re - im_im, re_im + im_re), dim=-1)
 
 
-def rows_of(x: Tensor, rows: int, channels: int) -> Tensor:
-    """[B, T, F, K] cut into other rows, in the same order: [B, T, rows, channels]."""
+def rows_of(x: Tensor, rows: int, channels: int, of_each: int = 1) -> Tensor:
+    """[B, T, F, K] cut into other rows, in the same order: [B, T, rows, channels].
+
+    `of_each`: so many frames are made of each.
+    """
     batch, frames = x.shape[:2]
     if isinstance(frames, int):  # in a streaming core: no shape is left to compute there
-        return x.contiguous().view(-1, frames, rows, channels)
-    return x.reshape(batch, frames, rows, channels)
+        return x.contiguous().view(-1, of_each * frames, rows, channels)
+    return x.reshape(batch, of_each * frames, rows, channels)
 
 
 def complex_matrix(re: Tensor, im: Tensor, sources: int) -> Tensor:

@@ -60,13 +60,8 @@ class StreamingRowUNet(nn.Module):
             x = F.leaky_relu(conv(states.past(f"{name}.encoder{i + 1}", x, 1, axis=1)), LEAKY_SLOPE)
         for i, layer in enumerate(self.bottleneck):
             assert isinstance(layer, RowFsmn)
-            products = [
-                states.past(
-                    f"{name}.fsmn{i}.{part}", p * _inside(coming[depth]), layer.past, axis=1
-                )
-                for part, p in zip(("re", "im"), layer.products(x), strict=True)
-            ]
-            x = layer.of_products(products, x)
+            products = layer.products(x) * _inside(coming[depth])
+            x = layer.of_products(states.past(f"{name}.fsmn{i}", products, layer.past, axis=1), x)
         gains = self.skip_gains.of_rows(levels, coming[1:depth], states, f"{name}.skips")
         levels[0] = self._first(joined[:, : frames + 1])
         if late[-2]:
