@@ -10,7 +10,7 @@ import numpy.typing as npt
 from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.hints import export_again
+from frcrn_export.runtime.hints import make_again
 from frcrn_export.runtime.manifest import FileEntry, StreamingInfo
 from frcrn_export.runtime.sessions.onnx import OnnxSession, open_best, open_cpu, open_cuda
 from frcrn_export.runtime.streaming.states import StateArray, initial_state, row_shape
@@ -40,7 +40,7 @@ def open_onnx(
             raise BackendError(
                 f"{bundle.file(entry)}: not the file that the manifest describes, other {kind}: "
                 f"{', '.join(sorted({name for name, _ in others}))}; run: "
-                f"{export_again(bundle.manifest)}"
+                f"{make_again(bundle.path, bundle.manifest, entry)}"
             )
     return OnnxStreamSession(opened)
 

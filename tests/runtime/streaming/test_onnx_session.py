@@ -9,6 +9,7 @@ from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.manifest import UNKNOWN_END
 from frcrn_export.runtime.streaming.session import open_stream_session
 from tests.bundles import replace_core, write_bundle, write_manifest
+from tests.int8_standins import quantization
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 
@@ -44,7 +45,7 @@ def test_states_in_bytes(tmp_path: Path) -> None:
     assert (initial.dtype, initial.tolist()) == (np.uint8, [[[128] * 4]])
 
 
-def test_states_of_another_type_are_refused(tmp_path: Path) -> None:
+def test_int8_states_of_another_type_are_refused(tmp_path: Path) -> None:
     path = write_streaming_bundle(tmp_path / "b", Core("coarse", chunk=4, lookahead=4), stft=None)
     described = open_bundle(path).manifest
     (entry,) = described.files
@@ -52,7 +53,14 @@ def test_states_of_another_type_are_refused(tmp_path: Path) -> None:
     (state,) = entry.streaming.states
     floats = (msgspec.structs.replace(state, dtype="float32"),)
     streaming = msgspec.structs.replace(entry.streaming, states=floats)
-    entry = msgspec.structs.replace(entry, streaming=streaming)
+    entry = msgspec.structs.replace(
+        entry, streaming=streaming, precision="int8", quantization=quantization()
+    )
     write_manifest(path, msgspec.structs.replace(described, files=(entry,)))
-    with pytest.raises(BackendError, match="not the file that the manifest describes.* past; run"):
-        open_stream_session(open_bundle(path), "onnxruntime-cpu", 1)
+    with pytest.raises(BackendError) as caught:
+        open_stream_session(open_bundle(path), "onnxruntime-cpu", 1, precision="int8")
+    message = str(caught.value)
+    assert "not the file that the manifest describes, other inputs: past; run: " in message
+    assert message.endswith(
+        f"run: frcrn-export calibrate {path} --for cpu --calib FOLDER --streaming --force"
+    )
