@@ -380,7 +380,7 @@ def _check_streaming(entry: FileEntry, streaming: StreamingInfo, source: str) ->
         if state.dtype == "uint8" and state.initial not in range(256):
             raise BundleError(
                 f"{source}: {entry.path}: state {state.name!r} cannot begin with {state.initial:g} "
-                "as uint8"
+                "as uint8, 0 to 255"
             )
     names = [name for state in streaming.states for name in (state.name, state.next)]
     if len(set(names)) != len(names):

@@ -29,9 +29,9 @@ def facts(report: Report) -> Iterator[str]:
     made, weights = report.quantization, report.weights
     yield f"{report.model}, weights: {weights.name} ({weights.source})."
     yield (
-        f"{made.layers} of {made.candidates} layers compute in {_NAMES[report.number]}, "
-        f"{100 * made.share:.1f} % of the multiplications. Ranges: {made.method}, of "
-        f"{made.clips} recordings (sha256 {made.clips_sha256[:16]}, seed {made.seed})."
+        f"{made.layers} of {made.candidates} layers that gain by it compute in "
+        f"{_NAMES[report.number]}, {100 * made.share:.1f} % of the multiplications. Ranges: "
+        f"{made.method}, of {made.clips} recordings (sha256 {made.clips_sha256[:16]}, seed {made.seed})."
     )
     if speed := report.speed:
         threads = f"{speed.threads} threads" if speed.threads else "all threads"

@@ -11,7 +11,7 @@ from frcrn_export.runtime.audio import Float32Array
 from frcrn_export.runtime.bundle import Bundle
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.hints import make_again
-from frcrn_export.runtime.manifest import FileEntry, StreamingInfo
+from frcrn_export.runtime.manifest import FileEntry, StreamingInfo, TensorSpec
 from frcrn_export.runtime.sessions.onnx import OnnxSession, open_best, open_cpu, open_cuda
 from frcrn_export.runtime.streaming.states import StateArray, initial_state, row_shape
 
@@ -35,14 +35,24 @@ def open_onnx(
         ("inputs", entry.call_inputs, opened.session.get_inputs()),
         ("outputs", entry.call_outputs, opened.session.get_outputs()),
     ):
-        described = {(tensor.name, _TYPES.get(tensor.dtype)) for tensor in wanted}
-        if others := described ^ {(tensor.name, tensor.type) for tensor in found}:
+        own = {tensor.name: tensor for tensor in found}
+        others = {tensor.name for tensor in wanted}.symmetric_difference(own)
+        others |= {t.name for t in wanted if t.name in own and not _alike(t, own[t.name])}
+        if others:
             raise BackendError(
                 f"{bundle.file(entry)}: not the file that the manifest describes, other {kind}: "
-                f"{', '.join(sorted({name for name, _ in others}))}; run: "
+                f"{', '.join(sorted(others))}; run: "
                 f"{make_again(bundle.path, bundle.manifest, entry)}"
             )
     return OnnxStreamSession(opened)
+
+
+def _alike(wanted: TensorSpec, found: "onnxruntime.NodeArg") -> bool:
+    """Whether type and all sizes that both know are the same."""
+    sizes = zip(wanted.shape, found.shape, strict=False)
+    known = [(one, other) for one, other in sizes if isinstance(one, int) == isinstance(other, int)]
+    same = all(one == other for one, other in known if isinstance(one, int))
+    return same and _TYPES.get(wanted.dtype) == found.type
 
 
 class OnnxStreamSession:

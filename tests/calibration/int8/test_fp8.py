@@ -39,7 +39,7 @@ def test_the_command(
     options = ["--fp8", "--calib", str(clips_folder), "--pairs", str(held_out), "--threads", "1"]
     command.main([str(masking_bundle), *options], standalone_mode=False)
     shown = capsys.readouterr().out
-    assert "3 of 3 layers compute in FP8" in shown
+    assert "3 of 3 layers that gain by it compute in FP8" in shown
     assert "INT8" not in shown
     report = {f"core.fp8.{end}" for end in ("quality.json", "quality.md", "worst.png")}
     assert set(contents(masking_bundle)) - set(before) == {"core.fp8.onnx", *report}

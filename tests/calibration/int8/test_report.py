@@ -82,7 +82,8 @@ def test_the_page() -> None:
     for shown in (
         f"# {FILE}\n",
         "gain, weights: best.pt (checkpoint).",
-        "12 of 16 layers compute in INT8, 90.0 % of the multiplications. Ranges: percentile, of 64",
+        "12 of 16 layers that gain by it compute in INT8, 90.0 % of the multiplications. ",
+        "Ranges: percentile, of 64",
         "4 s of audio through the core: 10.00 ms in float32, 5.00 ms in INT8, 2.00 times as fast",
         "12 recordings; 64 are better",
         "| mean core SNR | 13.5 dB | at least 20 dB | FAILED |",

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -45,14 +46,15 @@ def test_states_in_bytes(tmp_path: Path) -> None:
     assert (initial.dtype, initial.tolist()) == (np.uint8, [[[128] * 4]])
 
 
-def test_int8_states_of_another_type_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"dtype": "float32"}, {"shape": ("batch", 1, 5)}])
+def test_int8_states_of_another_kind_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     path = write_streaming_bundle(tmp_path / "b", Core("coarse", chunk=4, lookahead=4), stft=None)
     described = open_bundle(path).manifest
     (entry,) = described.files
     assert entry.streaming is not None
     (state,) = entry.streaming.states
-    floats = (msgspec.structs.replace(state, dtype="float32"),)
-    streaming = msgspec.structs.replace(entry.streaming, states=floats)
+    states = (msgspec.structs.replace(state, **change),)
+    streaming = msgspec.structs.replace(entry.streaming, states=states)
     entry = msgspec.structs.replace(
         entry, streaming=streaming, precision="int8", quantization=quantization()
     )
