@@ -31,7 +31,8 @@ def facts(report: Report) -> Iterator[str]:
     yield (
         f"{made.layers} of {made.candidates} layers that gain by it compute in "
         f"{_NAMES[report.number]}, {100 * made.share:.1f} % of the multiplications. Ranges: "
-        f"{made.method}, of {made.clips} recordings (sha256 {made.clips_sha256[:16]}, seed {made.seed})."
+        f"{made.method}, of {made.clips} recordings (sha256 {made.clips_sha256[:16]}, "
+        f"seed {made.seed})."
     )
     if speed := report.speed:
         threads = f"{speed.threads} threads" if speed.threads else "all threads"
