@@ -35,7 +35,7 @@ class StreamingCore:
     def initial(self, batch: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
         """The states before the first call, for `batch` streams."""
         return tuple(
-            torch.full((batch, *_sizes(spec)), spec.initial, dtype=dtype) for spec in self.states
+            torch.full((batch, *spec.row_shape), spec.initial, dtype=dtype) for spec in self.states
         )
 
 
@@ -64,8 +64,3 @@ def _chunks(core: StreamingCore, given: Tensor) -> Iterator[tuple[Tensor, float]
     for call in range(calls):
         stop = (call + 1) * core.chunk
         yield padded[..., stop - core.chunk : stop], frames if stop > frames else UNKNOWN_END
-
-
-def _sizes(spec: StateSpec) -> tuple[int, ...]:
-    """The sizes after the batch axis."""
-    return tuple(size for size in spec.shape[1:] if isinstance(size, int))

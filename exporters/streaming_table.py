@@ -4,7 +4,6 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.console import print_table
-from frcrn_export.runtime.streaming.states import row_shape
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.manifest import FileEntry, Manifest, StreamingInfo
@@ -28,7 +27,7 @@ def print_streaming(manifest: "Manifest") -> None:
         if entry.streaming is not None:
             paths.setdefault(entry.streaming, []).append(entry.path)
     for streaming, names in paths.items():
-        size = sum(prod(row_shape(state)) * _BYTES[state.dtype] for state in streaming.states)
+        size = sum(prod(state.row_shape) * _BYTES[state.dtype] for state in streaming.states)
         facts = [
             (name, f"{count} {unit}, {count * milliseconds:g} ms")
             for name, count in (("chunk", streaming.chunk), ("look-ahead", streaming.lookahead))

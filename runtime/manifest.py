@@ -154,6 +154,11 @@ class StateSpec(Struct, frozen=True, kw_only=True):
     dtype: Literal["float32", "uint8"] = "float32"
     initial: float = 0.0
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one stream's state, without the batch."""
+        return tuple(map(int, self.shape[1:]))
+
     def tensor(self, name: str) -> TensorSpec:
         """The state as the input or output of this name."""
         return TensorSpec(name=name, dtype=self.dtype, shape=self.shape)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 
 from frcrn_export.calibration.int8.stream_states import with_states_of
@@ -110,7 +109,7 @@ def open_recorded(
     if entry.streaming is None:
         return RecordedCore(manifest, _RecordedSession(opened))
     if isinstance(model, bytes):
-        opened = replace(opened, entry=with_states_of(onnx.load_from_string(model), entry))
+        opened = replace(opened, entry=with_states_of(model, entry))
     return RecordedCore(manifest, _RecordedStream(opened))
 
 

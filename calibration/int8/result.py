@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
-import onnx
 
 from frcrn_export.calibration.int8.layers import Reason, int8_layers
 from frcrn_export.calibration.int8.plan import Plan
@@ -127,7 +126,6 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
             raise UserError(f"{bundle.path}: changed while it was used; run the command again")
         path = folder / report.file
         path.write_bytes(content)
-        called = with_states_of(onnx.load_from_string(content), source.entry)
         entry = FileEntry(
             path=report.file,
             role=source.float32.role,
@@ -137,7 +135,7 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
             bytes=len(content),
             inputs=source.entry.inputs,
             outputs=source.entry.outputs,
-            streaming=called.streaming,
+            streaming=with_states_of(content, source.entry).streaming,
             quantization=report.quantization,
         )
         added = (entry, *write_report(folder, report, worst))

@@ -14,22 +14,21 @@ def state_tensors(graph: onnx.GraphProto) -> list[tuple[str, str]]:
     return list(zip(before, after, strict=True))
 
 
-def with_states_of(model: onnx.ModelProto, entry: FileEntry) -> FileEntry:
-    """The entry of a float core as that of a `model` that was made from it.
+def with_states_of(content: bytes, entry: FileEntry) -> FileEntry:
+    """The entry of a float core as that of an ONNX file with this `content` that was made from it.
 
-    Where the model takes a state in uint8, 0.0 becomes the zero point that it reads it with.
+    Where the file takes a state in uint8, 0.0 becomes the zero point that it reads it with.
     """
     if entry.streaming is None:
         return entry
+    graph = onnx.load_from_string(content).graph
     in_bytes = {
-        value.name
-        for value in model.graph.input
-        if value.type.tensor_type.elem_type == TensorProto.UINT8
+        value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8
     }
-    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    arrays = {tensor.name: tensor for tensor in graph.initializer}
     zeros = {
         node.input[0]: float(numpy_helper.to_array(arrays[node.input[2]]))
-        for node in model.graph.node
+        for node in graph.node
         if node.op_type == "DequantizeLinear" and node.input[0] in in_bytes
     }
 

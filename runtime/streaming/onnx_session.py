@@ -13,7 +13,7 @@ from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.hints import make_again
 from frcrn_export.runtime.manifest import FileEntry, StreamingInfo, TensorSpec
 from frcrn_export.runtime.sessions.onnx import OnnxSession, open_best, open_cpu, open_cuda
-from frcrn_export.runtime.streaming.states import StateArray, initial_state, row_shape
+from frcrn_export.runtime.streaming.states import StateArray, initial_state
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -50,9 +50,8 @@ def open_onnx(
 def _alike(wanted: TensorSpec, found: "onnxruntime.NodeArg") -> bool:
     """Whether type and all sizes that both know are the same."""
     sizes = zip(wanted.shape, found.shape, strict=False)
-    known = [(one, other) for one, other in sizes if isinstance(one, int) == isinstance(other, int)]
-    same = all(one == other for one, other in known if isinstance(one, int))
-    return same and _TYPES.get(wanted.dtype) == found.type
+    known = ((a, b) for a, b in sizes if isinstance(a, int) and isinstance(b, int))
+    return all(a == b for a, b in known) and _TYPES.get(wanted.dtype) == found.type
 
 
 class OnnxStreamSession:
@@ -135,7 +134,7 @@ class OnnxStreamSession:
         self._output = _Buffer((capacity, *row), "cpu")
         self._states = [
             [
-                _Buffer((capacity, *row_shape(spec)), self.device, spec.dtype)
+                _Buffer((capacity, *spec.row_shape), self.device, spec.dtype)
                 for spec in self._info.states
             ]
             for _ in range(2)

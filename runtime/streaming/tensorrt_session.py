@@ -15,7 +15,7 @@ from frcrn_export.runtime.manifest import FileEntry, StateSpec
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine, rebuild_command
 from frcrn_export.runtime.sessions.tensorrt_lane import BoundShape, Contexts, capture_shape
-from frcrn_export.runtime.streaming.states import StateArray, initial_state, row_shape
+from frcrn_export.runtime.streaming.states import StateArray, initial_state
 
 if TYPE_CHECKING:
     from cuda.core import Device, Stream
@@ -180,7 +180,7 @@ class StateMemory:
     def __init__(
         self, device: "Device", specs: Sequence[StateSpec], batch: int, stream: "Stream"
     ) -> None:
-        shapes = [(batch, *row_shape(spec)) for spec in specs]
+        shapes = [(batch, *spec.row_shape) for spec in specs]
         sizes = [math.prod(shape) for shape in shapes]
         starts = list(accumulate((-(-s // _ALIGNMENT) * _ALIGNMENT for s in sizes), initial=0))
         whole = (max(1, starts.pop()),)

@@ -44,7 +44,7 @@ def test_a_state_in_uint8_begins_with_what_stands_for_zero(entry: FileEntry) -> 
     for around in (-8.0, 8.0):
         model = quantized(names, around)
         assert entry.streaming is not None
-        made = with_states_of(model, entry).streaming
+        made = with_states_of(model.SerializeToString(), entry).streaming
         assert made is not None
         (state,) = made.states
         assert (state.name, state.next, state.shape) == (STATE.name, STATE.next, STATE.shape)
@@ -55,6 +55,6 @@ def test_a_state_in_uint8_begins_with_what_stands_for_zero(entry: FileEntry) -> 
 
 
 def test_others_stay_as_they_are(entry: FileEntry) -> None:
-    assert with_states_of(quantized(["first.out"], 0.0), entry) == entry
+    assert with_states_of(quantized(["first.out"], 0.0).SerializeToString(), entry) == entry
     offline = core_entry()
-    assert with_states_of(MODEL, offline) is offline
+    assert with_states_of(MODEL.SerializeToString(), offline) is offline
