@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 # ONNX Runtime comes in one package for CPUs and one for GPUs; a machine gets one of them.
 RUNTIME := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
-ROOMS := calibration engines exporters runtime
+PACKAGES := calibration engines exporters runtime
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO := demo
 
@@ -32,10 +32,11 @@ lint: install
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || (echo "run: $(BIN)/ruff format ." && false)
 
-# mypy sees the rooms under their import names, and the signatures of TensorRT where they are at hand.
+# mypy sees the packages under their import names, and TensorRT's signatures where they are at hand.
 types: install
-	@mkdir -p build/mypy/frcrn_export
-	@for room in $(ROOMS); do ln -sfn ../../../$$room build/mypy/frcrn_export/$$room; done
+	@rm -rf build/mypy && mkdir -p build/mypy/frcrn_export
+	@for part in $(PACKAGES) $(wildcard frcrn_export/*.py); do \
+		ln -s ../../../$$part build/mypy/frcrn_export/; done
 	@MYPYPATH=build/mypy:$(wildcard ../shared/typing) $(BIN)/python -m mypy --no-error-summary -p frcrn_export
 
 install: $(VENV)/installed

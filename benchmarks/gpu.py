@@ -30,9 +30,9 @@ from benchmarks.gpu_timing import MEMORY_KINDS
 from benchmarks.gpu_workload import Workload, make_cases
 from benchmarks.machine import RESULTS
 from frcrn_export.exporters.loading import LoadedModel, load_bundled, load_model
-from frcrn_export.exporters.models import MODELS
-from frcrn_export.exporters.parity_report import require_same_checkpoint, why_not_live
-from frcrn_export.runtime.bundle import Bundle, open_bundle
+from frcrn_export.exporters.registry import MODELS
+from frcrn_export.exporters.verify import require_same_checkpoint, why_not_live
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import FrcrnExportError, UserError
 
 BATCHES = [1, 2, 4, 8, 16, 32, 64]

@@ -8,10 +8,10 @@ import torch
 from benchmarks.gpu_runners import timing_event
 from benchmarks.gpu_timing import Parts
 from benchmarks.gpu_workload import Float32Array
-from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.cuda import TensorMemory, capture, use_gpu
+from frcrn_export.runtime.bundle.manifest import FileEntry
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import FileEntry
+from frcrn_export.runtime.gpu import TensorMemory, capture, use_gpu
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
 from frcrn_export.runtime.sessions.tensorrt_engine import load_engine
 from frcrn_export.runtime.sessions.tensorrt_lane import BoundShape, Contexts

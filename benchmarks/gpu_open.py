@@ -27,14 +27,14 @@ from benchmarks.gpu_runners import (
     without_gradients,
 )
 from benchmarks.gpu_timing import Runner
-from frcrn_export.exporters.artifacts import core_graph, half_graph
+from frcrn_export.exporters.graphs import core_graph, half_graph
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.models import family_of
 from frcrn_export.exporters.onnx_export import export_onnx
-from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.exporters.registry import family_of
+from frcrn_export.runtime.bundle.manifest import Precision
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import Precision
-from frcrn_export.runtime.sessions import artifact, open_session, require_backend
+from frcrn_export.runtime.sessions.registry import artifact, open_session, require_backend
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from benchmarks.gpu_runners import Function, without_gradients
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference import WaveformNetwork
 from frcrn_export.exporters.stft_ops import dft_basis, sqrt_hann
-from frcrn_export.runtime.manifest import StftSpec
+from frcrn_export.runtime.bundle.manifest import StftSpec
 
 
 @dataclass(frozen=True)

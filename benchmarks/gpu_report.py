@@ -1,7 +1,7 @@
 """The tables at the end: one frame, a second at every batch size, and what was left out."""
 
 from benchmarks.gpu_measure import Entry
-from frcrn_export.runtime.console import print_table
+from frcrn_export.runtime.commands.console import print_table
 
 _PUBLISHED = ">Published, 4090D (other machine)"
 

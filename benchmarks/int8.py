@@ -23,8 +23,8 @@ from typing import Any
 from machine import RESULTS, summary, write
 from streaming import WARM_UP, hop_of, timed
 
+from frcrn_export.runtime.bundle.manifest import Precision
 from frcrn_export.runtime.cache import CACHE_VARIABLE
-from frcrn_export.runtime.manifest import Precision
 
 TOOL = str(Path(sys.executable).with_name("frcrn-export"))
 MODELS = {

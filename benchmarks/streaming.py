@@ -22,9 +22,9 @@ import torch
 from machine import summary, write
 
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.runtime.bundle import open_bundle
-from frcrn_export.runtime.manifest import UNKNOWN_END, Precision
-from frcrn_export.runtime.sessions import open_session
+from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, Precision
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.sessions.registry import open_session
 from frcrn_export.runtime.streaming import StreamingDenoiser
 from frcrn_export.runtime.streaming.session import open_stream_session
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from frcrn_export.runtime.flavors import load_flavor
-from frcrn_export.runtime.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -8,24 +8,23 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from frcrn_export.engines.engine_table import print_engine, said_of_quantized
 from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
-from frcrn_export.exporters.command_parts import (
+from frcrn_export.exporters.commands.parts import (
     chunk_options,
-    json_option,
     load,
     model_options,
     streaming_options,
 )
-from frcrn_export.runtime.console import print_json, progress_bar, status
+from frcrn_export.runtime.bundle.manifest import QUANTIZED, Precision
+from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of
+from frcrn_export.runtime.commands.console import json_option, print_json, progress_bar, status
+from frcrn_export.runtime.commands.engine_table import print_engine, said_of_quantized
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.hints import calibrate_command, options_of
-from frcrn_export.runtime.manifest import QUANTIZED, Precision
 
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
-    from frcrn_export.engines.subject import Subject
-    from frcrn_export.runtime.bundle import Bundle
+    from frcrn_export.engines.source import Subject
+    from frcrn_export.runtime.bundle.reader import Bundle
 
 _MIB = 1 << 20
 
@@ -143,8 +142,8 @@ def trt(
     from frcrn_export.engines.detection import detect_gpu, resolve_flavor
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
-    from frcrn_export.engines.subject import find_subject
-    from frcrn_export.runtime.flavors import load_flavor
+    from frcrn_export.engines.source import find_subject
+    from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor
 
     if bundle is not None and output is not None:
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
@@ -197,9 +196,9 @@ def trt(
 
 
 def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") -> None:
-    from frcrn_export.engines.bundling import engine_name
+    from frcrn_export.engines.bundle import engine_name
     from frcrn_export.engines.explain import explain
-    from frcrn_export.runtime.parity import FLOOR_DB
+    from frcrn_export.runtime.verify.parity import FLOOR_DB
 
     engine = Path(engine_name(precision, options))  # the bundle stays as is
     folder, source = subject.path, _source_name(subject, precision)
@@ -280,9 +279,9 @@ def _build(
     log: Path | None,
     as_json: bool,
 ) -> None:
-    from frcrn_export.engines.bundling import add_engine
+    from frcrn_export.engines.bundle import add_engine
     from frcrn_export.engines.failures import BuildError
-    from frcrn_export.engines.layer_report import census, quantized_nodes, read_layer_report
+    from frcrn_export.runtime.bundle.layer_report import census, quantized_nodes, read_layer_report
 
     path = bundle.path
     keep_log = partial(_keep_log, log)

@@ -2,10 +2,10 @@
 
 from typing import Any, cast
 
-from frcrn_export.engines.targets import Target, check_served, known_gpu, sm_text
+from frcrn_export.engines.targets import Target, check_served, known_gpu
+from frcrn_export.runtime.bundle.manifest import Flavor
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.flavors import FLAVORS, is_flavor_installed
-from frcrn_export.runtime.manifest import Flavor
+from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS, is_flavor_installed, sm_text
 
 _NAME_BYTES = 256
 

@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 
 from frcrn_export.engines.options import BuildOptions
-from frcrn_export.engines.targets import sm_text
-from frcrn_export.runtime.manifest import UNKNOWN_END
+from frcrn_export.runtime.bundle.manifest import UNKNOWN_END
+from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
 
 _RTX_SWITCH = "POLYGRAPHY_USE_TENSORRT_RTX=1 "
 

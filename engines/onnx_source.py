@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frcrn_export.engines.layer_report import OnnxNode
+from frcrn_export.runtime.bundle.layer_report import OnnxNode
 from frcrn_export.runtime.errors import BackendError, UserError
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frcrn_export.engines.detection import present_gpu
-from frcrn_export.engines.targets import Target, check_served, sm_text
+from frcrn_export.engines.targets import Target, check_served
+from frcrn_export.runtime.bundle.manifest import Flavor, Precision, Profile, TensorSpec
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Flavor, Precision, Profile, TensorSpec
+from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
 
 _FP8_SM = 89  # the first with FP8
 

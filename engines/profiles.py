@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from frcrn_export.runtime.bundle.manifest import Manifest, Profile, TensorSpec
+from frcrn_export.runtime.bundle.remedies import export_again
 from frcrn_export.runtime.errors import BundleError, UserError
-from frcrn_export.runtime.hints import export_again
-from frcrn_export.runtime.manifest import Manifest, Profile, TensorSpec
 
 _MAX_SIZE = 2**31 - 1  # of one axis
 _DEFAULT_BATCH = (1, 1, 4)

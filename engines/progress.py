@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, SupportsInt
 
-from frcrn_export.runtime.flavors import load_flavor
-from frcrn_export.runtime.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -6,16 +6,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
+from frcrn_export.runtime.bundle.manifest import Flavor
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Flavor
+from frcrn_export.runtime.sessions.tensorrt_backends import SERVED_SMS, sm_text
 
-# The compute capabilities that each flavour serves, without their dot (89 is 8.9).
-SERVED_SMS: Mapping[Flavor, tuple[int, ...]] = MappingProxyType(
-    {
-        "tensorrt": (75, 80, 86, 87, 89, 90, 100, 103, 110, 120, 121),
-        "tensorrt-rtx": (75, 80, 86, 89, 120, 121),
-    }
-)
 DEFAULT_TARGET = "rtx4090d"
 
 
@@ -134,11 +128,6 @@ _TARGETS = (
 )
 TARGETS: Mapping[str, Target] = MappingProxyType({target.name: target for target in _TARGETS})
 _BY_KEY = {alias: target for target in _TARGETS for alias in (target.name, *target.aliases)}
-
-
-def sm_text(sm: int) -> str:
-    """A compute capability as people write it: 89 -> "8.9"."""
-    return f"{sm // 10}.{sm % 10}"
 
 
 def target_of_sm(sm: int) -> Target:

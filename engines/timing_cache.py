@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.staging import replace_file
 
 if TYPE_CHECKING:
     import tensorrt as trt

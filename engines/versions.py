@@ -8,9 +8,9 @@ import re
 from importlib.metadata import distributions
 
 from frcrn_export.engines.detection import driver_cuda
+from frcrn_export.runtime.bundle.manifest import Flavor
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.flavors import FLAVORS
-from frcrn_export.runtime.manifest import Flavor
+from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS
 
 # 10.3 is JetPack 6's, and has what the session calls; older TensorRT-RTX has not been tried.
 OLDEST: dict[Flavor, tuple[int, int]] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 7)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import onnx
 
-from frcrn_export.exporters.artifacts import (
+from frcrn_export.exporters.graphs import (
     core_graph,
     half_graph,
     inline_graph,
@@ -23,7 +23,7 @@ from frcrn_export.exporters.long_core import (
 )
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.exporters.parity_vectors import write_vectors
-from frcrn_export.exporters.streaming import StreamingCore
+from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.streaming_export import (
     HALF_STREAMING_NAME,
     STREAMING_NAME,
@@ -34,8 +34,8 @@ from frcrn_export.exporters.streaming_export import (
     streaming_tensors,
 )
 from frcrn_export.exporters.torchscript_export import export_torchscript
-from frcrn_export.runtime.bundle import sha256_of
-from frcrn_export.runtime.manifest import FileEntry, Format, Precision, Role
+from frcrn_export.runtime.bundle.manifest import FileEntry, Format, Precision, Role
+from frcrn_export.runtime.bundle.reader import sha256_of
 
 _PARITY_NAME = "parity.npz"
 HALF_NAME = "core.fp16.onnx"

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from frcrn_export.runtime.manifest import Level, Padding
+from frcrn_export.runtime.bundle.manifest import Level, Padding
 
 # The target of -25 dB and the 1e-6 are those of ClearerVoice, which restores the level.
 _GAIN: dict[Level, str] = {

@@ -5,18 +5,18 @@ import dataclasses
 import msgspec
 import onnx
 
-from frcrn_export.exporters.artifacts import core_graph
 from frcrn_export.exporters.bundle_files import metadata
+from frcrn_export.exporters.graphs import core_graph
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.models import family_of
 from frcrn_export.exporters.onnx_export import export_onnx
+from frcrn_export.exporters.registry import family_of
 from frcrn_export.exporters.streaming_export import (
     StreamingOptions,
     export_streaming,
     streaming_core,
     streaming_info,
 )
-from frcrn_export.runtime.manifest import FileEntry
+from frcrn_export.runtime.bundle.manifest import FileEntry
 
 
 def int8_source(model: LoadedModel, core: FileEntry) -> tuple[onnx.ModelProto, FileEntry]:

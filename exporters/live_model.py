@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frcrn_export.exporters.parity_report import require_same_checkpoint, why_not_live
+from frcrn_export.exporters.verify import require_same_checkpoint, why_not_live
+from frcrn_export.runtime.bundle.manifest import Manifest
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
@@ -21,7 +21,7 @@ def load_live(manifest: Manifest, checkpoint: Path | None, reason: str) -> "Load
         require_same_checkpoint(manifest, checkpoint)
     if why := why_not_live(manifest, checkpoint):
         raise UserError(f"{reason}, and {why}")
-    from frcrn_export.exporters.command_parts import quieten_torch
+    from frcrn_export.exporters.commands.parts import quieten_torch
     from frcrn_export.exporters.loading import load_bundled
 
     quieten_torch()

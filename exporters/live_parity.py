@@ -9,10 +9,9 @@ import torch
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.parity_vectors import core_inputs, streaming_reference
-from frcrn_export.runtime.bundle import Bundle, open_bundle
+from frcrn_export.runtime.bundle.manifest import ParityResult
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser, Float32Array
-from frcrn_export.runtime.manifest import ParityResult
-from frcrn_export.runtime.parity import compare, open_artifacts
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from frcrn_export.runtime.streaming.network import network_of
 from frcrn_export.runtime.streaming.session import (
@@ -20,7 +19,8 @@ from frcrn_export.runtime.streaming.session import (
     open_stream_entry,
     streaming_entry,
 )
-from frcrn_export.runtime.streaming_parity import open_streamed
+from frcrn_export.runtime.verify.parity import compare, open_artifacts
+from frcrn_export.runtime.verify.streaming_parity import open_streamed
 
 _HOPS = (2, 31, 64)
 _BATCH = 3

@@ -7,9 +7,11 @@ from typing import Literal
 import torch
 from torch import nn
 
-from frcrn_export.exporters.checkpoints import Checkpoint, load_checkpoint, load_into, require_model
-from frcrn_export.exporters.fetch import cached
-from frcrn_export.exporters.models import (
+from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint, load_into, require_model
+from frcrn_export.exporters.families.frcrn.pooling import GLOBAL
+from frcrn_export.exporters.packaged import packaged_weights, read_speech
+from frcrn_export.exporters.reference import ReferencePipeline
+from frcrn_export.exporters.registry import (
     DEFAULT_MODEL,
     SAMPLE_RATE,
     ModelSpec,
@@ -18,12 +20,10 @@ from frcrn_export.exporters.models import (
     family_of,
     find_model,
 )
-from frcrn_export.exporters.packaged import packaged_weights, read_speech
-from frcrn_export.exporters.pooling import GLOBAL
-from frcrn_export.exporters.reference import ReferencePipeline
 from frcrn_export.exporters.stft_ops import StftAnalysis
+from frcrn_export.exporters.weights import cached
+from frcrn_export.runtime.bundle.manifest import Manifest, Weights
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Manifest, Weights
 
 Source = Literal["checkpoint", "default"]
 

@@ -10,12 +10,12 @@ import onnx
 import torch
 from onnx.numpy_helper import from_array
 
+from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES, LongUNet
+from frcrn_export.exporters.families.frcrn.lowered import LoweredFrcrn
+from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.lowering.frcrn import LoweredFrcrn
-from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES, LongUNet
-from frcrn_export.exporters.networks.frcrn import FRCRN
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
-from frcrn_export.runtime.manifest import TensorSpec
+from frcrn_export.runtime.bundle.manifest import TensorSpec
 
 # Up to here (5 s) core.onnx takes half a gigabyte at most, and is faster.
 LONG_ABOVE_FRAMES = 256

@@ -8,9 +8,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.models import SAMPLE_RATE
 from frcrn_export.exporters.onnx_cleanup import clean_up
-from frcrn_export.runtime.manifest import TensorSpec
+from frcrn_export.exporters.registry import SAMPLE_RATE
+from frcrn_export.runtime.bundle.manifest import TensorSpec
 
 OPSET = 18
 

@@ -1,7 +1,7 @@
 """Inputs, and what the reference makes of them: the content of `parity.npz`.
 
 Real speech, at lengths that were not traced, one at a time and as a batch, soft and loud. Names are
-`stage.case.input` and `stage.case.output`; `frcrn_export.runtime.parity` reads them.
+`stage.case.input` and `stage.case.output`; `frcrn_export.runtime.verify.parity` reads them.
 """
 
 from pathlib import Path
@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.long_core import has_long_core
-from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES
-from frcrn_export.exporters.models import family_of
 from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.reference import level_gain
+from frcrn_export.exporters.registry import family_of
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
-from frcrn_export.exporters.streaming import StreamingCore, run_streaming
+from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
-from frcrn_export.runtime.manifest import Level, Padding, Segments, StftSpec
+from frcrn_export.runtime.bundle.manifest import Level, Padding, Segments, StftSpec
 
 # -25 dB, the level that FRCRN was trained at.
 _TARGET_RMS = 10 ** (-25 / 20)

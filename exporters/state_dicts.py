@@ -7,7 +7,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from frcrn_export.exporters.networks.frcrn import FRCRN_16K, FRCRN_16K_512, FrcrnConfig
+from frcrn_export.exporters.families.frcrn.network import FRCRN_16K, FRCRN_16K_512, FrcrnConfig
 
 StateDict = Mapping[str, Tensor]
 

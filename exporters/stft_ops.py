@@ -1,8 +1,8 @@
 """The pre and post ops as torch modules: STFT and inverse STFT made of plain convolutions.
 
 They are the published conv-STFT of FRCRN (window sqrt(periodic Hann), no centring, no padding) and
-become `pre.onnx` and `post.onnx`, for pipelines that stay on the GPU. `frcrn_export.runtime.stft`
-is the same transform in NumPy.
+become `pre.onnx` and `post.onnx`, for pipelines that stay on the GPU.
+`frcrn_export.runtime.audio.stft` is the same transform in NumPy.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.runtime.manifest import StftSpec
+from frcrn_export.runtime.bundle.manifest import StftSpec
 
 # Added to the overlap-added squared window, as published: keeps the division defined at the edges.
 # It is the bias of a convolution, since graph optimizers take a sum with so small a number for one

@@ -10,10 +10,10 @@ import onnx
 import torch
 
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.models import family_of
 from frcrn_export.exporters.onnx_export import export_module
-from frcrn_export.exporters.streaming import StreamingCore
-from frcrn_export.runtime.manifest import Manifest, StreamingInfo, TensorSpec
+from frcrn_export.exporters.registry import family_of
+from frcrn_export.exporters.streaming_core import StreamingCore
+from frcrn_export.runtime.bundle.manifest import Manifest, StreamingInfo, TensorSpec
 
 STREAMING_NAME = "core.streaming.onnx"
 HALF_STREAMING_NAME = "core.streaming.fp16.onnx"

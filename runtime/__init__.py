@@ -1,6 +1,6 @@
 """The light runtime: denoises audio with a bundle, without torch or onnx installed."""
 
-from frcrn_export.runtime.bundle import Bundle, open_bundle
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import (
     AudioError,

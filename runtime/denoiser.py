@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio import AudioSource, array_source
-from frcrn_export.runtime.bundle import Bundle, open_bundle
-from frcrn_export.runtime.manifest import Manifest, Precision
+from frcrn_export.runtime.audio.resample import Resampled, fit_blocks, resample_blocks
+from frcrn_export.runtime.audio.source import AudioSource, array_source
+from frcrn_export.runtime.bundle.manifest import Manifest, Precision
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.pipeline import enhance
-from frcrn_export.runtime.resample import Resampled, fit_blocks, resample_blocks
-from frcrn_export.runtime.sessions import Session, open_session
+from frcrn_export.runtime.sessions.registry import Session, open_session
 
 Float32Array = npt.NDArray[np.float32]
 

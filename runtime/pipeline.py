@@ -6,19 +6,19 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio import ArraySource, AudioSource
-from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.framing import (
+from frcrn_export.runtime.audio.framing import (
     cut_windows,
     fit,
     join_windows,
     padding_samples,
     window_count,
 )
-from frcrn_export.runtime.level import EPS_LEVELLED, EPS_RESTORED, measure_gain
-from frcrn_export.runtime.manifest import Manifest
-from frcrn_export.runtime.sessions import Session
-from frcrn_export.runtime.stft import Stft
+from frcrn_export.runtime.audio.level import EPS_LEVELLED, EPS_RESTORED, measure_gain
+from frcrn_export.runtime.audio.source import ArraySource, AudioSource
+from frcrn_export.runtime.audio.stft import Stft
+from frcrn_export.runtime.bundle.manifest import Manifest
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.sessions.registry import Session
 
 Float32Array = npt.NDArray[np.float32]
 WaveFunction = Callable[[Float32Array], Float32Array]

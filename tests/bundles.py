@@ -8,8 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from frcrn_export.runtime.bundle import sha256_of
-from frcrn_export.runtime.manifest import (
+from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     FileEntry,
     Format,
@@ -23,6 +22,7 @@ from frcrn_export.runtime.manifest import (
     Weights,
     parse_manifest,
 )
+from frcrn_export.runtime.bundle.reader import sha256_of
 
 SAMPLE_RATE = 16_000
 STFT = StftSpec(window_length=640, hop_length=320, fft_length=640)

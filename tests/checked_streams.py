@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from frcrn_export.runtime.bundle import open_bundle, sha256_of
-from frcrn_export.runtime.manifest import FileEntry, StftSpec
+from frcrn_export.runtime.bundle.manifest import FileEntry, StftSpec
+from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
 from tests.bundles import STFT, core_entry, write_gain_onnx, write_manifest
 from tests.streaming_bundles import Core, write_streaming_bundle
 

@@ -26,7 +26,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def wave_unet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a small Wave-U-Net with ONNX and TorchScript cores. Copy it to change it."""
-    from frcrn_export.exporters.bundling import export_onnx_bundle, export_torchscript_bundle
+    from frcrn_export.exporters.bundle import export_onnx_bundle, export_torchscript_bundle
     from frcrn_export.exporters.loading import load_model
 
     model = load_model("wave-unet-16k", random_seed=1)
@@ -39,7 +39,7 @@ def wave_unet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def engine_bundle(wave_unet_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle above with core.fp16.onnx and a TensorRT-RTX engine for SM 8.9. Copy to change."""
-    from frcrn_export.exporters.cli import main
+    from frcrn_export.cli import main
 
     path = tmp_path_factory.mktemp("bundles") / "engines"
     shutil.copytree(wave_unet_bundle, path)

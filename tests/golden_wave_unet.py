@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from frcrn_export.exporters.networks.wave_unet_12x24 import WaveUNet12x24
+from frcrn_export.exporters.families.wave_unet_12x24.network import WaveUNet12x24
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = REPOSITORY / "tests" / "data" / "wave_unet" / "golden.npz"

@@ -45,7 +45,7 @@ def _scaled(key: str, z: np.ndarray, norm: bool) -> np.ndarray:
 
 def frcrn_golden_state() -> dict[str, torch.Tensor]:
     """Weights of the golden vectors of the published FRCRN (321 bins)."""
-    from frcrn_export.exporters.networks.frcrn import FRCRN
+    from frcrn_export.exporters.families.frcrn.network import FRCRN
 
     with torch.device("meta"):
         shapes = {key: tuple(value.shape) for key, value in FRCRN().state_dict().items()}

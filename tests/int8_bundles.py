@@ -6,19 +6,19 @@ import msgspec
 import numpy as np
 import onnx
 
-from frcrn_export.calibration.int8.forms import Number
-from frcrn_export.calibration.int8.layers import int8_layers, quantizable
-from frcrn_export.calibration.int8.qdq import quantize, quantized_tensors
-from frcrn_export.calibration.int8.transposed import lower_transposed
-from frcrn_export.runtime.bundle import open_bundle, sha256_of
-from frcrn_export.runtime.manifest import (
+from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.layers import int8_layers, quantizable
+from frcrn_export.calibration.graph.qdq import quantize, quantized_tensors
+from frcrn_export.calibration.graph.transposed import lower_transposed
+from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     FileEntry,
     GateResult,
     QuantizationInfo,
     Role,
 )
-from tests.calibration.int8.graphs import Arrays, ranges_of
+from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
+from tests.calibration.graphs import Arrays, ranges_of
 
 GATES = (
     GateResult(name="pesq", limit=0.1, value=0.01, passed=True),

@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from frcrn_export.runtime.bundle import open_bundle, sha256_of
-from frcrn_export.runtime.manifest import (
+from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
     Consumer,
     FileEntry,
@@ -19,6 +18,7 @@ from frcrn_export.runtime.manifest import (
     Precision,
     QuantizationInfo,
 )
+from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
 from tests.bundles import write_manifest
 
 GATES = (

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from frcrn_export.runtime.bundle import sha256_of
-from frcrn_export.runtime.manifest import (
+from frcrn_export.runtime.bundle.manifest import (
     FileEntry,
     Level,
     Manifest,
@@ -19,6 +18,7 @@ from frcrn_export.runtime.manifest import (
     StreamingInfo,
     TensorSpec,
 )
+from frcrn_export.runtime.bundle.reader import sha256_of
 from tests.bundles import STFT, manifest, write_manifest
 
 

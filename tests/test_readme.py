@@ -17,11 +17,12 @@ import pytest
 import soundfile
 import torch
 
-from frcrn_export.calibration.int8 import calibrate
-from frcrn_export.engines.layer_report import census, read_layer_report
-from frcrn_export.exporters import cli, fetch
+from frcrn_export import cli
+from frcrn_export.calibration import calibrate
+from frcrn_export.exporters import weights as fetch
 from frcrn_export.exporters.packaged import DEMO_CLEAN, DEMO_NOISY, packaged_weights
-from frcrn_export.runtime.bundle import Bundle, open_bundle, sha256_of
+from frcrn_export.runtime.bundle.layer_report import census, read_layer_report
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from tests.golden_weights import frcrn_golden_state
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,6 @@
 """Small networks of the masking form of wave-unet-16k."""
 
-from frcrn_export.exporters.networks.wave_unet import WaveUNetConfig
+from frcrn_export.exporters.families.wave_unet.network import WaveUNetConfig
 
 MASKING = WaveUNetConfig(
     channels=(6, 8),

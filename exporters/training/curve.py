@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from frcrn_export.exporters.training.run_folder import CURVE_NAME
+from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.staging import replace_file
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import soxr
 
-from frcrn_export.exporters.models import SAMPLE_RATE
+from frcrn_export.exporters.registry import SAMPLE_RATE
 from frcrn_export.exporters.training.augment import colour, limit_band, overload, plain_noise
 from frcrn_export.exporters.training.rooms import draw_room, reverberate
-from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.audio.source import Float32Array
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from frcrn_export.exporters.models import SAMPLE_RATE
-from frcrn_export.runtime.audio import Float32Array
-from frcrn_export.runtime.audio_file import FileSource
+from frcrn_export.exporters.registry import SAMPLE_RATE
+from frcrn_export.runtime.audio.file import FileSource
+from frcrn_export.runtime.audio.folder import is_audio
+from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.errors import AudioError, UserError
-from frcrn_export.runtime.files import is_audio
 
 
 @dataclass(frozen=True)

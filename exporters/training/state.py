@@ -10,8 +10,8 @@ import torch
 
 from frcrn_export.exporters.training.recipe import Recipe
 from frcrn_export.exporters.training.run import TrainingRun
+from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.errors import CheckpointError, UserError
-from frcrn_export.runtime.staging import replace_file
 
 _COUNTERS = (
     "step",

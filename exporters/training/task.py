@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from frcrn_export.exporters.checkpoints import Checkpoint
+from frcrn_export.exporters.checkpoint import Checkpoint
 
 
 class Task(Protocol):

@@ -4,20 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frcrn_export.exporters.checkpoints import Checkpoint, load_checkpoint
-from frcrn_export.exporters.families import wave_unet
-from frcrn_export.exporters.loading import weights_at_hand
-from frcrn_export.exporters.models import ModelSpec, find_model
-from frcrn_export.exporters.pooling import GLOBAL
-from frcrn_export.exporters.state_dicts import DESCRIPTIONS
-from frcrn_export.exporters.training.frcrn_task import FrcrnTask
-from frcrn_export.exporters.training.options import TRAINABLE, TrainOptions
-from frcrn_export.exporters.training.task import Task
-from frcrn_export.exporters.training.wave_unet_task import (
+from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint
+from frcrn_export.exporters.families.frcrn.pooling import GLOBAL
+from frcrn_export.exporters.families.frcrn.training import FrcrnTask
+from frcrn_export.exporters.families.wave_unet import family as wave_unet
+from frcrn_export.exporters.families.wave_unet.training import (
     DEFAULT_NETWORK,
     WAVEFORM_NETWORK,
     WaveUNetTask,
 )
+from frcrn_export.exporters.loading import weights_at_hand
+from frcrn_export.exporters.registry import ModelSpec, find_model
+from frcrn_export.exporters.state_dicts import DESCRIPTIONS
+from frcrn_export.exporters.training.commands.options import TRAINABLE, TrainOptions
+from frcrn_export.exporters.training.task import Task
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 DEFAULT_CHECKPOINT = "default"

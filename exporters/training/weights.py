@@ -7,9 +7,9 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from frcrn_export.exporters.models import SAMPLE_RATE
+from frcrn_export.exporters.registry import SAMPLE_RATE
 from frcrn_export.exporters.training.run import TrainingRun
-from frcrn_export.runtime.staging import replace_file
+from frcrn_export.runtime.bundle.transaction import replace_file
 
 
 def save_weights(run: TrainingRun, path: Path) -> None:

@@ -1,9 +1,9 @@
 """Which engine of a bundle a flavour runs on the GPU that is here."""
 
-from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.cuda import first_gpu
+from frcrn_export.runtime.bundle.manifest import EngineInfo, FileEntry, Flavor, Precision, Role
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Flavor, Precision, Role
+from frcrn_export.runtime.gpu import first_gpu
 
 # What may run without being asked for, the best first. Not INT8 and FP8, they trade quality away.
 _PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")

@@ -4,10 +4,10 @@ import logging
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
+from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.cache import cache_dir
-from frcrn_export.runtime.flavors import load_flavor
+from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine
-from frcrn_export.runtime.staging import replace_file
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -5,12 +5,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.cuda import Gpu, GpuMemoryError, cuda_errors, first_gpu
+from frcrn_export.runtime.bundle.manifest import EngineInfo, FileEntry, Profile, TensorSpec
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.flavors import load_flavor, version_of
-from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Profile, TensorSpec
+from frcrn_export.runtime.gpu import Gpu, GpuMemoryError, cuda_errors, first_gpu
 from frcrn_export.runtime.sessions.engine_choice import runs_on
+from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor, version_of
 
 if TYPE_CHECKING:
     import tensorrt as trt

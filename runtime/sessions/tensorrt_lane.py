@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from frcrn_export.runtime.cuda import (
+from frcrn_export.runtime.gpu import (
     Float32Array,
     Shape,
     TensorMemory,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frcrn_export.runtime.audio import AudioSource, Float32Array
+from frcrn_export.runtime.audio.source import AudioSource, Float32Array
+from frcrn_export.runtime.bundle.manifest import Manifest
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Manifest
-from frcrn_export.runtime.sessions import ENGINE_BACKENDS
+from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import Network
 from frcrn_export.runtime.streaming.session import StreamSession

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio import Float32Array
-from frcrn_export.runtime.bundle import Bundle
-from frcrn_export.runtime.manifest import Manifest, Precision
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import Manifest, Precision
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.streaming.network import Network, open_network
 from frcrn_export.runtime.streaming.stream import advance
 from frcrn_export.runtime.streaming.transforms import Latency

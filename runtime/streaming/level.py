@@ -28,10 +28,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio import Float32Array
+from frcrn_export.runtime.audio.level import TARGET_RMS
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import Level
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.level import TARGET_RMS
-from frcrn_export.runtime.manifest import Level
 
 MEMORY_SECONDS = 10
 RISE_DB_PER_SECOND = 20.0

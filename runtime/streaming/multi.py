@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio import Float32Array
-from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import Manifest, Precision
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import Manifest, Precision
-from frcrn_export.runtime.sessions import ENGINE_BACKENDS
+from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.network import Network, open_network
 from frcrn_export.runtime.streaming.states import StateArray
 from frcrn_export.runtime.streaming.stream import Stream, advance, check_chunk

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from frcrn_export.runtime.bundle import Bundle, open_bundle
+from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest, Precision
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import AudioError
-from frcrn_export.runtime.manifest import FileEntry, Manifest, Precision
 from frcrn_export.runtime.streaming.level import stream_level
 from frcrn_export.runtime.streaming.session import StreamSession, open_stream_session
 from frcrn_export.runtime.streaming.stream import Stream

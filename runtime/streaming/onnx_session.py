@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio import Float32Array
-from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import FileEntry, StreamingInfo, TensorSpec
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import make_again
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.hints import make_again
-from frcrn_export.runtime.manifest import FileEntry, StreamingInfo, TensorSpec
 from frcrn_export.runtime.sessions.onnx import OnnxSession, open_best, open_cpu, open_cuda
 from frcrn_export.runtime.streaming.states import StateArray, initial_state
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frcrn_export.runtime.audio import (
+from frcrn_export.runtime.audio.source import (
     MAX_CHANNELS,
     MAX_RATE,
     MIN_RATE,

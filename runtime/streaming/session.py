@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from frcrn_export.runtime.audio import Float32Array
-from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import FileEntry, Precision
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import streaming_hint
 from frcrn_export.runtime.errors import BackendError, BundleError
-from frcrn_export.runtime.hints import streaming_hint
-from frcrn_export.runtime.manifest import FileEntry, Precision
-from frcrn_export.runtime.sessions import (
+from frcrn_export.runtime.sessions.choose import check_precision, choose_file, missing_file
+from frcrn_export.runtime.sessions.engine_choice import choose_streaming_engine
+from frcrn_export.runtime.sessions.registry import (
     BACKENDS,
     ENGINE_BACKENDS,
     check_threads,
     is_installed,
     require_backend,
 )
-from frcrn_export.runtime.sessions.engine_choice import choose_streaming_engine
-from frcrn_export.runtime.sessions.file_choice import check_precision, choose_file, missing_file
 from frcrn_export.runtime.streaming.states import StateArray
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.manifest import StateSpec
+from frcrn_export.runtime.bundle.manifest import StateSpec
 
 StateArray = npt.NDArray[Any]  # of the dtype that the manifest says
 

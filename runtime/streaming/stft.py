@@ -7,8 +7,8 @@ is still allocated for a hop is what NumPy's FFT does.
 
 import numpy as np
 
-from frcrn_export.runtime.manifest import StftSpec
-from frcrn_export.runtime.stft import WINDOW_SUM_EPS, Float32Array, Stft
+from frcrn_export.runtime.audio.stft import WINDOW_SUM_EPS, Float32Array, Stft
+from frcrn_export.runtime.bundle.manifest import StftSpec
 
 
 class StreamingAnalysis:

@@ -16,13 +16,13 @@ from math import ceil
 
 import numpy as np
 
-from frcrn_export.runtime.audio import Float32Array
-from frcrn_export.runtime.bundle import Bundle
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry, Manifest, Precision
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import options_of
 from frcrn_export.runtime.errors import BackendError, UserError
-from frcrn_export.runtime.hints import options_of
-from frcrn_export.runtime.manifest import UNKNOWN_END, FileEntry, Manifest, Precision
 from frcrn_export.runtime.pipeline import rows_at_once, wave_function
-from frcrn_export.runtime.sessions import Session, open_session
+from frcrn_export.runtime.sessions.registry import Session, open_session
 from frcrn_export.runtime.streaming.states import StateArray
 from frcrn_export.runtime.streaming.transforms import Latency
 

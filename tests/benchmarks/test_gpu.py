@@ -25,9 +25,9 @@ from benchmarks.gpu_runners import OverlappedRunner
 from benchmarks.gpu_timing import statistics, time_calls
 from benchmarks.gpu_workload import Case, Workload, make_cases
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.models import MODELS
+from frcrn_export.exporters.registry import MODELS
+from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.signals import snr_db
 from tests.benchmarks import standin_torch
 from tests.standin.install import add_engine, simulated_gpu
 

@@ -1,20 +1,91 @@
-"""Bundles to judge: what is in them multiplies, or gives NaN."""
+"""A bundle whose core has layers for INT8, made in a moment; and speeds for it."""
 
-import shutil
+from __future__ import annotations
+
 from pathlib import Path
 
 import msgspec
+import onnx
+from onnx import numpy_helper
 
-from frcrn_export.runtime.bundle import open_bundle
-from tests.bundles import write_bundle, write_manifest
+from frcrn_export.calibration.speed import Speed
+from frcrn_export.runtime.bundle.manifest import FileEntry, Level, Padding, Precision, Weights
+from frcrn_export.runtime.bundle.reader import sha256_of
+from tests.bundles import core_entry, manifest, write_manifest
+from tests.calibration.graphs import masking_network
+
+TRAINED = Weights(source="checkpoint", name="best.pt", sha256="0" * 64)
+# What a processor can compute in INT8 of it; for TensorRT all but the depthwise one.
+LAYERS = ["encoder", "depthwise", "grouped", "parallel"]
+# What of it can be in uint8 on a processor.
+SIGNALS = [
+    "analysis.out",
+    "encoder.out",
+    "excited",
+    "depthwise.out",
+    "grouped.out",
+    "parallel.out",
+]
+# Why the others compute in float32.
+KEPT = {
+    "analysis": "hears the input itself",
+    "squeeze": "makes gains of means",
+    "excite": "makes gains of means",
+    "mask": "makes the mask",
+}
 
 
-def write_precisions(path: Path, gain: float = 1.0) -> Path:
-    """A bundle with core.onnx and, said to be in half precision, core.fp16.onnx."""
-    write_bundle(path, gain=gain)
-    described = open_bundle(path).manifest
-    entry = described.files[0]
-    shutil.copy(path / entry.path, path / "core.fp16.onnx")
-    half = msgspec.structs.replace(entry, path="core.fp16.onnx", precision="fp16")
-    write_manifest(path, msgspec.structs.replace(described, files=(entry, half)))
+def write_masking_bundle(
+    path: Path,
+    *,
+    half: bool = False,
+    level: Level = "peak",
+    weights: Weights | None = None,
+) -> Path:
+    """The network of graphs.py, with `half` in float16 as well. Random weights by default."""
+    described = manifest(level=level, padding=Padding(rule="multiple", size=8))
+    path.mkdir(parents=True)
+    precisions: tuple[Precision, ...] = ("fp32", "fp16") if half else ("fp32",)
+    changed = msgspec.structs.replace(
+        described,
+        model="wave-unet-16k",
+        files=tuple(_core(path, precision) for precision in precisions),
+        weights=weights or described.weights,
+    )
+    write_manifest(path, changed)
     return path
+
+
+def _core(root: Path, precision: Precision) -> FileEntry:
+    path = root / ("core.onnx" if precision == "fp32" else "core.fp16.onnx")
+    onnx.save(_responsive(masking_network(half=precision == "fp16")), path)
+    entry = core_entry(path=path.name)
+    wave = msgspec.structs.replace(entry.inputs[0], name="wave")
+    return msgspec.structs.replace(
+        entry,
+        precision=precision,
+        inputs=(wave,),
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+    )
+
+
+def _responsive(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without biases, which would be the same however wrong all else is, and with a steep mask."""
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith((".bias", "mask.weight")):
+            factor = 20.0 if tensor.name == "mask.weight" else 0.0
+            values = numpy_helper.to_array(tensor)
+            scaled = (factor * values).astype(values.dtype)
+            tensor.CopyFrom(numpy_helper.from_array(scaled, tensor.name))
+    return model
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file of a folder; nothing else lies beside a bundle either."""
+    assert [path.name for path in root.parent.iterdir() if path.name.startswith(".")] == []
+    return {path.name: path.read_bytes() for path in root.iterdir()}
+
+
+def speed(ratio: float) -> Speed:
+    return Speed(ratio, ratio - 0.1, ratio + 0.1, 10.0, 10.0 / ratio, 1.5, 1, 15)

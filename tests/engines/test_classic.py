@@ -12,9 +12,9 @@ import pytest
 import tensorrt_rtx as rtx
 
 from frcrn_export.engines import options as options_module
-from frcrn_export.engines.builder import build_engine
-from frcrn_export.engines.layer_report import census
+from frcrn_export.engines.build import build_engine
 from frcrn_export.engines.targets import Target, find_target
+from frcrn_export.runtime.bundle.layer_report import census
 from frcrn_export.runtime.errors import BackendError, UserError
 from tests.engines import classic
 from tests.engines.classic import ClassicTensorRT, TimingCache

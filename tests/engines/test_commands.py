@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.engines import bundling, commands
-from frcrn_export.exporters import cli
-from frcrn_export.runtime import flavors
-from frcrn_export.runtime.bundle import open_bundle
-from frcrn_export.runtime.manifest import FileEntry
+from frcrn_export import cli
+from frcrn_export.engines import bundle as bundling
+from frcrn_export.engines import commands
+from frcrn_export.runtime.bundle.manifest import FileEntry
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.sessions import tensorrt_backends as flavors
 
 ENGINE = "core.fp16.sm89.tensorrt-rtx.engine"
 
@@ -228,7 +229,7 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_core_that_is_not_ours(
     engine_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from frcrn_export.runtime.bundle import sha256_of
+    from frcrn_export.runtime.bundle.reader import sha256_of
 
     path = shutil.copytree(engine_bundle, tmp_path / "bundle")
     half = path / "core.fp16.onnx"
@@ -288,8 +289,8 @@ def test_the_half_file_computes_in_half_and_agrees(engine_bundle: Path) -> None:
     weights = [tensor for tensor in graph.initializer if len(tensor.dims) > 1]
     assert weights
     assert all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in weights)
-    from frcrn_export.runtime.sessions import BACKENDS
-    from frcrn_export.runtime.signals import snr_db
+    from frcrn_export.runtime.audio.measures import snr_db
+    from frcrn_export.runtime.sessions.registry import BACKENDS
 
     bundle = open_bundle(engine_bundle)
     rng = np.random.default_rng(3)

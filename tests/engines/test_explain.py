@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.engines.explain import explain
-from frcrn_export.runtime.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import Flavor
 from tests.engines.tiny import options, tiny_core
 
 POLYGRAPHY = Path(sys.executable).with_name("polygraphy")

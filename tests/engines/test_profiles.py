@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frcrn_export.engines.profiles import Sizes, make_profile, parse_sizes
+from frcrn_export.runtime.bundle.manifest import Manifest, Padding, Segments, StftSpec, TensorSpec
 from frcrn_export.runtime.errors import BundleError, UserError
-from frcrn_export.runtime.manifest import Manifest, Padding, Segments, StftSpec, TensorSpec
 from tests.bundles import STFT, manifest
 
 SPEC = TensorSpec(name="spec", dtype="float32", shape=("batch", 2, 321, "frames"))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.engines.bundling import engine_name
+from frcrn_export.cli import main
+from frcrn_export.engines.bundle import engine_name
 from frcrn_export.engines.explain import explain
 from frcrn_export.engines.onnx_source import read_source
 from frcrn_export.engines.profiles import make_streaming_profile
-from frcrn_export.exporters.cli import main
-from frcrn_export.runtime.bundle import open_bundle
+from frcrn_export.runtime.bundle.manifest import FileEntry, Profile, TensorSpec
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.manifest import FileEntry, Profile, TensorSpec
 from tests.bundles import STFT
 from tests.engines.tiny import options
 from tests.int8_bundles import add_int8

@@ -2,15 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.engines.targets import (
-    DEFAULT_TARGET,
-    SERVED_SMS,
-    TARGETS,
-    check_served,
-    find_target,
-    sm_text,
-)
+from frcrn_export.engines.targets import DEFAULT_TARGET, TARGETS, check_served, find_target
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.sessions.tensorrt_backends import SERVED_SMS, sm_text
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from frcrn_export.calibration.int8.forms import Number
-from frcrn_export.calibration.int8.histogram import histogram
-from frcrn_export.calibration.int8.qdq import quantize
+from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.qdq import quantize
+from frcrn_export.calibration.histogram import histogram
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.engines.targets import find_target
-from frcrn_export.runtime.manifest import Flavor, Profile
+from frcrn_export.runtime.bundle.manifest import Flavor, Profile
 
 BINS = 65
 PROFILE = Profile(min=(1, 2, BINS, 1), opt=(1, 2, BINS, 10), max=(2, 2, BINS, 20))

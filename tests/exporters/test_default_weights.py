@@ -10,10 +10,10 @@ import soundfile
 import torch
 from safetensors import safe_open
 
-from frcrn_export.calibration.pairs import find_pairs, read_pair
-from frcrn_export.exporters.lowering.wave_unet import lower_wave_unet
-from frcrn_export.exporters.networks.wave_unet import WaveUNet, config_from_state_dict
-from frcrn_export.runtime.signals import si_sdr_db
+from frcrn_export.calibration.quality.pairs import find_pairs, read_pair
+from frcrn_export.exporters.families.wave_unet.lowered import lower_wave_unet
+from frcrn_export.exporters.families.wave_unet.network import WaveUNet, config_from_state_dict
+from frcrn_export.runtime.audio.measures import si_sdr_db
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "exporters" / "assets"

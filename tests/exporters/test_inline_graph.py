@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from frcrn_export.exporters.inline_graph import inline_model
 from frcrn_export.exporters.reference import level_gain, padding_samples
-from frcrn_export.runtime.manifest import Level, Padding
+from frcrn_export.runtime.bundle.manifest import Level, Padding
 
 RULES = [
     Padding(rule="multiple", size=128),

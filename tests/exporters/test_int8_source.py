@@ -11,23 +11,23 @@ import onnxruntime
 import pytest
 import torch
 
-from frcrn_export.exporters.artifacts import core_graph
-from frcrn_export.exporters.families import frcrn as family
+from frcrn_export.exporters.families.frcrn import family
+from frcrn_export.exporters.graphs import core_graph
 from frcrn_export.exporters.int8_source import int8_source
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.models import find_model
-from frcrn_export.exporters.streaming import StreamingCore, run_streaming
+from frcrn_export.exporters.registry import find_model
+from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.exporters.streaming_export import (
     StreamingOptions,
     streaming_core,
     streaming_info,
     streaming_tensors,
 )
-from frcrn_export.runtime.manifest import FileEntry, StftSpec, Weights
-from frcrn_export.runtime.signals import snr_db
+from frcrn_export.runtime.audio.measures import snr_db
+from frcrn_export.runtime.bundle.manifest import FileEntry, StftSpec, Weights
 from tests.bundles import core_entry
-from tests.exporters.lowering.test_frcrn import random_network
-from tests.exporters.lowering.test_streaming_frcrn import SMALL
+from tests.exporters.families.frcrn.test_lowered import random_network
+from tests.exporters.families.frcrn.test_streaming import SMALL
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,10 @@ import onnx
 import pytest
 import torch
 
+from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.long_core import export_long_core, has_long_core
-from frcrn_export.exporters.lowering.long_unet import PIECE_FRAMES
-from frcrn_export.runtime.signals import snr_db
+from frcrn_export.runtime.audio.measures import snr_db
 
 
 def test_only_frcrn_has_one() -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
-from frcrn_export.runtime.manifest import TensorSpec
+from frcrn_export.runtime.bundle.manifest import TensorSpec
 
 
 class Small(nn.Module):

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.exporters.models import MODELS
-from frcrn_export.exporters.networks.frcrn import FRCRN
+from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.reference import ReferencePipeline, level_gain, padding_samples
-from frcrn_export.runtime.manifest import Padding, Segments
+from frcrn_export.exporters.registry import MODELS
+from frcrn_export.runtime.bundle.manifest import Padding, Segments
 from tests.golden_weights import frcrn_golden_state
 
 FRCRN_PADDING = Padding(rule="windows", size=16_000, stride=12_000)

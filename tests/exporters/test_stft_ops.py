@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from frcrn_export.exporters.artifacts import post_graph
-from frcrn_export.exporters.models import MODELS
+from frcrn_export.exporters.graphs import post_graph
 from frcrn_export.exporters.onnx_export import export_onnx
+from frcrn_export.exporters.registry import MODELS
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
-from frcrn_export.runtime.manifest import StftSpec
-from frcrn_export.runtime.stft import Stft
+from frcrn_export.runtime.audio.stft import Stft
+from frcrn_export.runtime.bundle.manifest import StftSpec
 
 SPECS = [spec for model in ("frcrn-16k", "frcrn-16k-512") if (spec := MODELS[model].stft)]
 pytestmark = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: str(spec.fft_length))

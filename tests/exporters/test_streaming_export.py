@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from frcrn_export.exporters.loading import LoadedModel, load_model
-from frcrn_export.exporters.streaming import StreamingCore, run_streaming
+from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.exporters.streaming_export import (
     StreamingOptions,
     export_streaming,
@@ -13,7 +13,7 @@ from frcrn_export.exporters.streaming_export import (
     streaming_info,
     streaming_tensors,
 )
-from frcrn_export.runtime.signals import snr_db
+from frcrn_export.runtime.audio.measures import snr_db
 
 
 @pytest.fixture(scope="module")

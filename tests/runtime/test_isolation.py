@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-import frcrn_export.exporters
+import frcrn_export
 import frcrn_export.runtime
 from tests.bundles import STFT, manifest, write_bundle
 
@@ -40,8 +40,8 @@ def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if not (folder / part).exists():
                 (folder / part).symlink_to(Path(str(found.locate_file(part))))
     (folder / "frcrn_export").mkdir()
-    for room in (frcrn_export.runtime, frcrn_export.exporters):
-        path = Path(room.__path__[0])
+    face = sorted(Path(frcrn_export.__path__[0]).glob("*.py"))
+    for path in (*face, Path(frcrn_export.runtime.__path__[0])):
         (folder / "frcrn_export" / path.name).symlink_to(path)
     return folder
 
@@ -100,7 +100,7 @@ from pathlib import Path
 import numpy as np, soundfile
 folder = Path(sys.argv[2])
 soundfile.write(folder / "a.flac", np.sin(np.arange(44_100) * 0.02), 44_100)
-from frcrn_export.exporters.cli import main
+from frcrn_export.cli import main
 main(["denoise", sys.argv[1], str(folder / "a.flac"), "-o", str(folder / "b.flac"), "--json"])
 """
     assert "b.flac" in run(site_packages, code, bundle, tmp_path)

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frcrn_export.runtime.audio import ArraySource
-from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import (
+from frcrn_export.runtime.audio.source import ArraySource
+from frcrn_export.runtime.bundle.manifest import (
     FileEntry,
     Manifest,
     Padding,
@@ -17,6 +16,7 @@ from frcrn_export.runtime.manifest import (
     Segments,
     StftSpec,
 )
+from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.pipeline import enhance
 from tests.bundles import SAMPLE_RATE, STFT, GainSession, core_entry, frcrn_segments, manifest
 from tests.standin.install import engine_info

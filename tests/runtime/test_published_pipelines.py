@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frcrn_export.exporters.networks.frcrn import FRCRN
+from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.reference import ReferencePipeline
+from frcrn_export.runtime.bundle.manifest import Padding, Segments
 from frcrn_export.runtime.denoiser import Denoiser
-from frcrn_export.runtime.manifest import Padding, Segments
 from tests.bundles import STFT, GainSession, core_entry, frcrn_segments, manifest
 from tests.golden_wave_unet import golden_network
 from tests.golden_weights import DATA, frcrn_golden_state

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frcrn_export.runtime.bundle import open_bundle, sha256_of
-from frcrn_export.runtime.flavors import FLAVORS
-from frcrn_export.runtime.manifest import EngineInfo, FileEntry, Flavor, Precision, Profile
+from frcrn_export.runtime.bundle.manifest import EngineInfo, FileEntry, Flavor, Precision, Profile
+from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
+from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS
 from tests.bundles import write_manifest
 from tests.standin.cuda import make_cuda
 from tests.standin.gpu import SimulatedGpu

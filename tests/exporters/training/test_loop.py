@@ -7,18 +7,18 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from frcrn_export.exporters.networks.wave_unet import (
+from frcrn_export.exporters.families.wave_unet.network import (
     WaveUNet,
     WaveUNetConfig,
     config_from_state_dict,
 )
+from frcrn_export.exporters.families.wave_unet.training import WaveUNetTask
 from frcrn_export.exporters.training.curve import read_curve
 from frcrn_export.exporters.training.loop import Progress, train
 from frcrn_export.exporters.training.mixing import MixRecipe
 from frcrn_export.exporters.training.recipe import Recipe
 from frcrn_export.exporters.training.recordings import Recording
 from frcrn_export.exporters.training.run import MAX_SKIPPED, TrainingRun
-from frcrn_export.exporters.training.wave_unet_task import WaveUNetTask
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 Recordings = list[Recording]

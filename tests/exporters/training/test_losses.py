@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from frcrn_export.exporters.networks.frcrn import apply_mask
+from frcrn_export.exporters.families.frcrn.network import apply_mask
 from frcrn_export.exporters.training.losses import (
     denoising_loss,
     frcrn_loss,

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle import Bundle, open_bundle
-from frcrn_export.runtime.cuda import GpuMemoryError
+from frcrn_export.runtime.bundle.manifest import Flavor, Segments
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import Flavor, Segments
-from frcrn_export.runtime.sessions import Session, open_session
+from frcrn_export.runtime.gpu import GpuMemoryError
+from frcrn_export.runtime.sessions.registry import Session, open_session
 from frcrn_export.runtime.sessions.tensorrt import Lanes, open_tensorrt
 from tests.bundles import STFT, frcrn_segments, manifest, write_bundle
 from tests.standin.gpu import SimulatedGpu

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle import open_bundle
-from frcrn_export.runtime.sessions import Session, open_session
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.sessions.registry import Session, open_session
 from tests.bundles import write_bundle
 from tests.standin import tensorrt
 from tests.standin.gpu import SimulatedGpu

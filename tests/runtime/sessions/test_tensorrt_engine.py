@@ -4,10 +4,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frcrn_export.runtime.bundle import open_bundle
+from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import Flavor
-from frcrn_export.runtime.sessions import open_session
+from frcrn_export.runtime.sessions.registry import open_session
 from tests.bundles import write_bundle, write_manifest
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
@@ -150,7 +150,7 @@ def test_the_real_tensorrt_rtx_of_another_version(tmp_path: Path) -> None:
 def test_the_real_tensorrt_rtx_says_why_it_refuses_a_plan(tmp_path: Path) -> None:
     """The logger and the call are the real ones; only the driver's facts are made up."""
     rtx = pytest.importorskip("tensorrt_rtx")
-    from frcrn_export.runtime.cuda import Gpu
+    from frcrn_export.runtime.gpu import Gpu
     from frcrn_export.runtime.sessions import tensorrt_engine
 
     root = write_engine(

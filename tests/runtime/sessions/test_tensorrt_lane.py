@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle import open_bundle
-from frcrn_export.runtime.cuda import use_gpu
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.gpu import use_gpu
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine
 from frcrn_export.runtime.sessions.tensorrt_lane import Lane

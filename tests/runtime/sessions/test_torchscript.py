@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle import open_bundle
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions import open_session
+from frcrn_export.runtime.sessions.registry import open_session
 from tests.bundles import replace_core, write_bundle
 
 

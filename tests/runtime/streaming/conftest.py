@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture(scope="session")
 def wave_unet_streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a Wave-U-Net with random weights: core and streaming core, one hop a call."""
-    from frcrn_export.exporters.bundling import export_onnx_bundle
+    from frcrn_export.exporters.bundle import export_onnx_bundle
     from frcrn_export.exporters.loading import load_model
     from frcrn_export.exporters.streaming_export import StreamingOptions
 

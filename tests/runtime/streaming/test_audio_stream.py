@@ -6,7 +6,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frcrn_export.runtime.audio import array_source
+from frcrn_export.runtime.audio.source import array_source
 from frcrn_export.runtime.streaming import StreamingDenoiser
 from frcrn_export.runtime.streaming.audio_stream import AudioStream, StreamedSources
 from frcrn_export.runtime.streaming.meter import Meter

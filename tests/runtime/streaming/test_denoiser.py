@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frcrn_export.runtime import AudioError, BackendError, BundleError, Denoiser, UserError
-from frcrn_export.runtime.level import measure_gain
-from frcrn_export.runtime.manifest import StftSpec
+from frcrn_export.runtime.audio.level import measure_gain
+from frcrn_export.runtime.bundle.manifest import StftSpec
 from frcrn_export.runtime.streaming import StreamingDenoiser
 from tests.bundles import STFT, GainSession, core_entry, manifest, write_bundle
 from tests.streaming_bundles import Core, write_streaming_bundle

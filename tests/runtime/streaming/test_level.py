@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.level import TARGET_RMS, measure_gain
-from frcrn_export.runtime.manifest import Level
+from frcrn_export.runtime.audio.level import TARGET_RMS, measure_gain
+from frcrn_export.runtime.bundle.manifest import Level
 from frcrn_export.runtime.streaming.level import (
     MAX_GAIN,
     MIN_GAIN,

@@ -5,9 +5,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle import open_bundle
+from frcrn_export.runtime.bundle.manifest import UNKNOWN_END
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import UNKNOWN_END
 from frcrn_export.runtime.streaming.session import open_stream_session
 from tests.bundles import replace_core, write_bundle, write_manifest
 from tests.int8_standins import quantization

@@ -134,7 +134,7 @@ def test_windows_forget_what_left_them(tmp_path: Path, name: str) -> None:
 @pytest.fixture(scope="module")
 def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packaged wave-unet-16k, 128 ms a call."""
-    from frcrn_export.exporters.bundling import export_onnx_bundle
+    from frcrn_export.exporters.bundle import export_onnx_bundle
     from frcrn_export.exporters.streaming_export import StreamingOptions
 
     path = tmp_path_factory.mktemp("soak") / "bundle"

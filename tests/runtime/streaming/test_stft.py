@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.manifest import StftSpec
-from frcrn_export.runtime.stft import Stft
+from frcrn_export.runtime.audio.stft import Stft
+from frcrn_export.runtime.bundle.manifest import StftSpec
 from frcrn_export.runtime.streaming.stft import StreamingAnalysis, StreamingSynthesis
 
 SPECS = [

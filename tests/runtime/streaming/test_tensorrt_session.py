@@ -7,14 +7,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from frcrn_export.engines.proof import record_runs
-from frcrn_export.runtime.bundle import Bundle, open_bundle
+from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, Flavor
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.manifest import UNKNOWN_END, Flavor
-from frcrn_export.runtime.parity import check_bundle
 from frcrn_export.runtime.streaming import StreamingDenoiser
 from frcrn_export.runtime.streaming.session import StreamSession, open_stream_session
-from frcrn_export.runtime.streaming_parity import open_streamed
+from frcrn_export.runtime.verify.engine_status import record_runs
+from frcrn_export.runtime.verify.parity import check_bundle
+from frcrn_export.runtime.verify.streaming_parity import open_streamed
 from tests.bundles import STFT, write_manifest
 from tests.checked_streams import write_checked_bundle
 from tests.standin.gpu import SimulatedGpu

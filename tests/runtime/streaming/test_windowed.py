@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from frcrn_export.runtime import BackendError, Denoiser, UserError
-from frcrn_export.runtime.manifest import Padding, Segments, StftSpec
-from frcrn_export.runtime.signals import snr_db
+from frcrn_export.runtime.audio.measures import snr_db
+from frcrn_export.runtime.bundle.manifest import Padding, Segments, StftSpec
 from frcrn_export.runtime.streaming import MultiStream, StreamingDenoiser
 from frcrn_export.runtime.streaming.windowed import Windows, WindowTransform
 from tests.bundles import SAMPLE_RATE, STFT, manifest, write_bundle

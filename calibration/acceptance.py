@@ -1,0 +1,95 @@
+"""The gates of INT8: how much quality it may cost, and how much faster it must be.
+
+Quality is the mean over held-out clips. So is the core's SNR, in dB of each clip: the worst clip is
+often one with hardly any speech, of which nearly nothing is left to compare; reports name it.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from types import MappingProxyType
+from typing import Literal
+
+from frcrn_export.calibration.quality_scores import Quality
+from frcrn_export.calibration.speed import Speed
+from frcrn_export.runtime.bundle.manifest import GateResult, Weights
+from frcrn_export.runtime.commands.gate_words import LOSSES, gate_words
+
+Name = Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
+
+# Drops against float32 are at most that; the core's SNR (dB) and the speed at least.
+LIMITS: Mapping[Name, float] = MappingProxyType(
+    {"pesq": 0.1, "si_sdr": 0.3, "stoi": 0.005, "core_snr": 20.0, "speed": 1.0}
+)
+_DROPS: tuple[Name, ...] = ("pesq", "si_sdr", "stoi")
+_DIGITS = 6
+
+
+def quality_gates(float32: Quality, int8: Quality, weights: Weights) -> tuple[GateResult, ...]:
+    """The gates of quality. A clip with a value in float32 and none in INT8 fails the gate.
+
+    A metric that float32 has for no clip is not measured. Nor are PESQ, SI-SDR and STOI of a
+    network with random weights: its output is no speech, and their differences say nothing.
+    """
+    meaningless = weights.source == "random"
+    return (
+        *(_drop(metric, None if meaningless else float32, int8) for metric in _DROPS),
+        _gate("core_snr", int8.mean_core_snr_db),
+    )
+
+
+def speed_gate(speed: Speed | None) -> GateResult:
+    """The gate of speed; None where the consumer is not here, which leaves it not measured."""
+    return _gate("speed", speed.ratio if speed else None)
+
+
+def passed(gates: Sequence[GateResult]) -> bool:
+    """Whether no gate failed; what was not measured does not fail."""
+    return all(gate.passed is not False for gate in gates)
+
+
+def failures(gates: Sequence[GateResult], path: str, command: str) -> list[str]:
+    """A line for each failed gate: the file, what, its value, the limit and what to do next.
+
+    `command`: the `frcrn-export calibrate` that made the file.
+    """
+    return [
+        f"{path}: {_missed(gate)}; {_remedy(gate, command)}"
+        for gate in gates
+        if gate.passed is False
+    ]
+
+
+def _drop(metric: Name, float32: Quality | None, int8: Quality) -> GateResult:
+    if float32 is None:
+        return _gate(metric, None)
+    return _gate(metric, int8.drop(float32, metric), lost=bool(int8.lost(float32, metric)))
+
+
+def _gate(name: Name, value: float | None, *, lost: bool = False) -> GateResult:
+    """`lost`: whether there are clips without a value that have one in float32."""
+    limit = LIMITS[name]
+    if value is None or not isfinite(value):
+        failed = lost or value is not None
+        return GateResult(name=name, limit=limit, value=None, passed=False if failed else None)
+    value = round(value, _DIGITS)
+    within = value <= limit if name in LOSSES else value >= limit
+    return GateResult(name=name, limit=limit, value=value, passed=within and not lost)
+
+
+def _missed(gate: GateResult) -> str:
+    words = gate_words(gate)
+    is_loss = gate.name in LOSSES
+    limit = f"{words.limit} {'is allowed' if is_loss else 'is needed'}"
+    if gate.value is None:
+        return f"{words.what} has no value where float32 has one, {limit}"
+    within = gate.value <= gate.limit if is_loss else gate.value >= gate.limit
+    lacks = " of fewer clips than float32 has a value for" * within
+    return f"{words.what} {words.value}{lacks}, {limit}"
+
+
+def _remedy(gate: GateResult, command: str) -> str:
+    if gate.name == "speed":
+        return f"to keep it all the same, run: {command} --allow-slower"
+    if "--auto" in command.split():
+        return f"take other ranges or more recordings: {command} --method percentile"
+    return f"let layers go back to float: {command} --auto"

@@ -1,0 +1,184 @@
+"""From a bundle with a float core to one with an INT8 or FP8 core that passed its gates."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+
+from frcrn_export.calibration.acceptance import failures, passed, quality_gates, speed_gate
+from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.quantizers import SignalQuantizer
+from frcrn_export.calibration.graph.switches import SwitchedCore
+from frcrn_export.calibration.int8_report import Report, WorstClip
+from frcrn_export.calibration.pictures import require_matplotlib
+from frcrn_export.calibration.plan import Plan, Settings, make_plan
+from frcrn_export.calibration.progress import Progress
+from frcrn_export.calibration.quality.pairs import Pair
+from frcrn_export.calibration.quality.scoring import require_packages
+from frcrn_export.calibration.quality_scores import METRICS, Judge, Quality, judging
+from frcrn_export.calibration.result import add_to_bundle, make_report
+from frcrn_export.calibration.search import SnrOf, find_names
+from frcrn_export.calibration.source import int8_name
+from frcrn_export.calibration.speed import Speed, measure_speed
+from frcrn_export.runtime.bundle.manifest import Consumer, GateResult
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.bundle.remedies import calibrate_command
+from frcrn_export.runtime.errors import CheckFailed, UserError
+
+_DAMAGE_PAIRS = 2  # the shortest ones: a layer alone is heard on little audio
+
+
+def calibrate_bundle(
+    path: Path,
+    *,
+    consumer: Consumer,
+    folders: Sequence[Path],
+    streaming: bool = False,
+    number: Number = "int8",
+    progress: Progress = lambda phase, done, steps: None,
+) -> Report:
+    """Calibrate with the defaults; see `calibrate`."""
+    settings = Settings(consumer, tuple(folders), streaming, number=number)
+    return calibrate(path, settings, progress=progress)
+
+
+def calibrate(
+    path: Path,
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    force: bool = False,
+    progress: Progress = lambda phase, done, steps: None,
+) -> Report:
+    """Add an INT8 or FP8 core and its report to a bundle, if it passes its gates.
+
+    `checkpoint`: the weights, where the network itself is needed and the bundle does not say where
+    they are. For TensorRT a float16 core is added first, where there is none. Raises CheckFailed
+    where a gate fails, which leaves the bundle otherwise as it was; UserError where the
+    bundle has no float core or has such a file already (unless `force`), for calibration folders
+    that hold nothing usable, or one of the clips that judge; and where the weights are not here.
+    """
+    require_matplotlib()
+    require_packages(METRICS)
+    bundle = open_bundle(path, int8=not force)  # what is replaced may be broken
+    name = int8_name(settings.consumer, settings.streaming, settings.number)
+    if any(entry.path == name for entry in bundle.manifest.files) and not force:
+        raise UserError(f"{path / name} exists; add --force to replace it")
+    plan = make_plan(bundle, settings, checkpoint, progress)
+    with _judging(plan, plan.pairs, METRICS, progress) as judge:
+        search = find_names(
+            plan.quantizer.candidates,
+            plan.quantized,
+            judge,
+            partial(_quality_gates, plan, judge),
+            auto=settings.auto,
+            damage_meter=partial(_damage_meter, plan, judge, progress),
+            seconds=60.0 * settings.minutes,
+            progress=progress,
+        )
+        content = plan.quantized(search.names)
+        qualities = {
+            "fp32": judge.float32,
+            **_half(plan, judge, progress),
+            settings.number: search.quality,
+        }
+        speed = _speed(plan, judge, content, progress)
+        gates = (*_quality_gates(plan, judge, search.quality), speed_gate(speed))
+        report = make_report(plan, judge, search, qualities, speed, gates)
+        _require(plan, gates)
+        worst = _worst(plan, judge, search.quality, content)
+    add_to_bundle(plan, content, report, worst)
+    return report
+
+
+def _judging(
+    plan: Plan, pairs: Sequence[Pair], metrics: tuple[str, ...], progress: Progress
+) -> AbstractContextManager[Judge]:
+    return judging(
+        plan.bundle,
+        plan.source.float32,
+        pairs,
+        called=plan.source.entry,
+        threads=plan.settings.threads,
+        metrics=metrics,
+        progress=progress,
+    )
+
+
+@contextmanager
+def _damage_meter(plan: Plan, judge: Judge, progress: Progress) -> Iterator[SnrOf]:
+    """What measures the damage of candidates: of signals in one session, of layers in files."""
+    quantizer, settings = plan.quantizer, plan.settings
+    if isinstance(quantizer, SignalQuantizer):
+        shortest = min(judge.clips, key=lambda clip: len(clip.noisy))
+        yield SwitchedCore(
+            quantizer.model,
+            quantizer.candidates,
+            plan.ranges,
+            settings.method,
+            manifest=plan.bundle.manifest,
+            entry=plan.source.entry,
+            noisy=shortest.noisy,
+            threads=settings.threads,
+        )
+        return
+    pairs = sorted(plan.pairs, key=lambda pair: pair.noisy.stat().st_size)[:_DAMAGE_PAIRS]
+    with _judging(plan, pairs, (), progress) as quick:
+
+        def snr_of(names: Collection[str]) -> float:
+            return quick(plan.quantized(names), scored=False).mean_core_snr_db or 0.0
+
+        yield snr_of
+
+
+def _quality_gates(plan: Plan, judge: Judge, quality: Quality) -> tuple[GateResult, ...]:
+    return quality_gates(judge.float32, quality, plan.bundle.manifest.weights)
+
+
+def _require(plan: Plan, gates: Sequence[GateResult]) -> None:
+    """Raise CheckFailed where a gate failed, but for speed where that is allowed."""
+    settings = plan.settings
+    failed = [gate for gate in gates if gate.passed is False]
+    if settings.allow_slower:
+        failed = [gate for gate in failed if gate.name != "speed"]
+    if not passed(failed):
+        command = calibrate_command(
+            plan.bundle.path, settings.consumer, settings.number, streaming=settings.streaming
+        )
+        lines = failures(failed, plan.file, command + settings.auto * " --auto")
+        raise CheckFailed("; ".join((*plan.clips.warnings, *lines)))
+
+
+def _half(plan: Plan, judge: Judge, progress: Progress) -> dict[str, Quality]:
+    """The quality of the bundle's float16 file, where there is one that is called alike."""
+    half = plan.bundle.manifest.file(plan.source.float32.role, "onnx", "fp16")
+    if half is None or half.call_inputs != plan.source.entry.call_inputs:
+        return {}
+    return {"fp16": judge(plan.bundle.file(half), progress=progress)}
+
+
+def _speed(plan: Plan, judge: Judge, content: bytes, progress: Progress) -> Speed | None:
+    if plan.settings.consumer != "cpu":
+        return None
+    progress("timing", 0, 1)
+    longest = max(judge.clips, key=lambda clip: len(clip.noisy))
+    return measure_speed(
+        plan.bundle,
+        plan.source.float32,
+        content,
+        longest.noisy,
+        called=plan.source.entry,
+        threads=plan.settings.threads,
+    )
+
+
+def _worst(plan: Plan, judge: Judge, quality: Quality, content: bytes) -> WorstClip:
+    name = quality.worst.name
+    recording = next(clip for clip in judge.clips if clip.pair.name == name)
+    return WorstClip(
+        name,
+        recording.noisy,
+        judge.denoise(name),
+        judge.denoise(name, content),
+        plan.bundle.manifest.sample_rate,
+    )

@@ -1,0 +1,154 @@
+"""The command `frcrn-export calibrate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES
+from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer
+from frcrn_export.runtime.bundle.remedies import TARGETS
+from frcrn_export.runtime.commands.console import print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from frcrn_export.calibration.int8_report import Report
+
+_CONSUMERS: dict[str, Consumer] = {target: consumer for consumer, target in TARGETS.items()}
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--calib",
+    "folders",
+    multiple=True,
+    required=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Recordings as they will be denoised: noisy, clean, quiet and loud. May be given several "
+    "times.",
+)
+@click.option(
+    "--for",
+    "target",
+    type=click.Choice(list(_CONSUMERS)),
+    default="rtx4090d",
+    show_default=True,
+    help="rtx4090d: TensorRT on GPUs; cpu: ONNX Runtime on processors with VNNI.",
+)
+@click.option("--fp8", is_flag=True, help="FP8 instead, for TensorRT on GPUs from SM 8.9 on.")
+@click.option("--streaming", is_flag=True, help="The streaming core, calibrated by streaming.")
+@click.option(
+    "-p",
+    "--pairs",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="NAME.noisy.* and NAME.clean.*, none of them in --calib: what the gates are measured on.  "
+    "[default: the packaged recording]",
+)
+@click.option(
+    "--method",
+    type=click.Choice(list(get_args(CalibrationMethod))),
+    default=METHOD,
+    show_default=True,
+    help="How the range of each tensor is chosen.",
+)
+@click.option(
+    "--clips",
+    type=click.IntRange(min=1),
+    default=CLIPS,
+    show_default=True,
+    help="How many recordings, spread over loudness and noise.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--auto",
+    is_flag=True,
+    help="Where quality fails, give the most harmful layers back to float until it passes.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=MINUTES,
+    show_default=True,
+    help="With --auto: for measuring the damage of each layer. Run again, it goes on.",
+)
+@click.option("--allow-slower", is_flag=True, help="Keep a file that is no faster than float.")
+@click.option("-t", "--threads", type=click.IntRange(min=1), help="CPU threads.")
+@click.option(
+    "-c",
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="The weights that the bundle was made from; FRCRN for cpu is made from the network.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def calibrate(
+    bundle: Path,
+    folders: tuple[Path, ...],
+    target: str,
+    fp8: bool,
+    streaming: bool,
+    pairs: Path | None,
+    method: CalibrationMethod,
+    clips: int,
+    seed: int,
+    auto: bool,
+    minutes: float,
+    allow_slower: bool,
+    threads: int | None,
+    checkpoint: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make the INT8 core of a BUNDLE from recordings, and judge it.
+
+    Adds core.int8.onnx (--for cpu: core.int8.cpu.onnx; --fp8: core.fp8.onnx) and a report. A file
+    whose quality falls too far behind float32, or that is not faster, is not kept: the command
+    exits with 1 and names the gate.
+    """
+    if fp8 and target == "cpu":
+        raise click.UsageError("--fp8 is for TensorRT alone; leave out --for cpu, or --fp8")
+    from frcrn_export.calibration.calibrate import calibrate as run
+    from frcrn_export.calibration.plan import Settings
+
+    settings = Settings(
+        consumer=_CONSUMERS[target],
+        folders=folders,
+        streaming=streaming,
+        pairs=pairs,
+        method=method,
+        count=clips,
+        seed=seed,
+        auto=auto,
+        minutes=minutes,
+        allow_slower=allow_slower,
+        threads=threads,
+        number="fp8" if fp8 else "int8",
+    )
+    with progress_bar("Calibrating") as progress:
+        report = run(bundle, settings, checkpoint=checkpoint, force=force, progress=progress)
+    if as_json:
+        import json
+
+        from frcrn_export.calibration.int8_report_json import quality_json
+
+        print_json(json.loads(quality_json(report)))
+        return
+    _print(report, pairs)
+
+
+def _print(report: "Report", pairs: Path | None) -> None:
+    from frcrn_export.calibration.int8_report_page import facts, tables
+
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for line in facts(report):
+        click.echo(line)
+    for table in tables(report):
+        print_table(table.columns, table.rows, table.title)
+    if pairs is None:
+        click.echo("The gates were measured on the packaged recording alone; give --pairs FOLDER.")
+    if report.weights.source == "random":
+        click.echo("Random weights: for dry runs only, the output is no denoised speech.")
+    click.echo(f"The report: {report.quantization.report} and what lies beside it.")

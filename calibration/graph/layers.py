@@ -1,0 +1,176 @@
+"""Which layers of a graph can compute in INT8, and which of those better do not."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx
+
+from frcrn_export.calibration.graph.dtypes import FORMS
+from frcrn_export.calibration.graph.work import LAYER_TYPES, SIZES, multiplications
+from frcrn_export.runtime.bundle.manifest import Consumer
+
+# Fewer channels than this fill no tensor core and no vector of a processor.
+_NARROW = 16
+_POOLING = ("ReduceMean", "GlobalAveragePool")
+_GATES = ("Sigmoid", "Tanh")
+
+Reason = Literal["first", "last", "mask", "gains", "narrow"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A Conv, or a MatMul with a constant matrix [K, N], that can compute in INT8.
+
+    `input`, `weight`, `bias` and `output` are tensors; `multiplications` are counted at the sizes
+    of work.SIZES unless others are given. `kept` says why it had better stay as it is, or is None.
+    """
+
+    name: str
+    op_type: str
+    input: str
+    weight: str
+    bias: str | None
+    output: str
+    multiplications: int
+    kept: Reason | None
+
+    @property
+    def work(self) -> int:
+        """What the search weighs its damage with."""
+        return self.multiplications
+
+
+def quantizable(
+    model: onnx.ModelProto, consumer: Consumer, sizes: Mapping[str, int] = SIZES
+) -> list[Layer]:
+    """The layers that are worth computing in INT8 for a consumer, in the graph's order.
+
+    Of those that can (see `int8_layers`) these are left out:
+    - first: nothing is computed before them; they hear the input itself, whose quiet parts matter
+      and which is far wider in range than any 256 steps.
+    - last: their output reaches the graph's with no layer between; an error there is heard as is.
+    - mask: they feed a sigmoid or tanh, whose result is multiplied with what passes through.
+    - gains: squeeze-and-excitation, layers of means, which hardly take any time.
+    - narrow: fewer than 16 channels in or out of each group; these are bound by memory and gain
+      nothing. (Depthwise ones do for a processor, see forms.py.)
+    """
+    return [layer for layer in int8_layers(model, consumer, sizes) if layer.kept is None]
+
+
+def int8_layers(
+    model: onnx.ModelProto, consumer: Consumer, sizes: Mapping[str, int] = SIZES
+) -> list[Layer]:
+    """All layers that a consumer can compute in INT8, in the graph's order.
+
+    Convolutions (for TensorRT those with one group, or a multiple of 4 channels in each) and
+    products with a constant matrix of 2 axes. Never ConvTranspose, which neither consumer computes
+    in INT8: transposed.py makes ordinary convolutions of them.
+    """
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    work = multiplications(model, sizes)
+    reasons = _reasons(model.graph, weights, FORMS[consumer].depthwise)
+    return [
+        Layer(
+            name=node.name,
+            op_type=node.op_type,
+            input=node.input[0],
+            weight=node.input[1],
+            bias=node.input[2] if len(node.input) > 2 and node.input[2] else None,
+            output=node.output[0],
+            multiplications=work[node.name],
+            kept=reasons[node.name],
+        )
+        for node in model.graph.node
+        if _can(node, weights, FORMS[consumer].group_multiple)
+    ]
+
+
+def _can(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]], group_multiple: int) -> bool:
+    if node.op_type not in ("Conv", "MatMul") or node.input[1] not in weights:
+        return False
+    shape = weights[node.input[1]]
+    if node.op_type == "MatMul":
+        return len(shape) == 2
+    groups = group_count(node)
+    inputs, outputs = shape[1], shape[0] // groups
+    return groups == 1 or (inputs % group_multiple == 0 and outputs % group_multiple == 0)
+
+
+def group_count(node: onnx.NodeProto) -> int:
+    """The groups of a Conv or ConvTranspose."""
+    return next((a.i for a in node.attribute if a.name == "group"), 1)
+
+
+def _is_depthwise(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
+    """Whether a convolution takes many channels, each for itself."""
+    return shape[0] == group_count(node) >= _NARROW and node.op_type == "Conv"
+
+
+def is_narrow(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
+    """Whether a layer with a weight of this shape has few channels in or out of each group."""
+    if node.op_type == "Conv":
+        return min(shape[1], shape[0] // group_count(node)) < _NARROW
+    if node.op_type == "ConvTranspose":
+        return min(shape[0] // group_count(node), shape[1]) < _NARROW
+    return min(shape[-2:]) < _NARROW
+
+
+def _reasons(
+    graph: onnx.GraphProto, weights: Mapping[str, tuple[int, ...]], depthwise: bool
+) -> dict[str, Reason | None]:
+    deep, pooled = _deep(graph), _pooled(graph)
+    last = _reaching(graph, {graph.output[0].name})
+    gates = {name for node in graph.node if node.op_type in _GATES for name in node.input}
+    mask = _reaching(graph, gates)
+    reasons: dict[str, Reason | None] = {}
+    for node in graph.node:
+        if node.op_type not in LAYER_TYPES:
+            continue
+        shape = weights.get(node.input[1], (0, 0))
+        narrow = is_narrow(node, shape)
+        rules: tuple[tuple[Reason, bool], ...] = (
+            ("first", node.input[0] not in deep),
+            ("gains", node.input[0] in pooled),
+            ("last", node.name in last),
+            ("mask", node.name in mask),
+            ("narrow", narrow and not (depthwise and _is_depthwise(node, shape))),
+        )
+        reasons[node.name] = next((reason for reason, holds in rules if holds), None)
+    return reasons
+
+
+def _deep(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that some layer has had a part in."""
+    deep: set[str] = set()
+    for node in graph.node:
+        if node.op_type in LAYER_TYPES or any(name in deep for name in node.input):
+            deep.update(node.output)
+    return deep
+
+
+def _pooled(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that are made of means alone, and of states and numbers."""
+    pooled: set[str] = set()
+    signals = {graph.input[0].name}
+    for node in graph.node:
+        if node.op_type == "Shape":
+            continue
+        if any(name in signals for name in node.input) and node.op_type not in _POOLING:
+            signals.update(node.output)
+        elif node.op_type in _POOLING or any(name in pooled for name in node.input):
+            pooled.update(node.output)
+    return pooled
+
+
+def _reaching(graph: onnx.GraphProto, goals: Collection[str]) -> set[str]:
+    """The layers, by name, from which one of these tensors is reached with no layer between."""
+    reaching = set(goals)
+    layers: set[str] = set()
+    for node in reversed(graph.node):
+        if any(name in reaching for name in node.output):
+            if node.op_type in LAYER_TYPES:
+                layers.add(node.name)
+            else:
+                reaching.update(node.input)
+    return layers

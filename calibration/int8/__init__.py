@@ -1,1 +1,0 @@
-"""INT8 files from float ones: calibration data, ranges, Q/DQ, gates and the report."""

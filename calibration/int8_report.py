@@ -1,0 +1,152 @@
+"""The report on an INT8 or FP8 file: JSON, a Markdown page and pictures, named for the file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.quality.scoring import Scores
+from frcrn_export.calibration.quality_scores import METRICS, Quality
+from frcrn_export.calibration.speed import Speed
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import FileEntry, Format, QuantizationInfo, Weights
+from frcrn_export.runtime.bundle.reader import sha256_of
+from frcrn_export.runtime.bundle.transaction import replace_file
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A layer that INT8 can compute: whether it does, its share of all multiplications, its damage.
+
+    `damage_db`: the core's SNR with this layer alone in INT8. `reason`: why it was kept.
+    """
+
+    name: str
+    int8: bool
+    share: float
+    damage_db: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """A quantized tensor's extremes on the calibration recordings, and the range of its 8 bits.
+
+    `damage_db`: the core's SNR with it alone in 8 bits, where tensors are what is searched.
+    """
+
+    tensor: str
+    low: float
+    high: float
+    chosen_low: float
+    chosen_high: float
+    damage_db: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """A candidate of the search: the share of the multiplications in INT8, and its quality.
+
+    `passed`: whether it passed the gates of quality. `chosen`: whether it is the file.
+    """
+
+    share: float
+    core_snr_db: float | None
+    pesq_drop: float | None
+    passed: bool
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class WorstClip:
+    """What the picture of a clip shows, usually that with the least core SNR: [N] each."""
+
+    name: str
+    noisy: Float32Array
+    float32: Float32Array
+    int8: Float32Array
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything about one INT8 or FP8 file. `file` is its path in the bundle.
+
+    `noisy`: the scores of the recordings as they are; `qualities`: by precision, "fp32" first and
+    `number` last. What is called int8 is FP8 where that is the number.
+    """
+
+    file: str
+    model: str
+    weights: Weights
+    quantization: QuantizationInfo
+    noisy: Sequence[Scores]
+    qualities: Mapping[str, Quality]
+    speed: Speed | None = None
+    layers: Sequence[LayerRow] = ()
+    ranges: Sequence[TensorRange] = ()
+    search: Sequence[SearchPoint] = ()
+    warnings: Sequence[str] = ()
+    number: Number = "int8"
+
+    @property
+    def int8(self) -> Quality:
+        """The quality of the file itself."""
+        return self.qualities[self.number]
+
+    def scores(self, index: int) -> dict[str, Scores]:
+        """Of one clip, by what was scored: "noisy" and the precisions."""
+        scored = {name: quality.clips[index].scores for name, quality in self.qualities.items()}
+        return {"noisy": self.noisy[index], **scored}
+
+    def core_snrs(self, index: int) -> dict[str, float | None]:
+        """Of one clip, by precision; float32 is what the others are compared with."""
+        others = {name: each for name, each in self.qualities.items() if name != "fp32"}
+        return {name: quality.clips[index].core_snr_db for name, quality in others.items()}
+
+    def means(self) -> dict[str, dict[str, float | None]]:
+        """Over clips, of "noisy" and the precisions: each metric, and `core_snr_db`."""
+        values = {m: [s.values[m] for s in self.noisy if m in s.values] for m in METRICS}
+        found = {"noisy": {m: sum(v) / len(v) if v else None for m, v in values.items()}}
+        for name, quality in self.qualities.items():
+            found[name] = {metric: quality.mean(metric) for metric in METRICS}
+            if name != "fp32":
+                found[name]["core_snr_db"] = quality.mean_core_snr_db
+        return found
+
+
+def report_name(file: str, end: str = "quality.json") -> str:
+    """What a file of the report is called; the JSON is what `QuantizationInfo.report` names."""
+    return f"{file.removesuffix('.onnx')}.{end}"
+
+
+def write_report(folder: Path, report: Report, worst: WorstClip) -> tuple[FileEntry, ...]:
+    """Write a report's files into a bundle's folder; their entries for the manifest.
+
+    Raises UserError where matplotlib is missing.
+    """
+    from frcrn_export.calibration.int8_report_json import quality_json
+    from frcrn_export.calibration.int8_report_page import markdown
+    from frcrn_export.calibration.pictures import draw
+
+    images = {report_name(report.file, f"{kind}.png"): png for kind, png in draw(report, worst)}
+    files: dict[str, tuple[Format, bytes]] = {
+        report_name(report.file): ("json", quality_json(report)),
+        report_name(report.file, "quality.md"): ("markdown", markdown(report, images).encode()),
+        **{name: ("png", png) for name, png in images.items()},
+    }
+    return tuple(
+        _written(folder / name, report.number, *content) for name, content in files.items()
+    )
+
+
+def _written(path: Path, number: Number, format: Format, content: bytes) -> FileEntry:
+    replace_file(path, content)
+    return FileEntry(
+        path=path.name,
+        role="report",
+        format=format,
+        precision=number,
+        sha256=sha256_of(path),
+        bytes=len(content),
+    )

@@ -1,0 +1,133 @@
+"""What an INT8 file is made from and of: settings, graph, recordings, layers and their ranges."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frcrn_export.calibration.clips import (
+    ClipSet,
+    audio_sha256,
+    choose_clips,
+    read_audio,
+)
+from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.quantizers import Quantizer, quantizer_for
+from frcrn_export.calibration.progress import Progress
+from frcrn_export.calibration.quality.pairs import Pair, find_pairs
+from frcrn_export.calibration.ranges import Ranges, observe
+from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES
+from frcrn_export.calibration.source import (
+    Source,
+    find_source,
+    int8_name,
+    live_model,
+    with_half_core,
+)
+from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to calibrate. `pairs`: what the gates are measured on; None is the packaged recording.
+
+    `auto`: where the gates of quality fail, give layers back to float, measuring their damage for
+    at most `minutes`. `allow_slower`: keep a file that is no faster than float. `number`: INT8, or
+    for TensorRT FP8.
+    """
+
+    consumer: Consumer
+    folders: tuple[Path, ...]
+    streaming: bool = False
+    pairs: Path | None = None
+    method: CalibrationMethod = METHOD
+    count: int = CLIPS
+    seed: int = 0
+    auto: bool = False
+    minutes: float = MINUTES
+    allow_slower: bool = False
+    threads: int | None = None
+    number: Number = "int8"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known before anything is in INT8. `pairs` are what it will be judged by."""
+
+    bundle: Bundle
+    settings: Settings
+    pairs: Sequence[Pair]
+    source: Source
+    clips: ClipSet
+    quantizer: Quantizer
+    ranges: Ranges
+
+    @property
+    def file(self) -> str:
+        """What the quantized file will be called."""
+        settings = self.settings
+        return int8_name(settings.consumer, settings.streaming, settings.number)
+
+    def quantized(self, names: Collection[str]) -> bytes:
+        """The graph with the candidates of these names in INT8 or FP8, as an ONNX file."""
+        content: bytes = self.quantizer.quantize(names, self.ranges).SerializeToString()
+        return content
+
+
+def make_plan(
+    bundle: Bundle, settings: Settings, checkpoint: Path | None, progress: Progress
+) -> Plan:
+    """Choose the recordings, find the graph and measure the ranges; raises as `calibrate`."""
+    pairs = find_pairs(settings.pairs) if settings.pairs else [_packaged_pair()]
+    clips = _choose(bundle, settings, pairs, progress)
+
+    def load(what: str) -> "LoadedModel":
+        progress(f"exporting {what}", 0, 1)
+        return live_model(bundle, checkpoint, what)
+
+    if settings.consumer == "tensorrt":
+        half = partial(load, "the float16 core")
+        bundle = with_half_core(bundle, settings.streaming, half, progress)
+    own_form = partial(load, "INT8 for processors")
+    source = find_source(bundle, settings.consumer, settings.streaming, own_form)
+    quantizer = quantizer_for(source.model, settings.consumer, settings.method, settings.number)
+    if not quantizer.candidates:
+        raise UserError(
+            f"{bundle.path}: {source.float32.path} has no layer that {settings.number.upper()} "
+            "could be faster in"
+        )
+    ranges = observe(
+        source.model,
+        quantizer.observed,
+        bundle.manifest,
+        source.entry,
+        clips,
+        threads=settings.threads,
+        progress=lambda done, total: progress("measuring ranges", done, total),
+    )
+    return Plan(bundle, settings, pairs, source, clips, quantizer, ranges)
+
+
+def _choose(
+    bundle: Bundle, settings: Settings, pairs: Sequence[Pair], progress: Progress
+) -> ClipSet:
+    """The calibration clips, none of which is a recording of `pairs`."""
+    progress("reading the recordings", 0, 1)
+    rate = bundle.manifest.sample_rate
+    files = [path for pair in pairs for path in (pair.noisy, pair.clean)]
+    refused = {audio_sha256(read_audio(path, rate)): path for path in files}
+    return choose_clips(
+        settings.folders, rate, count=settings.count, seed=settings.seed, refused=refused
+    )
+
+
+def _packaged_pair() -> Pair:
+    from frcrn_export.exporters.packaged import DEMO_CLEAN, DEMO_NOISY
+
+    return Pair("demo", DEMO_NOISY, DEMO_CLEAN)

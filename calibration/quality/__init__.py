@@ -1,0 +1,1 @@
+"""Quality of denoised speech: `frcrn-export evaluate`."""

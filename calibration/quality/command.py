@@ -1,0 +1,134 @@
+"""The command `frcrn-export evaluate`."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from frcrn_export.calibration.quality.command_options import GATES, MEASURES, evaluate_options
+from frcrn_export.runtime.commands.console import print_json, print_table, progress_bar
+from frcrn_export.runtime.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from frcrn_export.calibration.quality.evaluation import Evaluation
+    from frcrn_export.calibration.quality.gates import Gate
+    from frcrn_export.calibration.quality.pairs import Pair
+    from frcrn_export.calibration.quality.subjects import Choice
+    from frcrn_export.runtime.bundle.manifest import Precision
+
+
+@click.command()
+@evaluate_options
+def evaluate(
+    bundles: tuple[Path, ...],
+    pairs: Path | None,
+    noisy: Path | None,
+    clean: Path | None,
+    backends: tuple[str, ...],
+    precisions: "tuple[Precision, ...]",
+    stream: bool,
+    windowed: bool,
+    metrics: tuple[str, ...],
+    dnsmos: Path | None,
+    jobs: int | None,
+    threads: int | None,
+    clips: bool,
+    csv_file: Path | None,
+    markdown_file: Path | None,
+    as_json: bool,
+    **minima: float | None,
+) -> None:
+    """Measure the quality of what BUNDLEs make of noisy speech, against clean speech.
+
+    SI-SDR, PESQ-WB, STOI and segmental SNR, each with its gain over the noisy input, as means with
+    95% confidence intervals, for all clips and for groups of them (names that begin alike up to the
+    first "_"). Exits with 1 below a --min-... gate.
+    """
+    from frcrn_export.calibration.quality.dnsmos import open_dnsmos
+    from frcrn_export.calibration.quality.evaluation import measure
+    from frcrn_export.calibration.quality.gates import failures
+    from frcrn_export.calibration.quality.outputs import check_output, write_output
+    from frcrn_export.calibration.quality.report import csv_text, json_report, markdown
+    from frcrn_export.calibration.quality.scoring import Scorer, require_packages
+    from frcrn_export.calibration.quality.subjects import Choice, open_subjects
+
+    measures = tuple(name for name in MEASURES if name in (metrics or MEASURES))
+    gates = _gates(minima, measures)
+    if windowed and (precisions or not stream):
+        raise click.UsageError("--windowed goes with --stream, and without --precision")
+    require_packages(measures)
+    if dnsmos is not None:
+        open_dnsmos(dnsmos)
+    found = _pairs(pairs, noisy, clean)
+    outputs = [path for path in (csv_file, markdown_file) if path is not None]
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise click.UsageError(f"--csv and --markdown are both {csv_file}; give two files")
+    for path in outputs:
+        check_output(path)
+    choices = [
+        Choice(bundle, backend, precision, stream, windowed)
+        for bundle in bundles
+        for backend in backends
+        for precision in precisions or (None,)
+    ]
+    _check_different(choices)
+    subjects = open_subjects(choices, threads)
+    scorer = Scorer(subjects[0].sample_rate, measures, dnsmos)
+    jobs = jobs or min(os.cpu_count() or 1, len(found))
+    with progress_bar("Evaluating") as progress:
+        evaluation = measure(subjects, found, scorer, jobs, progress)
+    if as_json:
+        folders = [folder for folder in (pairs, noisy, clean) if folder is not None]
+        print_json(json_report(evaluation, gates, folders))
+    else:
+        _print(evaluation, clips)
+    if csv_file is not None:
+        write_output(csv_file, csv_text(evaluation))
+    if markdown_file is not None:
+        write_output(markdown_file, markdown(evaluation))
+    if missed := failures(evaluation, gates):
+        raise CheckFailed("; ".join(missed))
+
+
+def _gates(minima: dict[str, float | None], measures: tuple[str, ...]) -> "list[Gate]":
+    from frcrn_export.calibration.quality.gates import Gate
+
+    gates = []
+    for option, (metric, is_gain) in GATES.items():
+        least = minima[option.strip("-").replace("-", "_")]
+        if least is None:
+            continue
+        if metric not in measures:
+            raise click.UsageError(f"{option} needs --metric {metric}; add it")
+        gates.append(Gate(option, metric, is_gain, least))
+    return gates
+
+
+def _check_different(choices: "list[Choice]") -> None:
+    seen = set()
+    for choice in choices:
+        same = replace(choice, bundle=choice.bundle.resolve())
+        if same in seen:
+            raise click.UsageError(f"{choice.bundle} twice with the same options; give it once")
+        seen.add(same)
+
+
+def _pairs(folder: Path | None, noisy: Path | None, clean: Path | None) -> "list[Pair]":
+    from frcrn_export.calibration.quality.pairs import find_pairs, match_folders
+
+    if folder is not None and noisy is None and clean is None:
+        return find_pairs(folder)
+    if folder is None and noisy is not None and clean is not None:
+        return match_folders(noisy, clean)
+    raise click.UsageError("give --pairs FOLDER, or --noisy FOLDER and --clean FOLDER")
+
+
+def _print(evaluation: "Evaluation", clips: bool) -> None:
+    from frcrn_export.calibration.quality.tables import notes, tables
+
+    for table in tables(evaluation, clips):
+        print_table(table.columns, table.rows, table.title)
+    for line in notes(evaluation):
+        click.echo(line)

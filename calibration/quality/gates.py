@@ -1,0 +1,66 @@
+"""Gates: the least that means over all clips must reach."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from frcrn_export.calibration.quality.evaluation import Evaluation
+from frcrn_export.calibration.quality.summary import Group, groups_of
+from frcrn_export.calibration.quality.tables import METRICS
+
+
+@dataclass(frozen=True)
+class Gate:
+    """An option and its value: the mean of a metric, or of its gain, is to be at least that."""
+
+    option: str
+    metric: str
+    is_gain: bool
+    least: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The mean that a gate is about, None where there is none, and what it misses, None if not."""
+
+    gate: Gate
+    value: float | None
+    missed: str | None
+
+
+def failures(evaluation: Evaluation, gates: Sequence[Gate]) -> list[str]:
+    """What each subject misses: gate, value and bundle."""
+    return [
+        f"{subject.label}: {verdict.missed}"
+        for index, subject in enumerate(evaluation.subjects)
+        for verdict in verdicts(evaluation, gates, index)
+        if verdict.missed
+    ]
+
+
+def verdicts(evaluation: Evaluation, gates: Sequence[Gate], subject: int) -> list[Verdict]:
+    """Whether a subject passes, gate by gate.
+
+    A clip that has a value before and none after fails the gate too: the mean leaves it out.
+    """
+    everything = groups_of(evaluation.clips)[-1]
+    return [_verdict(everything, gate, subject) for gate in gates]
+
+
+def _verdict(everything: Group, gate: Gate, subject: int) -> Verdict:
+    mean = (everything.gain if gate.is_gain else everything.denoised)(gate.metric, subject)
+    what = f"mean {METRICS[gate.metric].title}{' gain' * gate.is_gain}"
+    floor = f"{gate.option} {gate.least:g}"
+    if mean is None:
+        return Verdict(gate, None, f"{what} has no value, {floor}")
+    lost = [
+        clip
+        for clip in everything.clips
+        if gate.metric in clip.noisy.values and gate.metric in clip.denoised[subject].missing
+    ]
+    missed = None
+    if not mean.mean >= gate.least:  # also where that is NaN
+        missed = f"{what} {mean.mean:.3f} is below {floor}"
+    elif lost:
+        reason = lost[0].denoised[subject].missing[gate.metric]
+        missed = f"{what} lacks {lost[0].pair.name} ({reason}), {floor}"
+    return Verdict(gate, mean.mean, missed)

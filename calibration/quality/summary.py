@@ -1,0 +1,80 @@
+"""Means of what was measured, with their confidence intervals, for groups of clips."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from frcrn_export.calibration.quality.evaluation import ClipResult, difference
+from frcrn_export.calibration.quality.pairs import ALL, OTHER
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of `count` values; its confidence interval is `mean` +- `margin`.
+
+    The margin is None for a single value.
+    """
+
+    mean: float
+    margin: float | None
+    count: int
+
+
+def mean_of(values: Iterable[float | None]) -> Mean | None:
+    """The mean of the values that are there, with its 95% interval by Student's t; None of none.
+
+    The interval takes the clips as drawn at random from many of their kind.
+    """
+    from scipy.special import stdtrit
+
+    there = np.array([value for value in values if value is not None])
+    count = len(there)
+    if not count:
+        return None
+    margin = None
+    if count > 1:
+        quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+        margin = quantile * float(there.std(ddof=1)) / sqrt(count)
+    return Mean(float(there.mean()), margin, count)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips whose names begin alike."""
+
+    name: str
+    clips: tuple[ClipResult, ...]
+
+    def noisy(self, metric: str) -> Mean | None:
+        """Of the noisy recordings."""
+        return mean_of(clip.noisy.values.get(metric) for clip in self.clips)
+
+    def denoised(self, metric: str, subject: int) -> Mean | None:
+        """Of what a subject made of them."""
+        return mean_of(clip.denoised[subject].values.get(metric) for clip in self.clips)
+
+    def gain(self, metric: str, subject: int) -> Mean | None:
+        """Of the improvements, over the clips where both have a value."""
+        return mean_of(clip.gain(metric, subject) for clip in self.clips)
+
+    def against(self, metric: str, subject: int, other: int) -> Mean | None:
+        """Of the differences of two subjects, clip by clip."""
+        return mean_of(
+            difference(clip.denoised[subject], clip.denoised[other], metric) for clip in self.clips
+        )
+
+
+def groups_of(clips: Sequence[ClipResult]) -> list[Group]:
+    """A group for each beginning of names, where it has clips to group, and last one of all."""
+    found: dict[str, list[ClipResult]] = {}
+    for clip in clips:
+        found.setdefault(clip.pair.group, []).append(clip)
+    everything = Group(ALL, tuple(clips))
+    if len(found) == 1 or len(found) == len(clips):
+        return [everything]
+    groups = [Group(name or OTHER, tuple(members)) for name, members in sorted(found.items())]
+    return [*groups, everything]

@@ -1,0 +1,226 @@
+"""How good files are on held-out pairs, beside float32: it runs once, then any number of others."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isnan
+from shlex import quote
+
+import msgspec
+import numpy as np
+
+from frcrn_export.calibration.progress import Progress
+from frcrn_export.calibration.quality.pairs import Pair, check_pair, read_pair
+from frcrn_export.calibration.quality.scoring import (
+    Result,
+    Scorer,
+    Scores,
+    require_packages,
+    scoring,
+)
+from frcrn_export.calibration.recording import Model, RecordedCore, open_recorded
+from frcrn_export.runtime.audio.measures import snr_db
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import FileEntry
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.errors import CheckFailed
+
+METRICS = ("si_sdr", "pesq", "stoi")
+# One clip that comes out (nearly) the same must not make the mean; nor one that is all wrong.
+SNR_LIMIT_DB = 100.0
+_NOT_FINITE = "the output is not finite"
+
+Score = Callable[[Float32Array, Float32Array], Result]
+
+
+@dataclass(frozen=True)
+class ClipQuality:
+    """What one file makes of one clip.
+
+    `core_snr_db`: the core's output against that of float32 on the same audio, total over the clip,
+    within +-100 dB; None for float32 itself, and where that is silent.
+    """
+
+    name: str
+    seconds: float
+    scores: Scores
+    core_snr_db: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What one file makes of all clips, in their order; without scores if none were asked for."""
+
+    clips: tuple[ClipQuality, ...]
+
+    def mean(self, metric: str) -> float | None:
+        """Over the clips that have a value."""
+        return _mean(clip.scores.values.get(metric) for clip in self.clips)
+
+    @property
+    def mean_core_snr_db(self) -> float | None:
+        """Mean over clips, in dB."""
+        return _mean(clip.core_snr_db for clip in self.clips)
+
+    @property
+    def worst(self) -> ClipQuality:
+        """The clip with the least core SNR."""
+        return min(self.clips, key=lambda clip: _or_best(clip.core_snr_db))
+
+    def drop(self, float32: "Quality", metric: str) -> float | None:
+        """What is lost against float32: mean over the clips where both have a value."""
+        pairs = zip(float32.clips, self.clips, strict=True)
+        values = [(one.scores.values, other.scores.values) for one, other in pairs]
+        return _mean(o[metric] - n[metric] for o, n in values if metric in o and metric in n)
+
+    def lost(self, float32: "Quality", metric: str) -> list[ClipQuality]:
+        """The clips that have a value in float32 and none here."""
+        pairs = zip(float32.clips, self.clips, strict=True)
+        return [n for o, n in pairs if metric in o.scores.values and metric in n.scores.missing]
+
+
+@dataclass(frozen=True)
+class HeldOutClip:
+    """A pair at the network's rate [N], and what float32's core gives for it [..., T]."""
+
+    pair: Pair
+    noisy: Float32Array
+    clean: Float32Array
+    core: Float32Array
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges files that are called as one core of a bundle is, which `float32` is the result of.
+
+    `noisy`: the scores of the recordings as they are. All that judging needs is in memory: of each
+    clip the two recordings, and the output of the core.
+    """
+
+    clips: tuple[HeldOutClip, ...]
+    noisy: tuple[Scores, ...]
+    float32: Quality
+    _float32: RecordedCore
+    _open: Callable[[Model], RecordedCore]
+    _score: Score
+
+    def __call__(
+        self,
+        model: Model,
+        *,
+        scored: bool = True,
+        progress: Progress = lambda phase, done, total: None,
+    ) -> Quality:
+        """Run an ONNX file, or the content of one, on every clip.
+
+        Without `scored` only the core's SNR is measured, which is much cheaper. An output that is
+        not finite has no scores, and -100 dB. Raises BackendError for a model that cannot be run.
+        """
+        core = self._open(model)
+        waiting: list[tuple[HeldOutClip, Result, float | None]] = []
+        for index, clip in enumerate(self.clips):
+            progress(clip.pair.name, index, len(self.clips))
+            enhanced, recording = core.denoise(clip.noisy)
+            given = recording.enhanced(core.lookahead)
+            finite = bool(np.isfinite(enhanced).all() and np.isfinite(given).all())
+            if not scored:
+                result = _no_scores
+            elif finite:
+                result = self._score(clip.clean, enhanced)
+            else:
+                result = _not_finite
+            waiting.append((clip, result, _core_snr(clip.core, given)))
+        rate = core.manifest.sample_rate
+        clips = tuple(
+            ClipQuality(clip.pair.name, len(clip.noisy) / rate, result(), snr)
+            for clip, result, snr in waiting
+        )
+        progress("", len(self.clips), len(self.clips))
+        return Quality(clips)
+
+    def denoise(self, name: str, model: Model | None = None) -> Float32Array:
+        """What a model makes of the clip of this name, [N]; without one, what float32 makes."""
+        clip = next(clip for clip in self.clips if clip.pair.name == name)
+        core = self._float32 if model is None else self._open(model)
+        return core.denoise(clip.noisy)[0]
+
+
+@contextmanager
+def judging(
+    bundle: Bundle,
+    entry: FileEntry,
+    pairs: Sequence[Pair],
+    *,
+    called: FileEntry | None = None,
+    threads: int | None = None,
+    jobs: int = 1,
+    metrics: tuple[str, ...] = METRICS,
+    progress: Progress = lambda phase, done, total: None,
+) -> Iterator[Judge]:
+    """Run a bundle's float32 core, offline or streaming, on the pairs; then judge others by it.
+
+    `called` says how the others are called, where their states are not those of float32's core.
+    `threads`: of the network; `jobs`: processes that score. Long utterances are cut for float32 as
+    they are for INT8 (see `runtime.pipeline.enhance`), so that nothing but the numbers differs.
+    Raises AudioError for a bad pair, UserError where a package is missing, CheckFailed where
+    float32's output is not finite.
+    """
+    require_packages(metrics)
+    manifest = bundle.manifest
+    as_int8 = msgspec.structs.replace(called or entry, precision="int8")
+
+    def opened(model: Model) -> RecordedCore:
+        return open_recorded(manifest, as_int8, model, threads)
+
+    for index, pair in enumerate(pairs):
+        progress(f"reading {pair.name}", index, len(pairs))
+        check_pair(pair)
+    source = bundle.file(entry)
+    cut_alike = msgspec.structs.replace(entry, precision="int8")
+    core = open_recorded(manifest, cut_alike, source, threads)
+    clips: list[HeldOutClip] = []
+    results: list[tuple[Result, Result]] = []
+    with scoring(Scorer(manifest.sample_rate, metrics), jobs) as score:
+        for index, pair in enumerate(pairs):
+            progress(f"float32: {pair.name}", index, len(pairs))
+            clip = read_pair(pair, manifest.sample_rate)
+            enhanced, recording = core.denoise(clip.noisy)
+            if not np.isfinite(enhanced).all():
+                raise CheckFailed(
+                    f"{entry.path}: its output for {pair.name} is not finite; "
+                    f"run: frcrn-export verify {quote(str(bundle.path))}"
+                )
+            results.append((score(clip.clean, clip.noisy), score(clip.clean, enhanced)))
+            given = recording.enhanced(core.lookahead)
+            clips.append(HeldOutClip(pair, clip.noisy, clip.clean, given))
+        noisy = tuple(before() for before, _ in results)
+        float32 = tuple(
+            ClipQuality(clip.pair.name, len(clip.noisy) / manifest.sample_rate, after(), None)
+            for clip, (_, after) in zip(clips, results, strict=True)
+        )
+        progress("", len(pairs), len(pairs))
+        yield Judge(tuple(clips), noisy, Quality(float32), core, opened, score)
+
+
+def _core_snr(float32: Float32Array, other: Float32Array) -> float | None:
+    snr = snr_db(float32, other)
+    if not float32.any():
+        return None
+    return -SNR_LIMIT_DB if isnan(snr) else float(np.clip(snr, -SNR_LIMIT_DB, SNR_LIMIT_DB))
+
+
+def _no_scores() -> Scores:
+    return Scores()
+
+
+def _not_finite() -> Scores:
+    return Scores(missing=dict.fromkeys(METRICS, _NOT_FINITE))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def _or_best(snr: float | None) -> float:
+    return SNR_LIMIT_DB if snr is None else snr

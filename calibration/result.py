@@ -1,0 +1,149 @@
+"""What calibration ends with: the report, and the file with it in the bundle."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from frcrn_export.calibration.graph.layers import Reason, int8_layers
+from frcrn_export.calibration.graph.stream_states import with_states_of
+from frcrn_export.calibration.graph.work import multiplications
+from frcrn_export.calibration.int8_report import (
+    LayerRow,
+    Report,
+    SearchPoint,
+    TensorRange,
+    WorstClip,
+    report_name,
+    write_report,
+)
+from frcrn_export.calibration.plan import Plan
+from frcrn_export.calibration.quality_scores import Judge, Quality
+from frcrn_export.calibration.search import Search
+from frcrn_export.calibration.speed import Speed
+from frcrn_export.runtime.bundle.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    GateResult,
+    QuantizationInfo,
+    parse_manifest,
+)
+from frcrn_export.runtime.bundle.reader import sha256_of
+from frcrn_export.runtime.bundle.transaction import staged_bundle
+from frcrn_export.runtime.errors import UserError
+
+_GIVEN_BACK = "given back by the search"
+_REASONS: dict[Reason, str] = {
+    "first": "hears the input itself",
+    "last": "is heard as it is",
+    "mask": "makes the mask",
+    "gains": "makes gains of means",
+    "narrow": "fewer than 16 channels",
+}
+
+
+def make_report(
+    plan: Plan,
+    judge: Judge,
+    search: Search,
+    qualities: Mapping[str, Quality],
+    speed: Speed | None,
+    gates: Sequence[GateResult],
+) -> Report:
+    """Everything about the file that the search found; the last gate is that of speed."""
+    settings, manifest = plan.settings, plan.bundle.manifest
+    total = sum(multiplications(plan.source.model).values())
+    layers = int8_layers(plan.source.model, settings.consumer)
+    shares = {layer.name: layer.multiplications / total for layer in layers}
+    in_8_bits = plan.quantizer.layers(search.names)
+
+    def share(names: Collection[str]) -> float:
+        return sum(shares[name] for name in sorted(plan.quantizer.layers(names)))
+
+    return Report(
+        file=plan.file,
+        number=settings.number,
+        model=manifest.model,
+        weights=manifest.weights,
+        quantization=QuantizationInfo(
+            consumer=settings.consumer,
+            method=settings.method,
+            clips=len(plan.clips.clips),
+            clips_sha256=plan.clips.sha256,
+            seed=settings.seed,
+            layers=len(in_8_bits),
+            candidates=sum(layer.kept is None for layer in layers),
+            share=share(search.names),
+            gates=tuple(gates),
+            kept_slower=gates[-1].passed is False,
+            report=report_name(plan.file),
+        ),
+        noisy=judge.noisy,
+        qualities=qualities,
+        speed=speed,
+        layers=[
+            LayerRow(
+                layer.name,
+                layer.name in in_8_bits,
+                shares[layer.name],
+                search.damages.get(layer.name),
+                "" if layer.name in in_8_bits else _reason(layer.kept),
+            )
+            for layer in layers
+        ],
+        ranges=_tensor_ranges(plan, search),
+        search=[
+            SearchPoint(
+                share(point.names),
+                point.quality.mean_core_snr_db,
+                point.quality.drop(judge.float32, "pesq"),
+                point.passed,
+                point.names == search.names,
+            )
+            for point in search.points
+        ],
+        warnings=plan.clips.warnings,
+    )
+
+
+def _reason(kept: Reason | None) -> str:
+    return _GIVEN_BACK if kept is None else _REASONS[kept]
+
+
+def _tensor_ranges(plan: Plan, search: Search) -> list[TensorRange]:
+    return [
+        TensorRange(each.name, *each.seen, *each.chosen, search.damages.get(each.name))
+        for each in plan.quantizer.covered(search.names, plan.ranges)
+    ]
+
+
+def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) -> None:
+    """Write the file and its report into the bundle, all or nothing. Raises UserError."""
+    bundle, source = plan.bundle, plan.source
+    with staged_bundle(bundle.path, force=True, keep=True) as folder:
+        # Since the work began another command may have added files; not others in their place.
+        present = parse_manifest((folder / MANIFEST_NAME).read_bytes())
+        if source.float32 not in present.files:
+            raise UserError(f"{bundle.path}: changed while it was used; run the command again")
+        path = folder / report.file
+        path.write_bytes(content)
+        entry = FileEntry(
+            path=report.file,
+            role=source.float32.role,
+            format="onnx",
+            precision=report.number,
+            sha256=sha256_of(path),
+            bytes=len(content),
+            inputs=source.entry.inputs,
+            outputs=source.entry.outputs,
+            streaming=with_states_of(content, source.entry).streaming,
+            quantization=report.quantization,
+        )
+        added = (entry, *write_report(folder, report, worst))
+        paths = {each.path for each in added}
+        others = (each for each in present.files if each.path not in paths)
+        manifest = msgspec.structs.replace(
+            present,
+            files=(*others, *added),
+            parity=tuple(r for r in present.parity if r.artifact != report.file),
+        )
+        (folder / MANIFEST_NAME).write_bytes(manifest.to_json())

@@ -1,0 +1,111 @@
+"""What an INT8 file is made from: a float graph in the form that its consumer computes fastest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.transposed import lower_transposed
+from frcrn_export.calibration.progress import Progress
+from frcrn_export.runtime.bundle.manifest import Consumer, FileEntry, Role
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
+from frcrn_export.runtime.bundle.remedies import options_of, streaming_hint
+from frcrn_export.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.loading import LoadedModel
+
+
+def int8_name(consumer: Consumer, streaming: bool, number: Number = "int8") -> str:
+    """What the INT8 or FP8 file for a consumer is called in a bundle."""
+    core = "core.streaming" if streaming else "core"
+    return f"{core}.{number}.cpu.onnx" if consumer == "cpu" else f"{core}.{number}.onnx"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A float graph, the entry that says how it is called, and the float32 core to judge it by."""
+
+    model: onnx.ModelProto
+    entry: FileEntry
+    float32: FileEntry
+
+
+def find_source(
+    bundle: Bundle,
+    consumer: Consumer,
+    streaming: bool,
+    load: "Callable[[], LoadedModel]",
+) -> Source:
+    """The graph that the INT8 or FP8 file of a bundle is made from.
+
+    For TensorRT `core.fp16.onnx`, whose other layers stay in half precision. For processors
+    `core.onnx`, or for FRCRN another form of the network, which `load` has to give. Raises
+    UserError for a bundle without a float core, and as `load`.
+    """
+    role: Role = "core_streaming" if streaming else "core"
+    float32 = bundle.manifest.file(role, "onnx")
+    if float32 is None:
+        raise UserError(_without_core(bundle, streaming))
+    if consumer == "tensorrt":
+        entry = bundle.manifest.file(role, "onnx", "fp16")
+        assert entry is not None, "see with_half_core"
+        return Source(lower_transposed(onnx.load(bundle.file(entry))), entry, float32)
+    if _has_own_form(bundle.manifest.model):
+        from frcrn_export.exporters.int8_source import int8_source
+
+        model, entry = int8_source(load(), float32)
+        return Source(model, entry, float32)
+    return Source(lower_transposed(onnx.load(bundle.file(float32))), float32, float32)
+
+
+def _without_core(bundle: Bundle, streaming: bool) -> str:
+    manifest = bundle.manifest
+    kind = "streaming core" if streaming else "core"
+    hint = (
+        streaming_hint(manifest)
+        if streaming
+        else f"run: frcrn-export onnx {options_of(manifest)} -o ANOTHER"
+    )
+    return f"{bundle.path}: no float32 {kind} as ONNX in this bundle to calibrate; {hint}"
+
+
+def with_half_core(
+    bundle: Bundle, streaming: bool, load: "Callable[[], LoadedModel]", progress: Progress
+) -> Bundle:
+    """The bundle with a float16 core, which is exported and proven where there is none.
+
+    Raises UserError for a bundle without a float32 core, CheckFailed where the float16 one misses
+    parity, and as `load`.
+    """
+    role: Role = "core_streaming" if streaming else "core"
+    if bundle.manifest.file(role, "onnx") is None:
+        raise UserError(_without_core(bundle, streaming))
+    if bundle.manifest.file(role, "onnx", "fp16") is not None:
+        return bundle
+    model = load()
+    from frcrn_export.exporters.bundle import add_half_core, add_half_streaming_core
+
+    add = add_half_streaming_core if streaming else add_half_core
+    add(model, bundle.path, progress=lambda step: progress(step, 0, 1))
+    return open_bundle(bundle.path, int8=False)
+
+
+def live_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedModel":
+    """The network that a bundle was made from, to make `what` of it.
+
+    Raises UserError where its weights are not here.
+    """
+    from frcrn_export.exporters.live_model import load_live
+
+    reason = f"{bundle.path}: {what} of {bundle.manifest.model} is made from the network itself"
+    return load_live(bundle.manifest, checkpoint, reason)
+
+
+def _has_own_form(model: str) -> bool:
+    from frcrn_export.exporters.registry import find_model
+
+    return find_model(model).own_int8_form

@@ -1,0 +1,172 @@
+"""Adding an engine to a bundle: built, described, and its source's proof carried over."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from frcrn_export.engines.build import BuiltEngine, build_engine
+from frcrn_export.engines.options import BuildOptions
+from frcrn_export.engines.progress import Progress
+from frcrn_export.runtime.bundle.manifest import (
+    MANIFEST_NAME,
+    QUANTIZED,
+    Consumer,
+    EngineInfo,
+    FileEntry,
+    Manifest,
+    Precision,
+    QuantizationInfo,
+    Role,
+)
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
+from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of
+from frcrn_export.runtime.bundle.transaction import staged_bundle
+from frcrn_export.runtime.errors import BundleError, UserError
+from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
+
+
+def engine_name(precision: Precision, options: BuildOptions) -> str:
+    """The file name of an engine in a bundle; engines for several streams say how many."""
+    kind = "core"
+    if options.states:
+        batch = options.profile.max[0]
+        kind = "core.streaming" if batch == 1 else f"core.streaming.batch{batch}"
+    return f"{kind}.{precision}.sm{options.target.sm}.{options.flavor}.engine"
+
+
+def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False) -> FileEntry:
+    """The ONNX file that engines of a precision are built from. Raises BundleError without it."""
+    consumer: Consumer | None = "tensorrt" if precision in QUANTIZED else None
+    role: Role = "core_streaming" if streaming else "core"
+    entry = bundle.manifest.file(role, "onnx", precision, consumer)
+    if entry is None and consumer is not None:
+        raise BundleError(
+            f"{bundle.path}: no {precision} {role} for TensorRT in this bundle; run: "
+            f"{calibrate_command(bundle.path, consumer, precision, streaming=streaming)}"
+        )
+    if entry is None:
+        kind = "streaming core" if streaming else "core"
+        raise BundleError(
+            f"{bundle.path}: no {precision} {kind} as ONNX in this bundle to build from; run: "
+            f"frcrn-export onnx{' --streaming' if streaming else ''} "
+            f"{options_of(bundle.manifest, streaming=streaming)} -o ANOTHER"
+        )
+    return entry
+
+
+def add_engine(
+    destination: Path,
+    precision: Precision,
+    options: BuildOptions,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    keep_log: Callable[[str], None] = lambda text: None,
+) -> tuple[FileEntry, float]:
+    """Build an engine from a bundle's ONNX core and add it with its layer report.
+
+    With `options.states` it is the streaming core.
+
+    Gives its entry, and the seconds that the build took. `keep_log` is given all that the builder
+    said. Raises UserError where there is such an engine already (unless `force`) or the disk is
+    full, and as `build_engine`; the bundle is then as before.
+    """
+    bundle = open_bundle(destination, engines=not force)
+    name = engine_name(precision, options)
+    if any(entry.path == name for entry in bundle.manifest.files) and not force:
+        raise UserError(f"{destination / name} exists; add --force to replace it")
+    source = engine_source(bundle, precision, bool(options.states))
+    built = build_engine(bundle.file(source), options, progress)
+    keep_log(built.log)
+    layers_name = f"{Path(name).stem}.layers.json"
+    with staged_bundle(destination, force=force, keep=True) as folder:
+        (folder / name).write_bytes(built.plan)
+        (folder / layers_name).write_bytes(built.layers.to_json())
+        layers = FileEntry(
+            path=layers_name,
+            role="layers",
+            format="json",
+            precision=precision,
+            sha256=sha256_of(folder / layers_name),
+            bytes=(folder / layers_name).stat().st_size,
+        )
+        engine = FileEntry(
+            path=name,
+            role=source.role,
+            format="engine",
+            precision=precision,
+            sha256=sha256_of(folder / name),
+            bytes=len(built.plan),
+            inputs=source.inputs,
+            outputs=source.outputs,
+            engine=_info(bundle.manifest, source, layers_name, options, built),
+            streaming=source.streaming,
+        )
+        (folder / MANIFEST_NAME).write_bytes(
+            _with_engine(bundle.manifest, engine, layers).to_json()
+        )
+    return engine, built.seconds
+
+
+def _with_engine(manifest: Manifest, engine: FileEntry, layers: FileEntry) -> Manifest:
+    """The manifest with both files; what was measured with an engine of that name is dropped."""
+    paths = (engine.path, layers.path)
+    return msgspec.structs.replace(
+        manifest,
+        files=(*(entry for entry in manifest.files if entry.path not in paths), engine, layers),
+        parity=tuple(r for r in manifest.parity if r.artifact.split(" ")[0] != engine.path),
+    )
+
+
+def _info(
+    manifest: Manifest, source: FileEntry, layers: str, options: BuildOptions, built: BuiltEngine
+) -> EngineInfo:
+    return EngineInfo(
+        flavor=options.flavor,
+        version=built.version,
+        cuda=built.cuda,
+        gpu=options.target.name,
+        sm=options.target.sm,
+        source=source.path,
+        source_sha256=source.sha256,
+        profile=options.profile,
+        layers=layers,
+        proof=_proof(manifest, source, options, built),
+        hardware_compatible=options.hardware_compatible,
+        refittable=options.refittable,
+    )
+
+
+def _proof(manifest: Manifest, source: FileEntry, options: BuildOptions, built: BuiltEngine) -> str:
+    results = [r for r in manifest.parity if r.artifact.split(" ")[0] == source.path]
+    if source.quantization is not None:
+        proven = _gates(source.quantization)
+    elif results and all(result.passed for result in results):
+        worst = min(result.snr_db for result in results)
+        proven = f"which passed parity on ONNX Runtime ({worst:.1f} dB or more)"
+    else:
+        proven = "for which the bundle has no parity results"
+    return (
+        f"Built by {options.flavor} {built.version} for SM {sm_text(options.target.sm)} from "
+        f"{source.path}, {proven}. The engine itself has not been run: neither its output nor its "
+        "speed is checked on a GPU."
+    )
+
+
+def _gates(quantization: QuantizationInfo) -> str:
+    """What the gates said of a quantized file, on ONNX Runtime."""
+    passed, failed, unmeasured = (
+        [gate.name for gate in quantization.gates if gate.passed is outcome]
+        for outcome in (True, False, None)
+    )
+    said = [
+        f"{verb} {', '.join(gates)}"
+        for verb, gates in (
+            ("passed", passed),
+            ("failed", failed),
+            ("was not measured for", unmeasured),
+        )
+        if gates
+    ]
+    return f"which {' and '.join(said)}" if said else "for which no gate was measured"

@@ -1,0 +1,208 @@
+"""What an engine is built from: a bundle that is there, or a model that becomes one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frcrn_export.runtime.bundle.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    Precision,
+    Role,
+    TensorSpec,
+)
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
+from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of, streaming_hint
+from frcrn_export.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from frcrn_export.calibration.graph.dtypes import Number
+    from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.exporters.streaming_export import StreamingOptions
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The bundle to build in. `bundle` is None until it exists, `model` where it was not needed.
+
+    `input` is what the engine is given; with `streaming` `states` are its further inputs.
+    """
+
+    path: Path
+    manifest: Manifest
+    input: TensorSpec
+    bundle: Bundle | None
+    model: "LoadedModel | None"
+    checkpoint: Path | None
+    streaming: "StreamingOptions | None" = None
+    states: tuple[TensorSpec, ...] = ()
+
+    def prepare(self, precision: Precision, step: Step, calib: Sequence[Path] = ()) -> Bundle:
+        """The bundle with an ONNX core of this precision, exported and proven if need be.
+
+        INT8 and FP8 are calibrated on the recordings in the folders `calib`, if need be. Raises
+        UserError where that takes recordings or weights that are not at hand, CheckFailed where it
+        misses parity or a gate.
+        """
+        if precision not in ("int8", "fp8"):
+            return self._exported(precision, step)
+        there = self.manifest.file(self._role, "onnx", precision, "tensorrt")
+        if there and self.bundle is not None:
+            return self.bundle
+        return self._calibrated(precision, calib, step)
+
+    def _calibrated(self, number: "Number", calib: Sequence[Path], step: Step) -> Bundle:
+        streaming = self.streaming is not None
+        if not calib:
+            kind = "streaming core" if streaming else "core"
+            command = calibrate_command(self.path, "tensorrt", number, streaming=streaming)
+            raise UserError(
+                f"{self.path} has no {number.upper()} {kind} for TensorRT; add --calib FOLDER with "
+                f"recordings of speech, or run: {command}"
+            )
+        from frcrn_export.calibration.calibrate import calibrate_bundle
+
+        self._exported("fp16", step)
+        calibrate_bundle(
+            self.path,
+            consumer="tensorrt",
+            folders=calib,
+            streaming=streaming,
+            number=number,
+            progress=lambda phase, done, steps: step(
+                f"{number.upper()}: {phase}, {done} of {steps}"
+            ),
+        )
+        return open_bundle(self.path)
+
+    def _exported(self, precision: Precision, step: Step) -> Bundle:
+        from frcrn_export.exporters.bundle import (
+            add_half_core,
+            add_half_streaming_core,
+            export_onnx_bundle,
+        )
+
+        half = precision == "fp16"
+        if self.bundle is None:
+            assert self.model is not None
+            return export_onnx_bundle(
+                self.model, self.path, half=half, streaming=self.streaming, progress=step
+            )
+        if not half or self.manifest.file(self._role, "onnx", "fp16"):
+            return self.bundle
+        add = add_half_streaming_core if self.streaming else add_half_core
+        return add(self.model or self._live(), self.path, progress=step)
+
+    @property
+    def _role(self) -> Role:
+        return "core_streaming" if self.streaming else "core"
+
+    def _live(self) -> "LoadedModel":
+        """The model of the bundle with the weights that it was made from."""
+        from frcrn_export.exporters.live_model import load_live
+
+        name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
+        reason = f"{self.path} has no {name} to build from"
+        return load_live(self.manifest, self.checkpoint, reason)
+
+
+def find_subject(
+    path: Path | None,
+    model: str | None,
+    checkpoint: Path | None,
+    seed: int | None,
+    load: Callable[[], "LoadedModel"],
+    streaming: "StreamingOptions | None" = None,
+    replacing: bool = False,
+) -> Subject:
+    """The bundle at `path`, else the model that `load` gives, under its own name by default.
+
+    With `streaming` the engine is one of the streaming core; `replacing`: the engines that are
+    there may be damaged, or gone. Raises UserError where the bundle
+    there is of another model or of other weights, or its streaming core is another one.
+    """
+    if path is not None and (path / MANIFEST_NAME).is_file():
+        bundle = open_bundle(path, engines=not replacing)
+        if model is not None and model != bundle.manifest.model:
+            raise UserError(f"{path} holds {bundle.manifest.model}, not {model}; leave out --model")
+        if seed is not None and seed != bundle.manifest.weights.seed:
+            raise UserError(
+                f"{path} holds {bundle.manifest.weights.name}, not random weights of seed {seed}; "
+                "leave out --random-weights"
+            )
+        return _existing(bundle, None, checkpoint, streaming)
+    if path is not None and path.exists() and any(path.iterdir() if path.is_dir() else [path]):
+        raise UserError(f"{path} exists and is no bundle; choose another path")
+    loaded = load()
+    path = path or Path(loaded.spec.name)
+    if (path / MANIFEST_NAME).is_file():
+        from frcrn_export.exporters.bundle import require_same_weights
+
+        bundle = open_bundle(path, engines=not replacing)
+        require_same_weights(bundle.manifest, loaded, path)
+        return _existing(bundle, loaded, checkpoint, streaming)
+    from frcrn_export.exporters.bundle import manifest_of
+    from frcrn_export.exporters.graphs import core_graph
+
+    manifest = manifest_of(loaded, ())
+    if streaming is None:
+        return Subject(path, manifest, core_graph(loaded).input, None, loaded, checkpoint)
+    from frcrn_export.exporters.streaming_export import (
+        state_tensors,
+        streaming_core,
+        streaming_tensors,
+    )
+
+    core = streaming_core(loaded, streaming)
+    given, states = streaming_tensors(loaded, core)[0], state_tensors(core)
+    return Subject(path, manifest, given, None, loaded, checkpoint, streaming, states)
+
+
+def _existing(
+    bundle: Bundle,
+    model: "LoadedModel | None",
+    checkpoint: Path | None,
+    streaming: "StreamingOptions | None",
+) -> Subject:
+    if streaming is not None:
+        return _existing_streaming(bundle, model, checkpoint, streaming)
+    core = bundle.manifest.file("core", "onnx") or bundle.manifest.file("core", "onnx", "fp16")
+    if core is None:
+        raise UserError(
+            f"{bundle.path}: no ONNX core in this bundle to build an engine from; run: "
+            f"frcrn-export trt {options_of(bundle.manifest)} -o ANOTHER"
+        )
+    return Subject(bundle.path, bundle.manifest, core.inputs[0], bundle, model, checkpoint)
+
+
+def _existing_streaming(
+    bundle: Bundle,
+    model: "LoadedModel | None",
+    checkpoint: Path | None,
+    streaming: "StreamingOptions",
+) -> Subject:
+    from frcrn_export.exporters.streaming_export import bundled_options
+
+    there = bundled_options(bundle.manifest)
+    core = bundle.manifest.file("core_streaming", "onnx")
+    if there is None or core is None:
+        raise UserError(
+            f"{bundle.path}: no streaming core in this bundle to build an engine from; "
+            f"{streaming_hint(bundle.manifest, 'trt')}"
+        )
+    for option, wanted, found in (
+        ("chunk", streaming.chunk, there.chunk),
+        ("lookahead", streaming.lookahead, there.lookahead),
+    ):
+        if wanted not in (None, found):
+            raise UserError(
+                f"--{option} {wanted}: the streaming core of {bundle.path} has {found}; "
+                f"leave out --{option}, or choose another path with -o"
+            )
+    given, *states = core.call_inputs
+    return Subject(
+        bundle.path, bundle.manifest, given, bundle, model, checkpoint, there, tuple(states)
+    )

@@ -1,0 +1,213 @@
+"""The commands that export and verify: `onnx`, `torchscript`, `verify`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from frcrn_export.exporters.commands.parts import (
+    Command,
+    chunk_options,
+    load,
+    model_options,
+    print_parity,
+    streaming_options,
+)
+from frcrn_export.runtime.commands.console import json_option, print_json, print_table, status
+
+if TYPE_CHECKING:
+    from frcrn_export.runtime.bundle.reader import Bundle
+
+_PACED_SECONDS = 5.0
+
+
+def _output_options(command: Command) -> Command:
+    for option in (
+        json_option,
+        click.option("-f", "--force", is_flag=True, help="Replace a bundle that exists."),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            help="The bundle's folder.  [default: the model's name]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@model_options
+@click.option(
+    "--stft",
+    type=click.Choice(["split", "inline"]),
+    default="split",
+    show_default=True,
+    help="The STFT outside the core, or everything in one waveform-to-waveform file.",
+)
+@click.option(
+    "--fp16",
+    "half",
+    is_flag=True,
+    help="Also core.fp16.onnx (and core.streaming.fp16.onnx), which TensorRT engines are made of.",
+)
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="Also core.streaming.onnx, which denoises frame by frame and keeps its state.",
+)
+@chunk_options
+@_output_options
+def onnx(
+    model: str | None,
+    checkpoint: Path | None,
+    seed: int | None,
+    squeeze_excite: str | None,
+    stft: str,
+    half: bool,
+    streaming: bool,
+    chunk: int | None,
+    lookahead: int | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Export a verified ONNX bundle from a checkpoint.
+
+    Writes core.onnx (with pre.onnx and post.onnx where the network has an STFT), the manifest and
+    the parity vectors, and keeps them only if they give what the PyTorch reference gives.
+    """
+    options = streaming_options(streaming, chunk, lookahead)
+    with status() as step:
+        loaded = load(model, checkpoint, seed, squeeze_excite, step)
+        from frcrn_export.exporters.bundle import export_onnx_bundle
+
+        bundle = export_onnx_bundle(
+            loaded,
+            output or Path(loaded.spec.name),
+            stft="inline" if stft == "inline" else "split",
+            half=half,
+            streaming=options,
+            force=force,
+            progress=step,
+        )
+    command = f"frcrn-export verify {bundle.path} --streaming" if streaming else None
+    _report_export(bundle, as_json, command)
+
+
+@click.command()
+@model_options
+@_output_options
+def torchscript(
+    model: str | None,
+    checkpoint: Path | None,
+    seed: int | None,
+    squeeze_excite: str | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Export a verified TorchScript core: core.pt, in a new bundle or beside the ONNX files."""
+    with status() as step:
+        loaded = load(model, checkpoint, seed, squeeze_excite, step)
+        from frcrn_export.exporters.bundle import export_torchscript_bundle
+
+        bundle = export_torchscript_bundle(
+            loaded, output or Path(loaded.spec.name), force=force, progress=step
+        )
+    _report_export(bundle, as_json)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "-b",
+    "--backend",
+    "backends",
+    multiple=True,
+    help="Check with this backend; may be given several times.",
+)
+@click.option(
+    "-c",
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="The checkpoint the bundle was made from, to compare with the live network as well.",
+)
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="Instead compare streams with the offline network, and measure their delay and pace.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="How long streams run at real-time pace.  [default: 5]",
+)
+@json_option
+def verify(
+    bundle: Path,
+    backends: tuple[str, ...],
+    checkpoint: Path | None,
+    streaming: bool,
+    seconds: float | None,
+    as_json: bool,
+) -> None:
+    """Compare every artifact of a BUNDLE with the reference outputs inside it.
+
+    Where torch is installed and the weights are at hand (packaged, fetched, random, or given with
+    --checkpoint), also with the live reference network at lengths that were never traced. Exits
+    with 1 if a comparison misses its floor.
+    """
+    if streaming:
+        if checkpoint is not None:
+            raise click.UsageError("--streaming takes no --checkpoint; leave out one of them")
+        from frcrn_export.exporters.commands.verify_streaming import verify_streaming
+
+        verify_streaming(bundle, backends, seconds or _PACED_SECONDS, as_json)
+        return
+    if seconds is not None:
+        raise click.UsageError("--seconds goes with --streaming; add it")
+    from frcrn_export.exporters.verify import require_parity, verify_bundle
+
+    with status() as step:
+        report = verify_bundle(bundle, backends, checkpoint, progress=step)
+    if as_json:
+        print_json(
+            {
+                "live": report.live,
+                "unchecked": report.unchecked,
+                "engines": report.engines,
+                "parity": msgspec.to_builtins(report.results),
+            }
+        )
+    else:
+        print_parity(report.results)
+        for path, proof in report.engines.items():
+            click.echo(f"{path}: {proof}")
+        if report.unchecked:
+            click.echo(f"Not compared here: {', '.join(report.unchecked)} (frcrn-export doctor).")
+        if report.why_not_live:
+            click.echo(f"Not compared with the live network: {report.why_not_live}.")
+    require_parity(report.results)
+
+
+def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) -> None:
+    """Show what was exported, and the command to go on with."""
+    manifest = bundle.manifest
+    if as_json:
+        print_json({"bundle": str(bundle.path), "manifest": msgspec.to_builtins(manifest)})
+        return
+    print_parity(manifest.parity)
+    print_table(
+        ("File", "Role", "Precision", ">MB", "sha256"),
+        (
+            (f.path, f.role, f.precision, f"{f.bytes / 1e6:.2f}", f.sha256[:16])
+            for f in manifest.files
+        ),
+        title=f"{bundle.path}: {manifest.model}, weights: {manifest.weights.name}",
+    )
+    if manifest.weights.source == "random":
+        click.echo("Random weights: for dry runs only, the output is no denoised speech.")
+    click.echo(f"Next: {command or f'frcrn-export denoise {bundle.path} noisy.wav -o clean.wav'}")

@@ -1,0 +1,39 @@
+"""`frcrn-export fetch`."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from frcrn_export.exporters import weights as fetching
+
+
+@click.command()
+@click.argument("model")
+@click.option("--url", help="Another place to take the same file from.")
+@click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Folder to keep it in, instead of the user's cache or {fetching.CACHE_VARIABLE}.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def fetch(model: str, url: str | None, cache_dir: Path | None, as_json: bool) -> None:
+    """Download the published weights of MODEL (frcrn-16k) and print their path.
+
+    The file is checked by size and sha256, kept in a cache, and found there by the other commands.
+    An interrupted download goes on where it stopped.
+    """
+    columns = (TextColumn(model), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(model, total=None)
+        path = fetching.fetch(
+            model, url, cache_dir, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    remote = fetching.remote_file(model)
+    report = {"model": model, "path": str(path), "bytes": remote.size, "sha256": remote.sha256}
+    click.echo(json.dumps(report) if as_json else path)

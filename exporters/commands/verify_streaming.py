@@ -1,0 +1,111 @@
+"""What `frcrn-export verify --streaming` shows: streams against offline, delay and pace."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frcrn_export.runtime.commands.console import print_json, print_table, status
+
+if TYPE_CHECKING:
+    from frcrn_export.runtime.verify.streaming import StreamReport
+
+
+def verify_streaming(path: Path, backends: tuple[str, ...], seconds: float, as_json: bool) -> None:
+    """Check every streaming core of a bundle and show what was found.
+
+    Raises as `check_streams`, and CheckFailed where one did not pass.
+    """
+    from frcrn_export.runtime.bundle.reader import open_bundle
+    from frcrn_export.runtime.verify.streaming import check_streams, require_streams
+
+    with status() as step:
+        step("checking the files")
+        bundle = open_bundle(path)
+        reports = check_streams(bundle, backends, seconds, progress=step)
+    rate = bundle.manifest.sample_rate
+    if as_json:
+        print_json({"bundle": str(path), "streams": [_facts(report, rate) for report in reports]})
+    else:
+        _print_matches(reports)
+        _print_delay(reports, rate)
+        if any(report.pace for report in reports):
+            _print_pace(reports)
+    require_streams(reports)
+
+
+def _delays(report: "StreamReport") -> dict[str, int]:
+    """The delay by its causes, their sum and what was measured, in samples."""
+    latency = report.latency
+    return {
+        "window": latency.window,
+        "hop": latency.chunk,
+        "look-ahead": latency.lookahead,
+        "total": latency.samples,
+        "measured": report.lag_samples,
+    }
+
+
+def _facts(report: "StreamReport", rate: int) -> dict[str, object]:
+    return {
+        "artifact": report.artifact,
+        "backend": report.backend,
+        "passed": report.passed,
+        "matches": [asdict(match) | {"passed": match.passed} for match in report.matches],
+        "delay_ms": {cause: 1e3 * n / rate for cause, n in _delays(report).items()},
+        "delay_samples": _delays(report),
+        "pace": asdict(report.pace) if report.pace else None,
+    }
+
+
+def _print_matches(reports: "list[StreamReport]") -> None:
+    print_table(
+        ("Artifact", "Case", ">SNR dB", ">Floor", ">Max abs", "Pass"),
+        (
+            (
+                report.artifact,
+                match.case,
+                f"{match.snr_db:.1f}",
+                "" if match.floor_db is None else f"{match.floor_db:.0f}",
+                f"{match.max_abs:.1e}",
+                "" if match.floor_db is None else "yes" if match.passed else "NO",
+            )
+            for report in reports
+            for match in report.matches
+        ),
+        title="Streams against the offline network",
+    )
+    if any(match.floor_db is None for report in reports for match in report.matches):
+        from click import echo
+
+        echo("Less look-ahead than offline: the floor holds for the stored streams instead.")
+
+
+def _print_delay(reports: "list[StreamReport]", rate: int) -> None:
+    causes = list(_delays(reports[0]))
+    print_table(
+        ("Artifact", *(f">{cause}" for cause in causes)),
+        (
+            (report.artifact, *(f"{1e3 * n / rate:g}" for n in _delays(report).values()))
+            for report in reports
+        ),
+        title="Delay in ms",
+    )
+
+
+def _print_pace(reports: "list[StreamReport]") -> None:
+    print_table(
+        ("Artifact", "Backend", ">Hops", ">Hop ms", ">p50", ">p90", ">p99", ">Max", ">Missed"),
+        (
+            (
+                report.artifact,
+                report.backend,
+                str(pace.hops),
+                f"{pace.hop_ms:g}",
+                *(f"{ms:.2f}" for ms in (pace.p50_ms, pace.p90_ms, pace.p99_ms, pace.max_ms)),
+                str(pace.deadline_misses),
+            )
+            for report in reports
+            if (pace := report.pace) is not None
+        ),
+        title="Time of a hop in ms, at real-time pace; missed deadlines",
+    )

@@ -1,0 +1,160 @@
+"""Complex convolutions on separate real and imaginary tensors, in three real products.
+
+The layout inside the lowered network is [B, C, T, F]: the memory of the FSMN layers, a long
+depthwise filter over frequency, then runs along contiguous values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from frcrn_export.exporters.families.frcrn.network_layers import (
+    LEAKY_SLOPE,
+    ComplexBatchNorm2d,
+    ComplexConv2d,
+)
+
+ComplexPair = tuple[Tensor, Tensor]  # real and imaginary part, of one shape
+RealConv = nn.Conv2d | nn.ConvTranspose2d
+
+
+@dataclass(frozen=True)
+class ComplexWeights:
+    """A complex convolution with the batch norm after it: its weights, and for each part the
+    scale of the batch norm and the shift that makes up the biases of both."""
+
+    re: Tensor  # as in the network: [C', C, F, T], transposed convolutions [C, C', F, T]
+    im: Tensor
+    scale_re: Tensor  # [C']
+    scale_im: Tensor
+    shift_re: Tensor
+    shift_im: Tensor
+
+
+def complex_weights(conv_re: RealConv, conv_im: RealConv, bn: ComplexBatchNorm2d) -> ComplexWeights:
+    assert conv_re.bias is not None
+    assert conv_im.bias is not None
+    scale_re, shift_re = _batch_norm_affine(bn.bn_re)
+    scale_im, shift_im = _batch_norm_affine(bn.bn_im)
+    return ComplexWeights(
+        conv_re.weight,
+        conv_im.weight,
+        scale_re,
+        scale_im,
+        shift_re + scale_re * (conv_re.bias - conv_im.bias),
+        shift_im + scale_im * (conv_re.bias + conv_im.bias),
+    )
+
+
+def _batch_norm_affine(bn: nn.BatchNorm2d) -> ComplexPair:
+    """Scale and shift [C] of a batch norm in eval mode."""
+    assert bn.running_var is not None
+    assert bn.running_mean is not None
+    scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
+    return scale, bn.bias - scale * bn.running_mean
+
+
+def conv_of(
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+) -> nn.Conv2d:
+    """A convolution with the given weight [C', C / groups, T, F] and bias [C']."""
+    out_channels, group_channels, *kernel_size = weight.shape
+    conv = nn.Conv2d(
+        group_channels * groups,
+        out_channels,
+        (kernel_size[0], kernel_size[1]),
+        stride,
+        padding,
+        groups=groups,
+        bias=bias is not None,
+        dtype=weight.dtype,
+    )
+    conv.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return conv
+
+
+def complex_linear(layer: ComplexConv2d) -> nn.Conv2d:
+    """A complex 1x1 convolution of one channel on [B, 2, T, F], real and imaginary part."""
+    re, im = layer.conv_re, layer.conv_im
+    assert re.bias is not None
+    assert im.bias is not None
+    real = torch.cat((re.weight, -im.weight), dim=1)
+    imag = torch.cat((im.weight, re.weight), dim=1)
+    bias = torch.cat((re.bias - im.bias, re.bias + im.bias))
+    return conv_of(torch.cat((real, imag)), bias)
+
+
+def depthwise_of(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+    """A depthwise convolution with the given weight [C, 1, T, F] and bias [C]."""
+    return conv_of(weight, bias, groups=len(weight))
+
+
+class ThreeProductConv(nn.Module):
+    """(W_re + i W_im) * (re + i im), after Gauss:
+
+    shared = W_re * (re + im)
+    real = shared - (W_re + W_im) * im
+    imag = shared + (W_im - W_re) * re
+
+    The minus sign is part of the weight: a runtime can add to a convolution's output in place.
+    Accumulates over several inputs, each with its own weights, instead of concatenating them.
+    """
+
+    def __init__(
+        self,
+        weights_re: list[Tensor],
+        weights_im: list[Tensor],
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+    ) -> None:
+        super().__init__()
+
+        def convs(weights: list[Tensor]) -> nn.ModuleList:
+            return nn.ModuleList(conv_of(w, None, stride, padding) for w in weights)
+
+        pairs = list(zip(weights_re, weights_im, strict=True))
+        self.of_sum = convs([re for re, _ in pairs])
+        self.of_im = convs([-(re + im) for re, im in pairs])
+        self.of_re = convs([im - re for re, im in pairs])
+
+    def forward(self, *inputs: ComplexPair) -> ComplexPair:
+        shared = accumulate(self.of_sum, [re + im for re, im in inputs])
+        real = accumulate(self.of_im, [im for _, im in inputs], shared)
+        imag = accumulate(self.of_re, [re for re, _ in inputs], shared)
+        return real, imag
+
+
+def accumulate(convs: nn.ModuleList, inputs: list[Tensor], total: Tensor | None = None) -> Tensor:
+    """Sum of conv(input) over pairs, onto ``total``; one addition behind each convolution."""
+    for conv, x in zip(convs, inputs, strict=True):
+        y: Tensor = conv(x)
+        total = y if total is None else y + total
+    assert total is not None
+    return total
+
+
+class AffineLeakyReLU(nn.Module):
+    """Biases of a complex convolution, batch norm and LeakyReLU, as a 1x1 depthwise convolution.
+
+    The two parts are scaled differently, so the scales cannot go into weights that both share;
+    and a runtime can fuse the activation into this convolution, though not into a sum.
+    """
+
+    def __init__(self, weights: ComplexWeights) -> None:
+        super().__init__()
+        self.real = depthwise_of(weights.scale_re[:, None, None, None], weights.shift_re)
+        self.imag = depthwise_of(weights.scale_im[:, None, None, None], weights.shift_im)
+
+    def forward(self, x: ComplexPair) -> ComplexPair:
+        re, im = x
+        return F.leaky_relu(self.real(re), LEAKY_SLOPE), F.leaky_relu(self.imag(im), LEAKY_SLOPE)

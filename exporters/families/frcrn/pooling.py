@@ -1,0 +1,23 @@
+"""How users name what squeeze-and-excitation averages over: global, cumulative, window:SECONDS."""
+
+import re
+
+from frcrn_export.exporters.families.frcrn.network_layers import Pooling
+from frcrn_export.runtime.errors import UserError
+
+GLOBAL = "global"
+
+
+def parse_pooling(text: str, frames_per_second: float) -> Pooling:
+    """The pooling that a text names; a window in frames. Raises UserError for anything else."""
+    if text == "global":
+        return "global"
+    if text == "cumulative":
+        return "cumulative"
+    match = re.fullmatch(r"window:([0-9]{1,4}(?:\.[0-9]{1,3})?)", text)
+    frames = round(float(match[1]) * frames_per_second) if match else 0
+    if frames < 1:
+        raise UserError(
+            f"--squeeze-excite {text}: takes global, cumulative or window:SECONDS, as in window:3"
+        )
+    return frames

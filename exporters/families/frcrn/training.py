@@ -1,0 +1,102 @@
+"""Training of FRCRN: `frcrn-16k` and `frcrn-16k-512`."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from frcrn_export.exporters.checkpoint import Checkpoint, load_into
+from frcrn_export.exporters.families.frcrn.network import FRCRN, apply_mask
+from frcrn_export.exporters.families.frcrn.pooling import GLOBAL, parse_pooling
+from frcrn_export.exporters.reference import WaveformNetwork, level_gain
+from frcrn_export.exporters.registry import SAMPLE_RATE, ModelSpec, family_of
+from frcrn_export.exporters.training.losses import frcrn_loss, ideal_mask, si_snr_db
+from frcrn_export.runtime.bundle.manifest import Level, StftSpec
+
+
+@dataclass(frozen=True)
+class FrcrnTask:
+    """A Task. `squeeze_excite` is what the network averages over, see pooling.py.
+
+    Every example is brought to the level of the published pipeline. The first and the last samples,
+    which one frame covers alone, are left out of the SI-SNR: the inverse STFT divides them by next
+    to nothing, and they would outweigh all others in an excerpt.
+
+    Raises UserError for a `squeeze_excite` that is not understood.
+    """
+
+    spec: ModelSpec
+    squeeze_excite: str = GLOBAL
+    checkpoint: Checkpoint | None = None
+
+    level: ClassVar[Level] = "active_rms"
+
+    def __post_init__(self) -> None:
+        parse_pooling(self.squeeze_excite, SAMPLE_RATE / self.stft.hop_length)
+
+    @property
+    def model(self) -> str:
+        return self.spec.name
+
+    @property
+    def stft(self) -> StftSpec:
+        assert self.spec.stft is not None
+        return self.spec.stft
+
+    @property
+    def learning_rate(self) -> float:
+        """As in the configuration that ClearerVoice-Studio publishes."""
+        return 1e-4 if self.checkpoint else 1e-3
+
+    def metadata(self) -> dict[str, str]:
+        return {"model": self.model, "squeeze_excite": self.squeeze_excite}
+
+    def build(self) -> WaveformNetwork:
+        family = family_of(self.spec)
+        network = family.build(self.spec, self.checkpoint)
+        family.set_squeeze_excite(self.spec, network, self.squeeze_excite)
+        if self.checkpoint is not None:
+            load_into(network, self.checkpoint, self.model)
+        return WaveformNetwork(network, self.stft)
+
+    def loss(
+        self,
+        network: nn.Module,
+        noisy: Tensor,
+        clean: Tensor,
+        autocast: AbstractContextManager[Any],
+    ) -> Tensor:
+        assert isinstance(network, WaveformNetwork)
+        assert isinstance(network.network, FRCRN)
+        noisy, clean = _levelled(noisy, clean)
+        spec, clean_spec = network.analysis(noisy), network.analysis(clean)  # [B, 2, F, T]
+        with autocast:
+            mask = network.network.mask(spec)
+        mask = mask.float()
+        estimate = network.synthesis(apply_mask(mask, spec))
+        estimate, clean = self._inside(estimate), self._inside(clean)
+        return frcrn_loss(mask, ideal_mask(spec, clean_spec), estimate, clean)
+
+    def improvement_db(self, network: nn.Module, noisy: Tensor, clean: Tensor) -> Tensor:
+        noisy, clean = _levelled(noisy, clean)
+        estimate, noisy, clean = (self._inside(x) for x in (network(noisy), noisy, clean))
+        return si_snr_db(estimate, clean) - si_snr_db(noisy, clean)
+
+    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(network, WaveformNetwork)
+        return network.network.state_dict()
+
+    def _inside(self, wave: Tensor) -> Tensor:
+        """The samples [B, 1, n] of a wave [B, N] that all frames cover that ever will."""
+        window, hop = self.stft.window_length, self.stft.hop_length
+        covered = window + (wave.shape[1] - window) // hop * hop
+        return wave[:, None, window - hop : covered - (window - hop)]
+
+
+def _levelled(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    """Both [B, 1, N] as [B, N], times what brings the noisy one to the level of the pipeline."""
+    gains = [level_gain(wave, FrcrnTask.level, eps=1e-6) for wave in noisy[:, 0]]
+    gain = torch.tensor(gains, dtype=noisy.dtype, device=noisy.device)[:, None]
+    return noisy[:, 0] * gain, clean[:, 0] * gain

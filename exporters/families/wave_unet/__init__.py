@@ -1,0 +1,1 @@
+"""Wave-U-Net of strided convolutions."""

@@ -1,0 +1,1 @@
+"""The published 12-layer Wave-U-Net with interpolation."""

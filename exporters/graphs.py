@@ -1,0 +1,92 @@
+"""The graphs that make up a bundle: which module, which input and output, which example."""
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.onnx_export import Graph
+from frcrn_export.exporters.reference import WaveformNetwork
+from frcrn_export.exporters.registry import family_of
+from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
+from frcrn_export.runtime.bundle.manifest import StftSpec, TensorSpec
+from frcrn_export.runtime.errors import UserError
+
+# Sizes of the traced examples: small, unequal, and none of the lengths that parity compares.
+_BATCH = 2
+_FRAMES = 23
+
+
+def core_graph(model: LoadedModel) -> Graph:
+    """The lowered network: spec [B, 2, F, T], or wave [B, 1, N] for time-domain networks."""
+    stft = model.spec.stft
+    if stft is not None:
+        shape: tuple[int | str, ...] = ("batch", 2, stft.bins, "frames")
+        example = torch.randn(_BATCH, 2, stft.bins, _FRAMES)
+        return Graph(model.lowered, example, _tensor("spec", shape), _tensor("enhanced", shape))
+    fixed = model.processing.core_samples
+    shape = ("batch", 1, fixed or "samples")
+    example = torch.randn(_BATCH, 1, fixed or _FRAMES * model.processing.padding.size)
+    return Graph(model.lowered, example, _tensor("wave", shape), _tensor("enhanced", shape))
+
+
+def half_graph(model: LoadedModel) -> Graph:
+    """The core in the form for GPUs: float16 inside, tensors and shapes as `core_graph`."""
+    module = family_of(model.spec).half(model.network)
+    return dataclasses.replace(core_graph(model), module=module)
+
+
+def pre_graph(stft: StftSpec) -> Graph:
+    """The pre op: wave [B, N] -> spec [B, 2, F, T]."""
+    return Graph(
+        StftAnalysis(stft),
+        torch.randn(_BATCH, stft.samples(_FRAMES)),
+        _tensor("wave", ("batch", "samples")),
+        _tensor("spec", ("batch", 2, stft.bins, "frames")),
+    )
+
+
+def post_graph(stft: StftSpec) -> Graph:
+    """The post op: enhanced [B, 2, F, T] -> wave [B, N]."""
+    return Graph(
+        StftSynthesis(stft),
+        torch.randn(_BATCH, 2, stft.bins, _FRAMES),
+        _tensor("enhanced", ("batch", 2, stft.bins, "frames")),
+        _tensor("wave", ("batch", "samples")),
+    )
+
+
+def inline_graph(model: LoadedModel) -> Graph:
+    """The network with its STFT inside: wave [B, N] -> enhanced [B, N'].
+
+    Raises UserError for networks that take segments of one length.
+    """
+    if model.processing.core_samples is not None:
+        raise UserError(
+            f"{model.spec.name} takes segments of {model.processing.core_samples} samples and has "
+            "no inline form; leave out --stft inline"
+        )
+    stft = model.spec.stft
+    if stft is None:
+        module: nn.Module = _WithoutChannelAxis(model.lowered)
+        samples = _FRAMES * model.processing.padding.size
+    else:
+        module = WaveformNetwork(model.lowered, stft)
+        samples = stft.samples(_FRAMES)
+    tensors = (_tensor(name, ("batch", "samples")) for name in ("wave", "enhanced"))
+    return Graph(module, torch.randn(_BATCH, samples), *tensors)
+
+
+class _WithoutChannelAxis(nn.Module):
+    def __init__(self, core: nn.Module) -> None:
+        super().__init__()
+        self.core = core
+
+    def forward(self, wave: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.core(wave.unsqueeze(1)).squeeze(1)
+        return out
+
+
+def _tensor(name: str, shape: tuple[int | str, ...]) -> TensorSpec:
+    return TensorSpec(name=name, dtype="float32", shape=shape)

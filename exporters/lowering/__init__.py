@@ -1,1 +1,0 @@
-"""Deployable forms of the networks: real-valued, batch norms folded, equal to the reference."""

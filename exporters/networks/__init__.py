@@ -1,1 +1,0 @@
-"""The published networks in PyTorch, written for clarity, with the published tensor names."""

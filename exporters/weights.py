@@ -1,0 +1,202 @@
+"""Download of published weights into a cache: resumed where it stopped, checked by sha256."""
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import requests
+
+from frcrn_export.exporters.registry import find_model
+from frcrn_export.runtime.bundle.reader import sha256_of
+from frcrn_export.runtime.errors import UserError
+
+CHUNK_BYTES = 1 << 18
+TIMEOUT_S = (10.0, 60.0)  # to connect, and between two reads
+MAX_REDIRECTS = 5
+CACHE_VARIABLE = "FRCRN_EXPORT_CACHE"
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]  # bytes so far, bytes in all
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on the web of known size (bytes) and sha256 (64 hex digits); `model` it belongs to."""
+
+    model: str
+    url: str
+    size: int
+    sha256: str
+    file_name: str
+
+
+_FILES = (
+    RemoteFile(
+        model="frcrn-16k",
+        url="https://modelscope.cn/models/damo/speech_frcrn_ans_cirm_16k/resolve/master/pytorch_model.bin",
+        size=57_991_225,
+        sha256="477a2f82019b0a2b5bdd51541405d7e585a1f0355e162f3b46bf5c20d79fd612",
+        file_name="speech_frcrn_ans_cirm_16k.bin",
+    ),
+)
+REMOTE_FILES: Mapping[str, RemoteFile] = MappingProxyType({file.model: file for file in _FILES})
+
+
+def fetch(
+    model: str,
+    url: str | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The path of a model's published weights, downloaded unless the cache has them.
+
+    url: another place to take the same file from. Raises UserError where the model has no
+    published weights, or the download fails; a run after that goes on where this one stopped.
+    """
+    remote = remote_file(model)
+    if url is not None:
+        remote = replace(remote, url=url)
+    return download(remote, cache_dir or default_cache_dir(), progress)
+
+
+def cached(model: str, cache_dir: Path | None = None) -> Path | None:
+    """The path of a model's published weights if they were fetched before, else None."""
+    remote = REMOTE_FILES.get(model)
+    if remote is None:
+        return None
+    path = (cache_dir or default_cache_dir()) / remote.file_name
+    return path if _is_whole(path, remote) else None
+
+
+def remote_file(model: str) -> RemoteFile:
+    """The published file of a model. Raises UserError for an unknown model or one without."""
+    spec = find_model(model)
+    if model not in REMOTE_FILES:
+        raise UserError(f"{model} has no published weights to fetch; its weights: {spec.weights}")
+    return REMOTE_FILES[model]
+
+
+def default_cache_dir() -> Path:
+    """`FRCRN_EXPORT_CACHE`, or the user's cache folder of this platform."""
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given)
+    import pooch
+
+    return Path(pooch.os_cache("frcrn-export"))
+
+
+def download(remote: RemoteFile, cache_dir: Path, progress: Progress | None = None) -> Path:
+    """Bring `remote` into `cache_dir` by way of a `.part` file, which a later run continues.
+
+    Returns at once where the file is there and whole. Raises UserError where it cannot be had, is
+    not the expected one (it is removed then) or cannot be written.
+    """
+    path = cache_dir / remote.file_name
+    if _is_whole(path, remote):
+        return path
+    part = path.with_name(path.name + ".part")
+    try:
+        if path.exists():
+            logger.warning("%s is not the published file any more; downloading it again", path)
+            path.unlink()
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        _complete(part, remote, progress or _silent)
+        if not _is_whole(part, remote):
+            part.unlink()
+            raise UserError(
+                f"{remote.url} gave another file than the published one (sha256 differs; removed); "
+                f"{_next_step(remote)}"
+            )
+        part.replace(path)
+    except requests.RequestException as error:  # before OSError, which it is a kind of
+        raise UserError(f"{remote.url}: {_reason(error)}; {_next_step(remote)}") from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(
+                f"{cache_dir}: the disk is full, {remote.size} bytes are needed; free some, or set "
+                f"{CACHE_VARIABLE} to another folder, then {_again(remote)}"
+            ) from error
+        raise UserError(
+            f"{cache_dir}: cannot be written ({error.strerror}); set {CACHE_VARIABLE} to another "
+            f"folder, then {_again(remote)}"
+        ) from error
+    return path
+
+
+def _complete(part: Path, remote: RemoteFile, progress: Progress) -> None:
+    """Download what `part` lacks of `remote`, never more than its size."""
+    have = part.stat().st_size if part.exists() else 0
+    if have > remote.size:
+        have = 0
+    if have == remote.size:
+        return
+    with requests.Session() as session:
+        session.max_redirects = MAX_REDIRECTS
+        # No compression: sizes and ranges count the bytes of the file itself.
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+        with session.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                part.unlink()  # it belongs to another file
+            response.raise_for_status()
+            resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            if response.status_code != requests.codes.partial_content or not resumed:
+                have = 0  # the server starts over
+            with part.open("ab" if have else "wb") as file:
+                progress(have, remote.size)
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    have += len(chunk)
+                    if have > remote.size:
+                        break
+                    file.write(chunk)
+                    progress(have, remote.size)
+    if have > remote.size:
+        part.unlink()
+        raise UserError(
+            f"{remote.url} gives more than the {remote.size} bytes of the published file: it is "
+            f"another one; {_next_step(remote)}"
+        )
+    if have < remote.size:
+        raise UserError(
+            f"{remote.url}: the download stopped at {have} of {remote.size} bytes; "
+            f"{_next_step(remote)}"
+        )
+
+
+def _is_whole(path: Path, remote: RemoteFile) -> bool:
+    return (
+        path.is_file() and path.stat().st_size == remote.size and sha256_of(path) == remote.sha256
+    )
+
+
+def _silent(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def _reason(error: requests.RequestException) -> str:
+    """What happened, in a few words."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "the server does not answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke before the end"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection to the server, or it broke"
+    if isinstance(error, requests.TooManyRedirects):
+        return f"more than {MAX_REDIRECTS} redirects"
+    return "not an http or https address"
+
+
+def _again(remote: RemoteFile) -> str:
+    return f"run again (it resumes): frcrn-export fetch {remote.model}"
+
+
+def _next_step(remote: RemoteFile) -> str:
+    return f"{_again(remote)}, or download the file by hand and pass it with --checkpoint FILE"

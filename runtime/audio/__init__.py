@@ -1,0 +1,1 @@
+"""Audio in and out of the network: files, resampling, level, framing, STFT."""

@@ -1,0 +1,80 @@
+"""Padding of whole utterances, and windows over long ones. All lengths are in samples."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from frcrn_export.runtime.bundle.manifest import Padding, Segments
+
+Float32Array = npt.NDArray[np.float32]
+
+
+def padding_samples(samples: int, padding: Padding) -> int:
+    """How many zeros the padding rule appends to an utterance of `samples` samples.
+
+    `windows` is the published FRCRN rule; where the windows do not end with the utterance it
+    appends a whole window and the rest (N + size + rest samples in all), more than is needed.
+    """
+    size, stride = padding.size, padding.stride
+    if padding.rule == "multiple":
+        return -samples % size
+    if samples < size:
+        return size - samples
+    if samples < size + stride:
+        return size + stride - samples
+    rest = (samples - size) % stride
+    return size + rest if rest else 0
+
+
+def fit(wave: Float32Array, samples: int) -> Float32Array:
+    """[C, n] cut, or continued with zeros, to [C, samples]."""
+    missing = samples - wave.shape[1]
+    return np.pad(wave, ((0, 0), (0, missing))) if missing > 0 else wave[:, :samples]
+
+
+def window_count(samples: int, padding: Padding, segments: Segments) -> int:
+    """How many windows an utterance of `samples` samples is cut into.
+
+    They cover the padded utterance; those whose kept part lies in the padding alone are left out.
+    """
+    padded = max(samples + padding_samples(samples, padding), segments.length)
+    covering = -((segments.length - padded) // segments.stride) + 1
+    heard = -((segments.left - samples) // segments.stride)
+    return max(1, min(covering, heard))
+
+
+def cut_windows(
+    blocks: Iterable[Float32Array], count: int, segments: Segments
+) -> Iterator[Float32Array]:
+    """Blocks [C, n] of any length -> `count` windows [C, length], one every `stride` samples.
+
+    Past the end of the blocks the windows hold zeros. At most one window and one block are held.
+    """
+    source = iter(blocks)
+    held = next(source)
+    for _ in range(count):
+        while held.shape[1] < segments.length:
+            block = next(source, None)
+            if block is None:
+                held = fit(held, segments.length)
+            else:
+                held = np.concatenate((held, block), axis=1)
+        yield held[:, : segments.length]
+        held = held[:, segments.stride :]
+
+
+def join_windows(
+    windows: Iterable[Float32Array], samples: int, count: int, segments: Segments
+) -> Iterator[Float32Array]:
+    """Enhanced windows [C, length] -> pieces that put end to end give [C, samples].
+
+    Of each window the part [left, length - right) is kept; the first window also keeps its start
+    and the last its end. (The published FRCRN code drops the last `right` samples of an utterance
+    that its windows fit exactly, and leaves zeros there.)
+    """
+    for index, window in enumerate(windows):
+        left = segments.left if index > 0 else 0
+        right = segments.right if index < count - 1 else 0
+        piece = fit(window, segments.length)[:, left : segments.length - right]
+        yield piece[:, : samples - index * segments.stride - left]

@@ -1,0 +1,1 @@
+"""The bundle: its manifest, reading it, changing it in one step, what mends it."""

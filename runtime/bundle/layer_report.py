@@ -1,0 +1,141 @@
+"""The layers of a built engine, as its builder described them: typed, and as JSON."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from frcrn_export.runtime.bundle.manifest import NonNegative, Profile
+from frcrn_export.runtime.errors import BundleError
+
+# What decoding raises: not JSON or not this type, nested too deeply, not UTF-8.
+_DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+
+Size = Annotated[int, Meta(ge=-1)]  # of one axis; -1 is dynamic
+# Short and printable, since these two reach the user's terminal.
+OpType = Annotated[str, Meta(pattern="^[A-Za-z0-9_.]{1,64}$")]
+DataType = Annotated[str, Meta(pattern="^[A-Za-z0-9_]{0,32}$")]
+
+# Layers that, beside another layer of the same node, only serve it: they pad channels, change the
+# layout or the type. ("kgen", a generated kernel, is also what pointwise nodes run in.)
+_SERVING = frozenset({"kgen", "Reformat", "NoOp", "shape_call"})
+# What a layer's sums are of, where it reads one of these: its output has a wider type.
+_NARROW_TYPES = ("Int8", "FP8")
+# Tensors of these types carry shapes and indices, not samples.
+_NOT_DATA = frozenset({"Int32", "Int64", "Bool", ""})
+# ONNX nodes that no layer names: folded into weights, done by addressing alone, or fused silently.
+UNLISTED = "unlisted"
+
+
+class LayerTensor(Struct, frozen=True, kw_only=True):
+    """One input or output of a layer. `dtype` and `format` are the builder's words."""
+
+    name: str
+    dtype: DataType
+    dims: tuple[Size, ...]
+    format: str
+
+
+class Layer(Struct, frozen=True, kw_only=True):
+    """One layer. `onnx` names the nodes of the ONNX file that were fused into it."""
+
+    name: str
+    type: str
+    tactic: str
+    inputs: tuple[LayerTensor, ...]
+    outputs: tuple[LayerTensor, ...]
+    onnx: tuple[str, ...]
+
+
+class IoTensor(Struct, frozen=True, kw_only=True):
+    """One input or output of the engine. `profile` is there for inputs."""
+
+    name: str
+    mode: Literal["input", "output"]
+    dtype: DataType
+    dims: tuple[Size, ...]
+    format: str
+    profile: Profile | None = None
+
+
+class OnnxNode(Struct, frozen=True, kw_only=True):
+    """One node of the ONNX file. `dtype` is its output's type, in the builder's words.
+
+    `quantized`: a convolution or matrix product whose input and weight are dequantized before it.
+    """
+
+    op_type: OpType
+    dtype: DataType
+    quantized: bool = False
+
+
+class LayerReport(Struct, frozen=True, kw_only=True):
+    """What an engine is made of. `nodes` are the ONNX file's, by name.
+
+    `activation_bytes` is the device memory of one execution context at the profile's maximum,
+    `weights_bytes` that of the weights; None where the builder did not say.
+    """
+
+    layers: tuple[Layer, ...]
+    io: tuple[IoTensor, ...]
+    nodes: dict[str, OnnxNode]
+    activation_bytes: NonNegative | None = None
+    weights_bytes: NonNegative | None = None
+
+    def to_json(self) -> bytes:
+        """The report as JSON, one line."""
+        return msgspec.json.encode(self) + b"\n"
+
+
+def read_layer_report(data: bytes, source: str) -> LayerReport:
+    """The report in the bytes of a bundle's file. `source` names it in errors.
+
+    Raises BundleError for anything that is not one.
+    """
+    try:
+        return msgspec.json.decode(data, type=LayerReport)
+    except _DECODE_ERRORS as error:
+        raise BundleError(
+            f"{source}: not a layer report ({error}); build the engine again: frcrn-export trt"
+        ) from error
+
+
+def census(report: LayerReport) -> dict[str, dict[str, int]]:
+    """How many nodes of each ONNX operator run in which data type.
+
+    {"Conv": {"Half": 770}, ...}: the builder's words for the types of the layer's inputs and
+    outputs. Quantized nodes count as Int8 where their layer reads that, whatever it writes. Where a
+    layer fuses nodes of several types, the node counts as its type in the ONNX file if the layer
+    has that type (a strongly typed network keeps it), else as all of them joined by "+". UNLISTED
+    counts the nodes that no layer names.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for name, dtype in _types(report):
+        counts.setdefault(report.nodes[name].op_type, Counter())[dtype] += 1
+    return {op_type: dict(counts[op_type]) for op_type in sorted(counts)}
+
+
+def quantized_nodes(report: LayerReport) -> dict[str, str]:
+    """The data type that each quantized node of the ONNX file runs in, by name; see `census`."""
+    return {name: dtype for name, dtype in _types(report) if report.nodes[name].quantized}
+
+
+def _types(report: LayerReport) -> Iterator[tuple[str, str]]:
+    """The nodes, each with the data type it runs in."""
+    layers_of: dict[str, list[Layer]] = {}
+    for layer in report.layers:
+        for name in layer.onnx:
+            layers_of.setdefault(name, []).append(layer)
+    for name, node in report.nodes.items():
+        layers = layers_of.get(name, [])
+        layers = [layer for layer in layers if layer.type not in _SERVING] or layers
+        read = {t.dtype for layer in layers for t in layer.inputs}
+        types = read | {t.dtype for layer in layers for t in layer.outputs}
+        types = types - _NOT_DATA or types
+        narrow = [dtype for dtype in _NARROW_TYPES if dtype in read]
+        if narrow and (node.quantized or node.op_type == "DequantizeLinear"):
+            types = set(narrow)
+        dtype = node.dtype if node.dtype in types else "+".join(sorted(types))
+        yield name, dtype or UNLISTED

@@ -1,0 +1,239 @@
+"""What this machine has, what can run on it, and the command that would change it."""
+
+import ctypes
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import click
+
+from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.commands.console import json_option, print_json, print_table
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.gpu import Gpu, first_gpu
+from frcrn_export.runtime.sessions.tensorrt_backends import (
+    FLAVORS,
+    SERVED_SMS,
+    is_flavor_installed,
+    sm_text,
+)
+
+_PACKAGES = (
+    "frcrn-export",
+    "numpy",
+    "soundfile",
+    "soxr",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda-core",
+    "cuda-bindings",
+    "pesq",
+    "pystoi",
+    "matplotlib",
+    "tensorboard",
+)
+
+
+@dataclass(frozen=True)
+class Ability:
+    """Something the toolchain does; `remedy` is the command that would make it possible here."""
+
+    name: str
+    works: bool
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Versions by package (empty where missing), the GPU if there is one, and the abilities."""
+
+    python: str
+    system: str
+    packages: dict[str, str]
+    gpu: str
+    providers: tuple[str, ...]
+    abilities: tuple[Ability, ...]
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say what can run on this machine, and the command that would change it."""
+    machine = examine()
+    if as_json:
+        print_json(asdict(machine))
+        return
+    facts = [("Python", machine.python), ("System", machine.system)]
+    facts += [("GPU", machine.gpu or "no NVIDIA GPU found")]
+    facts += [("ONNX Runtime providers", ", ".join(machine.providers) or "-")]
+    facts += [(name, found or "not installed") for name, found in machine.packages.items()]
+    print_table(("What", "Found"), facts)
+    print_table(
+        ("Can", "Here", "What it needs", "Command"),
+        (
+            (
+                ability.name,
+                "yes" if ability.works else "no",
+                "" if ability.works else ability.detail,
+                "" if ability.works else ability.remedy,
+            )
+            for ability in machine.abilities
+        ),
+    )
+
+
+def examine() -> Machine:
+    """Look at the machine. Imports ONNX Runtime and TensorRT if they are there, and torch never."""
+    providers = _providers()
+    gpu = _gpu()
+    return Machine(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        packages={name: _version(name) for name in _PACKAGES},
+        gpu=gpu,
+        providers=providers,
+        abilities=tuple(_abilities(providers, gpu)),
+    )
+
+
+def _abilities(providers: tuple[str, ...], gpu: str) -> list[Ability]:
+    has_torch, has_onnx = find_spec("torch") is not None, find_spec("onnx") is not None
+    return [
+        Ability(
+            "export ONNX and TorchScript",
+            has_torch and has_onnx,
+            "torch and onnx are needed",
+            'pip install "frcrn-export[export]"',
+        ),
+        Ability(
+            "run ONNX on the CPU",
+            "CPUExecutionProvider" in providers,
+            "onnxruntime is needed",
+            'pip install "frcrn-export[cpu]"',
+        ),
+        Ability(
+            "run ONNX on the GPU (CUDA)",
+            bool(gpu) and "CUDAExecutionProvider" in providers,
+            "an NVIDIA GPU and onnxruntime-gpu are needed",
+            'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"' if gpu else "",
+        ),
+        Ability(
+            "run ONNX through TensorRT",
+            bool(gpu) and "TensorrtExecutionProvider" in providers and _has_library("nvinfer"),
+            "an NVIDIA GPU, onnxruntime-gpu and TensorRT's libraries are needed",
+            "pip install tensorrt" if gpu else "",
+        ),
+        *_engine_abilities(),
+        Ability(
+            "run TorchScript",
+            has_torch,
+            "torch is needed",
+            'pip install "frcrn-export[export]"',
+        ),
+        Ability(
+            "train",
+            has_torch,
+            "torch is needed",
+            'pip install "frcrn-export[train]"',
+        ),
+        Ability(
+            "measure quality",
+            all(find_spec(name) is not None for name in ("pesq", "pystoi", "scipy")),
+            "pesq (compiled from C), pystoi and scipy are needed",
+            'pip install "frcrn-export[quality]"',
+        ),
+        Ability(
+            "draw spectrograms",
+            find_spec("matplotlib") is not None,
+            "matplotlib is needed",
+            'pip install "frcrn-export[plot]"',
+        ),
+    ]
+
+
+def _engine_abilities() -> list[Ability]:
+    try:
+        gpu, why_not = first_gpu(), ""
+    except BackendError as error:
+        gpu, why_not = None, str(error)
+    installed = {spec.name: is_flavor_installed(spec.name) for spec in FLAVORS.values()}
+    builds = installed["tensorrt-rtx"] or (installed["tensorrt"] and gpu is not None)
+    return [
+        Ability(
+            "build engines",
+            builds,
+            "tensorrt-rtx is needed, or tensorrt and an NVIDIA GPU",
+            _install("tensorrt-rtx"),
+        ),
+        _runs_engines("tensorrt", "TensorRT", installed["tensorrt"], gpu, why_not),
+        _runs_engines("tensorrt-rtx", "TensorRT-RTX", installed["tensorrt-rtx"], gpu, why_not),
+    ]
+
+
+def _runs_engines(
+    flavor: Flavor, title: str, installed: bool, gpu: Gpu | None, why_not: str
+) -> Ability:
+    name = f"run {title} engines"
+    if gpu is None:
+        command = why_not.partition("run: ")[2]  # where cuda-core is missing
+        needed = f"an NVIDIA GPU with its driver, cuda-core and {flavor} are needed"
+        return Ability(name, False, needed, command if "pip" in command else "")
+    if gpu.sm not in SERVED_SMS[flavor]:
+        return Ability(name, False, f"a GPU that it serves is needed; SM {sm_text(gpu.sm)} is here")
+    return Ability(name, installed, f"{flavor} is needed", _install(flavor))
+
+
+def _install(flavor: Flavor) -> str:
+    return f'pip install "frcrn-export[{FLAVORS[flavor].extra}]"'
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _providers() -> tuple[str, ...]:
+    if find_spec("onnxruntime") is None:
+        return ()
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())
+
+
+def _gpu() -> str:
+    """Name, memory and driver of the first NVIDIA GPU, or an empty string."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        shown = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return shown.stdout.strip().splitlines()[0] if shown.stdout.strip() else ""
+
+
+def _has_library(name: str) -> bool:
+    """Whether the loader finds a shared library, or a wheel brought it."""
+    if find_spec("tensorrt_libs") is not None:
+        return True
+    names = (f"{name}_11.dll", f"{name}_10.dll") if sys.platform == "win32" else (f"lib{name}.so",)
+    for candidate in (*names, f"lib{name}.so.11", f"lib{name}.so.10"):
+        try:
+            ctypes.CDLL(candidate)
+        except OSError:
+            continue
+        return True
+    return False

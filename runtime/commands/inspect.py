@@ -1,0 +1,155 @@
+"""The command that shows what a bundle holds."""
+
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from frcrn_export.runtime.commands.console import json_option, print_json, print_table
+from frcrn_export.runtime.commands.quantization_table import print_quantization
+from frcrn_export.runtime.commands.streaming_table import calls_a_second, print_streaming
+
+if TYPE_CHECKING:
+    from frcrn_export.runtime.bundle.graph_cost import GraphCost
+    from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest
+    from frcrn_export.runtime.bundle.reader import Bundle
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@json_option
+def inspect(bundle: Path, as_json: bool) -> None:
+    """Show what a BUNDLE holds: tensors, operators, cost, hashes, what its engines are made of."""
+    from frcrn_export.runtime.bundle.reader import open_bundle
+
+    opened = open_bundle(bundle)
+    costs = _costs(opened)
+    if as_json:
+        print_json(
+            {
+                "manifest": msgspec.to_builtins(opened.manifest),
+                "graphs": {path: asdict(cost) for path, cost in costs.items()},
+                "census": _censuses(opened),
+            }
+        )
+        return
+    _print_facts(opened.manifest)
+    _print_files(opened.manifest)
+    print_streaming(opened.manifest)
+    print_quantization(opened.manifest)
+    for path, cost in costs.items():
+        _print_cost(path, cost)
+    _print_engines(opened)
+    if find_spec("onnx") is None:
+        click.echo('For operators and cost: pip install "frcrn-export[export]"')
+
+
+def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
+    """The cost of one second of audio for each ONNX file; empty without the onnx package."""
+    if find_spec("onnx") is None:
+        return {}
+    from frcrn_export.runtime.bundle.graph_cost import graph_cost
+
+    sizes = _second_of_audio(bundle.manifest)
+    costs = {}
+    for entry in bundle.manifest.files:
+        if entry.format == "onnx" and entry.role != "core_long":  # the network of the core again
+            cost = graph_cost(bundle.file(entry), sizes)
+            calls = calls_a_second(bundle.manifest, entry)
+            costs[entry.path] = replace(cost, flop=round(cost.flop * calls))
+    return costs
+
+
+def _censuses(bundle: "Bundle") -> dict[str, dict[str, dict[str, int]]]:
+    """For each engine: ONNX operator -> precision -> how many nodes run in it."""
+    from frcrn_export.runtime.bundle.layer_report import census, read_layer_report
+
+    counts = {}
+    for entry in bundle.manifest.files:
+        if entry.engine is not None:
+            layers = bundle.path / entry.engine.layers
+            counts[entry.path] = census(read_layer_report(layers.read_bytes(), str(layers)))
+    return counts
+
+
+def _print_engines(bundle: "Bundle") -> None:
+    from frcrn_export.runtime.commands.engine_table import print_engine
+
+    entries = {entry.path: entry for entry in bundle.manifest.files}
+    for path, counts in _censuses(bundle).items():
+        print_engine(entries[path], counts)
+
+
+def _second_of_audio(manifest: "Manifest") -> dict[str, int]:
+    """Sizes of the dynamic axes; a second rounded up to what the core takes."""
+    multiple = manifest.padding.size if manifest.padding.rule == "multiple" else 1
+    sizes = {"batch": 1, "samples": -(-manifest.sample_rate // multiple) * multiple}
+    if manifest.stft is not None:
+        sizes["frames"] = manifest.sample_rate // manifest.stft.hop_length
+    return sizes
+
+
+def _print_facts(manifest: "Manifest") -> None:
+    stft = manifest.stft
+    segments = manifest.segments
+    facts: list[tuple[str, Any]] = [
+        ("model", manifest.model),
+        ("weights", f"{manifest.weights.name} ({manifest.weights.source})"),
+        ("weights sha256", manifest.weights.sha256 or "-"),
+        *manifest.variant.items(),
+        ("sample rate", f"{manifest.sample_rate} Hz"),
+        ("level rule", manifest.level),
+        (
+            "STFT",
+            f"window {stft.window_length}, hop {stft.hop_length}, FFT {stft.fft_length}"
+            if stft
+            else "none",
+        ),
+        (
+            "whole up to",
+            f"{segments.above / manifest.sample_rate:g} s, then windows of "
+            f"{segments.length / manifest.sample_rate:g} s",
+        ),
+        *(("made with " + name, found) for name, found in manifest.tools.items()),
+    ]
+    print_table(("What", "Value"), ((name, str(value)) for name, value in facts))
+
+
+def _print_files(manifest: "Manifest") -> None:
+    print_table(
+        ("File", "Input", "Output", "Precision", ">MB", "sha256"),
+        (
+            (
+                f.path,
+                _tensors(f, "inputs"),
+                _tensors(f, "outputs"),
+                f.precision,
+                f"{f.bytes / 1e6:.2f}",
+                f.sha256[:16],
+            )
+            for f in manifest.files
+        ),
+    )
+
+
+def _tensors(entry: "FileEntry", side: str) -> str:
+    return ", ".join(
+        f"{tensor.name} [{', '.join(map(str, tensor.shape))}] {tensor.dtype}"
+        for tensor in getattr(entry, side)
+    )
+
+
+def _print_cost(path: str, cost: "GraphCost") -> None:
+    operators = ", ".join(f"{count} {name}" for name, count in cost.operators.items())
+    print_table(
+        ("What", "Value"),
+        (
+            ("operators", operators),
+            ("values in the file", f"{cost.parameters / 1e6:.2f} million"),
+            ("per second of audio", f"{cost.flop / 1e9:.2f} GFLOP"),
+        ),
+        title=path,
+    )

@@ -1,0 +1,177 @@
+"""The command `frcrn-export stream`."""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from frcrn_export.runtime.commands.console import precision_option
+from frcrn_export.runtime.errors import AudioError, UserError
+
+if TYPE_CHECKING:
+    from frcrn_export.runtime.bundle.manifest import Precision
+    from frcrn_export.runtime.streaming.pipe import PipeReader
+
+_STATUS_SECONDS = 0.25
+_CLEAR = "\r\x1b[K"  # the line of the terminal
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    type=click.Choice(["s16le", "s24le", "s32le", "f32le"]),
+    help="Raw PCM of this format; by default WAV is recognised, and all else is s16le.",
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(min=1),
+    help="Of raw PCM, or --live, in Hz; by default the network's.",
+)
+@click.option(
+    "--channels",
+    type=click.IntRange(min=1),
+    help="Of raw PCM, or --live; 1 by default. Each is denoised alone.",
+)
+@click.option(
+    "-b",
+    "--backend",
+    default="auto",
+    show_default=True,
+    help="auto, onnxruntime, onnxruntime-cpu, -cuda, tensorrt, or tensorrt-rtx; with --windowed "
+    "also onnxruntime-tensorrt or torchscript.",
+)
+@click.option(
+    "-t", "--threads", type=click.IntRange(min=1), help="Processor threads; all by default."
+)
+@precision_option
+@click.option(
+    "--gain", type=float, help="The level's gain, a factor, instead of following the input's level."
+)
+@click.option(
+    "--restore-level/--no-restore-level",
+    default=True,
+    show_default=True,
+    help="Give the output the input's level, or leave it at the level the network works at.",
+)
+@click.option(
+    "--windowed", is_flag=True, help="Compute overlapping windows: for networks that cannot stream."
+)
+@click.option("--live", is_flag=True, help="From the microphone to the speakers.")
+@click.option(
+    "--status/--no-status",
+    default=None,
+    help="Say on standard error all the time how it goes, or nothing at all; by default all the "
+    "time where that is a terminal, and elsewhere one line at the end.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The last line on standard error as JSON.")
+def stream(
+    bundle: Path,
+    format: str | None,
+    rate: int | None,
+    channels: int | None,
+    backend: str,
+    threads: int | None,
+    precision: "Precision | None",
+    gain: float | None,
+    restore_level: bool,
+    windowed: bool,
+    live: bool,
+    status: bool | None,
+    as_json: bool,
+) -> None:
+    """Denoise audio while it comes, from standard input to standard output, with a BUNDLE.
+
+    Takes WAV, or raw PCM as --format, --rate and --channels describe it, and gives the same form,
+    each piece as soon as it is done. Ctrl-C ends it: what was read is still written.
+
+    \b
+    arecord -t raw -f S16_LE -r 16000 | frcrn-export stream BUNDLE | aplay -t raw -f S16_LE -r 16000
+    ffmpeg -i IN -ac 1 -f wav - | frcrn-export stream BUNDLE | ffmpeg -i - OUT
+    """
+    from frcrn_export.runtime.bundle.reader import open_bundle
+    from frcrn_export.runtime.commands.stream_report import stream_report, summary
+    from frcrn_export.runtime.streaming.audio_stream import AudioStream
+    from frcrn_export.runtime.streaming.meter import Meter
+    from frcrn_export.runtime.streaming.microphone import Live
+    from frcrn_export.runtime.streaming.network import open_network
+    from frcrn_export.runtime.streaming.pcm import PcmSpec
+    from frcrn_export.runtime.streaming.pipe import Interrupt, Pipe, PipeReader, PipeWriter
+
+    opened = open_bundle(bundle)
+    raw = PcmSpec(format or "s16le", rate or opened.manifest.sample_rate, channels or 1)
+    reader = None
+    if not live:
+        _refuse_terminal(sys.stdin, "input")
+        _refuse_terminal(sys.stdout, "output")
+        reader = PipeReader(sys.stdin.buffer, raw if format else None, raw)
+        _check_agreement(reader, rate, channels)
+    spec = reader.spec if reader else raw
+    network = open_network(
+        opened,
+        backend,
+        threads,
+        windowed=windowed,
+        batch=spec.channels,
+        precision=precision,
+    )
+    audio = AudioStream(network, spec.sample_rate, spec.channels, gain, restore_level)
+    hop = math.ceil(audio.latency.chunk * spec.sample_rate / opened.manifest.sample_rate)
+    meter = Meter(audio)
+    runner: Live | Pipe
+    if reader is None:
+        runner = Live(audio, hop)
+    else:
+        writer = PipeWriter(sys.stdout.buffer, spec, reader.is_wav, reader.data_bytes)
+        runner = Pipe(reader, writer, audio, hop)
+
+    def report() -> dict[str, Any]:
+        return stream_report(audio, meter, runner)
+
+    watched = sys.stderr.isatty() if status is None else status
+    show = _status_line(lambda: summary(report())) if watched else lambda: None
+    with Interrupt() as interrupt:
+        runner.run(meter, interrupt, show)
+    if as_json:
+        click.echo(json.dumps(report()), err=True)
+    elif status is not False:
+        click.echo(_CLEAR * watched + summary(report()), err=True)
+
+
+def _refuse_terminal(stream: TextIO, name: str) -> None:
+    if stream.isatty():
+        raise UserError(
+            f"standard {name} is a terminal; use a pipe: "
+            "ffmpeg -i IN -f wav - | frcrn-export stream BUNDLE > OUT.wav, or --live"
+        )
+
+
+def _check_agreement(reader: "PipeReader", rate: int | None, channels: int | None) -> None:
+    """Raise AudioError where a WAV header says something else than the options."""
+    spec = reader.spec
+    for option, wanted, found in (
+        ("--rate", rate, spec.sample_rate),
+        ("--channels", channels, spec.channels),
+    ):
+        if wanted not in (None, found):
+            raise AudioError(
+                f"standard input is WAV with {option[2:]} {found}, not {wanted}; leave out {option}"
+            )
+
+
+def _status_line(text: Callable[[], str]) -> Callable[[], None]:
+    """Shows the text on a line of standard error that it writes again and again."""
+    shown = -math.inf
+
+    def show() -> None:
+        nonlocal shown
+        if perf_counter() - shown >= _STATUS_SECONDS:
+            shown = perf_counter()
+            click.echo(_CLEAR + text(), nl=False, err=True)
+
+    return show

@@ -1,0 +1,1 @@
+"""Comparing artifacts with the vectors in their bundle, offline and streaming."""

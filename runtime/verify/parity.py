@@ -1,0 +1,184 @@
+"""The bundle proves itself: every artifact against the reference outputs in `parity.npz`.
+
+Needs neither torch nor the checkpoint, so the target machine can run it.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from frcrn_export.runtime.audio.measures import snr_db
+from frcrn_export.runtime.audio.stft import Stft
+from frcrn_export.runtime.bundle.manifest import FileEntry, ParityResult, Precision, Role
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import export_again
+from frcrn_export.runtime.denoiser import Denoiser
+from frcrn_export.runtime.errors import BackendError, BundleError
+from frcrn_export.runtime.sessions.engine_choice import engine_entries
+from frcrn_export.runtime.sessions.registry import (
+    BACKENDS,
+    ENGINE_BACKENDS,
+    Session,
+    is_installed,
+    require_backend,
+)
+from frcrn_export.runtime.verify.streaming_parity import open_streamed
+
+Float32Array = npt.NDArray[np.float32]
+
+FLOOR_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 45.0, "int8": 20.0, "fp8": 20.0}
+_IDENTICAL_DB = 300.0  # JSON has no infinity
+
+_DEFAULT_BACKENDS = ("onnxruntime-cpu", "torchscript", *ENGINE_BACKENDS)
+
+# Stages of `parity.npz` that an artifact's role is compared at.
+_STAGES: dict[Role, tuple[str, ...]] = {
+    "core": ("core", "pipeline", "levelled"),
+    "core_long": ("core_long",),
+    "pre": ("pre",),
+    "post": ("post",),
+    "pipeline": ("pipeline",),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input and what the reference makes of it."""
+
+    stage: str
+    name: str
+    input: Float32Array
+    output: Float32Array
+
+
+def read_cases(bundle: Bundle) -> list[Case]:
+    """The cases in the bundle's `parity.npz`. Raises BundleError if there is none, or it is bad."""
+    entry = bundle.manifest.file("parity", "npz")
+    if entry is None:
+        raise BundleError(f"{bundle.path}: no parity vectors; run: {export_again(bundle.manifest)}")
+    path = bundle.file(entry)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = sorted({name.rsplit(".", 1)[0] for name in archive.files})
+            return [
+                Case(
+                    stage, case, archive[f"{stage}.{case}.input"], archive[f"{stage}.{case}.output"]
+                )
+                for stage, case in (name.split(".", 1) for name in names)
+            ]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        again = export_again(bundle.manifest)
+        raise BundleError(f"{path}: not parity vectors ({error}); run: {again}") from error
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of the bundle opened by a backend, and what tables call it."""
+
+    label: str
+    session: Session
+
+
+def open_artifacts(
+    bundle: Bundle, roles: tuple[Role, ...], backends: tuple[str, ...] = ()
+) -> Iterator[Artifact]:
+    """Open the files of these roles, one after another, by each named backend for their format.
+
+    Without names: ONNX files by ONNX Runtime on the processor, TorchScript by PyTorch and engines
+    by TensorRT, as far as these are installed and can run here. Of several engines only those for
+    the GPU that is here are opened. Raises BackendError if a named backend cannot run here.
+    """
+    chosen = backends or tuple(b for b in _DEFAULT_BACKENDS if is_installed(BACKENDS[b].package))
+    for backend in chosen:
+        require_backend(backend)
+    candidates = {backend: _candidates(bundle, backend) for backend in chosen}
+    for entry in bundle.manifest.files:
+        for backend in chosen:
+            if entry.role in roles and entry in candidates[backend]:
+                label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
+                try:
+                    session = BACKENDS[backend].open(bundle, entry, None)
+                except BackendError:
+                    if backends or entry.engine is None:
+                        raise
+                    continue  # an engine for another machine
+                yield Artifact(label, session)
+
+
+def _candidates(bundle: Bundle, backend: str) -> list[FileEntry]:
+    """The files that a backend can open here, or fails to open with the reason."""
+    found = BACKENDS[backend]
+    if found.flavor is not None:
+        return engine_entries(bundle, found.flavor)
+    return [entry for entry in bundle.manifest.files if found.takes(entry)]
+
+
+def check_bundle(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[ParityResult]:
+    """Compare every artifact with the reference outputs, as `open_artifacts` opens them.
+
+    Inputs of a core that an engine's profile does not include are left out.
+    """
+    cases = read_cases(bundle)
+    for artifact in open_artifacts(bundle, tuple(_STAGES), backends):
+        entry = artifact.session.entry
+        for case in cases:
+            if case.stage in _STAGES[entry.role] and _takes(entry, case):
+                output = _run(bundle, artifact.session, case)
+                name = f"{case.stage}.{case.name}"
+                yield compare(artifact.label, name, case.output, output, entry)
+    for streamed in open_streamed(bundle, backends):
+        for case in cases:
+            if case.stage == "streaming":
+                name = f"{case.stage}.{case.name}"
+                yield compare(
+                    streamed.label, name, case.output, streamed(case.input), streamed.entry
+                )
+    if bundle.manifest.stft is not None:
+        yield from _check_numpy_ops(bundle, cases)
+
+
+def _takes(entry: FileEntry, case: Case) -> bool:
+    fits = entry.engine is None or entry.engine.profile.includes(case.input.shape)
+    return fits or case.stage != "core"
+
+
+def compare(
+    artifact: str, case: str, expected: Float32Array, output: Float32Array, entry: FileEntry | None
+) -> ParityResult:
+    """One line of the table. Outputs of another shape or that are not finite never pass."""
+    floor = FLOOR_DB[entry.precision if entry else "fp32"]
+    if output.shape != expected.shape or not np.isfinite(output).all():
+        snr, error = -_IDENTICAL_DB, float(np.finfo(np.float32).max)
+    else:
+        snr = float(np.clip(snr_db(expected, output), -_IDENTICAL_DB, _IDENTICAL_DB))
+        error = float(np.max(np.abs(expected - output), initial=0.0))
+    return ParityResult(
+        artifact=artifact,
+        case=case,
+        snr_db=round(snr, 2),
+        max_abs=error,
+        floor_db=floor,
+        passed=snr >= floor,
+    )
+
+
+def _run(bundle: Bundle, session: Session, case: Case) -> Float32Array:
+    if case.stage in ("core", "core_long", "pre", "post"):
+        return session.run(case.input)
+    denoiser = Denoiser(bundle.manifest, session)
+    return denoiser(case.input, bundle.manifest.sample_rate, case.stage == "pipeline")
+
+
+def _check_numpy_ops(bundle: Bundle, cases: list[Case]) -> Iterator[ParityResult]:
+    """The runtime's own STFT, which the split core runs with."""
+    assert bundle.manifest.stft is not None
+    stft = Stft(bundle.manifest.stft)
+    for case in cases:
+        if case.stage in ("pre", "post"):
+            run = stft.analysis if case.stage == "pre" else stft.synthesis
+            yield compare(
+                "stft (numpy)", f"{case.stage}.{case.name}", case.output, run(case.input), None
+            )

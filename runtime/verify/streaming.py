@@ -1,0 +1,227 @@
+"""The self-test of streams: against the offline network, their delay, and whether they keep up.
+
+Runs on the bundle's own speech and needs neither torch nor the checkpoint.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from frcrn_export.runtime.audio.level import measure_gain
+from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.bundle.manifest import FileEntry
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import export_again, make_again
+from frcrn_export.runtime.denoiser import Denoiser
+from frcrn_export.runtime.errors import BundleError, CheckFailed, UserError
+from frcrn_export.runtime.sessions.registry import BACKENDS, require_backend
+from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
+from frcrn_export.runtime.streaming.network import network_of
+from frcrn_export.runtime.streaming.session import streaming_entry
+from frcrn_export.runtime.streaming.transforms import Latency
+from frcrn_export.runtime.verify.parity import FLOOR_DB, Case, compare, read_cases
+from frcrn_export.runtime.verify.streaming_pace import Pace, keep_pace
+from frcrn_export.runtime.verify.streaming_parity import StreamedCore, open_streamed
+
+Progress = Callable[[str], None]
+
+_REFERENCE_BACKEND = "onnxruntime-cpu"
+_EXPORT_AGAIN = "export the bundle again: frcrn-export onnx --streaming -o ANOTHER"
+_CHUNK = 1_000  # samples, no multiple of any hop
+_LAG_SECONDS = 1.0  # of output
+
+
+@dataclass(frozen=True)
+class Match:
+    """A stream against what it should be. `floor_db` None is for comparisons that may differ."""
+
+    case: str
+    snr_db: float
+    max_abs: float
+    floor_db: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it reaches its floor."""
+        return self.floor_db is None or self.snr_db >= self.floor_db
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """What was found of one streaming core.
+
+    `latency` is what it says of itself, `lag_samples` what was measured. `pace` is None for ONNX
+    files that engines are made of, float16 or quantized for it: on a processor they are slow.
+    `make_again`: what to do where it did not pass.
+    """
+
+    artifact: str
+    backend: str
+    matches: tuple[Match, ...]
+    latency: Latency
+    lag_samples: int
+    pace: Pace | None
+    make_again: str = _EXPORT_AGAIN
+
+    @property
+    def passed(self) -> bool:
+        """Whether the samples are right, and as late as is said."""
+        matches = all(match.passed for match in self.matches)
+        return matches and self.lag_samples == self.latency.samples
+
+
+def check_streams(
+    bundle: Bundle,
+    backends: tuple[str, ...] = (),
+    seconds: float = 5.0,
+    progress: Progress = lambda step: None,
+) -> list[StreamReport]:
+    """Check every streaming core of a bundle that runs here, as `open_streamed` opens them.
+
+    `seconds`: how long each runs at the pace of a microphone. Raises BundleError where there is no
+    streaming core, no offline core or no speech, BackendError where a backend cannot run, UserError
+    where none runs a streaming core.
+    """
+    streaming_entry(bundle, windows=False)
+    for backend in backends:
+        require_backend(backend)
+    cases = read_cases(bundle)
+    wave = _speech(bundle, cases)
+    progress("running the offline network")
+    offline = _offline(bundle)
+    expected = offline(wave, bundle.manifest.sample_rate)
+    streamed_cases = [case for case in cases if case.stage == "streaming"]
+    exact = _is_offline_network(offline, streamed_cases)
+    reports = []
+    for core in open_streamed(bundle, backends):
+        progress(f"streaming through {core.label}")
+        matches = [] if exact else list(_vectors(core, streamed_cases))
+        denoiser = _denoiser(bundle, core, wave)
+        output = _whole(denoiser, wave)
+        matches.insert(0, _match(core, "offline", expected, output, exact))
+        # Another result than offline has no place there that is sure to the sample.
+        lag = measure_lag(denoiser, wave, expected if exact else output)
+        pace = None
+        if _is_made_to_run(core.entry):
+            progress(f"{core.label} at real-time pace, {seconds:g} s")
+            pace = keep_pace(denoiser, wave, seconds)
+        reports.append(
+            StreamReport(
+                core.label,
+                core.session.backend,
+                tuple(matches),
+                denoiser.latency,
+                lag,
+                pace,
+                _remedy(bundle, core.entry),
+            )
+        )
+    if not reports:
+        raise UserError(
+            f"{bundle.path}: no backend here runs its streaming cores; run: frcrn-export doctor"
+        )
+    return reports
+
+
+def _remedy(bundle: Bundle, entry: FileEntry) -> str:
+    if entry.quantization is None:
+        return _EXPORT_AGAIN
+    return f"run: {make_again(bundle.path, bundle.manifest, entry)}"
+
+
+def _is_made_to_run(entry: FileEntry) -> bool:
+    """Whether a file is there to be run as it is, and not to make engines of it."""
+    for_cpu = entry.quantization is not None and entry.quantization.consumer == "cpu"
+    return for_cpu or entry.precision == "fp32" or entry.engine is not None
+
+
+def require_streams(reports: Sequence[StreamReport]) -> None:
+    """Raise CheckFailed naming the first report that did not pass, if there is one."""
+    for report in reports:
+        for match in report.matches:
+            if not match.passed:
+                raise CheckFailed(
+                    f"{report.artifact}, {match.case}: {match.snr_db:.1f} dB, at least "
+                    f"{match.floor_db:.0f} dB needed; {report.make_again}"
+                )
+        if not report.passed:
+            raise CheckFailed(
+                f"{report.artifact}: its output is {report.lag_samples} samples late, "
+                f"{report.latency.samples} were expected; {report.make_again}"
+            )
+
+
+def measure_lag(denoiser: StreamingDenoiser, wave: Float32Array, expected: Float32Array) -> int:
+    """How many samples late a stream is, found on the samples of the wave [N].
+
+    The wave is given sample by sample, and what comes out is played without a gap, as late as that
+    takes; then `expected` [N] is sought in it, where the cross-correlation is largest.
+    """
+    denoiser.reset()
+    count = min(len(wave), denoiser.latency_samples + int(_LAG_SECONDS * denoiser.sample_rate))
+    played: list[Float32Array] = []
+    returned = late = 0
+    for given in range(1, count + 1):
+        samples = denoiser.process(wave[given - 1 : given])
+        if len(samples):
+            late = max(late, given - returned)
+            returned += len(samples)
+            played.append(samples)
+    heard = np.concatenate([np.zeros(late, np.float32), *played])
+    size = 2 * max(len(heard), count)
+    spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(expected[:count], size))
+    lag = int(np.argmax(np.fft.irfft(spectrum, size)))
+    return lag if lag <= size // 2 else lag - size
+
+
+def _speech(bundle: Bundle, cases: Sequence[Case]) -> Float32Array:
+    found = [case.input for case in cases if (case.stage, case.name) == ("pipeline", "speech")]
+    if not found:
+        again = export_again(bundle.manifest)
+        raise BundleError(f"{bundle.path}: no speech among its parity vectors; run: {again}")
+    return found[0]
+
+
+def _offline(bundle: Bundle) -> Denoiser:
+    """The whole utterance at once, in float32."""
+    entry: FileEntry | None = bundle.manifest.file("core", "onnx")
+    if entry is None:
+        again = export_again(bundle.manifest)
+        raise BundleError(f"{bundle.path}: no core.onnx to compare with; run: {again}")
+    require_backend(_REFERENCE_BACKEND)
+    return Denoiser(bundle.manifest, BACKENDS[_REFERENCE_BACKEND].open(bundle, entry, None))
+
+
+def _is_offline_network(offline: Denoiser, cases: Sequence[Case]) -> bool:
+    """Whether the streams do what the offline network does: not with less than its look-ahead."""
+    floor = FLOOR_DB["fp32"]
+    first = cases[:1]
+    matches = (compare("", "", c.output, offline.session.run(c.input), None) for c in first)
+    return all(match.snr_db >= floor for match in matches)
+
+
+def _denoiser(bundle: Bundle, core: StreamedCore, wave: Float32Array) -> StreamingDenoiser:
+    """At the offline gain; by the causal rule the network would be given another signal."""
+    initial = core.session.initial_states()
+    core.session.load([state.repeat(core.rows, axis=0) for state in initial], core.rows)
+    gain = float(measure_gain(lambda: [wave[None]], bundle.manifest.level)[0])
+    return StreamingDenoiser(network_of(bundle, core.session), gain=gain)
+
+
+def _whole(denoiser: StreamingDenoiser, wave: Float32Array) -> Float32Array:
+    parts = [denoiser.process(wave[i : i + _CHUNK]) for i in range(0, len(wave), _CHUNK)]
+    return np.concatenate([*parts, denoiser.flush()])
+
+
+def _match(
+    core: StreamedCore, case: str, expected: Float32Array, output: Float32Array, held: bool
+) -> Match:
+    result = compare(core.label, case, expected, output, core.entry)
+    return Match(case, result.snr_db, result.max_abs, result.floor_db if held else None)
+
+
+def _vectors(core: StreamedCore, cases: Sequence[Case]) -> Iterator[Match]:
+    for case in cases:
+        name = f"{case.stage}.{case.name}"
+        yield _match(core, name, case.output, core(case.input), held=True)

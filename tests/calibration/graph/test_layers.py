@@ -1,0 +1,75 @@
+"""Which layers can compute in INT8, and which had better not."""
+
+import onnx
+import pytest
+
+from frcrn_export.calibration.graph.layers import int8_layers, quantizable
+from frcrn_export.calibration.graph.work import multiplications
+from frcrn_export.runtime.bundle.manifest import Consumer
+from tests.calibration.graphs import masking_network, matrix_network
+
+
+def test_every_reason_to_keep_a_layer_as_it_is() -> None:
+    found = {layer.name: layer.kept for layer in int8_layers(masking_network(), "cpu")}
+    assert found == {
+        "analysis": "first",
+        "encoder": None,
+        "squeeze": "gains",
+        "excite": "gains",
+        "depthwise": None,
+        "grouped": None,
+        "parallel": None,
+        "mask": "mask",
+    }
+
+
+@pytest.mark.parametrize("consumer", ["tensorrt", "cpu"])
+def test_quantizable_are_those_without_a_reason(consumer: Consumer) -> None:
+    names = [layer.name for layer in quantizable(masking_network(), consumer)]
+    depthwise = ["depthwise"] * (
+        consumer == "cpu"
+    )  # for TensorRT they are no layers of INT8 at all
+    assert names == ["encoder", *depthwise, "grouped", "parallel"]
+
+
+def test_tensorrt_has_rules_for_groups() -> None:
+    model = masking_network()
+    assert "depthwise" not in {layer.name for layer in int8_layers(model, "tensorrt")}
+    grouped = next(node for node in model.graph.node if node.name == "grouped")
+    weight = next(t for t in model.graph.initializer if t.name == "grouped.weight")
+    assert "grouped" in {layer.name for layer in int8_layers(model, "tensorrt")}
+    # 6 channels in and 4 out of each of 8 groups.
+    next(a for a in grouped.attribute if a.name == "group").i = 8
+    weight.CopyFrom(onnx.helper.make_tensor(weight.name, 1, [32, 6, 1], [0.5] * 192))
+    assert "grouped" not in {layer.name for layer in int8_layers(model, "tensorrt")}
+    assert "grouped" in {layer.name for layer in int8_layers(model, "cpu")}
+
+
+def test_a_layer_knows_its_tensors_and_its_work() -> None:
+    model = masking_network()
+    sizes = {"batch": 2, "samples": 800}  # 100 steps of 8
+    encoder = next(x for x in int8_layers(model, "cpu", sizes) if x.name == "encoder")
+    assert (encoder.op_type, encoder.input, encoder.output) == ("Conv", "shared", "encoder.out")
+    assert (encoder.weight, encoder.bias) == ("encoder.weight", "encoder.bias")
+    assert encoder.multiplications == 2 * 100 * 48 * 32 * 3
+    assert encoder.multiplications == multiplications(model, sizes)["encoder"]
+
+
+def test_products_with_one_matrix_alone() -> None:
+    found = {layer.name: layer.kept for layer in int8_layers(matrix_network(), "tensorrt")}
+    assert found == {"first": "first", "middle": None}  # `last` has a stack of matrices
+
+
+def test_a_state_that_is_fed_back_makes_no_layer_the_first() -> None:
+    """A streaming core's layers read states, which are inputs, beside what came through layers."""
+    model = masking_network()
+    state = onnx.helper.make_tensor_value_info("state", 1, ["batch", 32, 2])
+    model.graph.input.append(state)
+    index = next(i for i, node in enumerate(model.graph.node) if node.name == "encoder")
+    encoder = model.graph.node[index]
+    encoder.input[0] = "both"
+    next(a for a in encoder.attribute if a.name == "pads").ints[:] = [0, 0]
+    concat = onnx.helper.make_node("Concat", ["state", "shared"], ["both"], "concat", axis=2)
+    model.graph.node.insert(index, concat)
+    found = {layer.name: layer.kept for layer in int8_layers(model, "cpu")}
+    assert found["encoder"] is None

@@ -1,0 +1,137 @@
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frcrn_export.calibration.quality.evaluation import measure
+from frcrn_export.calibration.quality.metrics import segmental_snr_db, si_sdr_db
+from frcrn_export.calibration.quality.pairs import find_pairs
+from frcrn_export.calibration.quality.scoring import Scorer, Scores, require_packages, scoring
+from frcrn_export.calibration.quality.subjects import Choice, open_subjects
+from frcrn_export.runtime.errors import AudioError, CheckFailed, UserError
+from tests.bundles import write_bundle
+from tests.calibration.quality.conftest import RATE, Signal, write_pair
+from tests.calibration.quality.dnsmos_standin import write_dnsmos
+
+
+def test_noisy_and_denoised_are_scored(
+    pairs_folder: Path, tmp_path: Path, noisy: Signal, clean: Signal
+) -> None:
+    bundle = write_bundle(tmp_path / "a", gain=0.5)
+    told: list[tuple[str, int, int]] = []
+    scorer = Scorer(RATE, ("si_sdr", "seg_snr"))
+    evaluation = measure(
+        open_subjects([Choice(bundle)]),
+        find_pairs(pairs_folder),
+        scorer,
+        progress=lambda *args: told.append(args),
+    )
+    assert evaluation.metrics == ("si_sdr", "seg_snr")
+    first = evaluation.clips[0]
+    assert (first.pair.name, first.seconds) == ("mix_one", 2.0)
+    assert first.noisy.values["si_sdr"] == pytest.approx(si_sdr_db(clean, noisy))
+    (denoised,) = first.denoised
+    assert denoised.values["seg_snr"] == pytest.approx(segmental_snr_db(clean, 0.5 * noisy))
+    assert first.gain("si_sdr", 0) == pytest.approx(0.0, abs=1e-3)
+    assert first.gain("pesq", 0) is None
+    (factor,) = evaluation.real_time_factors
+    assert factor is not None
+    assert factor > 0
+    assert told[0] == ("reading mix_one", 0, 3)
+    assert told[3] == ("mix_one", 0, 3)
+    assert told[-1] == ("vbd_one", 3, 3)
+
+
+def test_other_processes_give_the_same(pairs_folder: Path, tmp_path: Path) -> None:
+    subjects = open_subjects([Choice(write_bundle(tmp_path / "a", gain=0.5))])
+    scorer = Scorer(RATE, ("si_sdr", "pesq"), write_dnsmos(tmp_path / "dnsmos.onnx"))
+    pairs = find_pairs(pairs_folder) * 3  # more than wait at once
+    here = measure(subjects, pairs, scorer)
+    there = measure(subjects, pairs, scorer, jobs=2)
+    assert there.clips == here.clips
+    assert there.real_time_factors == (None,)
+    assert len(there.clips[0].noisy.values) == 5
+
+
+def test_what_cannot_be_measured_has_a_reason(clean: Signal) -> None:
+    scores = Scorer(RATE)(clean, np.zeros_like(clean))
+    assert scores.missing == {"si_sdr": "silent", "pesq": "silent"}
+    assert scores.values["stoi"] == 0.0
+
+
+def test_a_bad_pair_is_found_before_the_work(
+    pairs_folder: Path, tmp_path: Path, clean: Signal
+) -> None:
+    broken = np.full_like(clean, np.nan)  # which no header says
+    write_pair(pairs_folder, "vbd_one", broken, clean)
+    subjects = open_subjects([Choice(write_bundle(tmp_path / "a"))])
+    told: list[str] = []
+    with pytest.raises(AudioError, match="NaN"):
+        measure(
+            subjects,
+            find_pairs(pairs_folder),
+            Scorer(RATE),
+            progress=lambda phase, done, steps: told.append(phase),
+        )
+    assert told == [f"reading {name}" for name in ("mix_one", "mix_two", "vbd_one")]
+
+
+def test_nothing_to_measure(tmp_path: Path, clean: Signal) -> None:
+    write_pair(tmp_path / "pairs", "a", clean[:100], clean[:100])
+    subjects = open_subjects([Choice(write_bundle(tmp_path / "a"))])
+    with pytest.raises(
+        UserError, match=r"nothing could be measured \(pesq: .*; stoi: .* --metric$"
+    ):
+        measure(subjects, find_pairs(tmp_path / "pairs"), Scorer(RATE, ("stoi", "pesq")))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_output_that_is_not_finite(pairs_folder: Path, tmp_path: Path, jobs: int) -> None:
+    bundle = write_bundle(tmp_path / "a", gain=float("nan"))
+    with pytest.raises(CheckFailed, match=rf"mix_one is not finite; run: \S+ verify {bundle}"):
+        measure(open_subjects([Choice(bundle)]), find_pairs(pairs_folder), Scorer(RATE), jobs)
+
+
+def test_a_process_that_is_killed(clean: Signal) -> None:
+    with pytest.raises(UserError, match="killed.*--jobs 1"), scoring(_Deadly(RATE), 2) as score:
+        score(clean, clean)()
+
+
+class _Deadly(Scorer):
+    def __call__(self, clean: Signal, estimate: Signal) -> None:  # type: ignore[override]
+        os._exit(1)
+
+
+class _Asking(Scorer):
+    def __call__(self, clean: Signal, estimate: Signal) -> Scores:
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return Scores({"ignores interrupts": float(ignored)})
+
+
+def test_interrupts_are_for_this_process(clean: Signal) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with scoring(_Asking(RATE), 2) as score:
+        assert score(clean, clean)().values == {"ignores interrupts": 1.0}
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from frcrn_export.calibration.quality import scoring as module
+
+    require_packages(["pesq", "stoi"])
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "pesq" else name)
+    require_packages(["stoi", "si_sdr"])
+    with pytest.raises(UserError, match=r'not installed: pesq; run: pip install "frcrn-export\['):
+        require_packages(["stoi", "pesq"])
+
+
+def test_dnsmos_at_another_rate(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="for 16000 Hz, the bundle for 48000; leave out --dnsmos"):
+        Scorer(48_000, dnsmos=tmp_path)
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(ZeroDivisionError), scoring(Scorer(RATE), 2):
+        raise ZeroDivisionError

@@ -1,0 +1,207 @@
+"""Real builds with TensorRT-RTX, which need no GPU."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto
+
+from frcrn_export.engines.build import BuiltEngine, build_engine
+from frcrn_export.engines.failures import BuildError
+from frcrn_export.engines.targets import find_target
+from frcrn_export.runtime.bundle.layer_report import census, quantized_nodes
+from frcrn_export.runtime.bundle.manifest import Profile
+from frcrn_export.runtime.errors import UserError
+from tests.engines.tiny import BINS, PROFILE, options, tiny_core, tiny_int8_core
+
+
+@pytest.fixture(scope="module")
+def half_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_core(tmp_path_factory.mktemp("half") / "core.fp16.onnx")
+
+
+@pytest.fixture(scope="module")
+def half_engine(half_core: Path) -> BuiltEngine:
+    return build_engine(half_core, options())
+
+
+def test_engine_and_everything_about_it(half_engine: BuiltEngine) -> None:
+    assert half_engine.plan[1:4] == b"trt"
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", half_engine.version)
+    assert half_engine.cuda >= 12
+    assert 0 < half_engine.seconds < 600
+    assert "[VERBOSE] Layers:" in half_engine.log
+    spec, enhanced = half_engine.layers.io
+    assert (spec.name, spec.mode, spec.dtype, spec.dims) == (
+        "spec", "input", "Float", (-1, 2, BINS, -1),
+    )  # fmt: skip
+    assert spec.profile == PROFILE
+    assert (enhanced.name, enhanced.mode, enhanced.dtype) == ("enhanced", "output", "Float")
+    assert half_engine.layers.activation_bytes is not None
+    assert half_engine.layers.weights_bytes is not None
+    assert half_engine.layers.weights_bytes > 0
+
+
+def test_convolutions_run_in_half_and_the_mask_in_float(half_engine: BuiltEngine) -> None:
+    counts = census(half_engine.layers)
+    assert counts["Conv"] == {"Half": 2}
+    assert counts["LeakyRelu"] == {"Half": 1}
+    assert counts["Mul"] == {"Float": 1}
+
+
+def test_float32_core_gives_a_float_engine(tmp_path: Path) -> None:
+    core = tiny_core(tmp_path / "core.onnx", half=False)
+    built = build_engine(core, options(tf32=False))
+    assert census(built.layers)["Conv"] == {"Float": 2}
+
+
+def test_quantized_convolutions_run_in_int8(tmp_path: Path) -> None:
+    built = build_engine(tiny_int8_core(tmp_path / "core.int8.onnx"), options())
+    assert census(built.layers)["Conv"] == {"Half": 1, "Int8": 1}
+    assert quantized_nodes(built.layers) == {"node_conv2d_1": "Int8"}
+    # With one weight scale the convolution itself makes half precision of its sums.
+    (layer,) = (x for x in built.layers.layers if [t.dtype for t in x.inputs] == ["Int8"])
+    assert [tensor.dtype for tensor in layer.outputs] == ["Half"]
+
+
+def test_where_the_builder_runs_them_in_half_that_is_seen(tmp_path: Path) -> None:
+    core = tiny_int8_core(tmp_path / "core.int8.onnx")
+    built = build_engine(core, options(target=find_target("rtx2080ti")))
+    assert census(built.layers)["Conv"] == {"Half": 2}
+    assert quantized_nodes(built.layers) == {"node_conv2d_1": "Half"}
+
+
+def test_quantized_convolutions_run_in_fp8(tmp_path: Path) -> None:
+    built = build_engine(tiny_int8_core(tmp_path / "core.onnx", "fp8"), options())
+    assert quantized_nodes(built.layers) == {"node_conv2d_1": "FP8"}
+
+
+@pytest.mark.parametrize("name", ["rtx2080ti", "a100", "rtx3090", "rtx5090", "gb10"])
+def test_builds_for_every_sm_that_rtx_serves(half_core: Path, name: str) -> None:
+    target = find_target(name)
+    built = build_engine(half_core, options(target=target))
+    assert census(built.layers)["Conv"] == {"Half": 2}
+
+
+def test_engines_for_two_sms_differ(half_core: Path, half_engine: BuiltEngine) -> None:
+    other = build_engine(half_core, options(target=find_target("rtx2080ti")))
+    assert other.plan != half_engine.plan
+
+
+def test_reports_progress(half_core: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    build_engine(half_core, options(), lambda *step: seen.append(step))
+    phases = {phase for phase, _, _ in seen}
+    assert "Building engine" in phases
+    for phase in phases:
+        steps = [(done, total) for name, done, total in seen if name == phase]
+        assert steps[0][0] == 0
+        assert steps[-1][0] == steps[-1][1] > 0
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """As in a terminal; a shell starts its background jobs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_stops_the_builder(half_core: Path) -> None:
+    seen: list[str] = []
+
+    def interrupt(phase: str, done: int, total: int) -> None:
+        seen.append(phase)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        if len(seen) >= 3:
+            time.sleep(0.02)  # steps go on until the main thread has heard the signal
+
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(half_core, options(), interrupt)
+    complete: list[str] = []
+    build_engine(half_core, options(), lambda phase, done, total: complete.append(phase))
+    assert len(seen) < len(complete)
+
+
+def test_an_error_of_the_progress_callback_is_not_lost(half_core: Path) -> None:
+    def fail(phase: str, done: int, total: int) -> None:
+        raise ValueError("the terminal went away")
+
+    with pytest.raises(ValueError, match="the terminal went away"):
+        build_engine(half_core, options(), fail)
+
+
+def test_parser_s_reason_and_node(tmp_path: Path) -> None:
+    core = tiny_core(tmp_path / "core.onnx", broken_channels=1)
+    with pytest.raises(BuildError) as caught:
+        build_engine(core, options())
+    message = str(caught.value)
+    assert message.startswith(f"{core}: not parsed: node 'node_conv2d' (Conv): ")
+    assert "Kernel weight dimension failed to broadcast to input" in message
+    assert len(message.splitlines()) == 1
+    assert "While parsing node number" in caught.value.log
+
+
+def test_mixed_types_are_named_without_source_places(tmp_path: Path) -> None:
+    core = tmp_path / "core.onnx"
+    import onnx
+    from onnx import helper
+
+    model = onnx.load(tiny_core(core))
+    model.graph.node.remove(next(n for n in model.graph.node if n.name == "to_float"))
+    next(n for n in model.graph.node if n.name == "node_mul").input[0] = "conv_1"
+    helper.set_model_props(model, {"sample_rate": "16000"})
+    onnx.save(model, core)
+    with pytest.raises(BuildError, match=r"'node_mul' \(Mul\): .* must have same input types") as e:
+        build_engine(core, options())
+    assert "/_src/" not in str(e.value)
+    assert "cuda" not in str(e.value).lower()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "advice"),
+    [
+        (
+            {"profile": Profile(min=(1, 2, 60, 1), opt=(1, 2, 60, 1), max=(1, 2, 60, 1))},
+            r"profile has min=60, opt=60, max=60 but tensor has 65",
+            "change --batch, --frames or --samples",
+        ),
+        (
+            {"profile": Profile(min=(1, 2, 65, 9), opt=(1, 2, 65, 8), max=(1, 2, 65, 9))},
+            r"satisfy MIN<=OPT<=MAX",
+            "change --batch, --frames or --samples",
+        ),
+        ({"workspace_bytes": 16}, "within workspace limit", "give more --workspace"),
+    ],
+)
+def test_builder_s_reason_and_what_to_try(
+    half_core: Path, changes: dict[str, object], reason: str, advice: str
+) -> None:
+    with pytest.raises(BuildError, match=rf"{half_core}: not built: .*{reason}.*; {advice}") as e:
+        build_engine(half_core, options(**changes))  # type: ignore[arg-type]
+    assert len(str(e.value).splitlines()) == 1
+    assert "/_src/" not in str(e.value)
+    assert e.value.exit_code == 2
+
+
+def test_the_source_is_checked_before_the_builder_starts(tmp_path: Path) -> None:
+    core = tiny_core(tmp_path / "core.onnx", half=False, output_type=TensorProto.INT64)
+    with pytest.raises(UserError, match="enhanced is not float32"):
+        build_engine(core, options())
+
+
+def test_out_of_memory_is_one_line(half_core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorrt_rtx
+
+    def exhausted(logger: object) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(tensorrt_rtx, "Builder", exhausted)
+    with pytest.raises(UserError, match="out of memory; close other programs"):
+        build_engine(half_core, options())

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from frcrn_export.runtime.bundle.manifest import Manifest, StreamingInfo, Weights
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.bundle.remedies import export_again, export_to, make_again, streaming_hint
+from tests.bundles import STFT, core_entry, manifest, write_bundle
+from tests.int8_standins import add_int8, quantization
+from tests.standin.install import add_engine
+
+CHECKPOINT = Weights(source="checkpoint", name="my best.pt", sha256="0" * 64)
+DEFAULT = Weights(source="default", name="wave-unet-16k.safetensors", sha256="0" * 64)
+
+
+def described(**changes: object) -> Manifest:
+    return msgspec.structs.replace(manifest(stft=STFT, files=(core_entry(STFT),)), **changes)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "streams_with"),
+    [("global", "cumulative"), ("cumulative", "cumulative"), ("window:3", "window:3")],
+)
+def test_a_network_is_exported_in_the_form_that_streams(pooling: str, streams_with: str) -> None:
+    found = described(variant={"squeeze_excite": pooling}, weights=CHECKPOINT)
+    assert streaming_hint(found, "trt") == (
+        f"run: frcrn-export trt --streaming --model gain --squeeze-excite {streams_with} "
+        "--checkpoint 'my best.pt' -o ANOTHER"
+    )
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        manifest(files=(core_entry(samples=16_384),)),
+        described(variant={"causal": False}),
+    ],
+)
+def test_networks_that_cannot_stream_are_offered_windows_alone(found: Manifest) -> None:
+    hint = streaming_hint(found, windows=True)
+    assert hint == "recompute overlapping windows: windowed=True (--windowed)"
+    assert streaming_hint(found) == "gain cannot stream: leave out --streaming"
+
+
+def test_windows_are_the_second_choice_where_they_are_one() -> None:
+    found = described(variant={"causal": True}, weights=DEFAULT)
+    command = "run: frcrn-export onnx --streaming --model gain -o ANOTHER"
+    assert streaming_hint(found) == command
+    assert streaming_hint(found, windows=True).startswith(f"{command}, or recompute")
+
+
+def test_a_bundle_is_exported_where_there_is_none(tmp_path: Path) -> None:
+    assert export_to(tmp_path / "a b") == f"frcrn-export onnx -o '{tmp_path}/a b'"
+    assert export_to(tmp_path) == f"frcrn-export onnx -o {tmp_path}"
+    (tmp_path / "notes.txt").touch()
+    assert export_to(tmp_path) == "frcrn-export onnx -o ANOTHER"
+
+
+def test_a_bundle_is_exported_again_with_all_that_it_had() -> None:
+    core = core_entry(STFT)
+    info = StreamingInfo(chunk=2, lookahead=14, states=())
+    streaming = msgspec.structs.replace(core, role="core_streaming", streaming=info)
+    half = msgspec.structs.replace(core, precision="fp16")
+    assert export_again(described(files=(core, streaming, half))) == (
+        "frcrn-export onnx --model gain --random-weights 0 --fp16 "
+        "--streaming --chunk 2 --lookahead 14 -o ANOTHER"
+    )
+    whole = msgspec.structs.replace(core, role="pipeline")
+    assert "--stft inline -o ANOTHER" in export_again(described(files=(whole,)))
+    script = msgspec.structs.replace(core, format="torchscript")
+    assert export_again(described(files=(script,))) == (
+        "frcrn-export torchscript --model gain --random-weights 0 -o ANOTHER"
+    )
+
+
+def test_int8_files_and_their_reports_are_made_by_calibrate(tmp_path: Path) -> None:
+    cpu = msgspec.structs.replace(
+        core_entry(path="core.int8.cpu.onnx"), precision="int8", quantization=quantization()
+    )
+    gpu = msgspec.structs.replace(cpu, path="core.int8.onnx", quantization=quantization("tensorrt"))
+    page = msgspec.structs.replace(
+        core_entry(path="core.int8.cpu.quality.md"), role="report", format="markdown"
+    )
+    info = StreamingInfo(chunk=2, lookahead=14, states=())
+    streaming = msgspec.structs.replace(
+        cpu, path="core.streaming.int8.cpu.onnx", role="core_streaming", streaming=info
+    )
+    found = manifest(files=(core_entry(), gpu, cpu, page, streaming))
+
+    def again(index: int) -> str:
+        return make_again(tmp_path, found, found.files[index])
+
+    command = f"frcrn-export calibrate {tmp_path} --for"
+    assert "frcrn-export onnx" in again(0)
+    assert again(1) == f"{command} rtx4090d --calib FOLDER --force"
+    assert again(2) == again(3) == f"{command} cpu --calib FOLDER --force"
+    assert again(4) == f"{command} cpu --calib FOLDER --streaming --force"
+
+
+def test_fp8_files_and_their_engines_are_made_as_they_were(tmp_path: Path) -> None:
+    """The engine's name begins as that of the file that it was built from."""
+    root = write_bundle(tmp_path / "b")
+    source = add_int8(root, lambda model: model, "tensorrt", precision="fp8")
+    add_engine(root, "tensorrt", precision="fp8", low=(1, 1, 1), best=(1, 1, 9), high=(1, 1, 99))
+    found = open_bundle(root).manifest
+    engine = next(entry for entry in found.files if entry.engine is not None)
+    assert engine.path.startswith(source.path.removesuffix("onnx"))
+    assert make_again(root, found, source) == (
+        f"frcrn-export calibrate {root} --for rtx4090d --fp8 --calib FOLDER --force"
+    )
+    assert make_again(root, found, engine).startswith(f"frcrn-export trt {root} --fp8 --gpu")

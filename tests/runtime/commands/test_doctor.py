@@ -1,0 +1,66 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.commands.doctor import Ability, examine
+from tests.standin.install import simulated_gpu
+
+
+def ability(name: str) -> Ability:
+    return next(found for found in examine().abilities if found.name == name)
+
+
+@pytest.mark.parametrize(
+    ("flavors", "builds", "classic", "rtx"),
+    [
+        (("tensorrt", "tensorrt-rtx"), True, True, True),
+        (("tensorrt",), True, True, False),
+        (("tensorrt-rtx",), True, False, True),
+        ((), False, False, False),
+    ],
+)
+def test_with_a_gpu_it_depends_on_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    flavors: tuple[Flavor, ...],
+    builds: bool,
+    classic: bool,
+    rtx: bool,
+) -> None:
+    with simulated_gpu(monkeypatch, tmp_path, flavors):
+        build = ability("build engines")
+        assert (build.works, build.remedy) == (builds, 'pip install "frcrn-export[rtx]"')
+        run = ability("run TensorRT engines")
+        assert (run.works, run.remedy) == (classic, 'pip install "frcrn-export[trt]"')
+        run = ability("run TensorRT-RTX engines")
+        assert (run.works, run.remedy) == (rtx, 'pip install "frcrn-export[rtx]"')
+
+
+def test_a_gpu_that_a_flavour_does_not_serve(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with simulated_gpu(monkeypatch, tmp_path) as gpu:
+        gpu.capability = (9, 0)
+        assert ability("run TensorRT engines").works
+        run = ability("run TensorRT-RTX engines")
+        assert (run.works, run.remedy) == (False, "")
+        assert run.detail == "a GPU that it serves is needed; SM 9.0 is here"
+
+
+def test_without_a_gpu_rtx_builds_and_nothing_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with simulated_gpu(monkeypatch, tmp_path):
+        monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+        assert ability("build engines").works
+        run = ability("run TensorRT engines")
+        assert (run.works, run.remedy) == (False, "pip install cuda-core cuda-bindings")
+        monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+        assert not ability("build engines").works
+
+
+def test_the_packages_of_engines_are_listed() -> None:
+    listed = examine().packages
+    assert {"tensorrt", "tensorrt-rtx", "cuda-core", "cuda-bindings"} <= set(listed)

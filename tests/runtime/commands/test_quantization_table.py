@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.commands.inspect import inspect
+from frcrn_export.runtime.commands.quantization_table import print_quantization
+from tests.bundles import manifest, write_bundle
+from tests.int8_standins import add_int8, quantization, scaled
+
+
+def test_how_it_was_made_and_its_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_bundle(tmp_path / "b")
+    add_int8(root, lambda model: scaled(model, 1.1), kept_slower=True, report="core.json")
+    print_quantization(open_bundle(root).manifest)
+    out = capsys.readouterr().out
+    for shown in (
+        "core.int8.cpu.onnx: INT8",
+        "ONNX Runtime, on a processor",
+        "percentile, of 64 recordings, seed 3",
+        "abababababababab",
+        "12 of 16 layers",
+        "90.0 %",
+        "passed: 0.0123 (at most 0.1)",
+        "FAILED: 13.5 dB (at least 20 dB)",
+        "not measured (at least 1x)",
+        "by --allow-slower",
+        "core.json",
+    ):
+        assert shown in out
+
+
+def test_without_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_bundle(tmp_path / "b")
+    print_quantization(open_bundle(root).manifest)
+    assert capsys.readouterr().out == ""
+    entry = add_int8(root, lambda model: model, "tensorrt", gates=())
+    print_quantization(manifest(files=(entry,)))
+    out = capsys.readouterr().out
+    assert "none was measured" in out
+    assert "TensorRT, on a GPU" in out
+    assert "kept" not in out
+
+
+def test_inspect_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_bundle(tmp_path / "b")
+    add_int8(root, lambda model: scaled(model, 1.1))
+    inspect.main([str(root)], standalone_mode=False)
+    assert "FAILED: 13.5 dB" in capsys.readouterr().out
+    inspect.main([str(root), "--json"], standalone_mode=False)
+    files = json.loads(capsys.readouterr().out)["manifest"]["files"]
+    assert files[1]["quantization"] == json.loads(msgspec.json.encode(quantization()))

@@ -1,0 +1,120 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.errors import BundleError, CheckFailed, UserError
+from frcrn_export.runtime.verify.streaming import StreamReport, check_streams, require_streams
+from tests.bundles import STFT, write_bundle
+from tests.checked_streams import with_lookahead, write_checked_bundle
+from tests.int8_standins import add_int8, scaled
+from tests.standin.gpu import SimulatedGpu
+from tests.standin.install import add_engine
+from tests.streaming_bundles import Core, write_streaming_bundle
+
+SECONDS = 0.05
+
+
+def check(path: Path, *backends: str) -> StreamReport:
+    (report,) = check_streams(open_bundle(path), backends, SECONDS)
+    return report
+
+
+@pytest.mark.parametrize("core", [Core("delay"), Core("delay", 2, 3), Core("delay", 5, 1)])
+def test_a_stream_that_is_the_offline_network_late(core: Core, tmp_path: Path) -> None:
+    report = check(write_checked_bundle(tmp_path / "b", core))
+    (match,) = report.matches
+    assert (match.case, match.floor_db, match.passed) == ("offline", 90.0, True)
+    latency = report.latency
+    delays = (latency.window, latency.chunk, latency.lookahead)
+    assert delays == (320, 320 * core.chunk, 320 * core.lookahead)
+    assert report.lag_samples == latency.samples
+    assert report.pace is not None
+    assert report.pace.hop_ms == 20 * core.chunk
+    require_streams([report])
+
+
+def test_a_waveform_network(tmp_path: Path) -> None:
+    report = check(write_checked_bundle(tmp_path / "b", Core("delay", 64, 7), stft=None))
+    assert report.matches[0].passed
+    assert report.lag_samples == report.latency.samples == 71
+
+
+def test_a_stream_of_another_result_fails(tmp_path: Path) -> None:
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 1, 2), gain=1.01)
+    report = check(path)
+    assert report.lag_samples == report.latency.samples
+    with pytest.raises(CheckFailed, match=r"streaming\.onnx, offline: 40\.\d dB, at least 90"):
+        require_streams([report])
+
+
+def test_a_stream_that_is_later_than_it_says_fails(tmp_path: Path) -> None:
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 1, 4))
+    report = check(with_lookahead(path, 1))
+    assert report.latency.samples == 320 + 320 + 320
+    assert report.lag_samples == report.latency.samples + 3 * 320
+    assert not report.passed
+    assert not report.matches[0].passed
+    late = replace(report, matches=())
+    with pytest.raises(CheckFailed, match="1920 samples late, 960 were expected"):
+        require_streams([late])
+
+
+def test_with_less_look_ahead_the_stored_streams_count(tmp_path: Path) -> None:
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 1, 2), gain=1.1, less_ahead=True)
+    report = check(path)
+    offline, stored = report.matches
+    assert (offline.case, offline.floor_db) == ("offline", None)
+    assert offline.snr_db == pytest.approx(20.8, abs=0.1)
+    assert (stored.case, stored.floor_db, stored.passed) == ("streaming.noise", 90.0, True)
+    require_streams([report])
+    other = Core("halved_end", 1, 2)
+    path = write_checked_bundle(tmp_path / "c", other, gain=1.1, less_ahead=True)
+    with pytest.raises(CheckFailed, match=r"streaming\.noise: "):
+        require_streams([check(path)])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_engine_is_held_to_its_own_floor(gpu: SimulatedGpu, tmp_path: Path, batch: int) -> None:
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 2, 3), gain=1.001)
+    shape = (batch, 2, STFT.bins, 2)
+    add_engine(path, "tensorrt", low=shape, best=shape, high=shape)
+    report = check(path, "tensorrt")
+    assert report.backend == "tensorrt"
+    assert (report.matches[0].floor_db, report.passed) == (45.0, True)
+    assert 55 < report.matches[0].snr_db < 65
+    assert report.pace is not None
+    both = check_streams(open_bundle(path), (), SECONDS)
+    assert [(r.artifact[-6:], r.passed) for r in both] == [("g.onnx", False), ("engine", True)]
+
+
+def test_what_cannot_be_checked(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no streaming core in this bundle"):
+        check(write_bundle(tmp_path / "plain"))
+    with pytest.raises(BundleError, match="no parity vectors"):
+        check(write_streaming_bundle(tmp_path / "bare", Core()))
+    path = write_checked_bundle(tmp_path / "b", Core())
+    with pytest.raises(UserError, match="no backend here runs its streaming cores"):
+        check_streams(open_bundle(path), ("torchscript",))
+    np.savez(path / "parity.npz", allow_pickle=False)
+    with pytest.raises(BundleError, match="parity"):
+        check(path)
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.05, True), (1.2, False)])
+def test_int8_has_its_own_floor_and_its_own_remedy(
+    tmp_path: Path, factor: float, passes: bool
+) -> None:
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 2, 3))
+    for consumer in ("cpu", "tensorrt"):
+        add_int8(path, lambda model: scaled(model, factor), consumer, "core.streaming.onnx")
+    reports = check_streams(open_bundle(path), ("onnxruntime-cpu",), SECONDS)
+    assert [report.passed for report in reports] == [True, passes, passes]
+    assert {report.matches[0].floor_db for report in reports[1:]} == {20.0}
+    # Engines are made of the last, on a processor its pace says nothing.
+    assert [report.pace is not None for report in reports] == [True, True, False]
+    if not passes:
+        with pytest.raises(CheckFailed, match=rf"run: frcrn-export calibrate {path} --for cpu"):
+            require_streams(reports)
