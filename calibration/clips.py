@@ -10,11 +10,11 @@ from types import MappingProxyType
 import numpy as np
 
 from frcrn_export.calibration.settings import CLIPS
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.folder import is_audio
 from frcrn_export.runtime.audio.level import TARGET_RMS, measure_gain
 from frcrn_export.runtime.audio.resample import Resampled
-from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.errors import AudioError, UserError
 
 # The largest values in wave-unet-16k, on average and the worst tenth, against those of 128 clips:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio.source import Float32Array, array_source
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.source import array_source
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest, StreamingInfo
 from frcrn_export.runtime.pipeline import enhance
 from frcrn_export.runtime.streaming.level import stream_level

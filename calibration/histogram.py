@@ -12,14 +12,13 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array, Float64Array
 
 # On each side of 0: sixteen or more for each of the 127 steps of int8.
 BINS = 4096
 # Of a tensor that is 0 throughout; 2^-64 is far below any value that matters.
 _LEAST_EXPONENT = -64
 
-FloatArray = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
@@ -42,7 +41,7 @@ class Histogram:
         return max(abs(self.low), abs(self.high))
 
     @property
-    def centers(self) -> FloatArray:
+    def centers(self) -> Float64Array:
         """The middles of the bins, [2 * BINS] float64."""
         return np.arange(0.5 - BINS, BINS, dtype=np.float64) * (self.limit / BINS)
 

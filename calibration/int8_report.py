@@ -8,7 +8,7 @@ from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import METRICS, Quality
 from frcrn_export.calibration.speed import Speed
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, QuantizationInfo, Weights
 from frcrn_export.runtime.bundle.reader import sha256_of
 from frcrn_export.runtime.bundle.transaction import replace_file

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from frcrn_export.calibration.feeds import Feed, Outputs
 from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
 from frcrn_export.calibration.histogram import Histogram, histogram
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import BackendError, CheckFailed
 from frcrn_export.runtime.sessions.onnx import session_options
 

@@ -19,8 +19,8 @@ from frcrn_export.calibration.quality.scoring import (
     scoring,
 )
 from frcrn_export.calibration.recording import Model, RecordedCore, open_recorded
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
-from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import CheckFailed

@@ -8,7 +8,8 @@ import numpy as np
 import onnxruntime
 
 from frcrn_export.calibration.graph.stream_states import with_states_of
-from frcrn_export.runtime.audio.source import Float32Array, array_source
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.source import array_source
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry, Manifest
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError

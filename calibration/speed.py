@@ -6,7 +6,7 @@ from time import perf_counter
 import numpy as np
 
 from frcrn_export.calibration.recording import Call, Model, RecordedCore, open_recorded
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 

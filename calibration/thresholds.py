@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.calibration.histogram import BINS, Histogram
+from frcrn_export.runtime.arrays import Float64Array
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 CLIPPED_SHARE = 1e-4  # of the values, by `percentile`
@@ -30,8 +31,6 @@ _SHRINKS = 2.0 ** -(np.arange(6 * 16 + 1) / 16)
 _ENTROPY_RANGES, _ENTROPY_BINS = 240, 2048
 # Of a bin that the quantized distribution leaves empty; 0 would be an infinite divergence.
 _LEAST_PROBABILITY = 1e-9
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def value_range(
@@ -88,7 +87,7 @@ def _entropy(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
     return _within(histogram, symmetric, threshold, threshold)
 
 
-def _divergence(counts: FloatArray, kept: int, steps: int) -> float:
+def _divergence(counts: Float64Array, kept: int, steps: int) -> float:
     """Of the magnitudes, those beyond clipped, from the same at `steps` levels of `kept` bins."""
     inside = counts[:kept]
     starts = np.arange(steps) * kept // steps
@@ -128,7 +127,7 @@ def _mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
 
 def _least_error(
-    values: FloatArray, counts: FloatArray, ranges: list[tuple[float, float]], steps: int
+    values: Float64Array, counts: Float64Array, ranges: list[tuple[float, float]], steps: int
 ) -> tuple[float, float]:
     """The first of the ranges with the least squared error of `counts` values each."""
     errors = []

@@ -9,9 +9,10 @@ import torch
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.parity_vectors import core_inputs, streaming_reference
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
-from frcrn_export.runtime.denoiser import Denoiser, Float32Array
+from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from frcrn_export.runtime.streaming.network import network_of
 from frcrn_export.runtime.streaming.session import (

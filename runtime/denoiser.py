@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.resample import Resampled, fit_blocks, resample_blocks
 from frcrn_export.runtime.audio.source import AudioSource, array_source
 from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.pipeline import enhance
 from frcrn_export.runtime.sessions.registry import Session, open_session
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

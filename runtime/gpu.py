@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import BackendError, FrcrnExportError
 
 if TYPE_CHECKING:
     from cuda.core import Buffer, Device, Stream
     from cuda.core.graph import Graph
 
-Float32Array = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
 
 _FLOAT_BYTES = 4

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.framing import (
     cut_windows,
     fit,
@@ -20,7 +20,6 @@ from frcrn_export.runtime.bundle.manifest import Manifest
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.sessions.registry import Session
 
-Float32Array = npt.NDArray[np.float32]
 WaveFunction = Callable[[Float32Array], Float32Array]
 
 # Windows that go through the core at once. On a CPU more than one only costs memory.

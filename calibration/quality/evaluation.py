@@ -11,7 +11,7 @@ import numpy as np
 from frcrn_export.calibration.quality.pairs import Pair, check_pair, read_pair
 from frcrn_export.calibration.quality.scoring import Result, Scorer, Scores, scoring
 from frcrn_export.calibration.quality.subjects import Subject
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import CheckFailed, UserError
 
 # Clips that wait for each process: enough to keep it busy, few enough for the memory.

@@ -9,9 +9,8 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import FloatArray
 from frcrn_export.runtime.audio import measures as signals
-
-FloatArray = npt.NDArray[np.floating]
 
 SAMPLE_RATE = 16_000  # Hz, what PESQ-WB is defined for
 # The reference code of P.862 holds 50 utterances and overruns beyond them. One takes at least

@@ -8,10 +8,10 @@ from shlex import quote
 
 import numpy as np
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.folder import is_audio
 from frcrn_export.runtime.audio.resample import Resampled
-from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.errors import AudioError, UserError
 
 _NOISY, _CLEAN = ".noisy", ".clean"

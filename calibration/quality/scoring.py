@@ -20,7 +20,7 @@ from frcrn_export.calibration.quality.metrics import (
     si_sdr_db,
     stoi,
 )
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import UserError
 
 Measure = Callable[[Float32Array, Float32Array, int], float]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from frcrn_export.runtime.audio.source import Float32Array, array_source
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.source import array_source
 from frcrn_export.runtime.bundle.manifest import Precision
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.denoiser import Denoiser

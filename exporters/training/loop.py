@@ -21,7 +21,7 @@ from frcrn_export.exporters.training.state import load_state, require_more_to_do
 from frcrn_export.exporters.training.task import Task
 from frcrn_export.exporters.training.tensorboard import tensorboard
 from frcrn_export.exporters.training.weights import save_weights
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import UserError
 
 VALIDATION_STREAM = 1  # seeds are (seed, stream, step): training draws from stream 0

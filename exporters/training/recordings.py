@@ -9,9 +9,9 @@ import numpy as np
 import soxr
 
 from frcrn_export.exporters.registry import SAMPLE_RATE
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.folder import is_audio
-from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.errors import AudioError, UserError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.exporters.registry import SAMPLE_RATE
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 
 SPEED_OF_SOUND = 343.0  # m/s
 LOWEST_HZ = 100.0  # mirror images add up below it as no room does

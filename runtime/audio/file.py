@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frcrn_export.runtime.audio.source import (
-    BLOCK_FRAMES,
-    Float32Array,
-    check_format,
-    finite_blocks,
-)
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.source import BLOCK_FRAMES, check_format, finite_blocks
 from frcrn_export.runtime.errors import AudioError
 
 if TYPE_CHECKING:

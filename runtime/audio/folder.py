@@ -7,8 +7,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource, FileWriter
-from frcrn_export.runtime.audio.source import AudioSource, Float32Array
+from frcrn_export.runtime.audio.source import AudioSource
 from frcrn_export.runtime.errors import UserError
 
 # What is taken from a folder; a file that is named by itself may have any suffix.

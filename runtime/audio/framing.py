@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Padding, Segments
-
-Float32Array = npt.NDArray[np.float32]
 
 
 def padding_samples(samples: int, padding: Padding) -> int:

@@ -1,9 +1,8 @@
 """Measures of how far one signal is from another, in decibels."""
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating]
+from frcrn_export.runtime.arrays import FloatArray
 
 
 def snr_db(reference: FloatArray, estimate: FloatArray) -> float:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frcrn_export.runtime.audio.source import AudioSource, Float32Array
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.source import AudioSource
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import AudioError
-
-Float32Array = npt.NDArray[np.float32]
 
 BLOCK_FRAMES = 1 << 16
 MAX_CHANNELS = 64

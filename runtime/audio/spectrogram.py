@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.errors import UserError
 
@@ -14,8 +14,6 @@ MAX_SECONDS = 60.0
 _MAX_COLUMNS = 2000
 _WINDOW_SECONDS = 0.032
 _RANGE_DB = 80.0
-
-Float32Array = npt.NDArray[np.float32]
 
 
 def plot_before_after(before: Path, after: Path, picture: Path) -> None:

@@ -7,9 +7,8 @@ The published conv-STFT of FRCRN: window sqrt(periodic Hann), no centring, no pa
 import numpy as np
 import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import StftSpec
-
-Float32Array = npt.NDArray[np.float32]
 
 # Added to the overlap-added squared window, as published: keeps the division defined at the edges.
 WINDOW_SUM_EPS = 1e-8

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
-from frcrn_export.runtime.sessions.registry import Float32Array, Session
+from frcrn_export.runtime.sessions.registry import Session
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import (
     EXPORT_AGAIN,
     FileEntry,
@@ -26,8 +24,6 @@ from frcrn_export.runtime.sessions.choose import check_precision, choose_file, m
 from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS
 
 logger = logging.getLogger(__name__)
-
-Float32Array = npt.NDArray[np.float32]
 
 
 class Session(Protocol):

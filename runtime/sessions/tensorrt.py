@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry, Profile
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.gpu import Float32Array, GpuMemoryError, cuda_errors, use_gpu
+from frcrn_export.runtime.gpu import GpuMemoryError, cuda_errors, use_gpu
 from frcrn_export.runtime.sessions.registry import check_input
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine

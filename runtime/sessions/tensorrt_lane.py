@@ -7,14 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from frcrn_export.runtime.gpu import (
-    Float32Array,
-    Shape,
-    TensorMemory,
-    TensorView,
-    capture,
-    use_gpu,
-)
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.gpu import Shape, TensorMemory, TensorView, capture, use_gpu
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine
 
 if TYPE_CHECKING:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.registry import Float32Array, check_input
+from frcrn_export.runtime.sessions.registry import check_input
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frcrn_export.runtime.audio.source import AudioSource, Float32Array
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.source import AudioSource
 from frcrn_export.runtime.bundle.manifest import Manifest
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.streaming.network import Network, open_network

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 
 _FIRST_CAPACITY = 1024
 

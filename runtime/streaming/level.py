@@ -28,8 +28,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.level import TARGET_RMS
-from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.bundle.manifest import Level
 from frcrn_export.runtime.errors import UserError
 

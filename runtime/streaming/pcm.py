@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frcrn_export.runtime.audio.source import (
-    MAX_CHANNELS,
-    MAX_RATE,
-    MIN_RATE,
-    Float32Array,
-)
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.source import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from frcrn_export.runtime.errors import AudioError
 
 # Bytes for each sample; named as in ffmpeg.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, BinaryIO
 
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import AudioError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream
 from frcrn_export.runtime.streaming.meter import Meter

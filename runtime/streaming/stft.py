@@ -7,7 +7,8 @@ is still allocated for a hop is what NumPy's FFT does.
 
 import numpy as np
 
-from frcrn_export.runtime.audio.stft import WINDOW_SUM_EPS, Float32Array, Stft
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.stft import WINDOW_SUM_EPS, Stft
 from frcrn_export.runtime.bundle.manifest import StftSpec
 
 

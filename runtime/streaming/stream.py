@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.fifo import Fifo
 from frcrn_export.runtime.streaming.level import StreamLevel

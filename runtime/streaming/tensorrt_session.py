@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry, StateSpec
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.gpu import Float32Array, TensorMemory, cuda_errors, use_gpu
+from frcrn_export.runtime.gpu import TensorMemory, cuda_errors, use_gpu
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine, rebuild_command
 from frcrn_export.runtime.sessions.tensorrt_lane import BoundShape, Contexts, capture_shape

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.framing import padding_samples
-from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, Padding, StftSpec, StreamingInfo
 from frcrn_export.runtime.streaming.stft import StreamingAnalysis, StreamingSynthesis
 

@@ -16,7 +16,7 @@ from math import ceil
 
 import numpy as np
 
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry, Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import options_of

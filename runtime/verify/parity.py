@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import FileEntry, ParityResult, Precision, Role
@@ -26,8 +26,6 @@ from frcrn_export.runtime.sessions.registry import (
     require_backend,
 )
 from frcrn_export.runtime.verify.streaming_parity import open_streamed
-
-Float32Array = npt.NDArray[np.float32]
 
 FLOOR_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 45.0, "int8": 20.0, "fp8": 20.0}
 _IDENTICAL_DB = 300.0  # JSON has no infinity

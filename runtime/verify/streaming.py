@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.level import measure_gain
-from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again, make_again

@@ -7,7 +7,7 @@ from math import ceil
 
 import numpy as np
 
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 
 _PERCENTILES = (50, 90, 99, 100)

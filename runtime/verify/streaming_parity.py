@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-import numpy.typing as npt
 
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry, StreamingInfo
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
@@ -17,8 +17,6 @@ from frcrn_export.runtime.streaming.session import (
     StreamSession,
     open_stream_entry,
 )
-
-Float32Array = npt.NDArray[np.float32]
 
 _DEFAULT_BACKENDS = ("onnxruntime-cpu", *ENGINE_BACKENDS)
 

@@ -24,8 +24,7 @@ from tests.calibration.bundles import (
     speed,
     write_masking_bundle,
 )
-from tests.calibration.conftest import write_clips
-from tests.calibration.quality.conftest import Signal
+from tests.calibration.conftest import Signal, write_clips
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 fast = pytest.mark.usefixtures("twice_as_fast")

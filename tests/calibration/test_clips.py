@@ -11,7 +11,7 @@ from frcrn_export.calibration.clips import (
     choose_clips,
     read_clip,
 )
-from frcrn_export.runtime.audio.source import Float32Array
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import AudioError, UserError
 
 RATE = 16_000

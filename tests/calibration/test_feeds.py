@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 
 from frcrn_export.calibration.feeds import Feed, calls, excerpt, feeds, session_run
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.level import measure_gain
-from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import Level, Padding, Segments
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle

@@ -14,7 +14,7 @@ from frcrn_export.runtime.bundle.manifest import Consumer
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import UserError
 from tests.calibration.bundles import LAYERS, SIGNALS
-from tests.calibration.quality.conftest import RATE, Signal
+from tests.calibration.conftest import RATE, Signal
 from tests.calibration.test_source import as_model
 
 Make = Callable[..., Plan]

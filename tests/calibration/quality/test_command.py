@@ -15,8 +15,8 @@ from frcrn_export.calibration.quality import command_options as options
 from frcrn_export.calibration.quality import outputs
 from frcrn_export.calibration.quality.scoring import MEASURES
 from tests.bundles import write_bundle
+from tests.calibration.conftest import RATE, Signal, write_pair
 from tests.calibration.quality.bundles import write_precisions
-from tests.calibration.quality.conftest import RATE, Signal, write_pair
 from tests.calibration.quality.dnsmos_standin import write_dnsmos
 from tests.streaming_bundles import Core, write_streaming_bundle
 

@@ -12,7 +12,7 @@ from frcrn_export.calibration.quality.scoring import Scorer, Scores, require_pac
 from frcrn_export.calibration.quality.subjects import Choice, open_subjects
 from frcrn_export.runtime.errors import AudioError, CheckFailed, UserError
 from tests.bundles import write_bundle
-from tests.calibration.quality.conftest import RATE, Signal, write_pair
+from tests.calibration.conftest import RATE, Signal, write_pair
 from tests.calibration.quality.dnsmos_standin import write_dnsmos
 
 

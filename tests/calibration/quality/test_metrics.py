@@ -11,7 +11,7 @@ from frcrn_export.calibration.quality.metrics import (
     si_sdr_db,
     stoi,
 )
-from tests.calibration.quality.conftest import RATE, Signal
+from tests.calibration.conftest import RATE, Signal
 
 seeds = st.integers(0, 1000)
 

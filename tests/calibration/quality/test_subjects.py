@@ -8,8 +8,8 @@ from frcrn_export.calibration.quality.subjects import Choice, open_subjects
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError, BundleError, UserError
 from tests.bundles import manifest, write_bundle
+from tests.calibration.conftest import Signal
 from tests.calibration.quality.bundles import write_precisions
-from tests.calibration.quality.conftest import Signal
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 
