@@ -21,10 +21,10 @@ from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
-from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.registry import MODELS
 from frcrn_export.exporters.stft_ops import StftAnalysis
+from frcrn_export.exporters.weights import read_speech
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 from frcrn_export.runtime.sessions.onnx import session_options
 

@@ -20,15 +20,20 @@ import soundfile
 from machine import write
 from PIL import Image
 
-from frcrn_export.calibration.quality.evaluation import Evaluation, measure
+from frcrn_export.calibration.quality.evaluation import (
+    Choice,
+    Evaluation,
+    Subject,
+    measure,
+    open_subjects,
+)
 from frcrn_export.calibration.quality.pairs import Pair, find_pairs, read_pair
 from frcrn_export.calibration.quality.report import json_report, markdown
 from frcrn_export.calibration.quality.scoring import Scorer
-from frcrn_export.calibration.quality.subjects import Choice, Subject, open_subjects
 from frcrn_export.calibration.quality.tables import tables
 from frcrn_export.exporters.bundle import export_onnx_bundle
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.packaged import packaged_weights
+from frcrn_export.exporters.weights import packaged_weights
 from frcrn_export.runtime.audio.measures import si_sdr_db
 from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.audio.spectrogram import plot_before_after

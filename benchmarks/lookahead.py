@@ -19,10 +19,10 @@ from machine import RESULTS, write
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.families.frcrn.streaming import Ahead, decoders_ahead, stream_with
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.packaged import DEMO_NOISY, SPEECH
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.exporters.streaming_core import run_streaming
+from frcrn_export.exporters.weights import DEMO_NOISY, SPEECH
 from frcrn_export.runtime.audio.measures import snr_db
 
 MODEL = "frcrn-16k"

@@ -27,8 +27,8 @@ from frcrn_export.exporters.bundle import export_onnx_bundle
 from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.loading import LoadedModel, load_model
-from frcrn_export.exporters.packaged import DEMO_NOISY
 from frcrn_export.exporters.streaming_export import StreamingOptions
+from frcrn_export.exporters.weights import DEMO_NOISY
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.streaming import StreamingDenoiser
 

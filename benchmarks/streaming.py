@@ -37,7 +37,7 @@ WARM_UP = 20
 
 
 def speech(samples: int) -> np.ndarray[Any, Any]:
-    from frcrn_export.exporters.packaged import read_speech
+    from frcrn_export.exporters.weights import read_speech
 
     return np.resize(read_speech(), samples).astype(np.float32)
 

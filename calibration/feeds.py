@@ -13,11 +13,11 @@ import numpy.typing as npt
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.source import array_source
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest, StreamingInfo
-from frcrn_export.runtime.pipeline import enhance
+from frcrn_export.runtime.denoiser import enhance
 from frcrn_export.runtime.streaming.level import stream_level
 from frcrn_export.runtime.streaming.network import stream_transform
-from frcrn_export.runtime.streaming.states import initial_state
 from frcrn_export.runtime.streaming.stream import Stream
+from frcrn_export.runtime.streaming.transforms import initial_state
 
 if TYPE_CHECKING:
     import onnxruntime

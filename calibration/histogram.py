@@ -5,7 +5,7 @@ are whole runs of a narrower one's, and the order in which calls are added chang
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.arrays import Float32Array, Float64Array
+from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 # On each side of 0: sixteen or more for each of the 127 steps of int8.
 BINS = 4096
@@ -96,3 +97,142 @@ def _widened(histogram: Histogram, limit: float) -> Counts:
     half = BINS // factor
     counts[BINS - half : BINS + half] = histogram.counts.reshape(-1, factor).sum(axis=1)
     return counts
+
+
+CLIPPED_SHARE = 1e-4  # of the values, by `percentile`
+
+# Steps of int8 on each side of 0, and of uint8 in all.
+_SIGNED_STEPS, _UNSIGNED_STEPS = 127, 255
+# How far `mse` looks: ranges down to 1/64 of the largest value, sixteen for each halving.
+_SHRINKS = 2.0 ** -(np.arange(6 * 16 + 1) / 16)
+# `entropy` looks at this many ranges, and counts magnitudes in this many bins, as published.
+_ENTROPY_RANGES, _ENTROPY_BINS = 240, 2048
+# Of a bin that the quantized distribution leaves empty; 0 would be an infinite divergence.
+_LEAST_PROBABILITY = 1e-9
+
+
+def value_range(
+    histogram: Histogram, method: CalibrationMethod, symmetric: bool
+) -> tuple[float, float]:
+    """The range (low, high) for 8 bits, which contains 0 and is not empty.
+
+    `symmetric`: (-t, t), for int8 with zero point 0; else for uint8 with any zero point. No
+    wider than the values are; (-1, 1) or (0, 1) where they are all 0.
+    """
+    if histogram.largest == 0.0:
+        return (-1.0 if symmetric else 0.0), 1.0
+    low, high = _METHODS[method](histogram, symmetric)
+    return float(low) + 0.0, float(high)  # no -0.0
+
+
+def _minmax(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
+    return _within(histogram, symmetric, histogram.largest, histogram.largest)
+
+
+def _percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
+    if symmetric:
+        below = above = _quantile(histogram.magnitudes, histogram, CLIPPED_SHARE)
+    else:
+        total = histogram.counts.sum()
+        sides = histogram.counts[BINS - 1 :: -1], histogram.counts[BINS:]  # outwards from 0
+        below, above = (_quantile(s, histogram, CLIPPED_SHARE / 2, total) for s in sides)
+    return _within(histogram, symmetric, below, above)
+
+
+def _quantile(
+    counts: npt.NDArray[np.int64], histogram: Histogram, share: float, total: int | None = None
+) -> float:
+    """The edge of bins [BINS] of magnitudes above which at most `share` of `total` values lie."""
+    beyond = np.cumsum(counts[::-1])[::-1]  # in this bin or a later one
+    clipped = beyond <= share * (counts.sum() if total is None else total)
+    kept = int(np.argmax(clipped)) if clipped.any() else BINS
+    return max(kept, 1) * histogram.limit / BINS
+
+
+def _entropy(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
+    counts = histogram.magnitudes.reshape(_ENTROPY_BINS, -1).sum(axis=1).astype(np.float64)
+    counts[0] = counts[1]  # zeros lose nothing, however many a rectifier makes
+    width = histogram.limit / _ENTROPY_BINS
+    used = min(int(histogram.largest / width) + 1, _ENTROPY_BINS)
+    # Of one side: half of all steps, or more where the other side needs fewer.
+    span = 2 * histogram.largest if symmetric else _span(histogram)
+    steps = int((_UNSIGNED_STEPS + 1) * histogram.largest / span)
+    if used <= steps:
+        return _minmax(histogram, symmetric)
+    candidates = np.unique(np.linspace(steps, used, _ENTROPY_RANGES).astype(int))
+    divergences = [_divergence(counts, kept, steps) for kept in candidates]
+    threshold = float(candidates[int(np.argmin(divergences))] * width)
+    return _within(histogram, symmetric, threshold, threshold)
+
+
+def _divergence(counts: Float64Array, kept: int, steps: int) -> float:
+    """Of the magnitudes, those beyond clipped, from the same at `steps` levels of `kept` bins."""
+    inside = counts[:kept]
+    starts = np.arange(steps) * kept // steps
+    # A level's values spread evenly over those of its bins that hold any.
+    filled = inside > 0
+    level_sums = np.add.reduceat(inside, starts)
+    level_bins = np.add.reduceat(filled.astype(np.float64), starts)
+    sizes = np.diff(starts, append=kept)
+    quantized = np.repeat(level_sums / np.maximum(level_bins, 1), sizes) * filled
+    true = inside.copy()
+    true[-1] += counts[kept:].sum()
+    p, q = true / true.sum(), quantized / max(quantized.sum(), 1.0)
+    here = p > 0
+    ratio = p[here] / np.maximum(q[here], _LEAST_PROBABILITY)
+    return float(np.sum(p[here] * np.log(ratio)))
+
+
+def _mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
+    used = histogram.counts > 0
+    values, counts = histogram.centers[used], histogram.counts[used].astype(np.float64)
+    if symmetric:
+        ranges = [(-t, t) for t in histogram.largest * _SHRINKS]
+        return _least_error(values, counts, ranges, 2 * _SIGNED_STEPS)
+    # Both ends at once, then one after the other until neither moves.
+    low, high = _minmax(histogram, symmetric)
+    ranges = [(low * shrink, high * shrink) for shrink in _SHRINKS]
+    best = _least_error(values, counts, ranges, _UNSIGNED_STEPS)
+    while True:
+        before = best
+        for ranges in (
+            [(low * shrink, best[1]) for shrink in _SHRINKS],
+            [(best[0], high * shrink) for shrink in _SHRINKS],
+        ):
+            best = _least_error(values, counts, ranges, _UNSIGNED_STEPS)
+        if best == before:
+            return best
+
+
+def _least_error(
+    values: Float64Array, counts: Float64Array, ranges: list[tuple[float, float]], steps: int
+) -> tuple[float, float]:
+    """The first of the ranges with the least squared error of `counts` values each."""
+    errors = []
+    for low, high in ranges:  # those of a closed end are all the same
+        step = (high - low) / steps
+        levels = np.clip(np.rint(values / step), np.rint(low / step), np.rint(high / step))
+        errors.append(float(np.dot(counts, (values - levels * step) ** 2)))
+    return ranges[int(np.argmin(errors))]
+
+
+def _within(
+    histogram: Histogram, symmetric: bool, below: float, above: float
+) -> tuple[float, float]:
+    """From -below to above, no wider than the values, with 0 in it."""
+    if symmetric:
+        threshold = min(max(below, above), histogram.largest)
+        return -threshold, threshold
+    return max(min(histogram.low, 0.0), -below), min(max(histogram.high, 0.0), above)
+
+
+def _span(histogram: Histogram) -> float:
+    return max(histogram.high, 0.0) - min(histogram.low, 0.0)
+
+
+_METHODS: dict[CalibrationMethod, Callable[[Histogram, bool], tuple[float, float]]] = {
+    "minmax": _minmax,
+    "percentile": _percentile,
+    "entropy": _entropy,
+    "mse": _mse,
+}

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from frcrn_export.calibration.acceptance import Speed
 from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import METRICS, Quality
-from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, QuantizationInfo, Weights
 from frcrn_export.runtime.bundle.reader import sha256_of
@@ -126,8 +126,7 @@ def write_report(folder: Path, report: Report, worst: WorstClip) -> tuple[FileEn
     Raises UserError where matplotlib is missing.
     """
     from frcrn_export.calibration.int8_report_json import quality_json
-    from frcrn_export.calibration.int8_report_page import markdown
-    from frcrn_export.calibration.pictures import draw
+    from frcrn_export.calibration.int8_report_page import draw, markdown
 
     images = {report_name(report.file, f"{kind}.png"): png for kind, png in draw(report, worst)}
     files: dict[str, tuple[Format, bytes]] = {

@@ -1,13 +1,156 @@
 """The report on an INT8 or FP8 file for people: tables, a Markdown page of them and pictures."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from frcrn_export.calibration.int8_report import Report
+import numpy as np
+
+from frcrn_export.calibration.acceptance import LIMITS
+from frcrn_export.calibration.int8_report import Report, SearchPoint, TensorRange, WorstClip
 from frcrn_export.calibration.quality.report import markdown_table
 from frcrn_export.calibration.quality.tables import METRICS as TITLES
 from frcrn_export.calibration.quality.tables import Table
 from frcrn_export.calibration.quality_scores import METRICS
-from frcrn_export.runtime.commands.gate_words import gate_words
+from frcrn_export.runtime.audio.spectrogram import spectrogram_dbfs
+from frcrn_export.runtime.commands.inspect_tables import gate_words
+from frcrn_export.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_RANGE_DB = 80.0
+_DPI = 120
+# More names than that cannot be read under an axis.
+_MOST_NAMES = 40
+
+
+def require_matplotlib() -> None:
+    """Raise UserError where pictures cannot be drawn: to be known before the work."""
+    if find_spec("matplotlib") is None:
+        raise UserError(
+            'the report\'s pictures need matplotlib; run: pip install "frcrn-export[plot]"'
+        )
+
+
+def draw(report: Report, worst: WorstClip) -> Iterator[tuple[str, bytes]]:
+    """Each picture that the report has something for, and its kind. Raises UserError."""
+    require_matplotlib()
+    yield "worst", worst_clip(worst, _titles(report, worst.name))
+    if report.ranges:
+        yield "ranges", ranges(report.ranges)
+    if len(report.search) > 1:  # one is no search
+        yield "search", search(report.search)
+
+
+def worst_clip(clip: WorstClip, titles: Sequence[str]) -> bytes:
+    """Spectrograms of noisy, FP32, 8 bits and their difference, on one scale; a title for each."""
+    parts = (clip.noisy, clip.float32, clip.int8, clip.float32 - clip.int8)
+    levels = [spectrogram_dbfs(part, clip.sample_rate) for part in parts]
+    top = max(-20.0, 5.0 * np.ceil(max(float(level.max()) for level in levels) / 5.0))
+    figure = _figure(11, 12)
+    axes = figure.subplots(len(parts), 1, sharex=True, sharey=True)
+    for axis, level, title in zip(axes, levels, titles, strict=True):
+        image = axis.imshow(
+            level,
+            origin="lower",
+            aspect="auto",
+            interpolation="bilinear",
+            cmap="magma",
+            extent=(0.0, len(clip.noisy) / clip.sample_rate, 0.0, clip.sample_rate / 2000.0),
+            vmin=top - _RANGE_DB,
+            vmax=top,
+        )
+        axis.set_title(title, loc="left", fontsize=11)
+        axis.set_ylabel("Frequency (kHz)")
+    axes[-1].set_xlabel("Time (s)")
+    figure.colorbar(image, ax=list(axes), label="Level (dBFS)", pad=0.01)
+    return _png(figure)
+
+
+def ranges(tensors: Sequence[TensorRange]) -> bytes:
+    """For each tensor, in the graph's order, its extremes and what of them 8 bits cover."""
+    figure = _figure(11, 6)
+    axis = figure.subplots()
+    places = np.arange(len(tensors))
+    low, high = (np.array([getattr(t, name) for t in tensors]) for name in ("low", "high"))
+    chosen = [np.array([getattr(t, f"chosen_{name}") for t in tensors]) for name in ("low", "high")]
+    axis.bar(places, high - low, 0.8, low, color="tab:orange", alpha=0.4, label="extremes")
+    axis.bar(places, chosen[1] - chosen[0], 0.4, chosen[0], color="tab:blue", label="8 bits")
+    smallest = min(t.chosen_high - t.chosen_low for t in tensors)
+    axis.set_yscale("symlog", linthresh=max(smallest / 2, 1e-6))
+    axis.set_ylabel("Value")
+    axis.set_xlim(-1, len(tensors))
+    if len(tensors) <= _MOST_NAMES:
+        axis.set_xticks(places, [t.tensor for t in tensors], rotation=90, fontsize=7)
+    else:
+        axis.set_xlabel("Quantized tensor, in the order of the graph")
+    axis.set_title("Activations on the calibration recordings", loc="left", fontsize=11)
+    axis.legend()
+    axis.grid(alpha=0.3, axis="y")
+    return _png(figure)
+
+
+def search(points: Sequence[SearchPoint]) -> bytes:
+    """Core SNR and PESQ drop of each candidate over its share in 8 bits, with the gates."""
+    figure = _figure(9, 7)
+    snr, pesq = figure.subplots(2, 1, sharex=True)
+    _candidates(snr, [(p, p.core_snr_db) for p in points], LIMITS["core_snr"])
+    snr.set_ylabel("Mean core SNR (dB)")
+    _candidates(pesq, [(p, p.pesq_drop) for p in points], LIMITS["pesq"])
+    pesq.set_ylabel("Mean PESQ drop")
+    pesq.set_xlabel("Share of the multiplications in 8 bits (%)")
+    snr.legend(loc="best")
+    return _png(figure)
+
+
+def _candidates(
+    axis: Any, points: Sequence[tuple[SearchPoint, float | None]], limit: float
+) -> None:
+    there = [(point, value) for point, value in points if value is not None]
+    for passed, colour, label in (
+        (True, "tab:green", "passes the gates of quality"),
+        (False, "tab:red", "fails one"),
+    ):
+        some = [(100 * point.share, value) for point, value in there if point.passed is passed]
+        axis.plot(*np.array(some).reshape(-1, 2).T, "o", color=colour, label=label)
+    chosen = [(100 * point.share, value) for point, value in there if point.chosen]
+    rings = np.array(chosen).reshape(-1, 2).T
+    axis.plot(*rings, "o", markersize=13, fillstyle="none", color="black", label="chosen")
+    axis.axhline(limit, color="black", linestyle="--", linewidth=1, label=f"gate: {limit:g}")
+    axis.grid(alpha=0.3)
+
+
+def _titles(report: Report, name: str) -> tuple[str, ...]:
+    index = [clip.name for clip in report.int8.clips].index(name)
+    scores = report.scores(index)
+    titles = []
+    number = report.number.upper()
+    for kind, title in (("noisy", "Noisy"), ("fp32", "FP32"), (report.number, number)):
+        pesq = scores[kind].values.get("pesq")
+        titles.append(f"{title}: {name}" + ("" if pesq is None else f", PESQ {pesq:.2f}"))
+    snr = report.core_snrs(index)[report.number]
+    core = "" if snr is None else f", core SNR {snr:.1f} dB"
+    return *titles, f"FP32 minus {number}{core}"
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """Without pyplot, which would look for a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
+
 
 _NAMES = {"noisy": "noisy", "fp32": "FP32", "fp16": "FP16", "int8": "INT8", "fp8": "FP8"}
 _CAPTIONS = {

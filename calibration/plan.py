@@ -14,10 +14,9 @@ from frcrn_export.calibration.clips import (
 )
 from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.graph.quantizers import Quantizer, quantizer_for
-from frcrn_export.calibration.progress import Progress
 from frcrn_export.calibration.quality.pairs import Pair, find_pairs
 from frcrn_export.calibration.ranges import Ranges, observe
-from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES
+from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES, Progress
 from frcrn_export.calibration.source import (
     Source,
     find_source,
@@ -128,6 +127,6 @@ def _choose(
 
 
 def _packaged_pair() -> Pair:
-    from frcrn_export.exporters.packaged import DEMO_CLEAN, DEMO_NOISY
+    from frcrn_export.exporters.weights import DEMO_CLEAN, DEMO_NOISY
 
     return Pair("demo", DEMO_NOISY, DEMO_CLEAN)

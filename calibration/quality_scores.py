@@ -9,7 +9,6 @@ from shlex import quote
 import msgspec
 import numpy as np
 
-from frcrn_export.calibration.progress import Progress
 from frcrn_export.calibration.quality.pairs import Pair, check_pair, read_pair
 from frcrn_export.calibration.quality.scoring import (
     Result,
@@ -19,6 +18,7 @@ from frcrn_export.calibration.quality.scoring import (
     scoring,
 )
 from frcrn_export.calibration.recording import Model, RecordedCore, open_recorded
+from frcrn_export.calibration.settings import Progress
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import FileEntry

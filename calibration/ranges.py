@@ -2,25 +2,154 @@
 
 import hashlib
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 import onnx
+from onnx import TensorProto, helper
 
 from frcrn_export.calibration.clips import ClipSet, read_clip
-from frcrn_export.calibration.feeds import calls
-from frcrn_export.calibration.histogram import BINS, Histogram, merge
-from frcrn_export.calibration.observation import Observer
+from frcrn_export.calibration.feeds import Feed, Outputs, calls
+from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
+from frcrn_export.calibration.histogram import BINS, Histogram, histogram, merge
+from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest
 from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.cache import cache_dir
-from frcrn_export.runtime.errors import CheckFailed
+from frcrn_export.runtime.errors import BackendError, CheckFailed
+from frcrn_export.runtime.sessions.onnx import session_options
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+# No tensor of a network has a dot in front.
+_POSITIONS, _FLAT = ".observed.positions", ".observed.flat"
+_LOWS, _HIGHS, _SAMPLES = ".observed.lows", ".observed.highs", ".observed.samples"
+
+
+def with_observers(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """A copy that measures `tensors`, T of them.
+
+    One more input, the K positions in [0, 1) of the samples, float64; three more outputs, float32:
+    the minima [T], the maxima [T] and the samples [T * K]. Raises ValueError for a tensor that the
+    graph does not compute.
+    """
+    observed = copy_of(model)
+    graph = observed.graph
+    computed = {name for node in graph.node for name in node.output}
+    known = computed | {value.name for value in graph.input}
+    if missing := [name for name in tensors if name not in known]:
+        raise ValueError(f"the graph does not compute {', '.join(missing[:3])}")
+    after: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for index, name in enumerate(tensors):
+        after[name] = _observer(name, f".observed.{index}")
+    # Right behind the node that computes a tensor, so that the tensor is measured and let go.
+    nodes = [node for value in graph.input for node in after[value.name]]
+    for node in graph.node:
+        nodes.append(node)
+        nodes.extend(added for name in node.output for added in after[name])
+    for output, part in ((_LOWS, "low"), (_HIGHS, "high"), (_SAMPLES, "samples")):
+        parts = [f".observed.{index}.{part}" for index in range(len(tensors))]
+        nodes.append(helper.make_node("Concat", parts, [output], axis=0))
+        graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [None]))
+    replace_nodes(graph, nodes, {_FLAT: np.array([-1], np.int64)})
+    graph.input.append(helper.make_tensor_value_info(_POSITIONS, TensorProto.DOUBLE, ["K"]))
+    return observed
+
+
+def _observer(tensor: str, name: str) -> list[onnx.NodeProto]:
+    def node(operator: str, inputs: list[str], part: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(operator, inputs, [f"{name}.{part}"], **attributes)
+
+    values = f"{name}.values"
+    return [
+        node("Cast", [tensor], "float", to=TensorProto.FLOAT),  # of a float16 tensor
+        node("Reshape", [f"{name}.float", _FLAT], "values"),
+        node("ReduceMin", [values], "low", keepdims=1),
+        node("ReduceMax", [values], "high", keepdims=1),
+        node("Size", [values], "size"),
+        node("Cast", [f"{name}.size"], "size.double", to=TensorProto.DOUBLE),
+        node("Mul", [_POSITIONS, f"{name}.size.double"], "positions"),
+        node("Cast", [f"{name}.positions"], "indices", to=TensorProto.INT64),
+        node("Gather", [values, f"{name}.indices"], "samples"),
+    ]
+
+
+class Observer:
+    """A core that runs on the processor while tensors in it are measured."""
+
+    def __init__(
+        self, model: onnx.ModelProto, tensors: Sequence[str], samples: int, threads: int | None
+    ) -> None:
+        """`samples`: how many values of each tensor a call counts, K.
+
+        Raises ValueError for a tensor that is not there, BackendError for a model that cannot run.
+        """
+        self._tensors = tuple(tensors)
+        self._samples = samples
+        self._session = open_session(with_observers(model, tensors), threads)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.begin(0)
+
+    def begin(self, seed: int) -> None:
+        """Forget what was seen. `seed` decides which values are counted."""
+        self._random = np.random.default_rng(seed)
+        self._lows: list[Float32Array] = []
+        self._highs: list[Float32Array] = []
+        self._counted: list[Float32Array] = []
+
+    def run(self, feed: Feed) -> Outputs:
+        """One call; its outputs by name."""
+        # One value of each of K equal parts: no value is counted twice before all others once.
+        offsets = self._random.random(self._samples, np.float32)
+        positions = (np.arange(self._samples) + offsets) / self._samples  # float64
+        found = self._session.run(self._outputs, {**feed, _POSITIONS: positions})
+        outputs = dict(zip(self._outputs, found, strict=True))
+        self._lows.append(outputs.pop(_LOWS))
+        self._highs.append(outputs.pop(_HIGHS))
+        self._counted.append(outputs.pop(_SAMPLES).reshape(len(self._tensors), -1))  # [T, K]
+        return outputs
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Of each tensor over the calls since `begin`, one or more.
+
+        Raises CheckFailed where a value is not finite.
+        """
+        lows, highs = np.min(self._lows, axis=0), np.max(self._highs, axis=0)  # [T]
+        counted = np.concatenate(self._counted, axis=1)  # [T, calls * K]
+        finite = np.isfinite(lows) & np.isfinite(highs) & np.isfinite(counted).all(axis=1)
+        if not finite.all():
+            name = self._tensors[int(np.argmin(finite))]
+            raise CheckFailed(f"{name} is not finite")
+        return {
+            name: histogram(counted[i], float(lows[i]), float(highs[i]))
+            for i, name in enumerate(self._tensors)
+        }
+
+
+def open_session(model: onnx.ModelProto, threads: int | None) -> "onnxruntime.InferenceSession":
+    """ONNX Runtime on the CPU, in the graph's order. Raises BackendError if it cannot load it."""
+    import onnxruntime
+
+    options = session_options(threads)
+    # In the graph's own order; ONNX Runtime's default measures last, with all tensors held.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's own exceptions share no other base
+        raise BackendError(f"ONNX Runtime cannot load the network to observe: {error}") from error
+
 
 Ranges = Mapping[str, Histogram]
 Progress = Callable[[int, int], None]

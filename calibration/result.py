@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from frcrn_export.calibration.graph.layers import Reason, int8_layers
+from frcrn_export.calibration.acceptance import Speed
+from frcrn_export.calibration.graph.layers import Reason, int8_layers, multiplications
 from frcrn_export.calibration.graph.stream_states import with_states_of
-from frcrn_export.calibration.graph.work import multiplications
 from frcrn_export.calibration.int8_report import (
     LayerRow,
     Report,
@@ -19,7 +19,6 @@ from frcrn_export.calibration.int8_report import (
 from frcrn_export.calibration.plan import Plan
 from frcrn_export.calibration.quality_scores import Judge, Quality
 from frcrn_export.calibration.search import Search
-from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     FileEntry,

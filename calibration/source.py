@@ -9,7 +9,7 @@ import onnx
 
 from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.graph.transposed import lower_transposed
-from frcrn_export.calibration.progress import Progress
+from frcrn_export.calibration.settings import Progress
 from frcrn_export.runtime.bundle.manifest import Consumer, FileEntry, Role
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import options_of, streaming_hint
@@ -99,7 +99,7 @@ def live_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedMod
 
     Raises UserError where its weights are not here.
     """
-    from frcrn_export.exporters.live_model import load_live
+    from frcrn_export.exporters.verify import load_live
 
     reason = f"{bundle.path}: {what} of {bundle.manifest.model} is made from the network itself"
     return load_live(bundle.manifest, checkpoint, reason)

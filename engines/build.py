@@ -1,25 +1,166 @@
 """Building an engine: one code path for TensorRT 10 and 11 and for TensorRT-RTX."""
 
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frcrn_export.engines.build_log import BuildLog, Message, recording_logger
-from frcrn_export.engines.failures import BuildError, build_failure, parser_reason
+from frcrn_export.engines.build_log import (
+    BuildError,
+    BuildLog,
+    BuildProgress,
+    Message,
+    Progress,
+    build_failure,
+    parser_reason,
+    progress_monitor,
+    recording_logger,
+)
 from frcrn_export.engines.layers import LAYERS_PREFIX, parse_layers
-from frcrn_export.engines.onnx_source import OnnxSource, read_source
 from frcrn_export.engines.options import BuildOptions, check_options
-from frcrn_export.engines.progress import BuildProgress, Progress, progress_monitor
-from frcrn_export.engines.timing_cache import load_timing_cache, save_timing_cache
 from frcrn_export.engines.versions import check_version, cuda_major
-from frcrn_export.runtime.bundle.layer_report import LayerReport
-from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.bundle.layer_report import LayerReport, OnnxNode
+from frcrn_export.runtime.bundle.transaction import replace_file
+from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor, version_of
 
 if TYPE_CHECKING:
+    import onnx
     import tensorrt as trt
+
+
+def load_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
+    """Give the builder the cache in a file; an empty one if there is no file yet.
+
+    Raises UserError for a file that cannot be read, or that another GPU or release wrote.
+    """
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; choose another --timing-cache") from error
+    cache = config.create_timing_cache(data)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise UserError(
+            f"{path}: not a timing cache of this GPU and this TensorRT; "
+            "remove it, or choose another --timing-cache"
+        )
+
+
+def save_timing_cache(data: bytes, path: Path) -> None:
+    """Write a serialized cache, all of it or nothing. Raises UserError if that fails."""
+    try:
+        replace_file(path, data)
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}: the timing cache was not written; "
+            "free some space, or choose another --timing-cache"
+        ) from error
+
+
+INPUT_NAMES = ("spec", "wave")
+# ONNX's element types in TensorRT's words.
+_TYPE_NAMES = {
+    "FLOAT": "Float",
+    "FLOAT16": "Half",
+    "BFLOAT16": "BFloat16",
+    "FLOAT8E4M3FN": "FP8",
+    "INT8": "Int8",
+    "INT32": "Int32",
+    "INT64": "Int64",
+    "BOOL": "Bool",
+}
+# What computes with a weight, its second input.
+_WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+_CONTROL_FLOW = ("If", "Loop", "Scan")
+
+
+@dataclass(frozen=True)
+class OnnxSource:
+    """A core as ONNX, and its nodes by name."""
+
+    model: bytes
+    input: str
+    nodes: Mapping[str, OnnxNode]
+
+
+def read_source(path: Path, states: Sequence[str] = ()) -> OnnxSource:
+    """Read an ONNX file; `states` are the names of a streaming core's further inputs.
+
+    Raises UserError for one that is not a core that this package wrote.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise BackendError(
+            f'onnx is not installed ({error}); run: pip install "frcrn-export[export]"'
+        ) from error
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a core that frcrn-export wrote") from error
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise UserError(f"{path}: not an ONNX file; give a core that frcrn-export wrote") from error
+    if problem := _problem(model, states):
+        raise UserError(f"{path}: {problem}; give a core that frcrn-export wrote")
+    return OnnxSource(
+        model=data,
+        input=model.graph.input[0].name,
+        nodes=_nodes(model),
+    )
+
+
+def _problem(model: "onnx.ModelProto", states: Sequence[str]) -> str | None:
+    """Why a model is not one of ours, or None."""
+    from onnx import TensorProto
+
+    graph = model.graph
+    if not graph.node:
+        return "an ONNX file without nodes"
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if not states and (len(inputs) != 1 or len(graph.output) != 1 or len(graph.input) != 1):
+        return f"{len(inputs)} inputs and {len(graph.output)} outputs where a core has one of each"
+    if [value.name for value in inputs[1:]] != list(states):
+        return "its states are not those that the manifest names"
+    if inputs[0].name not in INPUT_NAMES:
+        return f"its input is {inputs[0].name!r}, a core's is {' or '.join(INPUT_NAMES)}"
+    for value in (*inputs, *graph.output):
+        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+            return f"{value.name} is not float32"
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in graph.initializer):
+        return "its weights lie in another file"
+    for node in graph.node:
+        if node.op_type in _CONTROL_FLOW:
+            return f"node {node.name!r} is a {node.op_type}, which a core does not have"
+    return None
+
+
+def _nodes(model: "onnx.ModelProto") -> dict[str, OnnxNode]:
+    """Every node by name; output types are inferred where the file does not say."""
+    from onnx import TensorProto, shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    dequantized = {
+        name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output
+    }
+    types = {
+        value.name: TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+        for value in (*graph.value_info, *graph.output)
+    }
+    return {
+        node.name: OnnxNode(
+            op_type=node.op_type,
+            dtype=_TYPE_NAMES.get(types.get(node.output[0], ""), ""),
+            quantized=node.op_type in _WEIGHTED and dequantized.issuperset(node.input[:2]),
+        )
+        for node in graph.node
+    }
+
 
 _EXPORT_AGAIN = "export the bundle again: frcrn-export onnx --fp16 -o ANOTHER"
 

@@ -1,15 +1,19 @@
 """What the builder says: kept by severity, and the reason of a failure found in it."""
 
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, SupportsInt, cast
 
 from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor
 
 if TYPE_CHECKING:
     import tensorrt as trt
+
 
 Severity = Literal["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"]
 
@@ -88,3 +92,113 @@ def recording_logger(flavor: Flavor, messages: list[Message]) -> "trt.ILogger":
             messages.append(Message(cast(Severity, severity.name), msg))
 
     return Recorder()
+
+
+# What to try, by a word of the reason; the first one found counts.
+_ADVICE = (
+    ("workspace", "give more --workspace, or leave it out"),
+    ("memory", "lower the maximum of --batch, --frames or --samples, or close other programs"),
+    ("profile", "change --batch, --frames or --samples to what this network takes"),
+    ("refit", "leave out --refittable"),
+)
+_OTHERWISE = "keep what the builder said with --log FILE"
+
+
+class BuildError(BackendError):
+    """A build failed. `log` is all that the builder said."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+def parser_reason(parser: "trt.OnnxParser") -> str:
+    """The parser's first error with the node it is about, in one line."""
+    if parser.num_errors == 0:
+        return "the parser gave no reason"
+    get_error: Any = parser.get_error  # the binding declares no types for it
+    error: trt.ParserError = get_error(0)
+    node = f"node {error.node_name()!r} ({error.node_operator()}): " if error.node_name() else ""
+    return node + plain_reason(error.desc())
+
+
+def build_failure(source: Path, log: BuildLog) -> BuildError:
+    """The error for a builder that returned no engine."""
+    reason = log.reason()
+    found = (advice for word, advice in _ADVICE if word in reason.lower())
+    return BuildError(f"{source}: not built: {reason}; {next(found, _OTHERWISE)}", log.text())
+
+
+# (phase, steps done, steps in all); phases nest, and come and go in the builder's order.
+Progress = Callable[[str, int, int], None]
+
+
+class BuildProgress:
+    """Passes the builder's steps on to a callback; any thread may cancel the build.
+
+    An exception of the callback cancels too and is kept in `failure`: it must not cross the
+    builder's own code.
+    """
+
+    def __init__(self, callback: Progress | None) -> None:
+        self._callback = callback
+        self._steps: dict[str, int] = {}
+        self._cancelled = threading.Event()
+        self.failure: Exception | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the build was told to stop."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Make the builder stop at its next step."""
+        self._cancelled.set()
+
+    def start(self, phase: str, steps: int) -> None:
+        """A phase of `steps` steps begins."""
+        self._steps[phase] = steps
+        self._report(phase, 0)
+
+    def step(self, phase: str, step: int) -> bool:
+        """A step (counted from 0) is done. False tells the builder to stop."""
+        self._report(phase, step + 1)
+        return not self.cancelled
+
+    def finish(self, phase: str) -> None:
+        """A phase ended, whether or not all of its steps were done."""
+        self._report(phase, self._steps.get(phase, 0))
+
+    def _report(self, phase: str, done: int) -> None:
+        if self._callback is None or self.cancelled:
+            return
+        try:
+            self._callback(phase, done, self._steps.get(phase, done))
+        except Exception as error:
+            self.failure = error
+            self.cancel()
+
+
+def progress_monitor(flavor: Flavor, progress: BuildProgress) -> "trt.IProgressMonitor":
+    """The monitor of this flavour that drives `progress`."""
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = load_flavor(flavor)
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]
+        def __init__(self) -> None:
+            super().__init__()  # without it the binding crashes
+
+        def phase_start(
+            self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt
+        ) -> None:
+            progress.start(phase_name, int(num_steps))
+
+        def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
+            return progress.step(phase_name, int(step))
+
+        def phase_finish(self, phase_name: str) -> None:
+            progress.finish(phase_name)
+
+    return Monitor()

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from frcrn_export.engines.build import BuiltEngine, build_engine
+from frcrn_export.engines.build_log import Progress
 from frcrn_export.engines.options import BuildOptions
-from frcrn_export.engines.progress import Progress
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     QUANTIZED,

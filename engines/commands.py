@@ -18,7 +18,7 @@ from frcrn_export.exporters.commands.parts import (
 from frcrn_export.runtime.bundle.manifest import QUANTIZED, Precision
 from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of
 from frcrn_export.runtime.commands.console import json_option, print_json, progress_bar, status
-from frcrn_export.runtime.commands.engine_table import print_engine, said_of_quantized
+from frcrn_export.runtime.commands.inspect_tables import print_engine, said_of_quantized
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -279,8 +279,8 @@ def _build(
     log: Path | None,
     as_json: bool,
 ) -> None:
+    from frcrn_export.engines.build_log import BuildError
     from frcrn_export.engines.bundle import add_engine
-    from frcrn_export.engines.failures import BuildError
     from frcrn_export.runtime.bundle.layer_report import census, quantized_nodes, read_layer_report
 
     path = bundle.path

@@ -102,7 +102,7 @@ class Subject:
 
     def _live(self) -> "LoadedModel":
         """The model of the bundle with the weights that it was made from."""
-        from frcrn_export.exporters.live_model import load_live
+        from frcrn_export.exporters.verify import load_live
 
         name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
         reason = f"{self.path} has no {name} to build from"

@@ -19,7 +19,6 @@ from frcrn_export.exporters.bundle_files import (
     streaming_file,
     torchscript_file,
 )
-from frcrn_export.exporters.live_parity import check_live
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.registry import Variant
 from frcrn_export.exporters.streaming_export import (
@@ -28,7 +27,7 @@ from frcrn_export.exporters.streaming_export import (
     bundled_options,
     streaming_core,
 )
-from frcrn_export.exporters.verify import require_parity
+from frcrn_export.exporters.verify import check_live, require_parity
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint

@@ -9,7 +9,6 @@ from torch import nn
 
 from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint, load_into, require_model
 from frcrn_export.exporters.families.frcrn.pooling import GLOBAL
-from frcrn_export.exporters.packaged import packaged_weights, read_speech
 from frcrn_export.exporters.reference import ReferencePipeline
 from frcrn_export.exporters.registry import (
     DEFAULT_MODEL,
@@ -21,7 +20,7 @@ from frcrn_export.exporters.registry import (
     find_model,
 )
 from frcrn_export.exporters.stft_ops import StftAnalysis
-from frcrn_export.exporters.weights import cached
+from frcrn_export.exporters.weights import cached, packaged_weights, read_speech
 from frcrn_export.runtime.bundle.manifest import Manifest, Weights
 from frcrn_export.runtime.errors import UserError
 

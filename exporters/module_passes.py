@@ -1,7 +1,9 @@
-"""Folding of a batch norm into the convolution before it."""
+"""Passes over PyTorch modules before export: folding batch norms, computing in float16."""
+
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -38,3 +40,28 @@ def fold_batch_norm(
         per_channel[out_dim] = -1
         folded = weight.double() * scale.reshape(per_channel)
     return folded.to(weight.dtype), shift.to(weight.dtype)
+
+
+def compute_in_half(halves: Iterable[nn.Module], keep: Iterable[nn.Module] = ()) -> None:
+    """Let modules compute in float16: weights converted, inputs cast, outputs cast to float32.
+
+    `keep` are modules inside them that stay float32, with casts at their borders.
+    """
+    kept = list(keep)
+    for module in halves:
+        module.half()
+        _cast_at_border(module, torch.float16, torch.float32)
+    for module in kept:
+        module.float()
+        _cast_at_border(module, torch.float32, torch.float16)
+
+
+def _cast_at_border(module: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:
+    def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.to(inside) for x in inputs)
+
+    def after(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output.to(outside)
+
+    module.register_forward_pre_hook(before)
+    module.register_forward_hook(after)

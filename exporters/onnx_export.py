@@ -5,12 +5,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx
+import onnx_ir
 import torch
+from onnx_ir.passes import common
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
+from onnxscript.rewriter import RewriteRuleSet
+from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 from torch import Tensor, nn
 
-from frcrn_export.exporters.onnx_cleanup import clean_up
 from frcrn_export.exporters.registry import SAMPLE_RATE
 from frcrn_export.runtime.bundle.manifest import TensorSpec
+
+
+def clean_up(model: onnx_ir.Model) -> None:
+    """Fold what is constant, share what is equal, drop what is unused; in place."""
+    fold_constants(model)
+    remove_unused_nodes(model)
+    common.CommonSubexpressionEliminationPass()(model)
+    RewriteRuleSet([fuse_pad_into_conv_rule]).apply_to_model(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.DeduplicateInitializersPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+
 
 OPSET = 18
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.long_core import has_long_core
-from frcrn_export.exporters.packaged import read_speech
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.registry import family_of
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
+from frcrn_export.exporters.weights import read_speech
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 

@@ -1,7 +1,8 @@
 """The denoiser: a bundle opened with a backend, ready for arrays and for long recordings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,134 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.framing import (
+    cut_windows,
+    fit,
+    join_windows,
+    padding_samples,
+    window_count,
+)
+from frcrn_export.runtime.audio.level import EPS_LEVELLED, EPS_RESTORED, measure_gain
 from frcrn_export.runtime.audio.resample import Resampled, fit_blocks, resample_blocks
-from frcrn_export.runtime.audio.source import AudioSource, array_source
+from frcrn_export.runtime.audio.source import ArraySource, AudioSource, array_source
+from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
-from frcrn_export.runtime.pipeline import enhance
+from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.sessions.registry import Session, open_session
+
+WaveFunction = Callable[[Float32Array], Float32Array]
+
+# Windows that go through the core at once. On a CPU more than one only costs memory.
+_BATCH = {"cpu": 1, "cuda": 16}
+# How many times the length that `core_long` begins at goes whole through a core that has no such
+# other form: FRCRN, 20 s, takes 2 GB then.
+_WHOLE_WITHOUT_LONG = 4
+
+
+def wave_function(session: Session, manifest: Manifest) -> WaveFunction:
+    """What the session does to waveforms, [B, N] -> [B, N'] with N' <= N, whatever its domain."""
+    if session.entry.role == "pipeline":
+        return session.run
+    if manifest.stft is None:
+        return lambda wave: session.run(wave[:, None])[:, 0]  # [B, N] as [B, 1, N]
+    stft = Stft(manifest.stft)
+    return lambda wave: stft.synthesis(session.run(stft.analysis(wave)))
+
+
+def enhance(
+    source: AudioSource, session: Session, manifest: Manifest, restore_level: bool
+) -> Iterator[Float32Array]:
+    """Blocks [C, n] that put end to end are the enhanced [C, N] of a source at the bundle's rate.
+
+    Every channel is an utterance of its own. Up to `segments.above` samples it goes through the
+    core whole, if an engine's profile is not too short for it; beyond, in windows, and then nothing
+    larger than a few windows is in memory. A file that holds the whole pipeline does its own level
+    and padding, and takes whole utterances only.
+
+    Where a network needs `core_long` for long utterances, which is float32 alone, a core of another
+    precision takes them whole up to four times its length and in windows beyond: what was asked to
+    run in INT8 does so from end to end, and its memory is bounded.
+    """
+    in_graph = session.entry.role == "pipeline"
+    whole = source.frames <= manifest.segments.above and (
+        in_graph or _fits_whole(source.frames, session, manifest)
+    )
+    if in_graph:
+        _require_what_the_graph_does(source, session, manifest, restore_level)
+    if whole:  # small enough to be read only once
+        source = ArraySource(np.concatenate(list(source.blocks()), axis=1), source.sample_rate)
+    eps = EPS_RESTORED if restore_level else EPS_LEVELLED
+    gain = measure_gain(source.blocks, "none" if in_graph else manifest.level, eps)
+    scale = gain.astype(np.float32)[:, None]  # [C, 1]
+    scaled = (block * scale for block in source.blocks())
+    function = wave_function(session, manifest)
+    if whole:
+        padding = 0 if in_graph else padding_samples(source.frames, manifest.padding)
+        enhanced = _whole(scaled, source.frames, padding, function)
+    else:
+        count = window_count(source.frames, manifest.padding, manifest.segments)
+        windows = cut_windows(scaled, count, manifest.segments)
+        done = _enhance_windows(windows, function, rows_at_once(session))
+        enhanced = join_windows(done, source.frames, count, manifest.segments)
+    return (block / scale for block in enhanced) if restore_level else enhanced
+
+
+def _fits_whole(samples: int, session: Session, manifest: Manifest) -> bool:
+    """Whether a padded utterance is no longer than the session can take at once."""
+    entry, engine = session.entry, session.entry.engine
+    padded = samples + padding_samples(samples, manifest.padding)
+    length = manifest.stft.frames(padded) if manifest.stft else padded
+    if engine is not None:
+        return length <= engine.profile.max[-1]
+    long_core = manifest.file("core_long", entry.format)
+    if long_core is None or entry.precision == "fp32" or session.device != "cpu":
+        return True
+    return length <= _WHOLE_WITHOUT_LONG * long_core.above_frames
+
+
+def rows_at_once(session: Session) -> int:
+    """How many windows go through the core at once."""
+    most = _BATCH[session.device]
+    return min(most, session.entry.engine.profile.max[0]) if session.entry.engine else most
+
+
+def _require_what_the_graph_does(
+    source: AudioSource, session: Session, manifest: Manifest, restore_level: bool
+) -> None:
+    """Raise BackendError for what one waveform-to-waveform file cannot do."""
+    core_command = f"export the core: frcrn-export onnx --model {manifest.model}"
+    if not restore_level:
+        raise BackendError(
+            f"{session.entry.path} restores the level inside; to leave it as it is, {core_command}"
+        )
+    most = manifest.segments.above
+    if source.frames > most:
+        rate = source.sample_rate
+        raise BackendError(
+            f"{session.entry.path} takes at most {most / rate:g} s at once, got "
+            f"{source.frames / rate:.1f} s; for longer recordings {core_command}"
+        )
+
+
+def _whole(
+    blocks: Iterable[Float32Array], samples: int, padding: int, function: WaveFunction
+) -> Iterator[Float32Array]:
+    wave = fit(np.concatenate(list(blocks), axis=1), samples + padding)  # [C, N + padding]
+    channels = [function(wave[index : index + 1]) for index in range(len(wave))]
+    yield fit(np.concatenate(channels), samples)
+
+
+def _enhance_windows(
+    windows: Iterator[Float32Array], function: WaveFunction, batch: int
+) -> Iterator[Float32Array]:
+    """Windows [C, length] through the core, at most `batch` rows at once, in their order."""
+    for window in windows:
+        channels = len(window)
+        group = [window, *islice(windows, max(1, batch // channels) - 1)]
+        rows = np.concatenate(group)  # [windows * C, length]
+        parts = [function(rows[start : start + batch]) for start in range(0, len(rows), batch)]
+        yield from np.split(np.concatenate(parts), len(group))
 
 
 @dataclass(frozen=True)

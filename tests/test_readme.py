@@ -20,7 +20,7 @@ import torch
 from frcrn_export import cli
 from frcrn_export.calibration import calibrate
 from frcrn_export.exporters import weights as fetch
-from frcrn_export.exporters.packaged import DEMO_CLEAN, DEMO_NOISY, packaged_weights
+from frcrn_export.exporters.weights import DEMO_CLEAN, DEMO_NOISY, packaged_weights
 from frcrn_export.runtime.bundle.layer_report import census, read_layer_report
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from tests.golden_weights import frcrn_golden_state

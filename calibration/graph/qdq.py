@@ -14,17 +14,18 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from frcrn_export.calibration.graph.dtypes import GRIDS, Grid, Number
-from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
-from frcrn_export.calibration.graph.weights import (
+from frcrn_export.calibration.graph.dtypes import (
+    GRIDS,
     Floats,
+    Grid,
+    Number,
     QuantizedWeight,
     quantize_at_once,
     quantize_weight,
     round_up,
 )
-from frcrn_export.calibration.histogram import Histogram
-from frcrn_export.calibration.thresholds import value_range
+from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
+from frcrn_export.calibration.histogram import Histogram, value_range
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 # With a scale for each channel, RTX writes sums in float32 and leaves scaling, bias and ReLU to

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from frcrn_export.calibration.graph.dtypes import Floats, round_up
 from frcrn_export.calibration.graph.signals import Signal
-from frcrn_export.calibration.graph.weights import Floats, round_up
-from frcrn_export.calibration.histogram import Histogram, merge
-from frcrn_export.calibration.thresholds import value_range
+from frcrn_export.calibration.histogram import Histogram, merge, value_range
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 

@@ -14,9 +14,9 @@ from frcrn_export.calibration.graph.layers import Layer, quantizable
 from frcrn_export.calibration.graph.quantization_parameters import signal_histogram, signal_range
 from frcrn_export.calibration.graph.signals import Signal, find_signals
 from frcrn_export.calibration.graph.uint8 import int8_layers_of, quantize_signals
+from frcrn_export.calibration.histogram import value_range
 from frcrn_export.calibration.ranges import Ranges
-from frcrn_export.calibration.sensitivity import Candidate
-from frcrn_export.calibration.thresholds import value_range
+from frcrn_export.calibration.search import Candidate
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer
 
 

@@ -12,8 +12,13 @@ from dataclasses import dataclass
 
 import onnx
 
-from frcrn_export.calibration.graph.layers import Layer, quantizable
-from frcrn_export.calibration.graph.work import LAYER_TYPES, SIZES, measure_work
+from frcrn_export.calibration.graph.layers import (
+    LAYER_TYPES,
+    SIZES,
+    Layer,
+    measure_work,
+    quantizable,
+)
 
 RECTIFIERS = ("Relu", "LeakyRelu")
 SUMS = ("Add", "Sub")

@@ -8,18 +8,30 @@ what uint8 holds of it, and in finer steps what that leaves, beside each other a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
+from frcrn_export.calibration.graph.dtypes import (
+    GRIDS,
+    Floats,
+    least_weight_scale,
+    quantize_bias,
+    quantize_weight,
+)
 from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
+from frcrn_export.calibration.graph.layers import group_count
 from frcrn_export.calibration.graph.quantization_parameters import (
     MASK_STEPS,
     Steps,
     signal_histogram,
     signal_steps,
+    steps_for,
 )
 from frcrn_export.calibration.graph.signals import (
     RECTIFIERS,
@@ -28,10 +40,127 @@ from frcrn_export.calibration.graph.signals import (
     find_masks,
 )
 from frcrn_export.calibration.graph.stream_states import state_tensors
-from frcrn_export.calibration.graph.uint8_layers import LayerInputs
-from frcrn_export.calibration.graph.uint8_nodes import Nodes, node, parameters
-from frcrn_export.calibration.histogram import Histogram
+from frcrn_export.calibration.histogram import Histogram, value_range
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
+
+
+@dataclass
+class Nodes:
+    """Makes nodes; `made` are the constants that they read, `done` what was made once for all."""
+
+    made: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def first(self, name: str) -> bool:
+        """Whether this is asked for the first time."""
+        is_first = name not in self.done
+        self.done.add(name)
+        return is_first
+
+    def quantized(
+        self, stem: str, source: str, steps: Steps, result: str | None = None
+    ) -> onnx.NodeProto:
+        """`result`, or `STEM_quantized`, of a float tensor."""
+        given = [source, *self._given(stem, steps)]
+        return node("QuantizeLinear", given, result or f"{stem}_quantized")
+
+    def dequantized(self, stem: str, source: str, result: str, steps: Steps) -> onnx.NodeProto:
+        """A float tensor of one in uint8."""
+        return node("DequantizeLinear", [source, *self._given(stem, steps)], result)
+
+    def pair(self, stem: str, source: str, result: str, steps: Steps) -> Iterator[onnx.NodeProto]:
+        """From `source` to `result`, through uint8."""
+        yield self.quantized(stem, source, steps)
+        yield self.dequantized(stem, f"{stem}_quantized", result, steps)
+
+    def _given(self, stem: str, steps: Steps) -> tuple[str, str]:
+        self.made[f"{stem}_scale"], self.made[f"{stem}_zero_point"] = steps.scale, steps.zero_point
+        return parameters(stem)
+
+    def constant(
+        self, stem: str, values: npt.NDArray[Any], scale: Floats, axis: int
+    ) -> onnx.NodeProto:
+        """A tensor `STEM` of whole numbers in steps of `scale` [channels] along an axis."""
+        self.made[f"{stem}_quantized"] = values
+        self.made[f"{stem}_scale"] = scale
+        self.made[f"{stem}_zero_point"] = np.zeros(scale.shape, values.dtype)
+        given = [f"{stem}_quantized", *parameters(stem)]
+        return node("DequantizeLinear", given, stem, axis=axis)
+
+
+def parameters(stem: str) -> tuple[str, str]:
+    """The names of a scale and a zero point."""
+    return f"{stem}_scale", f"{stem}_zero_point"
+
+
+def node(operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
+    """A node with one output, named for it."""
+    return helper.make_node(operator, list(inputs), [output], f"{output}.{operator}", **attributes)
+
+
+# The second byte counts in steps finer by this; the weights that it meets are smaller by as much,
+# so that a larger factor would lose in them what it gains in the values.
+_FINER = 8
+# So many steps at each end are left for what rounding leaves, which is at most half a step times
+# the factor.
+_MARGIN = _FINER
+
+
+@dataclass(frozen=True)
+class LayerInputs:
+    """Lets layers read INT8. `arrays` are the graph's constants.
+
+    `steps_of`: those of a tensor in uint8, or None; `histogram_of`: all values of a tensor.
+    """
+
+    nodes: Nodes
+    arrays: Mapping[str, npt.NDArray[Any]]
+    method: CalibrationMethod
+    steps_of: Callable[[str], Steps | None]
+    histogram_of: Callable[[str], Histogram]
+
+    def before(self, layer: onnx.NodeProto, tensor: str) -> Iterator[onnx.NodeProto]:
+        """What stands before a Conv or MatMul that reads `tensor`; changes its inputs."""
+        weight = self.arrays[layer.input[1]]
+        is_conv = layer.op_type == "Conv"
+        steps = self.steps_of(tensor)
+        if steps is None and is_conv and group_count(layer) > 1:
+            chosen = value_range(self.histogram_of(tensor), self.method, symmetric=False)
+            steps = steps_for(*chosen)
+            layer.input[0] = f"{tensor}_dequantized"
+            if self.nodes.first(layer.input[0]):
+                yield from self.nodes.pair(tensor, tensor, layer.input[0], steps)
+        elif steps is None:
+            seen = self.histogram_of(tensor)
+            steps = steps_for(min(seen.low, 0.0), max(seen.high, 0.0), _MARGIN)
+            weight = np.concatenate((weight, weight / _FINER), axis=1 if is_conv else 0)
+            layer.input[0] = f"{tensor}_two_bytes"
+            yield from self._two_bytes(tensor, steps, axis=1 if is_conv else -1)
+        bias = self.arrays[layer.input[2]] if len(layer.input) > 2 and layer.input[2] else None
+        least = None if bias is None else least_weight_scale(bias, float(steps.scale))
+        axis = 0 if is_conv else 1
+        found = quantize_weight(weight, axis, np.float32, GRIDS["int8"], least)
+        layer.input[1] = f"{layer.name}_weight"
+        yield self.nodes.constant(layer.input[1], found.values, found.scale, axis)
+        if bias is not None:
+            scale = (steps.scale * found.scale).astype(np.float32)
+            layer.input[2] = f"{layer.name}_bias"
+            yield self.nodes.constant(layer.input[2], quantize_bias(bias, scale), scale, 0)
+
+    def _two_bytes(self, tensor: str, steps: Steps, axis: int) -> Iterator[onnx.NodeProto]:
+        """A float32 tensor as `TENSOR_two_bytes`, twice as wide."""
+        joined = f"{tensor}_two_bytes"
+        if not self.nodes.first(joined):
+            return
+        coarse, fine = f"{tensor}_coarse", f"{tensor}_fine"
+        yield from self.nodes.pair(coarse, tensor, coarse, steps)
+        yield node("Sub", [tensor, coarse], f"{tensor}_left")
+        self.nodes.made["finer"] = np.array(_FINER, np.float32)
+        yield node("Mul", [f"{tensor}_left", "finer"], f"{fine}_float")
+        yield self.nodes.quantized(fine, f"{fine}_float", steps)
+        both = [f"{coarse}_quantized", f"{fine}_quantized"]
+        yield node("Concat", both, f"{joined}_quantized", axis=axis)
+        yield node("DequantizeLinear", [f"{joined}_quantized", *parameters(coarse)], joined)
 
 
 def int8_layers_of(signals: Sequence[Signal], chosen: Collection[str]) -> frozenset[str]:

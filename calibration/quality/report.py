@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,6 +15,32 @@ from frcrn_export.calibration.quality.evaluation import Evaluation
 from frcrn_export.calibration.quality.gates import Gate, verdicts
 from frcrn_export.calibration.quality.summary import Mean, groups_of
 from frcrn_export.calibration.quality.tables import METRICS, Table, notes, tables
+from frcrn_export.runtime.bundle.transaction import replace_file
+from frcrn_export.runtime.errors import UserError
+
+
+def check_output(path: Path) -> None:
+    """Raise UserError where it can be known beforehand that `write_output` will fail."""
+    parent = path.absolute().parent
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is a device or a pipe, which is not replaced; give a file")
+    if not parent.is_dir():
+        what = "is no folder" if parent.exists() else "no such folder"
+        raise UserError(f"{path}: cannot be written, {parent}: {what}; make it or give another")
+    for blocked in (parent, path):
+        if blocked.exists() and not os.access(blocked, os.W_OK):
+            raise UserError(f"{path}: cannot be written, no permission for {blocked}; give another")
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write the file whole or not at all. Raises UserError."""
+    try:
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; make room or give another file") from error
+
 
 _DIGITS = 4
 

@@ -1,28 +1,73 @@
 """The training loop."""
 
 import math
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, current_thread, main_thread
+from typing import Any
 
 import torch
 
-from frcrn_export.exporters.training.curve import CurvePoint, append_point, cut_curve
-from frcrn_export.exporters.training.interrupts import Interrupted, deferred_interrupts
-from frcrn_export.exporters.training.mixing import draw_batch
-from frcrn_export.exporters.training.recipe import Recipe
-from frcrn_export.exporters.training.recordings import Recording, choose_held_out, split
+from frcrn_export.exporters.training.data import Recording, choose_held_out, draw_batch, split
+from frcrn_export.exporters.training.outputs import (
+    STATE_NAME,
+    CurvePoint,
+    append_point,
+    clear,
+    cut_curve,
+    save_weights,
+    tensorboard,
+    weights_path,
+)
+from frcrn_export.exporters.training.recipe import Recipe, rate_factor
 from frcrn_export.exporters.training.run import TrainingRun
-from frcrn_export.exporters.training.run_folder import STATE_NAME, clear, weights_path
-from frcrn_export.exporters.training.schedule import rate_factor
 from frcrn_export.exporters.training.state import load_state, require_more_to_do, save_state
 from frcrn_export.exporters.training.task import Task
-from frcrn_export.exporters.training.tensorboard import tensorboard
-from frcrn_export.exporters.training.weights import save_weights
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import UserError
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted after `step`, and saved."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"saved at step {step}")
+        self.step = step
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second one acts as outside.
+
+    Signals that are ignored stay so. In other threads than the main one the event is never set.
+    """
+    asked = Event()
+    before: dict[signal.Signals, Any] = {}
+    if current_thread() is main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (None, signal.SIG_IGN):
+                before[number] = signal.getsignal(number)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: object) -> None:
+        asked.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        restore()
+
 
 VALIDATION_STREAM = 1  # seeds are (seed, stream, step): training draws from stream 0
 

@@ -6,8 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.training.recipe import Recipe
-from frcrn_export.exporters.training.schedule import rate_factor
+from frcrn_export.exporters.training.recipe import Recipe, rate_factor
 from frcrn_export.exporters.training.task import Task
 from frcrn_export.runtime.errors import UserError
 

@@ -9,8 +9,11 @@ import click
 import msgspec
 
 from frcrn_export.runtime.commands.console import json_option, print_json, print_table
-from frcrn_export.runtime.commands.quantization_table import print_quantization
-from frcrn_export.runtime.commands.streaming_table import calls_a_second, print_streaming
+from frcrn_export.runtime.commands.inspect_tables import (
+    calls_a_second,
+    print_quantization,
+    print_streaming,
+)
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.bundle.graph_cost import GraphCost
@@ -76,7 +79,7 @@ def _censuses(bundle: "Bundle") -> dict[str, dict[str, dict[str, int]]]:
 
 
 def _print_engines(bundle: "Bundle") -> None:
-    from frcrn_export.runtime.commands.engine_table import print_engine
+    from frcrn_export.runtime.commands.inspect_tables import print_engine
 
     entries = {entry.path: entry for entry in bundle.manifest.files}
     for path, counts in _censuses(bundle).items():

@@ -189,7 +189,7 @@ def artifact(bundle: Bundle, backend: str, precision: Precision | None = None) -
     """The file that a backend runs: the core, or the whole pipeline in one file."""
     found = BACKENDS[backend]
     if found.flavor is not None:
-        from frcrn_export.runtime.sessions.engine_choice import choose_engine
+        from frcrn_export.runtime.sessions.choose import choose_engine
 
         return choose_engine(bundle, found.flavor, precision)
     roles: tuple[Role, ...] = ("core", "pipeline")

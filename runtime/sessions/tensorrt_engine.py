@@ -9,7 +9,7 @@ from frcrn_export.runtime.bundle.manifest import EngineInfo, FileEntry, Profile,
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import Gpu, GpuMemoryError, cuda_errors, first_gpu
-from frcrn_export.runtime.sessions.engine_choice import runs_on
+from frcrn_export.runtime.sessions.choose import runs_on
 from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor, version_of
 
 if TYPE_CHECKING:

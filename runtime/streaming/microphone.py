@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from frcrn_export.runtime.errors import AudioError, UserError
-from frcrn_export.runtime.streaming.audio_stream import AudioStream
-from frcrn_export.runtime.streaming.meter import Meter
+from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
 from frcrn_export.runtime.streaming.pipe import Interrupt
 
 _AHEAD_HOPS = 2  # of silence in front of the speakers, so that a late hop is not heard at once

@@ -13,9 +13,8 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.network import Network, open_network
-from frcrn_export.runtime.streaming.states import StateArray
 from frcrn_export.runtime.streaming.stream import Stream, advance, check_chunk
-from frcrn_export.runtime.streaming.transforms import Latency
+from frcrn_export.runtime.streaming.transforms import Latency, StateArray
 
 
 class MultiStream:

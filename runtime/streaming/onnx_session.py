@@ -13,7 +13,7 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.sessions.onnx import OnnxSession, open_best, open_cpu, open_cuda
-from frcrn_export.runtime.streaming.states import StateArray, initial_state
+from frcrn_export.runtime.streaming.transforms import StateArray, initial_state
 
 if TYPE_CHECKING:
     import onnxruntime

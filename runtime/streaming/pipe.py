@@ -10,8 +10,7 @@ from typing import Any, BinaryIO
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import AudioError
-from frcrn_export.runtime.streaming.audio_stream import AudioStream
-from frcrn_export.runtime.streaming.meter import Meter
+from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
 from frcrn_export.runtime.streaming.pcm import (
     PcmSpec,
     read_wav_header,

@@ -10,8 +10,12 @@ from frcrn_export.runtime.bundle.manifest import FileEntry, Precision
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint
 from frcrn_export.runtime.errors import BackendError, BundleError
-from frcrn_export.runtime.sessions.choose import check_precision, choose_file, missing_file
-from frcrn_export.runtime.sessions.engine_choice import choose_streaming_engine
+from frcrn_export.runtime.sessions.choose import (
+    check_precision,
+    choose_file,
+    choose_streaming_engine,
+    missing_file,
+)
 from frcrn_export.runtime.sessions.registry import (
     BACKENDS,
     ENGINE_BACKENDS,
@@ -19,7 +23,7 @@ from frcrn_export.runtime.sessions.registry import (
     is_installed,
     require_backend,
 )
-from frcrn_export.runtime.streaming.states import StateArray
+from frcrn_export.runtime.streaming.transforms import StateArray
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from frcrn_export.runtime.gpu import TensorMemory, cuda_errors, use_gpu
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine, rebuild_command
 from frcrn_export.runtime.sessions.tensorrt_lane import BoundShape, Contexts, capture_shape
-from frcrn_export.runtime.streaming.states import StateArray, initial_state
+from frcrn_export.runtime.streaming.transforms import StateArray, initial_state
 
 if TYPE_CHECKING:
     from cuda.core import Device, Stream

@@ -20,11 +20,10 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry, Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import options_of
+from frcrn_export.runtime.denoiser import rows_at_once, wave_function
 from frcrn_export.runtime.errors import BackendError, UserError
-from frcrn_export.runtime.pipeline import rows_at_once, wave_function
 from frcrn_export.runtime.sessions.registry import Session, open_session
-from frcrn_export.runtime.streaming.states import StateArray
-from frcrn_export.runtime.streaming.transforms import Latency
+from frcrn_export.runtime.streaming.transforms import Latency, StateArray
 
 _OVERLAP = 4  # windows that cover each sample
 _RIGHT_SHARE = 8  # of the window is future, where the manifest does not say how much to drop

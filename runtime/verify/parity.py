@@ -17,7 +17,7 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError, BundleError
-from frcrn_export.runtime.sessions.engine_choice import engine_entries
+from frcrn_export.runtime.sessions.choose import engine_entries
 from frcrn_export.runtime.sessions.registry import (
     BACKENDS,
     ENGINE_BACKENDS,

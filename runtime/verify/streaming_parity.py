@@ -10,7 +10,7 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry, StreamingInfo
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.engine_choice import engine_entries
+from frcrn_export.runtime.sessions.choose import engine_entries
 from frcrn_export.runtime.sessions.registry import BACKENDS, ENGINE_BACKENDS, is_installed
 from frcrn_export.runtime.streaming.session import (
     STREAM_BACKENDS,

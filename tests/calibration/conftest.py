@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from frcrn_export.calibration import calibrate, pictures
+from frcrn_export.calibration import calibrate
+from frcrn_export.calibration import int8_report_page as pictures
 from tests.calibration.bundles import speed, write_masking_bundle
 
 ASSETS = Path(__file__).parents[2] / "exporters" / "assets"
@@ -107,8 +108,8 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from frcrn_export.exporters.bundle import add_half_core, export_onnx_bundle
     from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
     from frcrn_export.exporters.loading import load_model
-    from frcrn_export.exporters.packaged import read_speech
     from frcrn_export.exporters.streaming_export import StreamingOptions
+    from frcrn_export.exporters.weights import read_speech
 
     config = WaveUNetConfig(channels=(16, 24, 32), strides=(4, 2, 2), kernel_size=7, residual=True)
     wave = torch.from_numpy(read_speech())[None, None, :16_384]

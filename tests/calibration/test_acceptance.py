@@ -4,11 +4,10 @@ import msgspec
 import onnx
 import pytest
 
-from frcrn_export.calibration.acceptance import failures, passed, quality_gates, speed_gate
+from frcrn_export.calibration.acceptance import Speed, failures, passed, quality_gates, speed_gate
 from frcrn_export.calibration.quality.pairs import find_pairs
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import ClipQuality, Quality, judging
-from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.bundle.manifest import GateResult, Weights
 from frcrn_export.runtime.bundle.reader import open_bundle
 from tests.bundles import manifest, write_bundle

@@ -13,7 +13,7 @@ from frcrn_export.calibration.plan import Settings
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import FileEntry, parse_manifest
 from frcrn_export.runtime.bundle.reader import open_bundle
-from frcrn_export.runtime.commands.quantization_table import print_quantization
+from frcrn_export.runtime.commands.inspect_tables import print_quantization
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BundleError, CheckFailed
 from tests.calibration.bundles import TRAINED, contents, write_masking_bundle

@@ -124,7 +124,7 @@ def test_files_are_named_for_what_they_describe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("frcrn_export.calibration.pictures._DPI", 20)
+    monkeypatch.setattr("frcrn_export.calibration.int8_report_page._DPI", 20)
     entries = write_report(tmp_path, report(), worst())
     assert [(entry.path, entry.format) for entry in entries] == [
         ("core.int8.cpu.quality.json", "json"),

@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from frcrn_export.calibration.histogram import BINS, histogram
-from frcrn_export.calibration.observation import Observer, with_observers
+from frcrn_export.calibration.ranges import Observer, with_observers
 from frcrn_export.runtime.errors import BackendError, CheckFailed
 
 TENSORS = ["x", "convolved", "half", "y"]

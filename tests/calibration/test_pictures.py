@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from frcrn_export.calibration import pictures
+from frcrn_export.calibration import int8_report_page as pictures
 from frcrn_export.calibration.int8_report import SearchPoint, TensorRange
 from frcrn_export.runtime.errors import UserError
 from tests.calibration.reports import report, worst

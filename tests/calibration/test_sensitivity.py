@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.calibration import sensitivity
+from frcrn_export.calibration import search as sensitivity
 from frcrn_export.calibration.graph.layers import Layer
-from frcrn_export.calibration.sensitivity import (
+from frcrn_export.calibration.search import (
     Damages,
     damages_file,
     measure_damages,

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from frcrn_export.calibration.speed import Speed, measure_speed
+from frcrn_export.calibration.acceptance import Speed, measure_speed
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from tests.bundles import write_bundle
 from tests.streaming_bundles import Core, write_streaming_bundle
@@ -46,7 +46,7 @@ def test_much_more_work_is_slower(tmp_path: Path, streaming: bool) -> None:
 
 def test_both_are_timed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that runs ever more slowly: of two that are alike neither wins."""
-    from frcrn_export.calibration import speed as module
+    from frcrn_export.calibration import acceptance as module
 
     clock = {"now": 0.0, "step": 1.0}
 

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from frcrn_export.calibration.histogram import histogram
-from frcrn_export.calibration.thresholds import value_range
+from frcrn_export.calibration.histogram import histogram, value_range
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto
 
 from frcrn_export.engines.build import BuiltEngine, build_engine
-from frcrn_export.engines.failures import BuildError
+from frcrn_export.engines.build_log import BuildError
 from frcrn_export.engines.targets import find_target
 from frcrn_export.runtime.bundle.layer_report import census, quantized_nodes
 from frcrn_export.runtime.bundle.manifest import Profile

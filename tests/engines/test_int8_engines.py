@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.calibration import calibrate
-from frcrn_export.runtime.commands.engine_table import said_of_quantized
+from frcrn_export.runtime.commands.inspect_tables import said_of_quantized
 from tests.engines.test_commands import contents, entry, fails, run
 from tests.int8_bundles import add_int8
 

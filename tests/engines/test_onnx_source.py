@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from frcrn_export.engines.onnx_source import read_source
+from frcrn_export.engines.build import read_source
 from frcrn_export.runtime.bundle.layer_report import OnnxNode
 from frcrn_export.runtime.errors import BackendError, UserError
 from tests.engines.tiny import tiny_core, tiny_int8_core, tiny_model

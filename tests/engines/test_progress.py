@@ -1,4 +1,4 @@
-from frcrn_export.engines.progress import BuildProgress
+from frcrn_export.engines.build_log import BuildProgress
 
 
 def test_steps_count_up_to_their_number() -> None:

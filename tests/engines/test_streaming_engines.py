@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.cli import main
+from frcrn_export.engines.build import read_source
 from frcrn_export.engines.bundle import engine_name
 from frcrn_export.engines.explain import explain
-from frcrn_export.engines.onnx_source import read_source
 from frcrn_export.engines.profiles import make_streaming_profile
 from frcrn_export.runtime.bundle.manifest import FileEntry, Profile, TensorSpec
 from frcrn_export.runtime.bundle.reader import open_bundle

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.engines.timing_cache import save_timing_cache
+from frcrn_export.engines.build import save_timing_cache
 from frcrn_export.runtime.errors import UserError
 
 

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.half import compute_in_half
+from frcrn_export.exporters.module_passes import compute_in_half
 
 
 class Recording(nn.Module):

@@ -16,8 +16,8 @@ from frcrn_export.runtime.bundle.manifest import (
     Segments,
     StftSpec,
 )
+from frcrn_export.runtime.denoiser import enhance
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.pipeline import enhance
 from tests.bundles import SAMPLE_RATE, STFT, GainSession, core_entry, frcrn_segments, manifest
 from tests.standin.install import engine_info
 

@@ -3,14 +3,13 @@
 from torch import nn
 
 from frcrn_export.exporters.checkpoint import Checkpoint
-from frcrn_export.exporters.families.frcrn.gpu import pair_frcrn
-from frcrn_export.exporters.families.frcrn.gpu_layers import Pool
+from frcrn_export.exporters.families.frcrn.gpu import Pool, pair_frcrn
 from frcrn_export.exporters.families.frcrn.int8_cpu import row_frcrn
 from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K, FRCRN_16K_512
 from frcrn_export.exporters.families.frcrn.pooling import parse_pooling
 from frcrn_export.exporters.families.frcrn.streaming import stream_frcrn
-from frcrn_export.exporters.half import compute_in_half
+from frcrn_export.exporters.module_passes import compute_in_half
 from frcrn_export.exporters.registry import SAMPLE_RATE, ModelSpec, Processing, Variant
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.runtime.bundle.manifest import Padding, Segments

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from frcrn_export.exporters.families.frcrn import network as frcrn
-from frcrn_export.exporters.families.frcrn import network_layers as frcrn_layers
-from frcrn_export.exporters.families.frcrn.complex_conv import conv_of
-from frcrn_export.exporters.families.frcrn.gpu_layers import (
+from frcrn_export.exporters.families.frcrn import network as frcrn_layers
+from frcrn_export.exporters.families.frcrn.gpu import (
     Affine,
     PairedDecoder,
     PairedEncoder,
@@ -24,9 +23,10 @@ from frcrn_export.exporters.families.frcrn.gpu_layers import (
     PairedFsmn,
     PairedGains,
 )
-from frcrn_export.exporters.families.frcrn.lowered_unet import LastDecoder
-from frcrn_export.exporters.families.frcrn.network_layers import LEAKY_SLOPE
-from frcrn_export.exporters.families.frcrn.streaming_gains import (
+from frcrn_export.exporters.families.frcrn.layers import conv_of
+from frcrn_export.exporters.families.frcrn.lowered import LastDecoder
+from frcrn_export.exporters.families.frcrn.network import LEAKY_SLOPE
+from frcrn_export.exporters.families.frcrn.streaming_layers import (
     of_both_parts,
     of_each,
     twice,

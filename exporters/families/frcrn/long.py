@@ -19,9 +19,8 @@ from torch._higher_order_ops.scan import scan
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
-from frcrn_export.exporters.families.frcrn.complex_conv import ComplexPair
-from frcrn_export.exporters.families.frcrn.lowered_unet import LoweredUNet
-from frcrn_export.exporters.families.frcrn.squeeze_excite import ComplexSqueezeExcite
+from frcrn_export.exporters.families.frcrn.layers import ComplexPair, ComplexSqueezeExcite
+from frcrn_export.exporters.families.frcrn.lowered import LoweredUNet
 
 PIECE_FRAMES = 64
 

@@ -2,7 +2,7 @@
 
 import re
 
-from frcrn_export.exporters.families.frcrn.network_layers import Pooling
+from frcrn_export.exporters.families.frcrn.network import Pooling
 from frcrn_export.runtime.errors import UserError
 
 GLOBAL = "global"

@@ -10,7 +10,7 @@ from frcrn_export.exporters.families.wave_unet.network import (
     config_from_state_dict,
 )
 from frcrn_export.exporters.families.wave_unet.streaming import stream_wave_unet
-from frcrn_export.exporters.half import compute_in_half
+from frcrn_export.exporters.module_passes import compute_in_half
 from frcrn_export.exporters.registry import SAMPLE_RATE, ModelSpec, Processing, Variant
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.runtime.bundle.manifest import Padding, Segments

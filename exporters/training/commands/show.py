@@ -11,8 +11,8 @@ from frcrn_export.exporters.registry import SAMPLE_RATE
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from frcrn_export.exporters.training.data import Recording
     from frcrn_export.exporters.training.loop import Progress, TrainingResult
-    from frcrn_export.exporters.training.recordings import Recording
 
 
 def show_data(
@@ -83,7 +83,7 @@ def show_interrupted(console: "Console", run_dir: Path, step: int) -> None:
 
 def show_curve(console: "Console", run_dir: Path) -> None:
     """Writes the picture of the curve, where matplotlib is installed."""
-    from frcrn_export.exporters.training.curve import plot_curve
+    from frcrn_export.exporters.training.outputs import plot_curve
     from frcrn_export.runtime.errors import UserError
 
     try:

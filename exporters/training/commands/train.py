@@ -43,8 +43,8 @@ def train(**given: Any) -> None:
 
     from frcrn_export.exporters.training import loop
     from frcrn_export.exporters.training.commands import show
-    from frcrn_export.exporters.training.interrupts import Interrupted
-    from frcrn_export.exporters.training.recordings import load_folder
+    from frcrn_export.exporters.training.data import load_folder
+    from frcrn_export.exporters.training.loop import Interrupted
 
     device = _device(options.device)
     recipe = _recipe(options, task)
@@ -80,7 +80,7 @@ def train(**given: Any) -> None:
 
 def _check_output(options: TrainOptions) -> None:
     """Raises UserError where the run folder cannot be written, or what it holds forbids the run."""
-    from frcrn_export.exporters.training.run_folder import (
+    from frcrn_export.exporters.training.outputs import (
         STATE_NAME,
         check_writable,
         weights_path,
@@ -103,7 +103,7 @@ def _check_output(options: TrainOptions) -> None:
 
 
 def _recipe(options: TrainOptions, task: "Task") -> "Recipe":
-    from frcrn_export.exporters.training.mixing import MixRecipe
+    from frcrn_export.exporters.training.data import MixRecipe
     from frcrn_export.exporters.training.recipe import Recipe
 
     recipe = Recipe(

@@ -3,8 +3,7 @@
 import onnx
 import pytest
 
-from frcrn_export.calibration.graph.layers import int8_layers, quantizable
-from frcrn_export.calibration.graph.work import multiplications
+from frcrn_export.calibration.graph.layers import int8_layers, multiplications, quantizable
 from frcrn_export.runtime.bundle.manifest import Consumer
 from tests.calibration.graphs import masking_network, matrix_network
 

@@ -4,8 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frcrn_export.calibration.graph.dtypes import GRIDS, Number
-from frcrn_export.calibration.graph.weights import (
+from frcrn_export.calibration.graph.dtypes import (
+    GRIDS,
+    Number,
     least_weight_scale,
     quantize_at_once,
     quantize_bias,

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frcrn_export.calibration.graph.work import multiplications
+from frcrn_export.calibration.graph.layers import multiplications
 from tests.calibration.graphs import masking_network, matrix_network
 
 

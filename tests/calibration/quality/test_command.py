@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from frcrn_export import cli
-from frcrn_export.calibration.quality import command_options as options
-from frcrn_export.calibration.quality import outputs
+from frcrn_export.calibration.quality import command as options
+from frcrn_export.calibration.quality import report as outputs
 from frcrn_export.calibration.quality.scoring import MEASURES
 from tests.bundles import write_bundle
 from tests.calibration.conftest import RATE, Signal, write_pair

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.calibration.quality.evaluation import measure
+from frcrn_export.calibration.quality.evaluation import Choice, measure, open_subjects
 from frcrn_export.calibration.quality.metrics import segmental_snr_db, si_sdr_db
 from frcrn_export.calibration.quality.pairs import find_pairs
 from frcrn_export.calibration.quality.scoring import Scorer, Scores, require_packages, scoring
-from frcrn_export.calibration.quality.subjects import Choice, open_subjects
 from frcrn_export.runtime.errors import AudioError, CheckFailed, UserError
 from tests.bundles import write_bundle
 from tests.calibration.conftest import RATE, Signal, write_pair

@@ -2,11 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.calibration.quality.evaluation import ClipResult, Evaluation
+from frcrn_export.calibration.quality.evaluation import Choice, ClipResult, Evaluation, Subject
 from frcrn_export.calibration.quality.gates import Gate, failures
 from frcrn_export.calibration.quality.pairs import Pair
 from frcrn_export.calibration.quality.scoring import Scores
-from frcrn_export.calibration.quality.subjects import Choice, Subject
 
 
 def evaluation(*clips: tuple[Scores, Scores]) -> Evaluation:

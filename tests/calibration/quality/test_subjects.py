@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from frcrn_export.calibration.quality.subjects import Choice, open_subjects
+from frcrn_export.calibration.quality.evaluation import Choice, open_subjects
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError, BundleError, UserError
 from tests.bundles import manifest, write_bundle

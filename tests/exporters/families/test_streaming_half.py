@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.families.frcrn import family as frcrn
-from frcrn_export.exporters.families.frcrn.network import FRCRN, FrcrnConfig
-from frcrn_export.exporters.families.frcrn.network_layers import Pooling
+from frcrn_export.exporters.families.frcrn.network import FRCRN, FrcrnConfig, Pooling
 from frcrn_export.exporters.families.wave_unet import family as wave_unet
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming

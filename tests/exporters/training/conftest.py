@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from frcrn_export.exporters.training.recordings import Recording
+from frcrn_export.exporters.training.data import Recording
 
 RATE = 16000
 

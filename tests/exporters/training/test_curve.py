@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.exporters.training.curve import (
+from frcrn_export.exporters.training.outputs import (
     CurvePoint,
     append_point,
     cut_curve,

@@ -13,11 +13,10 @@ from frcrn_export.exporters.families.wave_unet.network import (
     config_from_state_dict,
 )
 from frcrn_export.exporters.families.wave_unet.training import WaveUNetTask
-from frcrn_export.exporters.training.curve import read_curve
+from frcrn_export.exporters.training.data import MixRecipe, Recording
 from frcrn_export.exporters.training.loop import Progress, train
-from frcrn_export.exporters.training.mixing import MixRecipe
+from frcrn_export.exporters.training.outputs import read_curve
 from frcrn_export.exporters.training.recipe import Recipe
-from frcrn_export.exporters.training.recordings import Recording
 from frcrn_export.exporters.training.run import MAX_SKIPPED, TrainingRun
 from frcrn_export.runtime.errors import CheckpointError, UserError
 

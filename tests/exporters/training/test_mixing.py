@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frcrn_export.exporters.training.mixing import (
+from frcrn_export.exporters.training.data import (
     MixRecipe,
     crop,
     crop_at_speed,

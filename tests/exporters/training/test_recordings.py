@@ -6,7 +6,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.exporters.training.recordings import (
+from frcrn_export.exporters.training.data import (
     Recording,
     choose_held_out,
     load_folder,

@@ -1,7 +1,6 @@
 import pytest
 
-from frcrn_export.exporters.training.recipe import Recipe
-from frcrn_export.exporters.training.schedule import rate_factor
+from frcrn_export.exporters.training.recipe import Recipe, rate_factor
 
 
 def test_cosine_starts_at_one_and_ends_at_the_final_rate() -> None:

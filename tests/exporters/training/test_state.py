@@ -12,14 +12,11 @@ from safetensors import safe_open
 from frcrn_export.exporters.checkpoint import load_checkpoint
 from frcrn_export.exporters.families.wave_unet.network import WaveUNetConfig
 from frcrn_export.exporters.families.wave_unet.training import WaveUNetTask
-from frcrn_export.exporters.training.curve import read_curve
-from frcrn_export.exporters.training.interrupts import Interrupted
-from frcrn_export.exporters.training.loop import Progress, train
-from frcrn_export.exporters.training.mixing import MixRecipe
+from frcrn_export.exporters.training.data import MixRecipe, Recording
+from frcrn_export.exporters.training.loop import Interrupted, Progress, train
+from frcrn_export.exporters.training.outputs import read_curve, save_weights
 from frcrn_export.exporters.training.recipe import Recipe
-from frcrn_export.exporters.training.recordings import Recording
 from frcrn_export.exporters.training.run import TrainingRun
-from frcrn_export.exporters.training.weights import save_weights
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 Recordings = list[Recording]

@@ -6,7 +6,7 @@ import pytest
 
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.commands.inspect import inspect
-from frcrn_export.runtime.commands.quantization_table import print_quantization
+from frcrn_export.runtime.commands.inspect_tables import print_quantization
 from tests.bundles import manifest, write_bundle
 from tests.int8_standins import add_int8, quantization, scaled
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.runtime.bundle.reader import open_bundle
-from frcrn_export.runtime.commands.streaming_table import calls_a_second, print_streaming
+from frcrn_export.runtime.commands.inspect_tables import calls_a_second, print_streaming
 from tests.bundles import write_bundle
 from tests.streaming_bundles import Core, write_streaming_bundle
 

@@ -9,7 +9,7 @@ from frcrn_export.runtime.bundle.manifest import Consumer, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError, UserError
-from frcrn_export.runtime.sessions.engine_choice import choose_engine, choose_streaming_engine
+from frcrn_export.runtime.sessions.choose import choose_engine, choose_streaming_engine
 from frcrn_export.runtime.sessions.long import SessionByLength
 from frcrn_export.runtime.sessions.registry import artifact, open_session
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser

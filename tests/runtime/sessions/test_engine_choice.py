@@ -7,7 +7,7 @@ import pytest
 from frcrn_export.runtime.bundle.manifest import Flavor
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.engine_choice import choose_engine, engine_entries
+from frcrn_export.runtime.sessions.choose import choose_engine, engine_entries
 from frcrn_export.runtime.sessions.registry import open_session
 from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS
 from tests.bundles import write_bundle

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from frcrn_export.runtime.audio.source import array_source
 from frcrn_export.runtime.streaming import StreamingDenoiser
-from frcrn_export.runtime.streaming.audio_stream import AudioStream, StreamedSources
-from frcrn_export.runtime.streaming.meter import Meter
+from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter, StreamedSources
 from frcrn_export.runtime.streaming.network import Network, open_network
 from tests.bundles import STFT
 from tests.streaming_bundles import Core, write_streaming_bundle

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.runtime.streaming.fifo import Fifo
+from frcrn_export.runtime.streaming.stream import Fifo
 
 
 @given(st.lists(st.tuples(st.integers(0, 3000), st.floats(0, 1)), max_size=30))

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.streaming.audio_stream import AudioStream
-from frcrn_export.runtime.streaming.meter import Meter
+from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
 from frcrn_export.runtime.streaming.network import Network, open_network
 from frcrn_export.runtime.streaming.pcm import PcmSpec, wav_header
 from frcrn_export.runtime.streaming.pipe import Interrupt, Pipe, PipeReader, PipeWriter

@@ -3,7 +3,7 @@ import pytest
 
 from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import StftSpec
-from frcrn_export.runtime.streaming.stft import StreamingAnalysis, StreamingSynthesis
+from frcrn_export.runtime.streaming.transforms import StreamingAnalysis, StreamingSynthesis
 
 SPECS = [
     StftSpec(window_length=640, hop_length=320, fft_length=640),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frcrn_export.runtime.streaming import StreamingDenoiser
-from frcrn_export.runtime.verify.streaming_pace import Pace, keep_pace
+from frcrn_export.runtime.verify.streaming import Pace, keep_pace
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 HOP_MS = 4.0  # 64 samples

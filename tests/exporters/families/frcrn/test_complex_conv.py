@@ -1,12 +1,12 @@
 import torch
 from torch.nn import functional as F
 
-from frcrn_export.exporters.families.frcrn.complex_conv import (
+from frcrn_export.exporters.families.frcrn.layers import (
     AffineLeakyReLU,
     ThreeProductConv,
     complex_weights,
 )
-from frcrn_export.exporters.families.frcrn.network_layers import Encoder
+from frcrn_export.exporters.families.frcrn.network import Encoder
 
 
 def random(*shape: int) -> torch.Tensor:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from frcrn_export.exporters.families.frcrn.fsmn import ComplexFsmn
-from frcrn_export.exporters.families.frcrn.network_layers import FrequencyFsmn, Fsmn
+from frcrn_export.exporters.families.frcrn.layers import ComplexFsmn
+from frcrn_export.exporters.families.frcrn.network import FrequencyFsmn, Fsmn
 
 
 def lowered(layer: FrequencyFsmn, over_time: bool) -> ComplexFsmn:

@@ -5,8 +5,13 @@ import torch
 from torch import nn
 
 from frcrn_export.exporters.families.frcrn import family
-from frcrn_export.exporters.families.frcrn.gpu import pair_frcrn
-from frcrn_export.exporters.families.frcrn.gpu_layers import Affine, Pool, cross, parts_to_batch
+from frcrn_export.exporters.families.frcrn.gpu import (
+    Affine,
+    Pool,
+    cross,
+    pair_frcrn,
+    parts_to_batch,
+)
 from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import (
     FRCRN,

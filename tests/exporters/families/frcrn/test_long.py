@@ -13,8 +13,7 @@ from frcrn_export.exporters.families.frcrn.long import (
     join,
     last_frames,
 )
-from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
-from frcrn_export.exporters.families.frcrn.lowered_unet import LoweredUNet
+from frcrn_export.exporters.families.frcrn.lowered import LoweredUNet, lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import (
     FRCRN,
     FRCRN_16K,

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from frcrn_export.exporters.families.frcrn import network_layers as frcrn_layers
-from frcrn_export.exporters.families.frcrn.lowered_unet import Decoder, LastDecoder, interleave
+from frcrn_export.exporters.families.frcrn import network as frcrn_layers
+from frcrn_export.exporters.families.frcrn.lowered import Decoder, LastDecoder, interleave
 
 
 @pytest.mark.parametrize("even", [3, 4])

@@ -1,7 +1,7 @@
 import torch
 
-from frcrn_export.exporters.families.frcrn.network_layers import SqueezeExcite
-from frcrn_export.exporters.families.frcrn.squeeze_excite import ComplexSqueezeExcite
+from frcrn_export.exporters.families.frcrn.layers import ComplexSqueezeExcite
+from frcrn_export.exporters.families.frcrn.network import SqueezeExcite
 
 
 @torch.inference_mode()

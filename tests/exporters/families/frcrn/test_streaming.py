@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K, FrcrnConfig
-from frcrn_export.exporters.families.frcrn.network_layers import Pooling
+from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K, FrcrnConfig, Pooling
 from frcrn_export.exporters.families.frcrn.streaming import decoders_ahead, stream_frcrn
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END

@@ -14,11 +14,10 @@ from frcrn_export.exporters.families.frcrn.training import FrcrnTask
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.reference import WaveformNetwork
 from frcrn_export.exporters.registry import find_model
+from frcrn_export.exporters.training.data import MixRecipe, Recording, draw_batch
 from frcrn_export.exporters.training.loop import Progress, train
 from frcrn_export.exporters.training.losses import si_snr_db
-from frcrn_export.exporters.training.mixing import MixRecipe, draw_batch
 from frcrn_export.exporters.training.recipe import Recipe
-from frcrn_export.exporters.training.recordings import Recording
 from frcrn_export.exporters.training.run import TrainingRun
 from frcrn_export.runtime.errors import CheckpointError, UserError
 

@@ -13,7 +13,7 @@ from frcrn_export.exporters.checkpoint import load_checkpoint
 from frcrn_export.exporters.families.frcrn import family as frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN_16K
 from frcrn_export.exporters.loading import load_model, weights_at_hand
-from frcrn_export.exporters.training.curve import read_curve
+from frcrn_export.exporters.training.outputs import read_curve
 from frcrn_export.exporters.training.run import TrainingRun
 
 Capture = pytest.CaptureFixture[str]

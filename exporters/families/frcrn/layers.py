@@ -1,8 +1,4 @@
-"""Complex convolutions on separate real and imaginary tensors, in three real products.
-
-The layout inside the lowered network is [B, C, T, F]: the memory of the FSMN layers, a long
-depthwise filter over frequency, then runs along contiguous values.
-"""
+"""The deployable layers of FRCRN: complex convolutions, memories, squeeze-and-excitation."""
 
 from __future__ import annotations
 
@@ -12,10 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.families.frcrn.network_layers import (
+from frcrn_export.exporters.families.frcrn import network as frcrn_layers
+from frcrn_export.exporters.families.frcrn.network import (
     LEAKY_SLOPE,
     ComplexBatchNorm2d,
     ComplexConv2d,
+    Fsmn,
+    Pooling,
+    causal_mean,
 )
 
 ComplexPair = tuple[Tensor, Tensor]  # real and imaginary part, of one shape
@@ -158,3 +158,85 @@ class AffineLeakyReLU(nn.Module):
     def forward(self, x: ComplexPair) -> ComplexPair:
         re, im = x
         return F.leaky_relu(self.real(re), LEAKY_SLOPE), F.leaky_relu(self.imag(im), LEAKY_SLOPE)
+
+
+class Memory(nn.Module):
+    """p + D(p), p = P relu(L x + b): two 1x1 convolutions and a depthwise one, all causal.
+
+    Its identity is part of the depthwise filter: 1 is added to the tap of the present.
+    """
+
+    def __init__(self, fsmn: Fsmn, over_time: bool, sign: int = 1) -> None:
+        super().__init__()
+        taps = fsmn.conv1.weight.detach().clone()  # [C, 1, lorder, 1]
+        taps[:, :, -1] += 1
+        past = fsmn.lorder - 1
+        self.padding = (0, 0, past, 0) if over_time else (past, 0, 0, 0)
+        self.linear = conv_of(fsmn.linear.weight[:, :, None, None], fsmn.linear.bias)
+        self.project = conv_of(fsmn.project.weight[:, :, None, None])
+        self.memory = depthwise_of(sign * (taps if over_time else taps.transpose(2, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.project(F.relu(self.linear(x)))
+        y: Tensor = self.memory(F.pad(p, self.padding))
+        return y
+
+
+class ComplexFsmn(nn.Module):
+    """One complex FSMN layer over frequency, or over time.
+
+    real = re - im + M_re(re) - M_im(im), imag = im + re + M_re(im) + M_im(re). The four products
+    stay apart: stacked into one they would be half zeros.
+    """
+
+    def __init__(self, fsmn_re: Fsmn, fsmn_im: Fsmn, over_time: bool = False) -> None:
+        super().__init__()
+        self.re_of_re = Memory(fsmn_re, over_time)
+        self.re_of_im = Memory(fsmn_re, over_time)
+        self.im_of_re = Memory(fsmn_im, over_time)
+        self.minus_im_of_im = Memory(fsmn_im, over_time, sign=-1)
+        # A subtraction written as a convolution, which a runtime can keep in its blocked layout.
+        self.minus = depthwise_of(-torch.ones_like(fsmn_re.conv1.weight[:, :, :1]))
+
+    def forward(self, x: ComplexPair) -> ComplexPair:
+        re, im = x
+        real = self.re_of_re(re) + (self.minus_im_of_im(im) + (self.minus(im) + re))
+        imag = self.re_of_im(im) + (self.im_of_re(re) + (im + re))
+        return real, imag
+
+
+class ComplexSqueezeExcite(nn.Module):
+    """Channel gains from the means over time and frequency; the parts are scaled separately."""
+
+    def __init__(self, layer: frcrn_layers.SqueezeExcite) -> None:
+        super().__init__()
+        self.gains_re = self._gains(layer.fc_r)
+        self.gains_im = self._gains(layer.fc_i)
+        self.pooling = layer.pooling
+
+    @staticmethod
+    def _gains(fc: nn.Sequential) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for layer in fc:
+            if isinstance(layer, nn.Linear):
+                layer = conv_of(layer.weight[:, :, None, None], layer.bias)
+            layers.append(layer)
+        return nn.Sequential(*layers)
+
+    def forward(self, x: ComplexPair) -> ComplexPair:
+        re, im = x
+        gain_re, gain_im = self.of_means(pool(re, self.pooling), pool(im, self.pooling))
+        return re * gain_re, im * gain_im
+
+    def of_means(self, mean_re: Tensor, mean_im: Tensor) -> ComplexPair:
+        """The gains of each part from the means of each part, [B, C, T or 1, 1]."""
+        gain_re: Tensor = self.gains_re(mean_re) - self.gains_im(mean_im)
+        gain_im: Tensor = self.gains_re(mean_im) + self.gains_im(mean_re)
+        return gain_re, gain_im
+
+
+def pool(x: Tensor, pooling: Pooling) -> Tensor:
+    """Means of [B, C, T, F] over frequency and what of time ``pooling`` says: [B, C, T or 1, 1]."""
+    if pooling == "global":
+        return x.mean((2, 3), keepdim=True)
+    return causal_mean(x.mean(3, keepdim=True), None if pooling == "cumulative" else pooling)

@@ -1,0 +1,183 @@
+"""The tables of `inspect`: engines, quantization, streams."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from frcrn_export.runtime.bundle.manifest import FileEntry, GateResult, Precision
+from frcrn_export.runtime.commands.console import print_table
+
+if TYPE_CHECKING:
+    from frcrn_export.runtime.bundle.manifest import (
+        FileEntry,
+        GateResult,
+        Manifest,
+        QuantizationInfo,
+        StreamingInfo,
+    )
+
+
+# Titles and units. Of the first three a gate's value is a loss, which has an upper limit.
+_TITLES = {
+    "pesq": ("mean PESQ drop", ""),
+    "si_sdr": ("mean SI-SDR drop", " dB"),
+    "stoi": ("mean STOI drop", ""),
+    "core_snr": ("mean core SNR", " dB"),
+    "speed": ("speed against float", "x"),
+}
+LOSSES = ("pesq", "si_sdr", "stoi")
+_VERDICTS = {True: "passed", False: "FAILED", None: "not measured"}
+
+
+@dataclass(frozen=True)
+class GateWords:
+    """The cells of a table: what is measured, its value, the limit and the verdict."""
+
+    what: str
+    value: str
+    limit: str
+    verdict: str
+
+
+def gate_words(gate: GateResult) -> GateWords:
+    """A gate in words; its value is "-" where there is none."""
+    title, unit = _TITLES[gate.name]
+    value = "-" if gate.value is None else f"{gate.value:.4g}{unit}"
+    limit = f"at {'most' if gate.name in LOSSES else 'least'} {gate.limit:g}{unit}"
+    return GateWords(title, value, limit, _VERDICTS[gate.passed])
+
+
+Census = dict[str, dict[str, int]]
+
+# What the builder calls the precisions of quantized files.
+_WORDS: dict[Precision, str] = {"int8": "Int8", "fp8": "FP8"}
+
+
+def print_engine(entry: FileEntry, counts: Census) -> None:
+    """Tables of one engine of a bundle: its facts, and the census of its ONNX nodes."""
+    engine = entry.engine
+    assert engine is not None
+    shapes = {name: getattr(engine.profile, name) for name in ("min", "opt", "max")}
+    print_table(
+        ("What", "Value"),
+        (
+            ("for", f"{engine.gpu} (SM {engine.sm / 10:.1f}{_reach(engine.hardware_compatible)})"),
+            ("built by", f"{engine.flavor} {engine.version} from {engine.source}"),
+            ("size", f"{entry.bytes / 1e6:.1f} MB"),
+            *((f"{name} shape", str(list(shape))) for name, shape in shapes.items()),
+            ("refittable", "yes" if engine.refittable else "no"),
+            ("proof", engine.proof),
+        ),
+        title=entry.path,
+    )
+    kinds = sorted({kind for row in counts.values() for kind in row})
+    print_table(
+        ("ONNX operator", *(f">{kind}" for kind in kinds)),
+        ((name, *(str(row.get(kind, "")) for kind in kinds)) for name, row in counts.items()),
+        title="Precision census: ONNX nodes",
+    )
+
+
+def said_of_quantized(quantized: Mapping[str, str], precision: Precision) -> str:
+    """One line: how many quantized layers run in the file's precision, and which do not.
+
+    `quantized` holds the data type that each runs in, by name; see layer_report.py.
+    """
+    wanted = _WORDS[precision]
+    others = [f"{name} ({dtype})" for name, dtype in quantized.items() if dtype != wanted]
+    if not others:
+        return f"All {len(quantized)} layers that the file quantizes run in {wanted}."
+    return (
+        f"Of {len(quantized)} layers that the file quantizes {len(quantized) - len(others)} run in "
+        f"{wanted}; not: {', '.join(others)}."
+    )
+
+
+def _reach(hardware_compatible: bool) -> str:
+    return " and later" if hardware_compatible else ""
+
+
+_CONSUMERS = {"tensorrt": "TensorRT, on a GPU", "cpu": "ONNX Runtime, on a processor"}
+
+
+def print_quantization(manifest: "Manifest") -> None:
+    """A table for each INT8 or FP8 file of a bundle."""
+    for entry in manifest.files:
+        if entry.quantization is not None:
+            print_table(("What", "Value"), _facts(entry, entry.quantization), title=_title(entry))
+
+
+def _title(entry: "FileEntry") -> str:
+    return f"{entry.path}: {entry.precision.upper()}"
+
+
+def _facts(entry: "FileEntry", made: "QuantizationInfo") -> list[tuple[str, str]]:
+    facts = [
+        ("for", _CONSUMERS[made.consumer]),
+        ("ranges", f"{made.method}, of {made.clips} recordings, seed {made.seed}"),
+        ("recordings sha256", made.clips_sha256[:16]),
+        (f"in {entry.precision.upper()}", f"{made.layers} of {made.candidates} layers"),
+        ("share of the multiplications", f"{100 * made.share:.1f} %"),
+        *map(_gate, made.gates),
+    ]
+    if not made.gates:
+        facts.append(("gates", "none was measured"))
+    if made.kept_slower:
+        facts.append(("kept", "although it is slower, by --allow-slower"))
+    if made.report is not None:
+        facts.append(("report", made.report))
+    return facts
+
+
+def _gate(gate: "GateResult") -> tuple[str, str]:
+    words = gate_words(gate)
+    value = "" if gate.value is None else f": {words.value}"
+    return f"gate: {words.what}", f"{words.verdict}{value} ({words.limit})"
+
+
+_BYTES = {"float32": 4, "uint8": 1}
+
+
+def calls_a_second(manifest: "Manifest", entry: "FileEntry") -> float:
+    """How often a streaming core is called; other files take a second of audio at once."""
+    if entry.streaming is None:
+        return 1.0
+    return manifest.sample_rate / (entry.streaming.chunk * _samples_each(manifest))
+
+
+def print_streaming(manifest: "Manifest") -> None:
+    """For the streaming cores that are called alike, a table of calls and one of their states."""
+    unit = "frames" if manifest.stft else "samples"
+    milliseconds = _samples_each(manifest) / manifest.sample_rate * 1e3
+    paths: dict[StreamingInfo, list[str]] = {}
+    for entry in manifest.files:
+        if entry.streaming is not None:
+            paths.setdefault(entry.streaming, []).append(entry.path)
+    for streaming, names in paths.items():
+        size = sum(prod(state.row_shape) * _BYTES[state.dtype] for state in streaming.states)
+        facts = [
+            (name, f"{count} {unit}, {count * milliseconds:g} ms")
+            for name, count in (("chunk", streaming.chunk), ("look-ahead", streaming.lookahead))
+        ]
+        facts += [("input that tells the end", streaming.end or "none")]
+        facts += [("states of a stream", f"{size / 1e3:.1f} kB")]
+        print_table(("What", "Value"), facts, title=f"{', '.join(names)}: each call")
+        print_table(
+            ("State", "Next", "Type", "Shape", ">At first"),
+            (
+                (
+                    state.name,
+                    state.next,
+                    state.dtype,
+                    f"[{', '.join(map(str, state.shape))}]",
+                    f"{state.initial:g}",
+                )
+                for state in streaming.states
+            ),
+        )
+
+
+def _samples_each(manifest: "Manifest") -> int:
+    """Samples of what chunks are counted in: a frame, or a sample."""
+    return manifest.stft.hop_length if manifest.stft else 1
