@@ -5,18 +5,169 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from frcrn_export.calibration import search as sensitivity
 from frcrn_export.calibration.acceptance import quality_gates
+from frcrn_export.calibration.graph.layers import Layer
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import ClipQuality, Quality
-from frcrn_export.calibration.search import Search, SnrOf, find_names
+from frcrn_export.calibration.search import (
+    Damages,
+    Search,
+    SnrOf,
+    damages_file,
+    find_names,
+    measure_damages,
+    return_order,
+    search,
+)
 from frcrn_export.runtime.bundle.manifest import Weights
-from tests.calibration.test_sensitivity import layer
+from frcrn_export.runtime.cache import cache_dir
+
+
+def layer(name: str, multiplications: int = 100) -> Layer:
+    return Layer(name, "Conv", "x", "w", None, "y", multiplications, None)
+
+
+@given(st.integers(1, 40), st.data())
+def test_as_few_layers_go_back_as_it_takes(count: int, data: st.DataObject) -> None:
+    """Where more layers in float are never worse."""
+    order = [f"layer{index}" for index in range(count)]
+    needed = data.draw(st.integers(1, count))
+    heard: list[frozenset[str]] = []
+
+    def passes(layers: frozenset[str]) -> bool:
+        heard.append(layers)
+        return len(layers) <= count - needed
+
+    trials = search(order, passes)
+    assert trials[-1].passed
+    assert trials[-1].names == frozenset(order[needed:])
+    assert len(set(heard)) == len(heard) <= max(1, count.bit_length())
+    tried = [trial for trial in trials if trial.names]
+    assert {trial.names for trial in tried} == {layers for layers in heard if layers}
+    assert [trial.passed for trial in tried] == [
+        len(trial.names) <= count - needed for trial in tried
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_where_nothing_passes_nothing_is_left(count: int) -> None:
+    trials = search([f"layer{index}" for index in range(count)], lambda layers: False)
+    assert trials[-1].names == frozenset()
+    assert not any(trial.passed for trial in trials[:-1])
+
+
+def test_progress_of_the_search() -> None:
+    told: list[tuple[str, int, int]] = []
+    search(
+        list("abcd"),
+        lambda layers: len(layers) < 4,
+        lambda phase, done, steps: told.append((phase, done, steps)),
+    )
+    assert told == [("2 of 4 back in float", 0, 3), ("1 of 4 back in float", 1, 3)]
+
+
+def test_noise_for_the_work_decides_who_goes_back_first() -> None:
+    layers = [layer("much", 1000), layer("bad", 100), layer("small", 1), layer("good", 100)]
+    damages = {"much": 20.0, "bad": 20.0, "small": 20.0, "good": 40.0}
+    assert return_order(layers, damages) == ["small", "bad", "much", "good"]
+
+
+def test_what_was_not_measured_is_taken_for_usual() -> None:
+    """For one of which half make more noise, however much the worst makes."""
+    layers = [layer(name) for name in ("good", "unknown", "worse", "worst")]
+    damages = {"good": 40.0, "worse": 20.0, "worst": -90.0}
+    assert return_order(layers, damages) == ["worst", "unknown", "worse", "good"]
+    assert return_order([layer("a", 5), layer("b", 1)], {}) == ["b", "a"]
+
+
+def test_damages_are_measured_once(tmp_path: Path) -> None:
+    layers = [layer("small", 1), layer("large", 9), layer("middle", 5)]
+    file = tmp_path / "new" / "damages.json"
+    heard: list[str] = []
+
+    def snr_of(names: Collection[str]) -> float:
+        (name,) = names
+        heard.append(name)
+        return 10.0 + len(heard)
+
+    assert measure_damages(layers, snr_of, Damages(file), seconds=60)
+    assert heard == ["large", "middle", "small"]
+    again = Damages(file)
+    assert again.values == {"large": 11.0, "middle": 12.0, "small": 13.0}
+    assert measure_damages(layers, lambda names: pytest.fail("again"), again, seconds=0)
+
+
+def test_an_interrupted_measurement_goes_on(tmp_path: Path) -> None:
+    layers = [layer(name, 10 - index) for index, name in enumerate("abcd")]
+    file = tmp_path / "damages.json"
+    heard: list[str] = []
+
+    def interrupted(names: Collection[str]) -> float:
+        heard.extend(names)
+        if len(heard) == 3:
+            raise KeyboardInterrupt
+        return 30.0
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_damages(layers, interrupted, Damages(file), seconds=60)
+    assert Damages(file).values == {"a": 30.0, "b": 30.0}
+    heard.clear()
+
+    def measured(names: Collection[str]) -> float:
+        heard.extend(names)
+        return 20.0
+
+    damages = Damages(file)
+    assert measure_damages(layers, measured, damages, seconds=60)
+    assert heard == ["c", "d"]
+    assert damages.values == {"a": 30.0, "b": 30.0, "c": 20.0, "d": 20.0}
+
+
+def test_no_more_time_than_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each layer takes 10 s of this clock; the one that was begun is finished."""
+    now = [0.0]
+    monkeypatch.setattr(sensitivity, "monotonic", lambda: now[0])
+
+    def snr_of(names: Collection[str]) -> float:
+        now[0] += 10
+        return 20.0
+
+    layers = [layer(name, 10 - index) for index, name in enumerate("abcdef")]
+    damages = Damages(tmp_path / "damages.json")
+    assert not measure_damages(layers, snr_of, damages, seconds=25)
+    assert list(damages.values) == ["a", "b", "c"]
+    assert not measure_damages(layers, snr_of, damages, seconds=5)
+    assert measure_damages(layers, snr_of, damages, seconds=25)
+    assert list(damages.values) == list("abcdef")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": "much"}', b"[1]", b"\xff"])
+def test_what_cannot_be_read_is_measured_anew(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "damages.json"
+    file.write_bytes(content)
+    damages = Damages(file)
+    assert damages.values == {}
+    damages.add("a", 20.0)
+    assert Damages(file).values == {"a": 20.0}
+
+
+def test_each_model_and_set_of_recordings_has_a_file_of_its_own() -> None:
+    parts = [(b"model", b"a"), (b"model", b"b"), (b"other", b"a"), (b"modela",), (b"a", b"model")]
+    files = {damages_file(*each) for each in parts}
+    assert len(files) == 5
+    assert {file.parent for file in files} == {cache_dir() / "sensitivity"}
+    assert damages_file(b"model", b"a") in files
+
 
 RANDOM = Weights(source="random", name="seed 1", seed=1)
 

@@ -1,13 +1,211 @@
+"""None"""
+
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frcrn_export.runtime import AudioError, BackendError, BundleError, Denoiser
-from tests.bundles import STFT, GainSession, core_entry, frcrn_segments, manifest, write_bundle
+from frcrn_export.runtime import AudioError, BundleError, Denoiser
+from frcrn_export.runtime.audio.source import ArraySource
+from frcrn_export.runtime.bundle.manifest import (
+    FileEntry,
+    Manifest,
+    Padding,
+    Profile,
+    Segments,
+    StftSpec,
+)
+from frcrn_export.runtime.denoiser import enhance
+from frcrn_export.runtime.errors import BackendError
+from tests.bundles import (
+    SAMPLE_RATE,
+    STFT,
+    GainSession,
+    core_entry,
+    frcrn_segments,
+    manifest,
+    write_bundle,
+)
+from tests.standin.install import engine_info
+
+
+def noise(channels: int, samples: int, seed: int = 0) -> np.ndarray:
+    wave = np.random.default_rng(seed).standard_normal((channels, samples))
+    return (0.1 * wave).astype(np.float32)
+
+
+def run(
+    wave: np.ndarray, session: GainSession, described: Manifest, restore_level: bool = True
+) -> np.ndarray:
+    blocks = enhance(ArraySource(wave, SAMPLE_RATE), session, described, restore_level)
+    return np.concatenate(list(blocks), axis=1)
+
+
+@given(
+    samples=st.integers(1, 60_000),
+    channels=st.integers(1, 2),
+    above=st.sampled_from([0, 20_000, 100_000]),
+    device=st.sampled_from(["cpu", "cuda"]),
+)
+@settings(deadline=None, max_examples=40)
+def test_a_pass_through_core_gives_the_input(
+    samples: int, channels: int, above: int, device: str
+) -> None:
+    wave = noise(channels, samples)
+    session = GainSession(core_entry(), device=device)
+    result = run(wave, session, manifest(segments=frcrn_segments(above)))
+    np.testing.assert_array_equal(result, wave)
+
+
+@pytest.mark.parametrize(
+    "stft", [STFT, StftSpec(window_length=320, hop_length=160, fft_length=512)]
+)
+@pytest.mark.parametrize("samples", [1, 8_000, 27_840, 40_000, 50_001])
+@pytest.mark.parametrize("above", [0, 100_000])
+def test_a_pass_through_core_between_stfts_gives_the_input(
+    stft: StftSpec, samples: int, above: int
+) -> None:
+    wave = noise(2, samples)
+    described = manifest(stft=stft, level="active_rms", segments=frcrn_segments(above))
+    result = run(wave, GainSession(core_entry(stft)), described)
+    # Where the window begins, the result is divided by almost nothing; at the first sample by 0.
+    np.testing.assert_allclose(result[:, 1:], wave[:, 1:], atol=2e-4)
+    edge = stft.hop_length
+    np.testing.assert_allclose(result[:, edge:-edge], wave[:, edge:-edge], atol=1e-6)
+
+
+def test_what_the_core_does_not_give_is_zero() -> None:
+    """28000 samples are padded to 28000 and hold 86 frames, the overlap-add of 27840 samples."""
+    wave = np.ones((1, 28_000), np.float32)
+    result = run(wave, GainSession(core_entry(STFT)), manifest(stft=STFT))
+    np.testing.assert_allclose(result[0, 1:27_840], 1.0, atol=1e-3)
+    assert not result[0, 27_840:].any()
+
+
+@pytest.mark.parametrize("level", ["active_rms", "peak"])
+def test_the_level_is_restored_or_left(level: str) -> None:
+    wave = np.stack((noise(1, 30_000)[0], 3 * noise(1, 30_000, seed=1)[0]))
+    session = GainSession(core_entry(), gain=0.5)
+    described = manifest(level=level)
+    np.testing.assert_allclose(run(wave, session, described), 0.5 * wave, rtol=1e-5)
+    levelled = run(wave, session, described, restore_level=False)
+    if level == "peak":
+        np.testing.assert_allclose(np.abs(levelled).max(axis=1), 0.5, rtol=1e-5)
+    else:
+        power = (2 * levelled.astype(np.float64)) ** 2
+        for channel in power:
+            active = channel[channel > channel.mean()].mean()
+            assert 10 * np.log10(active) == pytest.approx(-25.0, abs=1e-3)
+
+
+def test_channels_are_utterances_of_their_own() -> None:
+    wave = np.stack((noise(1, 50_000)[0], 5 * noise(1, 50_000, seed=1)[0]))
+    for above in (0, 100_000):
+        described = manifest(stft=STFT, level="active_rms", segments=frcrn_segments(above))
+        both = run(wave, GainSession(core_entry(STFT)), described)
+        for channel in range(2):
+            alone = run(wave[channel : channel + 1], GainSession(core_entry(STFT)), described)
+            np.testing.assert_array_equal(both[channel : channel + 1], alone)
+
+
+def test_a_core_of_one_length_is_given_that_length() -> None:
+    described = manifest(
+        padding=Padding(rule="multiple", size=16_384),
+        segments=Segments(length=16_384, left=0, right=0, above=16_384),
+    )
+    for samples in (1, 16_384, 16_385, 75_165):
+        session = GainSession(core_entry(samples=16_384))
+        np.testing.assert_array_equal(run(noise(1, samples), session, described), noise(1, samples))
+        assert set(session.shapes) == {(1, 1, 16_384)}
+
+
+def test_windows_go_in_batches_on_a_gpu_and_one_by_one_on_a_cpu() -> None:
+    wave = noise(3, 100_000)
+    batches = {}
+    for device in ("cpu", "cuda"):
+        session = GainSession(core_entry(), device=device)
+        run(wave, session, manifest(segments=frcrn_segments(0)))
+        batches[device] = [shape[0] for shape in session.shapes]
+    assert set(batches["cpu"]) == {1}
+    assert max(batches["cuda"]) > 3
+    assert sum(batches["cuda"]) == sum(batches["cpu"])
+
+
+def engine_entry(stft: StftSpec | None, most: tuple[int, ...]) -> FileEntry:
+    """A core as an engine that takes at most this shape."""
+    profile = Profile(min=(1,) * len(most), opt=most, max=most)
+    return msgspec.structs.replace(core_entry(stft), engine=engine_info(profile))
+
+
+@pytest.mark.parametrize("stft", [None, STFT])
+def test_what_is_too_long_for_an_engine_goes_through_it_in_windows(stft: StftSpec | None) -> None:
+    longest, window = 28_000, 16_000
+    if stft is None:
+        most, frames = (3, 1, longest), (lambda samples: samples)
+    else:
+        most, frames = (3, 2, stft.bins, stft.frames(longest)), stft.frames
+    described = manifest(stft=stft, padding=Padding(rule="multiple", size=400))
+    for samples, windows in [(16_000, 0), (28_000, 0), (28_001, 3), (100_000, 8)]:
+        session = GainSession(engine_entry(stft, most), device="cuda")
+        wave = noise(1, samples)
+        result = run(wave, session, described)
+        np.testing.assert_allclose(result[:, 640:-640], wave[:, 640:-640], atol=1e-5)
+        length = frames(window if windows else samples)
+        assert {shape[-1] for shape in session.shapes} == {length}
+        batches = [shape[0] for shape in session.shapes]
+        assert (max(batches), sum(batches)) == (min(windows, 3) or 1, windows or 1)
+
+
+@dataclass
+class CountingSource:
+    """Sixty-four minutes of audio that is made as it is read; remembers how far it was read."""
+
+    sample_rate: int = SAMPLE_RATE
+    channels: int = 1
+    frames: int = 64 * 60 * SAMPLE_RATE
+    name: str = "made"
+    read: list[int] = field(default_factory=list)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        self.read.append(0)
+        for _ in range(64):
+            self.read[-1] += 1
+            yield np.full((1, 60 * SAMPLE_RATE), 0.25, np.float32)
+
+
+def test_a_long_source_is_read_only_as_far_as_needed() -> None:
+    source = CountingSource()
+    described = manifest(level="active_rms", segments=frcrn_segments(0))
+    blocks = enhance(source, GainSession(core_entry()), described, True)
+    first = next(blocks)
+    assert source.read == [64, 64, 1]
+    assert first.shape[1] < SAMPLE_RATE
+    assert first.shape[1] + sum(block.shape[1] for block in blocks) == source.frames
+    assert source.read == [64, 64, 64]
+
+
+def test_a_file_with_the_whole_pipeline_gets_raw_audio() -> None:
+    wave = noise(2, 30_000)
+    session = GainSession(core_entry(role="pipeline"), gain=0.5)
+    result = run(wave, session, manifest(level="active_rms"))
+    np.testing.assert_array_equal(result, 0.5 * wave)
+    assert session.shapes == [(1, 30_000)] * 2
+    with pytest.raises(BackendError, match="restores the level inside"):
+        run(wave, session, manifest(level="active_rms"), restore_level=False)
+
+
+def test_a_file_with_the_whole_pipeline_takes_no_windows() -> None:
+    session = GainSession(core_entry(role="pipeline"), gain=0.5)
+    described = manifest(level="active_rms", segments=frcrn_segments(16_000))
+    with pytest.raises(BackendError, match="takes at most 1 s at once, got 1.9 s"):
+        run(noise(1, 30_000), session, described)
+    assert session.shapes == []
 
 
 def tones(channels: int, samples: int, rate: int) -> np.ndarray:

@@ -1,3 +1,5 @@
+"""None"""
+
 from dataclasses import replace
 
 import pytest

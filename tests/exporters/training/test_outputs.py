@@ -1,3 +1,5 @@
+"""None"""
+
 import sys
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""None"""
+
 import pytest
 
 from frcrn_export.exporters.training.recipe import Recipe, rate_factor
