@@ -17,14 +17,14 @@ import onnxruntime
 import torch
 from machine import summary, write
 
+from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.exporters.reference import level_gain
-from frcrn_export.exporters.registry import MODELS
+from frcrn_export.exporters.registry import models
 from frcrn_export.exporters.stft_ops import StftAnalysis
-from frcrn_export.exporters.weights import read_speech
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 from frcrn_export.runtime.sessions.onnx import session_options
 
@@ -86,11 +86,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
-    network = load_model("frcrn-16k", random_seed=0).network
+    network = load_model("frcrn-16k", seed=0).network
     assert isinstance(network, FRCRN)
     speech = torch.from_numpy(read_speech())
     wave = level_gain(speech, "active_rms", 1e-6) * speech[None, : 640 + 320 * (FRAMES - 1)]
-    spec = StftAnalysis(MODELS["frcrn-16k"].stft)(wave).contiguous()
+    spec = StftAnalysis(models()["frcrn-16k"].stft)(wave).contiguous()
 
     def reference() -> np.ndarray:
         with torch.inference_mode():

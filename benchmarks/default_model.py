@@ -31,16 +31,16 @@ from frcrn_export.calibration.quality.pairs import Pair, find_pairs, read_pair
 from frcrn_export.calibration.quality.report import json_report, markdown
 from frcrn_export.calibration.quality.scoring import Scorer
 from frcrn_export.calibration.quality.tables import tables
+from frcrn_export.exporters.assets import ASSETS
 from frcrn_export.exporters.bundle import export_onnx_bundle
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.weights import packaged_weights
 from frcrn_export.runtime.audio.measures import si_sdr_db
 from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.audio.spectrogram import plot_before_after
 
 RATE = 16000
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-WEIGHTS = packaged_weights("wave-unet-16k.safetensors")
+WEIGHTS = ASSETS / "wave-unet-16k.safetensors"
 MUSIC = ("music-jazz", "music-song")  # in the names of pairs whose noise is music
 
 

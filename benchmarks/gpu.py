@@ -30,7 +30,7 @@ from benchmarks.gpu_timing import MEMORY_KINDS
 from benchmarks.gpu_workload import Workload, make_cases
 from benchmarks.machine import RESULTS
 from frcrn_export.exporters.loading import LoadedModel, load_bundled, load_model
-from frcrn_export.exporters.registry import MODELS
+from frcrn_export.exporters.registry import models
 from frcrn_export.exporters.verify import require_same_checkpoint, why_not_live
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import FrcrnExportError, UserError
@@ -60,7 +60,7 @@ def main(words: list[str] | None = None) -> int:
 
 def parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", choices=tuple(MODELS), help=f"default: {PUBLISHED_MODEL}")
+    parser.add_argument("--model", choices=tuple(models()), help=f"default: {PUBLISHED_MODEL}")
     parser.add_argument("--checkpoint", type=Path, help="its weights; default: random ones")
     parser.add_argument("--random-weights", type=int, default=0, metavar="SEED")
     parser.add_argument("--bundle", type=Path, help="with engines; its model and weights are taken")
@@ -85,7 +85,7 @@ def load_for(arguments: argparse.Namespace, bundle: Bundle | None) -> LoadedMode
     checkpoint = arguments.checkpoint
     if bundle is None:
         seed = None if checkpoint else arguments.random_weights
-        return load_model(arguments.model or PUBLISHED_MODEL, checkpoint, seed)
+        return load_model(arguments.model or PUBLISHED_MODEL, checkpoint, seed=seed)
     manifest = bundle.manifest
     if arguments.model not in (None, manifest.model):
         raise UserError(f"{bundle.path} holds {manifest.model}, not {arguments.model}")

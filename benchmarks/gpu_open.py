@@ -30,7 +30,6 @@ from benchmarks.gpu_timing import Runner
 from frcrn_export.exporters.graphs import core_graph, half_graph
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import export_onnx
-from frcrn_export.exporters.registry import family_of
 from frcrn_export.runtime.bundle.manifest import Precision
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
@@ -121,7 +120,7 @@ def lowered(setup: Setup) -> Opened:
 
 
 def lowered_half(setup: Setup) -> Opened:
-    return _lowered(setup, family_of(setup.model.spec).half(setup.model.network))
+    return _lowered(setup, setup.model.family.gpu_form(setup.model.network))
 
 
 def _lowered(setup: Setup, network: torch.nn.Module) -> Opened:

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference import WaveformNetwork, level_gain
 from frcrn_export.exporters.stft_ops import StftAnalysis
-from frcrn_export.exporters.weights import read_speech
 from frcrn_export.runtime.audio.measures import snr_db
 
 Float32Array = npt.NDArray[np.float32]

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from machine import RESULTS, write
 
+from frcrn_export.exporters.assets import DEMO_NOISY, SPEECH
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.families.frcrn.streaming import Ahead, decoders_ahead, stream_with
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.exporters.streaming_core import run_streaming
-from frcrn_export.exporters.weights import DEMO_NOISY, SPEECH
 from frcrn_export.runtime.audio.measures import snr_db
 
 MODEL = "frcrn-16k"
@@ -37,7 +37,12 @@ class Judge:
     """Runs one network over the clips, as a stream with some decoders ahead."""
 
     def __init__(self, kind: str, checkpoint: Path | None, seed: int, seconds: float) -> None:
-        model = load_model(MODEL, checkpoint, None if checkpoint else seed, kind)
+        model = load_model(
+            MODEL,
+            checkpoint,
+            seed=None if checkpoint else seed,
+            options={"squeeze_excite": kind},
+        )
         assert isinstance(model.network, FRCRN)
         assert model.spec.stft is not None
         self.network = model.network

@@ -23,12 +23,12 @@ import soundfile
 import torch
 from machine import write
 
+from frcrn_export.exporters.assets import DEMO_NOISY
 from frcrn_export.exporters.bundle import export_onnx_bundle
 from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.loading import LoadedModel, load_model
 from frcrn_export.exporters.streaming_export import StreamingOptions
-from frcrn_export.exporters.weights import DEMO_NOISY
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.streaming import StreamingDenoiser
 
@@ -39,7 +39,7 @@ CHUNK = 16  # hops a call
 
 
 def small_frcrn() -> LoadedModel:
-    model = load_model("frcrn-16k", random_seed=0, squeeze_excite="cumulative")
+    model = load_model("frcrn-16k", seed=0, options={"squeeze_excite": "cumulative"})
     assert isinstance(model.network, FRCRN)
     torch.manual_seed(0)
     network = FRCRN(replace(model.network.config, channels=8, fsmn_hidden=8)).eval()

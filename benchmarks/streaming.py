@@ -37,7 +37,7 @@ WARM_UP = 20
 
 
 def speech(samples: int) -> np.ndarray[Any, Any]:
-    from frcrn_export.exporters.weights import read_speech
+    from frcrn_export.exporters.assets import read_speech
 
     return np.resize(read_speech(), samples).astype(np.float32)
 
@@ -73,7 +73,7 @@ def window_of(bundle: Path, threads: int) -> Callable[[], object]:
 def reference_second(threads: int) -> Callable[[], object]:
     """The published pipeline in PyTorch on a second of audio."""
     torch.set_num_threads(threads)
-    pipeline = load_model("frcrn-16k", None, 0).pipeline()
+    pipeline = load_model("frcrn-16k", seed=0).pipeline()
     wave = torch.from_numpy(speech(RATE))
 
     def run() -> object:

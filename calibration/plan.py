@@ -127,6 +127,6 @@ def _choose(
 
 
 def _packaged_pair() -> Pair:
-    from frcrn_export.exporters.weights import DEMO_CLEAN, DEMO_NOISY
+    from frcrn_export.exporters.assets import DEMO_CLEAN, DEMO_NOISY
 
     return Pair("demo", DEMO_NOISY, DEMO_CLEAN)

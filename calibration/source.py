@@ -106,6 +106,7 @@ def live_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedMod
 
 
 def _has_own_form(model: str) -> bool:
-    from frcrn_export.exporters.registry import find_model
+    from frcrn_export.exporters.registry import registry
 
-    return find_model(model).own_int8_form
+    family = registry().family_of_model.get(model)
+    return family is not None and family.has_int8_cpu_form

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
-from frcrn_export.exporters.commands.parts import (
+from frcrn_export.exporters.commands.options import (
     chunk_options,
     load,
     model_options,
@@ -24,6 +24,7 @@ from frcrn_export.runtime.errors import UserError
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
     from frcrn_export.engines.source import Subject
+    from frcrn_export.exporters.model_source import ModelSource
     from frcrn_export.runtime.bundle.reader import Bundle
 
 _MIB = 1 << 20
@@ -124,10 +125,7 @@ def trt(
     refittable: bool,
     log: Path | None,
     explain: bool,
-    model: str | None,
-    checkpoint: Path | None,
-    seed: int | None,
-    squeeze_excite: str | None,
+    source: "ModelSource",
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -166,10 +164,8 @@ def trt(
     with status() as step:
         subject = find_subject(
             bundle or output,
-            model,
-            checkpoint,
-            seed,
-            partial(load, model, checkpoint, seed, squeeze_excite, step),
+            source,
+            partial(load, source, step),
             wanted,
             replacing=force,
         )

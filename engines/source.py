@@ -19,6 +19,7 @@ from frcrn_export.runtime.errors import UserError
 if TYPE_CHECKING:
     from frcrn_export.calibration.graph.dtypes import Number
     from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.exporters.model_source import ModelSource
     from frcrn_export.exporters.streaming_export import StreamingOptions
 
 Step = Callable[[str], None]
@@ -111,9 +112,7 @@ class Subject:
 
 def find_subject(
     path: Path | None,
-    model: str | None,
-    checkpoint: Path | None,
-    seed: int | None,
+    source: "ModelSource",
     load: Callable[[], "LoadedModel"],
     streaming: "StreamingOptions | None" = None,
     replacing: bool = False,
@@ -126,6 +125,7 @@ def find_subject(
     """
     if path is not None and (path / MANIFEST_NAME).is_file():
         bundle = open_bundle(path, engines=not replacing)
+        model, seed = source.model, source.seed
         if model is not None and model != bundle.manifest.model:
             raise UserError(f"{path} holds {bundle.manifest.model}, not {model}; leave out --model")
         if seed is not None and seed != bundle.manifest.weights.seed:
@@ -133,7 +133,7 @@ def find_subject(
                 f"{path} holds {bundle.manifest.weights.name}, not random weights of seed {seed}; "
                 "leave out --random-weights"
             )
-        return _existing(bundle, None, checkpoint, streaming)
+        return _existing(bundle, None, source.checkpoint, streaming)
     if path is not None and path.exists() and any(path.iterdir() if path.is_dir() else [path]):
         raise UserError(f"{path} exists and is no bundle; choose another path")
     loaded = load()
@@ -143,13 +143,13 @@ def find_subject(
 
         bundle = open_bundle(path, engines=not replacing)
         require_same_weights(bundle.manifest, loaded, path)
-        return _existing(bundle, loaded, checkpoint, streaming)
+        return _existing(bundle, loaded, source.checkpoint, streaming)
     from frcrn_export.exporters.bundle import manifest_of
     from frcrn_export.exporters.graphs import core_graph
 
     manifest = manifest_of(loaded, ())
     if streaming is None:
-        return Subject(path, manifest, core_graph(loaded).input, None, loaded, checkpoint)
+        return Subject(path, manifest, core_graph(loaded).input, None, loaded, source.checkpoint)
     from frcrn_export.exporters.streaming_export import (
         state_tensors,
         streaming_core,
@@ -158,7 +158,7 @@ def find_subject(
 
     core = streaming_core(loaded, streaming)
     given, states = streaming_tensors(loaded, core)[0], state_tensors(core)
-    return Subject(path, manifest, given, None, loaded, checkpoint, streaming, states)
+    return Subject(path, manifest, given, None, loaded, source.checkpoint, streaming, states)
 
 
 def _existing(

@@ -19,8 +19,8 @@ from frcrn_export.exporters.bundle_files import (
     streaming_file,
     torchscript_file,
 )
+from frcrn_export.exporters.family import Variant
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.registry import Variant
 from frcrn_export.exporters.streaming_export import (
     HALF_STREAMING_NAME,
     StreamingOptions,

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import onnx
 
+from frcrn_export.exporters.family import ExtraCore
 from frcrn_export.exporters.graphs import (
     core_graph,
     half_graph,
@@ -15,12 +16,6 @@ from frcrn_export.exporters.graphs import (
 )
 from frcrn_export.exporters.inline_graph import inline_model
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.long_core import (
-    LONG_ABOVE_FRAMES,
-    export_long_core,
-    has_long_core,
-    long_core_tensors,
-)
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.exporters.parity_vectors import write_vectors
 from frcrn_export.exporters.streaming_core import StreamingCore
@@ -34,7 +29,7 @@ from frcrn_export.exporters.streaming_export import (
     streaming_tensors,
 )
 from frcrn_export.exporters.torchscript_export import export_torchscript
-from frcrn_export.runtime.bundle.manifest import FileEntry, Format, Precision, Role
+from frcrn_export.runtime.bundle.manifest import FileEntry, Format, Precision, Role, TensorSpec
 from frcrn_export.runtime.bundle.reader import sha256_of
 
 _PARITY_NAME = "parity.npz"
@@ -52,8 +47,8 @@ def split_files(model: LoadedModel, folder: Path) -> list[FileEntry]:
         path = folder / f"{role}.onnx"
         onnx.save(export_onnx(graph, f"{model.spec.name}-{role}", metadata(model)), path)
         files.append(file_entry(folder, path.name, role, "onnx", graph))
-    if has_long_core(model):
-        files.append(_long_core(model, folder))
+    for extra in model.family.extra_cores(model.spec, model.network):
+        files.append(_extra_core(model, extra, folder))
     return files
 
 
@@ -102,13 +97,22 @@ def parity_file(
     return file_entry(folder, _PARITY_NAME, "parity", "npz")
 
 
-def _long_core(model: LoadedModel, folder: Path) -> FileEntry:
-    path = folder / "core.long.onnx"
-    onnx.save(export_long_core(model, f"{model.spec.name}-core-long", metadata(model)), path)
-    source, target = long_core_tensors(model)
-    entry = file_entry(folder, path.name, "core_long", "onnx")
+def _extra_core(model: LoadedModel, extra: ExtraCore, folder: Path) -> FileEntry:
+    """A further form of the core: one utterance at a time."""
+    assert model.spec.stft is not None
+    name = extra.role.replace("core_", "core.")
+    path = folder / f"{name}.onnx"
+    graph_name = f"{model.spec.name}-{name.replace('.', '-')}"
+    onnx.save(extra.export(graph_name, metadata(model)), path)
+    shape = (1, 2, model.spec.stft.bins, "frames")
+    source, target = (
+        TensorSpec(name=tensor, dtype="float32", shape=shape) for tensor in ("spec", "enhanced")
+    )
     return msgspec.structs.replace(
-        entry, inputs=(source,), outputs=(target,), above_frames=LONG_ABOVE_FRAMES
+        file_entry(folder, path.name, extra.role, "onnx"),
+        inputs=(source,),
+        outputs=(target,),
+        above_frames=extra.above_frames,
     )
 
 
@@ -126,6 +130,7 @@ def inline_files(model: LoadedModel, folder: Path) -> list[FileEntry]:
 def metadata(model: LoadedModel) -> dict[str, str]:
     """What ONNX files say of the model that they hold."""
     return {
+        "sample_rate": str(model.sample_rate),
         "model": model.spec.name,
         "version": version("frcrn-export"),
         "weights": model.weights.name,

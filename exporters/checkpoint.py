@@ -1,61 +1,107 @@
-"""Checkpoints in every published form, loaded into a reference network under a strict match."""
+"""One pass over a checkpoint: read, canonicalise, recognise; then matched with a network.
 
-from collections.abc import Iterable
+The prefix under which a file holds a network is found by matching names: every family names a
+tensor that all its networks have, and what stands before it in the file is the prefix. Tensors
+beside the network are ignored and reported.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.checkpoint_files import read_checkpoint_file
-from frcrn_export.exporters.state_dicts import (
-    DESCRIPTIONS,
-    StateDict,
-    canonical_state_dict,
-    find_state_dict,
-    is_dropped,
-    recognise,
-)
+from frcrn_export.exporters.checkpoint_file import read_checkpoint_file
+from frcrn_export.exporters.configuration import Configuration, read_configuration
+from frcrn_export.exporters.family import Family
+from frcrn_export.exporters.registry import find_model, registry
 from frcrn_export.runtime.bundle.reader import sha256_of
 from frcrn_export.runtime.errors import CheckpointError
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_into", "recognise", "require_model"]
 
+StateDict = Mapping[str, Tensor]
+
 NAMES_SHOWN = 5
+# The usual keys of the weights, in the order in which they are taken where there are several.
+USUAL_KEYS = ("model", "state_dict", "model_state_dict", "model_state")
+_MAX_NESTING = 4
+# What a wrapper puts into names, between those of modules too.
+_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+_COUNTER = "num_batches_tracked"
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# 500 million values: a hundred times the largest network here.
+_MAX_VALUES = 500_000_000
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights of one network.
+    """Weights of one network, and what its file says of them.
 
-    state: the weights under their published names, each once, without `stft.*` and counters.
-    metadata: of a safetensors file, else {}.
-    model: the model that `recognise` takes the weights for, or None.
+    Attributes:
+        state: The weights under their canonical names, each once, without counters and constants.
+        evidence: Constants that the network's family compares with what it will run with.
+        configuration: What the file, its metadata and the files beside it say.
+        metadata: Of a safetensors file, else {}.
+        path: The file.
+        sha256: Of the file, 64 hex digits.
+        model: The model that the weights were recognised as, or None.
+        key: Where the state dict lies in the file ("model"), or "" for the file itself.
+        others: The other state dicts in the file, which `key` chooses from.
+        prefix: What stands before every name of the network in the file.
+        ignored: The tensors beside the network.
     """
 
     state: dict[str, Tensor]
+    evidence: dict[str, Tensor]
+    configuration: Configuration
     metadata: dict[str, str]
     path: Path
     sha256: str
     model: str | None
+    key: str
+    others: tuple[str, ...]
+    prefix: str
+    ignored: tuple[str, ...]
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint: raw or nested state dict, torch or safetensors file, any usual prefix.
+def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
+    """Read a checkpoint: a torch or safetensors file, raw or nested, under any prefix.
 
-    Raises CheckpointError, in one line, for a file that is missing, damaged, no checkpoint, holds
-    code, names one tensor twice with different values, or whose weights are not finite numbers.
+    Args:
+        path: The file. Code in it is refused, never run.
+        key: Which state dict to take where there are several, such as "ema" or "model.ema"; a
+            prefix ("student") where one state dict holds several networks.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or no checkpoint, holds code, holds no state
+            dict `key`, or names one tensor twice with different values, or its weights are not
+            finite.
     """
     try:
         tree, metadata = read_checkpoint_file(path)
-        found = find_state_dict(tree)
-        _require_finite({name: found[name] for name in found if not is_dropped(name)})
-        named = canonical_state_dict(found)
-        # Copies, since the tensors of a mapped file change with it.
-        state = {name: named[name].detach().clone() for name in named if not is_dropped(name)}
-        if not any(tensor.numel() for tensor in state.values()):
+        found = dict(_state_dicts(tree))
+        chosen, prefix_key = _choose(found, key)
+        network = _find_network(found[chosen], prefix_key)
+        if not any(tensor.numel() for tensor in network.state.values()):
             raise ValueError("holds no weights: save a trained network's state dict")
-        return Checkpoint(state, metadata, path, sha256_of(path), recognise(named))
+        _require_plain(network.state)
+        return Checkpoint(
+            # Copies, since the tensors of a mapped file change with it.
+            state={name: tensor.detach().clone() for name, tensor in network.state.items()},
+            evidence=network.evidence,
+            configuration=read_configuration(tree, metadata, path),
+            metadata=metadata,
+            path=path,
+            sha256=sha256_of(path),
+            model=network.model,
+            key=chosen,
+            others=tuple(name for name in (*found, *network.siblings) if name != chosen),
+            prefix=network.prefix,
+            ignored=network.ignored,
+        )
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -64,7 +110,7 @@ def require_model(checkpoint: Checkpoint, model: str) -> None:
     """Raises CheckpointError where the weights are those of another known model."""
     if checkpoint.model not in (None, model):
         raise CheckpointError(
-            f"{checkpoint.path}: these are {DESCRIPTIONS[checkpoint.model]}: "
+            f"{checkpoint.path}: these are {find_model(str(checkpoint.model)).described}: "
             f"use --model {checkpoint.model}"
         )
 
@@ -76,7 +122,7 @@ def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
     unexpected or of another shape; the network is unchanged then.
     """
     require_model(checkpoint, model)
-    wanted = {k: v for k, v in network.state_dict().items() if not is_dropped(k)}
+    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith(_COUNTER)}
     given = checkpoint.state
     reshaped = (
         f"{key} {list(given[key].shape)} instead of {list(wanted[key].shape)}"
@@ -96,13 +142,197 @@ def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
     network.load_state_dict(given, strict=False)  # not strict: the counters may be absent
 
 
-def _require_finite(state: StateDict) -> None:
+def recognise(state: StateDict) -> str | None:
+    """The model that a state dict holds, under any prefix; None if it is none known here."""
+    return _find_network(state, None).model
+
+
+def is_state_dict(value: object) -> TypeGuard[StateDict]:
+    """Whether every entry is a tensor with a name, and there is one."""
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network within a state dict."""
+
+    model: str | None
+    state: dict[str, Tensor]
+    evidence: dict[str, Tensor]
+    prefix: str
+    ignored: tuple[str, ...]
+    siblings: tuple[str, ...]
+
+
+def _state_dicts(tree: object, path: str = "", depth: int = 0) -> Iterator[tuple[str, StateDict]]:
+    """(path, state dict) of all that a file holds; "" for the file itself."""
+    if is_state_dict(tree):
+        yield path, tree
+        return
+    if not isinstance(tree, Mapping) or depth >= _MAX_NESTING:
+        return
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and not str(name).lower().startswith(("optim", "sched")):
+            yield from _state_dicts(value, f"{path}.{name}" if path else str(name), depth + 1)
+
+
+def _choose(found: Mapping[str, StateDict], key: str | None) -> tuple[str, str | None]:
+    """Which state dict to take, and the prefix within it that `key` means instead.
+
+    Raises ValueError where there is none, none of that name, or several and no usual name.
+    """
+    if not found:
+        raise ValueError(
+            "holds no state dict: save one with torch.save(model.state_dict(), 'weights.pth')"
+        )
+    if key is not None:
+        if key in found:
+            return key, None
+        for name, state in found.items():
+            prefix = key.removeprefix(f"{name}.") if name else key
+            if any(tensor.startswith(f"{prefix}.") for tensor in state):
+                return name, f"{prefix}."
+        there = ", ".join(found) if found.keys() != {""} else "one, without a key"
+        raise ValueError(f"holds no state dict {key!r}; there: {there}")
+    for usual in USUAL_KEYS:
+        for name in found:
+            if usual in name.split("."):
+                return name, None
+    if len(found) > 1:
+        names = ", ".join(sorted(found)[:NAMES_SHOWN])
+        raise ValueError(f"holds several state dicts ({names}): choose one with --state-dict KEY")
+    return next(iter(found)), None
+
+
+def _find_network(state: StateDict, prefix: str | None) -> _Network:
+    """The network in a state dict. Raises ValueError for several under different prefixes."""
+    plain = _without_wrappers(state)
+    matches: dict[str, tuple[Family, str]] = {}
+    for family in registry().families.values():
+        for found in _prefixes(plain, family.landmarks):
+            if prefix is not None and found != prefix:
+                continue
+            named = _canonical(_under(plain, found), family)
+            model = family.recognise(named)
+            if model is not None:
+                matches.setdefault(found, (family, model))
+    if not matches:
+        return _Network(None, _weights(_under(plain, prefix or "")), {}, prefix or "", (), ())
+    taken = min(matches, key=len)
+    if len(matches) > 1 and prefix is None and not _is_one(plain, matches):
+        names = ", ".join(found.rstrip(".") or "(no prefix)" for found in sorted(matches))
+        raise ValueError(f"holds several networks ({names}): choose one with --state-dict KEY")
+    family, model = matches[taken]
+    named = _canonical(_under(plain, taken), family)
+    top = {name.partition(".")[0] for name in named}
+    known = _top_names(family, model, named)
+    beside = {name for name in named if name.partition(".")[0] in top - known}
+    outside = [name for name in plain if not name.startswith(taken)]
+    weights = {
+        name: tensor
+        for name, tensor in named.items()
+        if name not in beside and not family.is_evidence(name)
+    }
+    return _Network(
+        model=model,
+        state=_weights(weights),
+        evidence={name: tensor for name, tensor in named.items() if family.is_evidence(name)},
+        prefix=taken,
+        ignored=tuple(sorted([*outside, *(taken + name for name in beside)])),
+        siblings=tuple(found.rstrip(".") for found in matches if found != taken),
+    )
+
+
+def _is_one(state: StateDict, prefixes: Iterable[str]) -> bool:
+    """Whether networks under several prefixes are one that is registered twice."""
+    first, *rest = [_under(state, prefix) for prefix in prefixes]
+    return all(
+        other.keys() == first.keys() and all(_equal(other[name], first[name]) for name in other)
+        for other in rest
+    )
+
+
+def _top_names(family: Family, model: str, state: StateDict) -> set[str]:
+    """The first part of every name of the network that these weights are for."""
+    spec = find_model(model)
+    try:
+        facts = dict(family.facts(spec, state))
+        settings = {option.name: option.assumed(facts) for option in family.options}
+        with torch.device("meta"):
+            network = family.build(spec, {**settings, **facts})
+    except (ValueError, KeyError):  # said with all it takes when the network is built
+        return {name.partition(".")[0] for name in state}
+    constants = {name.partition(".")[0] for name in state if family.is_evidence(name)}
+    return {name.partition(".")[0] for name in network.state_dict()} | constants
+
+
+def _prefixes(state: StateDict, landmarks: Iterable[str]) -> list[str]:
+    """What stands before a landmark anywhere in a state dict, each once."""
+    found = {
+        name[: -len(landmark)]
+        for landmark in landmarks
+        for name in state
+        if name == landmark or name.endswith(f".{landmark}")
+    }
+    return sorted(found)
+
+
+def _under(state: StateDict, prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+
+
+def _without_wrappers(state: StateDict) -> dict[str, Tensor]:
+    names = {}
     for name, tensor in state.items():
-        if tensor.layout is not torch.strided or not tensor.is_floating_point():
+        for wrapper in _WRAPPERS:
+            name = name.replace(wrapper, "")
+        names[name] = tensor
+    return names
+
+
+def _weights(state: StateDict) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.endswith(_COUNTER)}
+
+
+def _canonical(state: StateDict, family: Family) -> dict[str, Tensor]:
+    """The tensors under their published names, each once.
+
+    Raises ValueError where two names of one tensor hold different values.
+    """
+    canonical: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    for name, tensor in state.items():
+        key = family.canonical_name(name)
+        if key in canonical and not _equal(canonical[key], tensor):
+            raise ValueError(
+                f"{origin[key]} and {name} are two names of one tensor and differ: "
+                "save the state dict again from one network"
+            )
+        canonical[key], origin[key] = tensor, name
+    return canonical
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers; equal places that are NaN count as such."""
+    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+
+
+def _require_plain(state: StateDict) -> None:
+    """Raise ValueError for tensors that are no plain finite numbers, or more than a file holds."""
+    if sum(tensor.numel() for tensor in state.values()) > _MAX_VALUES:
+        raise ValueError(f"holds more than {_MAX_VALUES} values: too large for a network of speech")
+    for name, tensor in state.items():
+        if tensor.layout is not torch.strided or tensor.dtype not in _DTYPES:
             raise ValueError(
                 f"{name} is {tensor.dtype} {tensor.layout}, not plain floating-point numbers: "
                 "save the float32 weights"
             )
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} {list(tensor.shape)} holds fewer values than its shape says")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds NaN or infinite values: take an earlier checkpoint")
 

@@ -8,7 +8,6 @@ from torch import nn
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import Graph
 from frcrn_export.exporters.reference import WaveformNetwork
-from frcrn_export.exporters.registry import family_of
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.bundle.manifest import StftSpec, TensorSpec
 from frcrn_export.runtime.errors import UserError
@@ -33,7 +32,7 @@ def core_graph(model: LoadedModel) -> Graph:
 
 def half_graph(model: LoadedModel) -> Graph:
     """The core in the form for GPUs: float16 inside, tensors and shapes as `core_graph`."""
-    module = family_of(model.spec).half(model.network)
+    module = model.family.gpu_form(model.network)
     return dataclasses.replace(core_graph(model), module=module)
 
 

@@ -9,7 +9,6 @@ from frcrn_export.exporters.bundle_files import metadata
 from frcrn_export.exporters.graphs import core_graph
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import export_onnx
-from frcrn_export.exporters.registry import family_of
 from frcrn_export.exporters.streaming_export import (
     StreamingOptions,
     export_streaming,
@@ -26,7 +25,7 @@ def int8_source(model: LoadedModel, core: FileEntry) -> tuple[onnx.ModelProto, F
     """
     name = f"{model.spec.name}-int8-source"
     if core.streaming is None:
-        module = family_of(model.spec).for_int8(model.network)
+        module = model.family.int8_cpu_form(model.network)
         graph = dataclasses.replace(core_graph(model), module=module)
         return export_onnx(graph, name, metadata(model)), core
     hop = 1 if model.spec.stft else model.processing.padding.size

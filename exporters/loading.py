@@ -1,47 +1,65 @@
 """From a model name and weights to the networks that the exporters work on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
+from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint, load_into, require_model
-from frcrn_export.exporters.families.frcrn.pooling import GLOBAL
-from frcrn_export.exporters.reference import ReferencePipeline
-from frcrn_export.exporters.registry import (
-    DEFAULT_MODEL,
-    SAMPLE_RATE,
+from frcrn_export.exporters.configuration import Assumption, Configuration, resolve
+from frcrn_export.exporters.family import (
+    Family,
     ModelSpec,
     Processing,
+    Setting,
+    Settings,
     Variant,
-    family_of,
-    find_model,
+    settings_of,
+    variant_of,
 )
+from frcrn_export.exporters.reference import ReferencePipeline
+from frcrn_export.exporters.registry import family_of, find_model, registry
 from frcrn_export.exporters.stft_ops import StftAnalysis
-from frcrn_export.exporters.weights import cached, packaged_weights, read_speech
+from frcrn_export.exporters.weights import cached
 from frcrn_export.runtime.bundle.manifest import Manifest, Weights
-from frcrn_export.runtime.errors import UserError
-
-Source = Literal["checkpoint", "default"]
+from frcrn_export.runtime.errors import CheckpointError, UserError
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A reference network with its weights, its lowered form, and what surrounds them."""
+    """A reference network with its weights, its lowered form, and what surrounds them.
+
+    Attributes:
+        spec: The model.
+        family: What the model's network declares.
+        network: The reference network, in eval mode, with the published tensor names.
+        lowered: Its deployable form in float32.
+        settings: A value for each setting of the network.
+        processing: What happens before and after the core.
+        variant: What tells this export from others of the model; for the manifest.
+        weights: Where the weights came from.
+        assumptions: The settings that neither the checkpoint nor the user said.
+        notes: What was seen in the checkpoint and not used, a line each.
+    """
 
     spec: ModelSpec
+    family: Family
     network: nn.Module
     lowered: nn.Module
+    settings: Settings
     processing: Processing
     variant: Variant
     weights: Weights
+    assumptions: tuple[Assumption, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def sample_rate(self) -> int:
         """Hz."""
-        return SAMPLE_RATE
+        return self.spec.sample_rate
 
     def pipeline(self) -> ReferencePipeline:
         """The published pipeline around the reference network."""
@@ -55,93 +73,168 @@ class LoadedModel:
 
 
 def load_model(
-    name: str | None,
-    checkpoint: Path | None = None,
-    random_seed: int | None = None,
-    squeeze_excite: str | None = None,
+    model: str | None = None,
+    checkpoint: Path | str | None = None,
+    *,
+    seed: int | None = None,
+    options: Mapping[str, Setting] | None = None,
+    state_dict: str | None = None,
 ) -> LoadedModel:
     """Build a model with weights from a checkpoint, the package, the download cache or a seed.
 
-    Without a name, the model is recognised from the checkpoint, or is the default.
-    `squeeze_excite` says what FRCRN averages over (see pooling.py); None stands for what the
-    weights were trained with, where their metadata says so, else for `global`. Raises UserError for
-    an unknown model, one without weights, or another `squeeze_excite` than the model can have;
-    CheckpointError for a foreign file.
+    Nothing is guessed in silence: what the weights do not show is read from the checkpoint's
+    configuration (in the file or beside it) or taken from `options`; what neither says is in
+    `assumptions` of the result.
+
+    Args:
+        model: One of `frcrn-export models`. None: the one that the checkpoint is recognised as, or
+            the default.
+        checkpoint: A file of weights in any published form. None: the packaged or fetched weights.
+        seed: Random weights instead, for dry runs.
+        options: Settings that the weights do not show, by name with underscores.
+        state_dict: Which state dict of the checkpoint, where it holds several.
+
+    Returns:
+        The model, in eval mode on the CPU, in float32.
+
+    Raises:
+        UserError: The model is unknown, has no weights here, or has no such option.
+        CheckpointError: The file is no checkpoint of this model, or contradicts itself.
+
+    Example:
+        >>> from frcrn_export import load_model
+        >>> load_model("wave-unet-16k").sample_rate
+        16000
     """
-    if checkpoint is not None and random_seed is not None:
+    given = dict(options or {})
+    if checkpoint is not None and seed is not None:
         raise UserError("--checkpoint and --random-weights exclude each other; give one of them")
-    if random_seed is not None:
-        spec = find_model(name or DEFAULT_MODEL)
-        return _with_random_weights(spec, random_seed, squeeze_excite or GLOBAL)
+    if state_dict is not None and checkpoint is None:
+        raise UserError("--state-dict goes with --checkpoint; add it")
+    if seed is not None:
+        spec = find_model(model) if model else registry().default
+        return _with_random_weights(spec, seed, given)
     if checkpoint is not None:
-        loaded = load_checkpoint(checkpoint)
-        if name is None and loaded.model is None:
+        loaded = load_checkpoint(Path(checkpoint), state_dict)
+        if model is None and loaded.model is None:
             raise UserError(
                 f"{checkpoint}: the weights are of no network known here; "
                 "name the model with --model (see: frcrn-export models)"
             )
-        spec = find_model(name or str(loaded.model))
-        return _with_checkpoint(spec, loaded, "checkpoint", squeeze_excite)
-    spec = find_model(name or DEFAULT_MODEL)
+        return _with_checkpoint(find_model(model or str(loaded.model)), loaded, given)
+    spec = find_model(model) if model else registry().default
     path = weights_at_hand(spec.name)
     if path is None:
         raise UserError(
             f"{spec.name} has no packaged weights: use {spec.weights} "
             "(or --random-weights SEED for a dry run)"
         )
-    source: Source = "default" if spec.packaged_weights else "checkpoint"
-    return _with_checkpoint(spec, load_checkpoint(path), source, squeeze_excite)
+    return _with_checkpoint(spec, load_checkpoint(path), given)
 
 
 def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
     """The model that a bundle was made from. Raises as `load_model`."""
-    pooling = str(manifest.variant.get("squeeze_excite", GLOBAL))
-    return load_model(manifest.model, checkpoint, manifest.weights.seed, pooling)
+    names = {option.name for option in family_of(find_model(manifest.model)).options}
+    options = {k: v for k, v in settings_of(manifest.variant).items() if k in names}
+    return load_model(manifest.model, checkpoint, seed=manifest.weights.seed, options=options)
 
 
 def weights_at_hand(name: str) -> Path | None:
     """The weights that a model has without being given any: packaged, or fetched before."""
     spec = find_model(name)
-    if spec.packaged_weights:
-        return packaged_weights(spec.packaged_weights)
-    return cached(spec.name)
+    return spec.packaged or cached(spec)
 
 
-def _with_checkpoint(
-    spec: ModelSpec, checkpoint: Checkpoint, source: Source, squeeze_excite: str | None
-) -> LoadedModel:
+def settings_of_checkpoint(
+    family: Family, spec: ModelSpec, checkpoint: Checkpoint, given: Settings
+) -> tuple[dict[str, Setting], tuple[Assumption, ...]]:
+    """A value for every setting of a checkpoint's network, and which are assumptions.
+
+    Raises CheckpointError where the file contradicts itself or its tensors, UserError where it
+    contradicts the user.
+    """
+    published = spec.published is not None and checkpoint.sha256 == spec.published.sha256
+    known = published or checkpoint.path == spec.packaged
+    try:
+        family.check_evidence(spec, checkpoint.evidence)
+        facts = family.facts(spec, checkpoint.state)
+        return resolve(family, spec, facts, given, checkpoint.configuration, known=known)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+
+
+def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, given: Settings) -> LoadedModel:
+    family = family_of(spec)
     require_model(checkpoint, spec.name)
-    trained_with = checkpoint.metadata.get("squeeze_excite", GLOBAL)
-    network = _build(spec, checkpoint, squeeze_excite or trained_with)
+    _require_options(family, spec, given)
+    settings, assumptions = settings_of_checkpoint(family, spec, checkpoint, given)
+    try:
+        network = family.build(spec, settings)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: {error}{_how_to_say(family, assumptions)}"
+        ) from error
     load_into(network, checkpoint, spec.name)
+    is_packaged = spec.packaged is not None and checkpoint.path == spec.packaged
     weights = Weights(
-        source=source,
+        source="default" if is_packaged else "checkpoint",
         name=checkpoint.path.name,
         sha256=checkpoint.sha256,
     )
-    return _loaded(spec, network, checkpoint.metadata, weights)
+    if checkpoint.others:
+        reason = f"the file also holds {', '.join(checkpoint.others)}; choose with --state-dict KEY"
+        taken = checkpoint.key or checkpoint.prefix.rstrip(".")
+        assumptions = (*assumptions, Assumption("state_dict", taken, reason))
+    return _loaded(family, spec, network, settings, weights, assumptions, _notes(checkpoint))
 
 
-def _with_random_weights(spec: ModelSpec, seed: int, squeeze_excite: str) -> LoadedModel:
+def _with_random_weights(spec: ModelSpec, seed: int, given: Settings) -> LoadedModel:
+    family = family_of(spec)
+    _require_options(family, spec, given)
+    settings, _ = resolve(family, spec, {}, given, Configuration(), known=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = _build(spec, None, squeeze_excite)
+        try:
+            network = family.build(spec, settings)
+        except ValueError as error:
+            raise UserError(str(error)) from error
     _settle_batch_norms(network, spec)
     weights = Weights(source="random", name=f"seed {seed}", seed=seed)
-    return _loaded(spec, network, {}, weights)
+    return _loaded(family, spec, network, settings, weights)
 
 
-def _build(spec: ModelSpec, checkpoint: Checkpoint | None, squeeze_excite: str) -> nn.Module:
-    network = family_of(spec).build(spec, checkpoint)
-    if squeeze_excite != GLOBAL:
-        family_of(spec).set_squeeze_excite(spec, network, squeeze_excite)
-    return network
+def _require_options(family: Family, spec: ModelSpec, given: Settings) -> None:
+    """Raise UserError for an option of another family."""
+    known = {option.name for option in family.options}
+    for name in given:
+        if name not in known:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{spec.name} has no {name.replace('_', ' ')}; leave out {flag}")
+
+
+def _how_to_say(family: Family, assumptions: tuple[Assumption, ...]) -> str:
+    """What to give instead of settings that were assumed; "" where none was."""
+    if not assumptions:
+        return ""
+    assumed = ", ".join(f"{one.setting} {one.value}" for one in assumptions)
+    flags = {option.name: option.flag for option in family.options}
+    ways = " ".join(f"{flags[one.setting]} ..." for one in assumptions)
+    return f" ({assumed} assumed: nothing in or beside the file says); give {ways} as trained"
+
+
+def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What was found in a checkpoint and left out."""
+    notes = []
+    if checkpoint.ignored:
+        shown = ", ".join(checkpoint.ignored[:5]) + (", ..." if checkpoint.ignored[5:] else "")
+        notes.append(f"ignored {len(checkpoint.ignored)} tensors beside the network: {shown}")
+    return tuple(notes)
 
 
 @torch.no_grad()
 def _settle_batch_norms(network: nn.Module, spec: ModelSpec) -> None:
     """Take the running statistics from real speech: with the initial ones the signal dies out."""
-    wave = torch.from_numpy(read_speech())[None]
+    wave = torch.from_numpy(read_speech(spec.sample_rate))[None]
     example = wave[:, None, :16384] if spec.stft is None else StftAnalysis(spec.stft)(wave)
     for norm in network.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm):
@@ -150,15 +243,24 @@ def _settle_batch_norms(network: nn.Module, spec: ModelSpec) -> None:
 
 
 def _loaded(
-    spec: ModelSpec, network: nn.Module, metadata: dict[str, str], weights: Weights
+    family: Family,
+    spec: ModelSpec,
+    network: nn.Module,
+    settings: Settings,
+    weights: Weights,
+    assumptions: tuple[Assumption, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> LoadedModel:
-    family = family_of(spec)
     network.eval()
     return LoadedModel(
         spec=spec,
+        family=family,
         network=network,
         lowered=family.lower(network).eval(),
-        processing=family.processing(network, metadata),
-        variant=family.variant(network),
+        settings=settings,
+        processing=family.processing(spec, network, settings),
+        variant=variant_of(family.variant(network, settings)),
         weights=weights,
+        assumptions=assumptions,
+        notes=notes,
     )

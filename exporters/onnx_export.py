@@ -13,7 +13,6 @@ from onnxscript.rewriter import RewriteRuleSet
 from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 from torch import Tensor, nn
 
-from frcrn_export.exporters.registry import SAMPLE_RATE
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 
 
@@ -106,7 +105,7 @@ def _describe(
     model.domain = "speech-enhancement"
     model.doc_string = f"{name}: {inputs[0].name} -> {outputs[0].name}"
     model.graph.name = name
-    onnx.helper.set_model_props(model, {"sample_rate": str(SAMPLE_RATE), **metadata})
+    onnx.helper.set_model_props(model, dict(metadata))
     values = zip((*model.graph.input, *model.graph.output), (*inputs, *outputs), strict=True)
     for value, spec in values:
         for dim, size in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):

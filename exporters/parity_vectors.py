@@ -11,19 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES
+from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.long_core import has_long_core
 from frcrn_export.exporters.reference import level_gain
-from frcrn_export.exporters.registry import family_of
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
-from frcrn_export.exporters.weights import read_speech
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 
-# Less than a piece, and more than two of them.
-_LONG_CORE_FRAMES = (9, 2 * PIECE_FRAMES + 22)
 # Of a streaming core, at least.
 _STREAMED_FRAMES, _STREAMED_CALLS = 101, 36
 _QUIET = 10 ** (-30 / 20)
@@ -38,7 +33,7 @@ def write_vectors(model: LoadedModel, path: Path, streaming: StreamingCore | Non
 @torch.inference_mode()
 def parity_vectors(model: LoadedModel, streaming: StreamingCore | None = None) -> Vectors:
     """Inputs and reference outputs of every stage of a model."""
-    speech = torch.from_numpy(read_speech())
+    speech = torch.from_numpy(read_speech(model.sample_rate))
     vectors: Vectors = {}
 
     def record(stage: str, case: str, given: Tensor, expected: Tensor) -> None:
@@ -47,9 +42,9 @@ def parity_vectors(model: LoadedModel, streaming: StreamingCore | None = None) -
 
     for case, given in core_inputs(model, speech, (7, 49), batch=2).items():
         record("core", case, given, model.network(given))
-    if has_long_core(model):
-        for case, given in core_inputs(model, speech, _LONG_CORE_FRAMES, batch=1).items():
-            record("core_long", case, given, model.network(given))
+    for extra in model.family.extra_cores(model.spec, model.network):
+        for case, given in core_inputs(model, speech, extra.parity_frames, batch=1).items():
+            record(extra.role, case, given, model.network(given))
     if streaming is not None:
         frames = _frames_to_stream(model, streaming.chunk)
         for case, given in core_inputs(model, speech, (frames,), batch=2).items():
@@ -72,7 +67,7 @@ def streaming_reference(model: LoadedModel, lookahead: int, given: Tensor) -> Te
     With less than the full look-ahead there is no such network; then it is the streaming form in
     PyTorch, called once for the whole stream.
     """
-    streaming = family_of(model.spec).streaming
+    streaming = model.family.streaming
     if lookahead == streaming(model.network, 1, None).lookahead:
         expected: Tensor = model.network(given)
         return expected

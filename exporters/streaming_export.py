@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import onnx
 import torch
 
+from frcrn_export.exporters.family import Form
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import export_module
-from frcrn_export.exporters.registry import family_of
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.runtime.bundle.manifest import Manifest, StreamingInfo, TensorSpec
 
@@ -40,8 +40,8 @@ def streaming_core(
     `for_int8`: the one that INT8 files for processors are made from. Raises UserError where it has
     none, or not this one.
     """
-    streaming = family_of(model.spec).streaming
-    return streaming(model.network, options.chunk or 1, options.lookahead, half, for_int8)
+    form: Form = "fp16" if half else "int8_cpu" if for_int8 else "fp32"
+    return model.family.streaming(model.network, options.chunk or 1, options.lookahead, form)
 
 
 def bundled_options(manifest: Manifest) -> StreamingOptions | None:

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import torch
 
+from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.parity_vectors import core_inputs, streaming_reference
-from frcrn_export.exporters.weights import read_speech
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Manifest, ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
@@ -156,7 +156,7 @@ def load_live(manifest: Manifest, checkpoint: Path | None, reason: str) -> "Load
         require_same_checkpoint(manifest, checkpoint)
     if why := why_not_live(manifest, checkpoint):
         raise UserError(f"{reason}, and {why}")
-    from frcrn_export.exporters.commands.parts import quieten_torch
+    from frcrn_export.exporters.commands.options import quieten_torch
     from frcrn_export.exporters.loading import load_bundled
 
     quieten_torch()
@@ -186,7 +186,7 @@ def _check_cores(
     bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
 ) -> Iterator[ParityResult]:
     """Cores at several lengths and batch sizes, and whole pipelines."""
-    speech = torch.from_numpy(read_speech())
+    speech = torch.from_numpy(read_speech(model.sample_rate))
     inputs = core_inputs(model, speech, _HOPS, _BATCH)
     outputs = {name: model.network(given).numpy() for name, given in inputs.items()}
     waves = [speech[5_000 : 5_000 + samples] for samples in _PIPELINE_SAMPLES]
@@ -210,7 +210,7 @@ def _check_streaming(
     bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
 ) -> Iterator[ParityResult]:
     """Streaming cores over a whole utterance, and over a batch of streams."""
-    speech = torch.from_numpy(read_speech())
+    speech = torch.from_numpy(read_speech(model.sample_rate))
     stft = model.spec.stft
     hops = stft.frames(len(speech)) if stft else len(speech) // model.processing.padding.size
     for streamed in open_streamed(bundle, backends):
@@ -232,7 +232,7 @@ def _check_levels(
     for artifact in open_artifacts(subject, ("core",), backends):
         entry = artifact.session.entry
         denoiser = Denoiser(bundle.manifest, artifact.session)
-        for level, wave in _at_levels().items():
+        for level, wave in _at_levels(model.sample_rate).items():
             if level not in enhanced:
                 enhanced[level] = model.pipeline()(torch.from_numpy(wave)).numpy()
             case = f"live.pipeline.{level}-dBFS"
@@ -250,7 +250,7 @@ def _check_stream_levels(bundle: Bundle, backends: tuple[str, ...]) -> Iterator[
         return
     whole = open_bundle(bundle.path)  # `bundle` may be what was added to it
     session = open_stream_entry(whole, streaming_entry(whole), "onnxruntime-cpu")
-    waves = _at_levels()
+    waves = _at_levels(bundle.manifest.sample_rate)
     expected = {level: _stream(whole, session, wave) for level, wave in waves.items()}
     subject = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=lower))
     for streamed in open_streamed(subject, backends):
@@ -266,8 +266,8 @@ def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float
     return np.concatenate([denoiser.process(wave), denoiser.flush()])
 
 
-def _at_levels() -> dict[int, Float32Array]:
+def _at_levels(sample_rate: int) -> dict[int, Float32Array]:
     """A second of speech [N] by its peak in dB of full scale."""
-    speech = read_speech()[5_000 : 5_000 + _LEVEL_SAMPLES]
+    speech = read_speech(sample_rate)[5_000 : 5_000 + _LEVEL_SAMPLES]
     peak = np.abs(speech).max()
     return {level: (speech * (10 ** (level / 20) / peak)) for level in _LEVELS_DBFS}

@@ -3,38 +3,16 @@
 import errno
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
 import requests
 
+from frcrn_export.exporters.family import ModelSpec, PublishedWeights
 from frcrn_export.exporters.registry import find_model
 from frcrn_export.runtime.bundle.reader import sha256_of
 from frcrn_export.runtime.errors import UserError
-
-_FOLDER = Path(__file__).parent / "assets"
-
-SPEECH = _FOLDER / "speech.flac"  # 2.4 s of noisy speech: the input of the parity vectors
-DEMO_NOISY = _FOLDER / "demo.noisy.flac"
-DEMO_CLEAN = _FOLDER / "demo.clean.flac"
-
-
-def packaged_weights(name: str) -> Path:
-    """The checkpoint of this name that ships with the package."""
-    return _FOLDER / name
-
-
-def read_speech() -> npt.NDArray[np.float32]:
-    """The parity clip, [N] float32 at 16 kHz."""
-    import soundfile
-
-    samples: npt.NDArray[np.float32] = soundfile.read(SPEECH, dtype="float32")[0]
-    return samples
-
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = (10.0, 60.0)  # to connect, and between two reads
@@ -44,29 +22,6 @@ CACHE_VARIABLE = "FRCRN_EXPORT_CACHE"
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file on the web of known size (bytes) and sha256 (64 hex digits); `model` it belongs to."""
-
-    model: str
-    url: str
-    size: int
-    sha256: str
-    file_name: str
-
-
-_FILES = (
-    RemoteFile(
-        model="frcrn-16k",
-        url="https://modelscope.cn/models/damo/speech_frcrn_ans_cirm_16k/resolve/master/pytorch_model.bin",
-        size=57_991_225,
-        sha256="477a2f82019b0a2b5bdd51541405d7e585a1f0355e162f3b46bf5c20d79fd612",
-        file_name="speech_frcrn_ans_cirm_16k.bin",
-    ),
-)
-REMOTE_FILES: Mapping[str, RemoteFile] = MappingProxyType({file.model: file for file in _FILES})
 
 
 def fetch(
@@ -83,24 +38,23 @@ def fetch(
     remote = remote_file(model)
     if url is not None:
         remote = replace(remote, url=url)
-    return download(remote, cache_dir or default_cache_dir(), progress)
+    return download(model, remote, cache_dir or default_cache_dir(), progress)
 
 
-def cached(model: str, cache_dir: Path | None = None) -> Path | None:
+def cached(spec: ModelSpec, cache_dir: Path | None = None) -> Path | None:
     """The path of a model's published weights if they were fetched before, else None."""
-    remote = REMOTE_FILES.get(model)
-    if remote is None:
+    if spec.published is None:
         return None
-    path = (cache_dir or default_cache_dir()) / remote.file_name
-    return path if _is_whole(path, remote) else None
+    path = (cache_dir or default_cache_dir()) / spec.published.file_name
+    return path if _is_whole(path, spec.published) else None
 
 
-def remote_file(model: str) -> RemoteFile:
+def remote_file(model: str) -> PublishedWeights:
     """The published file of a model. Raises UserError for an unknown model or one without."""
     spec = find_model(model)
-    if model not in REMOTE_FILES:
+    if spec.published is None:
         raise UserError(f"{model} has no published weights to fetch; its weights: {spec.weights}")
-    return REMOTE_FILES[model]
+    return spec.published
 
 
 def default_cache_dir() -> Path:
@@ -112,7 +66,9 @@ def default_cache_dir() -> Path:
     return Path(pooch.os_cache("frcrn-export"))
 
 
-def download(remote: RemoteFile, cache_dir: Path, progress: Progress | None = None) -> Path:
+def download(
+    model: str, remote: PublishedWeights, cache_dir: Path, progress: Progress | None = None
+) -> Path:
     """Bring `remote` into `cache_dir` by way of a `.part` file, which a later run continues.
 
     Returns at once where the file is there and whole. Raises UserError where it cannot be had, is
@@ -127,30 +83,30 @@ def download(remote: RemoteFile, cache_dir: Path, progress: Progress | None = No
             logger.warning("%s is not the published file any more; downloading it again", path)
             path.unlink()
         cache_dir.mkdir(parents=True, exist_ok=True)
-        _complete(part, remote, progress or _silent)
+        _complete(model, part, remote, progress or _silent)
         if not _is_whole(part, remote):
             part.unlink()
             raise UserError(
                 f"{remote.url} gave another file than the published one (sha256 differs; removed); "
-                f"{_next_step(remote)}"
+                f"{_next_step(model)}"
             )
         part.replace(path)
     except requests.RequestException as error:  # before OSError, which it is a kind of
-        raise UserError(f"{remote.url}: {_reason(error)}; {_next_step(remote)}") from error
+        raise UserError(f"{remote.url}: {_reason(error)}; {_next_step(model)}") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(
                 f"{cache_dir}: the disk is full, {remote.size} bytes are needed; free some, or set "
-                f"{CACHE_VARIABLE} to another folder, then {_again(remote)}"
+                f"{CACHE_VARIABLE} to another folder, then {_again(model)}"
             ) from error
         raise UserError(
             f"{cache_dir}: cannot be written ({error.strerror}); set {CACHE_VARIABLE} to another "
-            f"folder, then {_again(remote)}"
+            f"folder, then {_again(model)}"
         ) from error
     return path
 
 
-def _complete(part: Path, remote: RemoteFile, progress: Progress) -> None:
+def _complete(model: str, part: Path, remote: PublishedWeights, progress: Progress) -> None:
     """Download what `part` lacks of `remote`, never more than its size."""
     have = part.stat().st_size if part.exists() else 0
     if have > remote.size:
@@ -182,16 +138,16 @@ def _complete(part: Path, remote: RemoteFile, progress: Progress) -> None:
         part.unlink()
         raise UserError(
             f"{remote.url} gives more than the {remote.size} bytes of the published file: it is "
-            f"another one; {_next_step(remote)}"
+            f"another one; {_next_step(model)}"
         )
     if have < remote.size:
         raise UserError(
             f"{remote.url}: the download stopped at {have} of {remote.size} bytes; "
-            f"{_next_step(remote)}"
+            f"{_next_step(model)}"
         )
 
 
-def _is_whole(path: Path, remote: RemoteFile) -> bool:
+def _is_whole(path: Path, remote: PublishedWeights) -> bool:
     return (
         path.is_file() and path.stat().st_size == remote.size and sha256_of(path) == remote.sha256
     )
@@ -216,9 +172,9 @@ def _reason(error: requests.RequestException) -> str:
     return "not an http or https address"
 
 
-def _again(remote: RemoteFile) -> str:
-    return f"run again (it resumes): frcrn-export fetch {remote.model}"
+def _again(model: str) -> str:
+    return f"run again (it resumes): frcrn-export fetch {model}"
 
 
-def _next_step(remote: RemoteFile) -> str:
-    return f"{_again(remote)}, or download the file by hand and pass it with --checkpoint FILE"
+def _next_step(model: str) -> str:
+    return f"{_again(model)}, or download the file by hand and pass it with --checkpoint FILE"

@@ -37,8 +37,8 @@ COMMANDS = {
         "Measure the quality of denoised speech against clean speech.",
     ),
     "inspect": (
-        "frcrn_export.runtime.commands.inspect:inspect",
-        "Show what a bundle holds: tensors, operators, cost, hashes.",
+        "frcrn_export.exporters.commands.inspect:inspect",
+        "Show what a bundle or a checkpoint holds.",
     ),
     "models": (
         "frcrn_export.exporters.commands.models:models",

@@ -29,7 +29,7 @@ def wave_unet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from frcrn_export.exporters.bundle import export_onnx_bundle, export_torchscript_bundle
     from frcrn_export.exporters.loading import load_model
 
-    model = load_model("wave-unet-16k", random_seed=1)
+    model = load_model("wave-unet-16k", seed=1)
     path = tmp_path_factory.mktemp("bundles") / "wave-unet"
     export_onnx_bundle(model, path)
     export_torchscript_bundle(model, path)

@@ -20,7 +20,7 @@ import torch
 from frcrn_export import cli
 from frcrn_export.calibration import calibrate
 from frcrn_export.exporters import weights as fetch
-from frcrn_export.exporters.weights import DEMO_CLEAN, DEMO_NOISY, packaged_weights
+from frcrn_export.exporters.assets import ASSETS, DEMO_CLEAN, DEMO_NOISY
 from frcrn_export.runtime.bundle.layer_report import census, read_layer_report
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from tests.golden_weights import frcrn_golden_state
@@ -80,7 +80,7 @@ def test_the_main_job(published: Path, tmp_path: Path, monkeypatch: pytest.Monke
     Path("pairs").mkdir()
     shutil.copy(DEMO_NOISY, "pairs/demo.noisy.flac")
     shutil.copy(DEMO_CLEAN, "pairs/demo.clean.flac")
-    shutil.copy(packaged_weights("wave-unet-16k.safetensors"), "my-denoiser.pt")
+    shutil.copy(ASSETS / "wave-unet-16k.safetensors", "my-denoiser.pt")
     # What is faster depends on the processor, and on what else it does.
     monkeypatch.setattr(calibrate, "measure_speed", lambda *args, **options: None)
     ran = [words for words in commands() if words[0] == "frcrn-export"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from frcrn_export.exporters.commands.parts import (
+from frcrn_export.exporters.commands.options import (
     Command,
     chunk_options,
     load,
@@ -17,6 +17,7 @@ from frcrn_export.exporters.commands.parts import (
 from frcrn_export.runtime.commands.console import json_option, print_json, print_table, status
 
 if TYPE_CHECKING:
+    from frcrn_export.exporters.model_source import ModelSource
     from frcrn_export.runtime.bundle.reader import Bundle
 
 _PACED_SECONDS = 5.0
@@ -60,10 +61,7 @@ def _output_options(command: Command) -> Command:
 @chunk_options
 @_output_options
 def onnx(
-    model: str | None,
-    checkpoint: Path | None,
-    seed: int | None,
-    squeeze_excite: str | None,
+    source: "ModelSource",
     stft: str,
     half: bool,
     streaming: bool,
@@ -80,7 +78,7 @@ def onnx(
     """
     options = streaming_options(streaming, chunk, lookahead)
     with status() as step:
-        loaded = load(model, checkpoint, seed, squeeze_excite, step)
+        loaded = load(source, step)
         from frcrn_export.exporters.bundle import export_onnx_bundle
 
         bundle = export_onnx_bundle(
@@ -100,17 +98,14 @@ def onnx(
 @model_options
 @_output_options
 def torchscript(
-    model: str | None,
-    checkpoint: Path | None,
-    seed: int | None,
-    squeeze_excite: str | None,
+    source: "ModelSource",
     output: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Export a verified TorchScript core: core.pt, in a new bundle or beside the ONNX files."""
     with status() as step:
-        loaded = load(model, checkpoint, seed, squeeze_excite, step)
+        loaded = load(source, step)
         from frcrn_export.exporters.bundle import export_torchscript_bundle
 
         bundle = export_torchscript_bundle(

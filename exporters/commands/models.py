@@ -1,11 +1,13 @@
 """The command that lists the models."""
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 import msgspec
 
-from frcrn_export.exporters.registry import DEFAULT_MODEL, MODELS
+from frcrn_export.exporters.family import ModelSpec
+from frcrn_export.exporters.registry import models as all_models
 from frcrn_export.runtime.commands.console import json_option, print_json, print_table
 
 
@@ -14,16 +16,24 @@ from frcrn_export.runtime.commands.console import json_option, print_json, print
 def models(as_json: bool) -> None:
     """List the models and where their weights come from."""
     if as_json:
-        print_json([msgspec.to_builtins(asdict(spec)) for spec in MODELS.values()])
+        print_json([_facts(spec) for spec in all_models().values()])
         return
     print_table(
         ("Model", "What it is", "Weights"),
         (
             (
-                spec.name + (" (default)" if spec.name == DEFAULT_MODEL else ""),
+                spec.name + (" (default)" if spec.is_default else ""),
                 spec.summary,
                 spec.weights,
             )
-            for spec in MODELS.values()
+            for spec in all_models().values()
         ),
     )
+
+
+def _facts(spec: ModelSpec) -> dict[str, Any]:
+    """A model as JSON: what is declared of it, and where its weights come from."""
+    facts = asdict(spec)
+    facts["stft"] = msgspec.to_builtins(spec.stft)
+    facts["packaged"] = str(spec.packaged) if spec.packaged else None
+    return {**facts, "weights": spec.weights}

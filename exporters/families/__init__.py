@@ -1,1 +1,4 @@
-"""How each family of networks is built, lowered and surrounded; see `Family` in models.py."""
+"""The networks: one folder a family, found by name; see `Family` in exporters/family.py.
+
+Nothing outside these folders names a network or an option of one.
+"""

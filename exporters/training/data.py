@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from frcrn_export.exporters.registry import SAMPLE_RATE
 from frcrn_export.exporters.training.augment import colour, limit_band, overload, plain_noise
 from frcrn_export.exporters.training.rooms import draw_room, reverberate
+from frcrn_export.exporters.training.task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.folder import is_audio

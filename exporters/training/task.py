@@ -1,15 +1,21 @@
 """What the training loop asks of a family of networks."""
 
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Protocol
 
-from frcrn_export.exporters.checkpoint import Checkpoint
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor, nn
+
+    from frcrn_export.exporters.checkpoint import Checkpoint
+
+SAMPLE_RATE = 16_000  # Hz, of all signals of a training run
 
 
 class Task(Protocol):
-    """A network to train, and what it is trained for. Signals are [B, 1, N] float32 at 16 kHz."""
+    """A network to train, and what for. Signals are [B, 1, N] float32 at `SAMPLE_RATE`."""
 
     @property
     def model(self) -> str:

@@ -1,66 +1,37 @@
 """From what the user asks for to the task to train."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint
-from frcrn_export.exporters.families.frcrn.pooling import GLOBAL
-from frcrn_export.exporters.families.frcrn.training import FrcrnTask
-from frcrn_export.exporters.families.wave_unet import family as wave_unet
-from frcrn_export.exporters.families.wave_unet.training import (
-    DEFAULT_NETWORK,
-    WAVEFORM_NETWORK,
-    WaveUNetTask,
-)
+from frcrn_export.exporters.family import Family, ModelSpec
 from frcrn_export.exporters.loading import weights_at_hand
-from frcrn_export.exporters.registry import ModelSpec, find_model
-from frcrn_export.exporters.state_dicts import DESCRIPTIONS
-from frcrn_export.exporters.training.commands.options import TRAINABLE, TrainOptions
-from frcrn_export.exporters.training.task import Task
+from frcrn_export.exporters.registry import family_of, find_model
+from frcrn_export.exporters.training.commands.options import TrainOptions
+from frcrn_export.exporters.training.task import SAMPLE_RATE, Task
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 DEFAULT_CHECKPOINT = "default"
-# The options that shape a wave-unet-16k, and what its configuration calls them.
-_SHAPE = {
-    "bands": "bands",
-    "channels": "channels",
-    "strides": "strides",
-    "kernel": "kernel_size",
-    "context": "context_blocks",
-    "causal": "causal",
-}
 
 
 def make_task(options: TrainOptions) -> Task:
     """The task of a command. Raises UserError for options that do not go together, and
     CheckpointError for weights that are not those of the model."""
     spec = find_model(options.model)
+    family = family_of(spec)
+    if spec.sample_rate != SAMPLE_RATE:
+        raise UserError(f"{spec.name} is of {spec.sample_rate} Hz; train works at {SAMPLE_RATE} Hz")
     checkpoint = _checkpoint(spec, options.checkpoint) if options.checkpoint else None
-    shape = {option: value for option in _SHAPE if (value := getattr(options, option)) is not None}
-    given = [f"--{option}" for option in shape]
-    if spec.family == "frcrn":
-        if given:
-            raise UserError(f"{given[0]} is for wave-unet-16k; {spec.name} has one shape")
-        trained_with = checkpoint.metadata.get("squeeze_excite", GLOBAL) if checkpoint else GLOBAL
-        return FrcrnTask(spec, options.squeeze_excite or trained_with, checkpoint)
-    if options.squeeze_excite is not None:
-        raise UserError(f"{spec.name} has no squeeze-and-excitation; leave out --squeeze-excite")
-    if checkpoint is not None:
-        if given:
-            raise UserError(f"{given[0]}: the shape is that of the checkpoint; leave out one")
-        return WaveUNetTask(wave_unet.build(spec, checkpoint).config, checkpoint)
-    return _wave_unet(shape)
+    _require_options(family, spec, options)
+    return family.training_task(spec, options.options, checkpoint)
 
 
-def _wave_unet(shape: dict[str, Any]) -> WaveUNetTask:
-    start = WAVEFORM_NETWORK if shape.get("bands") == 0 else DEFAULT_NETWORK
-    try:
-        return WaveUNetTask(replace(start, **{_SHAPE[option]: shape[option] for option in shape}))
-    except ValueError as error:
-        raise UserError(
-            f"no such network: {error}; change --bands, --channels, --strides or --kernel"
-        ) from error
+def _require_options(family: Family, spec: ModelSpec, options: TrainOptions) -> None:
+    """Raise UserError for an option of another family."""
+    own = {option.name for option in (*family.options, *family.training_options)}
+    for name in options.options:
+        if name not in own:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{spec.name} has no {name.replace('_', ' ')}; leave out {flag}")
 
 
 def _checkpoint(spec: ModelSpec, named: str) -> Checkpoint:
@@ -72,7 +43,8 @@ def _checkpoint(spec: ModelSpec, named: str) -> Checkpoint:
         path = at_hand
     checkpoint = load_checkpoint(path)
     if checkpoint.model not in (None, spec.name):
-        held = checkpoint.model
-        way = f"frcrn-export train {held}" if held in TRAINABLE else "give another --checkpoint"
-        raise CheckpointError(f"{path}: these are {DESCRIPTIONS[held]}, not {spec.name}: {way}")
+        held = find_model(str(checkpoint.model))
+        trains = family_of(held).trainable
+        way = f"frcrn-export train {held.name}" if trains else "give another --checkpoint"
+        raise CheckpointError(f"{path}: these are {held.described}, not {spec.name}: {way}")
     return checkpoint

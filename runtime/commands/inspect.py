@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from frcrn_export.runtime.commands.console import json_option, print_json, print_table
+from frcrn_export.runtime.commands.console import print_json, print_table
 from frcrn_export.runtime.commands.inspect_tables import (
     calls_a_second,
     print_quantization,
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from frcrn_export.runtime.bundle.reader import Bundle
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@json_option
-def inspect(bundle: Path, as_json: bool) -> None:
-    """Show what a BUNDLE holds: tensors, operators, cost, hashes, what its engines are made of."""
+def inspect_bundle(bundle: Path, as_json: bool) -> None:
+    """Show what a bundle holds: tensors, operators, cost, hashes, what its engines are made of."""
     from frcrn_export.runtime.bundle.reader import open_bundle
 
     opened = open_bundle(bundle)

@@ -25,7 +25,7 @@ from benchmarks.gpu_runners import OverlappedRunner
 from benchmarks.gpu_timing import statistics, time_calls
 from benchmarks.gpu_workload import Case, Workload, make_cases
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.registry import MODELS
+from frcrn_export.exporters.registry import family_of, models
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.errors import BackendError
 from tests.benchmarks import standin_torch
@@ -50,7 +50,8 @@ def model_like(name: str, network: nn.Module | None = None) -> Any:
     padding = SimpleNamespace(size=64)
     core_samples = 16_384 if name == "wave-unet-12x24" else None
     return SimpleNamespace(
-        spec=MODELS[name],
+        spec=models()[name],
+        family=family_of(models()[name]),
         network=network or nn.Identity(),
         sample_rate=16_000,
         processing=SimpleNamespace(level="peak", padding=padding, core_samples=core_samples),
@@ -308,7 +309,7 @@ def test_a_bundle_decides_the_model_and_its_weights(
     assert gpu.main([*words, "--model", "frcrn-16k"]) == 2
     assert "holds wave-unet-16k, not frcrn-16k" in capsys.readouterr().err
     loaded = gpu.load_for(gpu.parse(words), gpu.open_bundle(wave_unet_bundle))
-    expected = load_model("wave-unet-16k", random_seed=1)
+    expected = load_model("wave-unet-16k", seed=1)
     assert loaded.weights == expected.weights
     assert gpu.main(["--device", "cpu", "--bundle", "/nowhere"]) == 2
     assert "no bundle here" in capsys.readouterr().err

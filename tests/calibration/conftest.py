@@ -105,11 +105,11 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from safetensors.torch import save_file
 
+    from frcrn_export.exporters.assets import read_speech
     from frcrn_export.exporters.bundle import add_half_core, export_onnx_bundle
     from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
     from frcrn_export.exporters.loading import load_model
     from frcrn_export.exporters.streaming_export import StreamingOptions
-    from frcrn_export.exporters.weights import read_speech
 
     config = WaveUNetConfig(channels=(16, 24, 32), strides=(4, 2, 2), kernel_size=7, residual=True)
     wave = torch.from_numpy(read_speech())[None, None, :16_384]

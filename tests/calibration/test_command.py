@@ -13,7 +13,7 @@ import soundfile
 
 from frcrn_export.calibration import calibrate as module
 from frcrn_export.cli import main
-from frcrn_export.exporters.weights import DEMO_NOISY
+from frcrn_export.exporters.assets import DEMO_NOISY
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import UserError
 from tests.bundles import write_bundle

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from frcrn_export.calibration.plan import Plan, Settings, make_plan
-from frcrn_export.exporters.weights import DEMO_CLEAN, DEMO_NOISY
+from frcrn_export.exporters.assets import DEMO_CLEAN, DEMO_NOISY
 from frcrn_export.runtime.bundle.manifest import Consumer
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import UserError

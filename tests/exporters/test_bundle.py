@@ -17,7 +17,7 @@ from frcrn_export.exporters.bundle import (
     export_onnx_bundle,
     export_torchscript_bundle,
 )
-from frcrn_export.exporters.families.wave_unet import family
+from frcrn_export.exporters.families.wave_unet import FAMILY as family
 from frcrn_export.exporters.loading import LoadedModel, load_model
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.streaming_export import StreamingOptions
@@ -49,7 +49,7 @@ def scale_one_weight(module: torch.nn.Module, factor: float) -> None:
 
 @pytest.mark.parametrize("name", ["wave-unet-16k", *SLOW_MODELS])
 def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
-    model = load_model(name, random_seed=0)
+    model = load_model(name, seed=0)
     bundle = export_onnx_bundle(model, tmp_path / "out", half=True)
     manifest = bundle.manifest
     assert manifest.model == name
@@ -112,7 +112,7 @@ def run(bundle: Bundle, role: str, value: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["wave-unet-16k", SLOW_MODELS[0]])
 def test_one_file_from_waveform_to_waveform(name: str, tmp_path: Path) -> None:
-    model = load_model(name, random_seed=0)
+    model = load_model(name, seed=0)
     bundle = export_onnx_bundle(model, tmp_path / "out", stft="inline")
     assert [entry.path for entry in bundle.manifest.files] == ["denoiser.onnx", "parity.npz"]
     wave = np.stack([speech(5_001), 0.01 * speech(5_001)[::-1]])
@@ -124,7 +124,7 @@ def test_one_file_from_waveform_to_waveform(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_fixed_segments_have_no_inline_form(tmp_path: Path) -> None:
-    model = load_model("wave-unet-12x24", random_seed=0)
+    model = load_model("wave-unet-12x24", seed=0)
     with pytest.raises(UserError, match="no inline form"):
         export_onnx_bundle(model, tmp_path / "out", stft="inline")
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +132,7 @@ def test_fixed_segments_have_no_inline_form(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("export", [export_onnx_bundle, export_torchscript_bundle])
 def test_one_weight_off_by_one_percent_fails_and_leaves_nothing(export, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    model = load_model("wave-unet-16k", random_seed=0)
+    model = load_model("wave-unet-16k", seed=0)
     scale_one_weight(model.lowered, 1.01)
     with pytest.raises(CheckFailed, match="comparisons with the reference missed"):
         export(model, tmp_path / "out")
@@ -148,11 +148,11 @@ def test_torchscript_joins_the_bundle_of_the_same_weights(
     assert {entry.path for entry in manifest.files} == {"core.onnx", "core.pt", "parity.npz"}
     assert {result.artifact for result in manifest.parity} == {"core.onnx", "core.pt"}
 
-    same = load_model("wave-unet-16k", random_seed=1)
+    same = load_model("wave-unet-16k", seed=1)
     with pytest.raises(UserError, match=r"core\.pt exists; add --force"):
         export_torchscript_bundle(same, target)
     export_torchscript_bundle(same, target, force=True)
-    other = load_model("wave-unet-16k", random_seed=2)
+    other = load_model("wave-unet-16k", seed=2)
     with pytest.raises(UserError, match="holds wave-unet-16k with the weights seed 1"):
         export_torchscript_bundle(other, target, force=True)
 
@@ -163,22 +163,22 @@ def test_a_half_core_that_is_off_is_not_added(
     target = tmp_path / "bundle"
     shutil.copytree(wave_unet_bundle, target)
     before = {file.name: file.read_bytes() for file in target.iterdir()}
-    model = load_model("wave-unet-16k", random_seed=1)
-    right = family.half
+    model = load_model("wave-unet-16k", seed=1)
+    right = family.gpu_form
 
     def wrong(network: torch.nn.Module) -> torch.nn.Module:
         half = right(network)
         scale_one_weight(half, 3.0)
         return half
 
-    monkeypatch.setattr(family, "half", wrong)
+    monkeypatch.setattr(family, "gpu_form", wrong)
     with pytest.raises(CheckFailed, match=r"core\.fp16\.onnx.* at least 45 dB needed"):
         add_half_core(model, target)
     assert {file.name: file.read_bytes() for file in target.iterdir()} == before
 
 
 def test_inline_has_no_half_form(tmp_path: Path) -> None:
-    model = load_model("wave-unet-16k", random_seed=0)
+    model = load_model("wave-unet-16k", seed=0)
     with pytest.raises(UserError, match="leave out --fp16"):
         export_onnx_bundle(model, tmp_path / "out", stft="inline", half=True)
 
@@ -187,13 +187,13 @@ def test_random_weights_are_the_same_for_the_same_seed() -> None:
     def first_weight(model: LoadedModel) -> torch.Tensor:
         return next(model.network.parameters())
 
-    one, again, two = (load_model("wave-unet-16k", random_seed=seed) for seed in (1, 1, 2))
+    one, again, two = (load_model("wave-unet-16k", seed=seed) for seed in (1, 1, 2))
     torch.testing.assert_close(first_weight(one), first_weight(again), rtol=0, atol=0)
     assert not torch.equal(first_weight(one), first_weight(two))
 
 
 def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
-    model = load_model("wave-unet-16k", random_seed=1)
+    model = load_model("wave-unet-16k", seed=1)
     options = StreamingOptions(chunk=3)
     bundle = export_onnx_bundle(model, tmp_path / "out", half=True, streaming=options)
     assert [(entry.path, entry.role) for entry in bundle.manifest.files] == [
@@ -232,7 +232,7 @@ def manifest_file(bundle: Bundle, precision: Precision) -> FileEntry | None:
 
 
 def test_a_half_streaming_core_is_added_to_a_bundle(tmp_path: Path) -> None:
-    model = load_model("wave-unet-16k", random_seed=1)
+    model = load_model("wave-unet-16k", seed=1)
     plain = export_onnx_bundle(model, tmp_path / "out")
     with pytest.raises(UserError, match="no streaming core in this bundle; run: frcrn-export onnx"):
         add_half_streaming_core(model, plain.path)
@@ -251,7 +251,7 @@ def test_a_half_streaming_core_is_added_to_a_bundle(tmp_path: Path) -> None:
 def test_a_streaming_core_that_is_off_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = load_model("wave-unet-16k", random_seed=1)
+    model = load_model("wave-unet-16k", seed=1)
     right = family.streaming
 
     def wrong(network: torch.nn.Module, *options: Any) -> StreamingCore:
@@ -266,6 +266,6 @@ def test_a_streaming_core_that_is_off_leaves_nothing(
 
 
 def test_inline_has_no_streaming_form(tmp_path: Path) -> None:
-    model = load_model("wave-unet-16k", random_seed=0)
+    model = load_model("wave-unet-16k", seed=0)
     with pytest.raises(UserError, match="leave out --streaming or --stft inline"):
         export_onnx_bundle(model, tmp_path / "out", stft="inline", streaming=StreamingOptions())

@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 from frcrn_export.calibration.quality.pairs import find_pairs, read_pair
 from frcrn_export.exporters.families.wave_unet.lowered import lower_wave_unet
-from frcrn_export.exporters.families.wave_unet.network import WaveUNet, config_from_state_dict
+from frcrn_export.exporters.families.wave_unet.network import WaveUNet
+from frcrn_export.exporters.loading import load_model
 from frcrn_export.runtime.audio.measures import si_sdr_db
 
 ROOT = Path(__file__).parents[2]
@@ -28,11 +29,9 @@ SI_SDR_GAIN_FLOORS_DB = {"mix": 4.5, "vbd": 8.1}
 
 @pytest.fixture(scope="module")
 def network() -> WaveUNet:
-    with safe_open(WEIGHTS, framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        network = WaveUNet(config_from_state_dict(state, file.metadata()))
-    network.load_state_dict(state)
-    return network.eval()
+    network = load_model("wave-unet-16k").network
+    assert isinstance(network, WaveUNet)
+    return network
 
 
 @torch.inference_mode()

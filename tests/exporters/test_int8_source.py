@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from frcrn_export.exporters.families.frcrn import family
+from frcrn_export.exporters.families.frcrn import FAMILY as family
 from frcrn_export.exporters.graphs import core_graph
 from frcrn_export.exporters.int8_source import int8_source
 from frcrn_export.exporters.loading import LoadedModel
@@ -41,8 +41,10 @@ def model() -> LoadedModel:
         spec=replace(find_model("frcrn-16k"), stft=STFT),
         network=network,
         lowered=family.lower(network).eval(),
-        processing=family.processing(network, {}),
-        variant=family.variant(network),
+        family=family,
+        settings={"squeeze_excite": "cumulative"},
+        processing=family.processing(family.models[0], network, {}),
+        variant={"squeeze_excite": "cumulative"},
         weights=Weights(source="random", name="seed 0", seed=0),
     )
 

@@ -45,7 +45,6 @@ def test_the_graph_is_clean_named_and_dynamic(tmp_path: Path) -> None:
     }
     assert shapes == {"x": ["batch", 2, "samples"], "y": ["batch", 3, "samples"]}
     assert {entry.key: entry.value for entry in model.metadata_props} == {
-        "sample_rate": "16000",
         "weights": "none",
     }
     assert (model.graph.name, model.producer_name) == ("small", "frcrn-export")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.reference import ReferencePipeline, level_gain, padding_samples
-from frcrn_export.exporters.registry import MODELS
+from frcrn_export.exporters.registry import models
 from frcrn_export.runtime.bundle.manifest import Padding, Segments
 from tests.golden_weights import frcrn_golden_state
 
@@ -21,7 +21,7 @@ def frcrn_pipeline(above: int) -> ReferencePipeline:
     network.load_state_dict(frcrn_golden_state())
     return ReferencePipeline(
         network,
-        stft=MODELS["frcrn-16k"].stft,
+        stft=models()["frcrn-16k"].stft,
         level="active_rms",
         padding=FRCRN_PADDING,
         segments=Segments(length=16_000, left=2_000, right=2_000, above=above),

@@ -6,12 +6,12 @@ from torch import nn
 
 from frcrn_export.exporters.graphs import post_graph
 from frcrn_export.exporters.onnx_export import export_onnx
-from frcrn_export.exporters.registry import MODELS
+from frcrn_export.exporters.registry import models
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import StftSpec
 
-SPECS = [spec for model in ("frcrn-16k", "frcrn-16k-512") if (spec := MODELS[model].stft)]
+SPECS = [spec for model in ("frcrn-16k", "frcrn-16k-512") if (spec := models()[model].stft)]
 pytestmark = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: str(spec.fft_length))
 
 

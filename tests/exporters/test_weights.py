@@ -2,7 +2,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +12,9 @@ from click.testing import CliRunner
 
 from frcrn_export.exporters import weights as fetching
 from frcrn_export.exporters.commands.fetch import fetch as fetch_command
-from frcrn_export.exporters.weights import RemoteFile, cached, download, fetch
+from frcrn_export.exporters.family import PublishedWeights
+from frcrn_export.exporters.registry import find_model
+from frcrn_export.exporters.weights import cached, download, fetch
 from frcrn_export.runtime.errors import UserError
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
@@ -82,15 +84,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
-def remote(server: Server) -> RemoteFile:
+def remote(server: Server) -> PublishedWeights:
     sha256 = hashlib.sha256(BODY).hexdigest()
-    return RemoteFile(MODEL, server.url, len(BODY), sha256, "weights.bin")
+    return PublishedWeights(server.url, len(BODY), sha256, "weights.bin")
 
 
-def refusal(remote: RemoteFile, folder: Path) -> str:
+def publish(monkeypatch: pytest.MonkeyPatch, remote: PublishedWeights) -> None:
+    """Let this file be the published one of MODEL."""
+    spec = replace(find_model(MODEL), published=remote)
+    monkeypatch.setattr(fetching, "find_model", lambda name: spec)
+
+
+def refusal(remote: PublishedWeights, folder: Path) -> str:
     """The one line that a failing download says."""
     with pytest.raises(UserError) as caught:
-        download(remote, folder)
+        download(MODEL, remote, folder)
     message = str(caught.value)
     assert "\n" not in message
     assert caught.value.exit_code == 2
@@ -101,14 +109,14 @@ def refusal(remote: RemoteFile, folder: Path) -> str:
 
 def test_downloads_once(server, remote, tmp_path):
     seen = []
-    path = download(remote, tmp_path / "new" / "folder", lambda *state: seen.append(state))
+    path = download(MODEL, remote, tmp_path / "new" / "folder", lambda *state: seen.append(state))
     assert path.read_bytes() == BODY
     assert [file.name for file in path.parent.iterdir()] == ["weights.bin"]
     assert seen[0] == (0, len(BODY))
     assert seen[-1] == (len(BODY), len(BODY))
     assert seen == sorted(seen)
 
-    assert download(remote, path.parent) == path
+    assert download(MODEL, remote, path.parent) == path
     assert server.ranges == [None]
 
 
@@ -123,7 +131,7 @@ def test_continues_an_interrupted_download(server, remote, tmp_path):
     have = part.stat().st_size
     assert 0 < have <= 300_000
     server.send = len(BODY)
-    assert download(remote, tmp_path).read_bytes() == BODY
+    assert download(MODEL, remote, tmp_path).read_bytes() == BODY
     assert server.ranges == [None, f"bytes={have}-"]
     assert not part.exists()
 
@@ -131,18 +139,18 @@ def test_continues_an_interrupted_download(server, remote, tmp_path):
 def test_starts_over_where_the_server_ignores_ranges(server, remote, tmp_path):
     (tmp_path / "weights.bin.part").write_bytes(b"x" * 1000)
     server.honours_range = False
-    assert download(remote, tmp_path).read_bytes() == BODY
+    assert download(MODEL, remote, tmp_path).read_bytes() == BODY
 
 
 def test_starts_over_from_a_part_that_is_too_long(server, remote, tmp_path):
     (tmp_path / "weights.bin.part").write_bytes(b"x" * (len(BODY) + 1))
-    assert download(remote, tmp_path).read_bytes() == BODY
+    assert download(MODEL, remote, tmp_path).read_bytes() == BODY
     assert server.ranges == [None]
 
 
 def test_a_whole_part_needs_no_request(server, remote, tmp_path):
     (tmp_path / "weights.bin.part").write_bytes(BODY)
-    assert download(remote, tmp_path).read_bytes() == BODY
+    assert download(MODEL, remote, tmp_path).read_bytes() == BODY
     assert server.ranges == []
 
 
@@ -168,12 +176,12 @@ def test_a_shorter_file_is_not_accepted(server, remote, tmp_path):
     # The part now asks for what lies past the end: it is dropped, so that a later run can succeed.
     assert "416" in refusal(remote, tmp_path)
     server.body = BODY
-    assert download(remote, tmp_path).read_bytes() == BODY
+    assert download(MODEL, remote, tmp_path).read_bytes() == BODY
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_again(server, remote, tmp_path, caplog):
     (tmp_path / "weights.bin").write_bytes(b"!" + BODY[1:])
-    assert download(remote, tmp_path).read_bytes() == BODY
+    assert download(MODEL, remote, tmp_path).read_bytes() == BODY
     assert "not the published file any more" in caplog.text
 
 
@@ -184,7 +192,7 @@ def test_the_server_refuses(server, remote, tmp_path, status):
 
 
 def test_nobody_listens(remote, server, tmp_path):
-    unused = RemoteFile(MODEL, "http://127.0.0.1:9/weights.bin", 1, "0" * 64, "weights.bin")
+    unused = PublishedWeights("http://127.0.0.1:9/weights.bin", 1, "0" * 64, "weights.bin")
     assert "no connection to the server" in refusal(unused, tmp_path)
 
 
@@ -201,7 +209,7 @@ def test_endless_redirects(server, remote, tmp_path):
 
 @pytest.mark.parametrize("url", ["weights.bin", "file:///etc/passwd", "http://"])
 def test_other_addresses(tmp_path, url):
-    assert "not an http" in refusal(RemoteFile(MODEL, url, 1, "0" * 64, "weights.bin"), tmp_path)
+    assert "not an http" in refusal(PublishedWeights(url, 1, "0" * 64, "weights.bin"), tmp_path)
 
 
 def test_the_disk_is_full(remote, tmp_path, monkeypatch):
@@ -216,19 +224,19 @@ def test_the_cache_cannot_be_written(remote, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     with pytest.raises(UserError, match=r"cannot be written .* FRCRN_EXPORT_CACHE"):
-        download(remote, blocked)
+        download(MODEL, remote, blocked)
 
 
 def test_fetch_takes_the_published_file_from_another_place(server, remote, tmp_path, monkeypatch):
-    elsewhere = RemoteFile(MODEL, "http://127.0.0.1:9/", remote.size, remote.sha256, "weights.bin")
-    monkeypatch.setattr(fetching, "REMOTE_FILES", {MODEL: elsewhere})
+    elsewhere = PublishedWeights("http://127.0.0.1:9/", remote.size, remote.sha256, "weights.bin")
+    publish(monkeypatch, elsewhere)
     monkeypatch.setenv("FRCRN_EXPORT_CACHE", str(tmp_path / "cache"))
-    assert cached(MODEL) is None
+    assert cached(fetching.find_model(MODEL)) is None
     path = fetch(MODEL, url=server.url)
     assert path == tmp_path / "cache" / "weights.bin"
-    assert cached(MODEL) == path
+    assert cached(fetching.find_model(MODEL)) == path
     path.write_bytes(b"damaged")
-    assert cached(MODEL) is None
+    assert cached(fetching.find_model(MODEL)) is None
 
 
 def test_models_without_published_weights():
@@ -236,18 +244,19 @@ def test_models_without_published_weights():
         fetch("frcrn16k")
     with pytest.raises(UserError, match="wave-unet-12x24 has no published weights to fetch"):
         fetch("wave-unet-12x24")
-    assert cached("wave-unet-12x24") is None
+    assert cached(find_model("wave-unet-12x24")) is None
 
 
 def test_the_published_frcrn_is_pinned():
-    remote = fetching.REMOTE_FILES["frcrn-16k"]
+    remote = find_model("frcrn-16k").published
+    assert remote is not None
     assert remote.size == 57_991_225
     assert remote.sha256 == "477a2f82019b0a2b5bdd51541405d7e585a1f0355e162f3b46bf5c20d79fd612"
     assert remote.url.startswith("https://")
 
 
 def test_the_command_prints_the_path(server, remote, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching, "REMOTE_FILES", {MODEL: remote})
+    publish(monkeypatch, remote)
     run = CliRunner().invoke(fetch_command, [MODEL, "--cache-dir", str(tmp_path), "--json"])
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout) == {

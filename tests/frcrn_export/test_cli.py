@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from frcrn_export import cli
-from frcrn_export.exporters.registry import MODELS
+from frcrn_export.exporters.registry import models
 from frcrn_export.runtime.errors import BundleError, CheckFailed
 
 
@@ -75,9 +75,9 @@ def test_errors_are_one_line_and_an_exit_code(
 def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "models")
     assert code == 0
-    assert all(name in out for name in MODELS)
+    assert all(name in out for name in models())
     _, out, _ = run(capsys, "models", "--json")
-    assert [model["name"] for model in json.loads(out)] == list(MODELS)
+    assert [model["name"] for model in json.loads(out)] == list(models())
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,87 +1,199 @@
-"""FRCRN: `frcrn-16k` and `frcrn-16k-512`."""
+"""What FRCRN declares: its models, what its weights do not show, its forms."""
 
-from torch import nn
+import re
+from typing import TYPE_CHECKING
 
-from frcrn_export.exporters.checkpoint import Checkpoint
-from frcrn_export.exporters.families.frcrn.gpu import Pool, pair_frcrn
-from frcrn_export.exporters.families.frcrn.int8_cpu import row_frcrn
-from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
-from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K, FRCRN_16K_512
-from frcrn_export.exporters.families.frcrn.pooling import parse_pooling
-from frcrn_export.exporters.families.frcrn.streaming import stream_frcrn
-from frcrn_export.exporters.module_passes import compute_in_half
-from frcrn_export.exporters.registry import SAMPLE_RATE, ModelSpec, Processing, Variant
-from frcrn_export.exporters.streaming_core import StreamingCore
-from frcrn_export.runtime.bundle.manifest import Padding, Segments
+from frcrn_export.exporters.family import (
+    ExtraCore,
+    Family,
+    Form,
+    ModelSpec,
+    Option,
+    Processing,
+    PublishedWeights,
+    Settings,
+    State,
+)
+from frcrn_export.runtime.bundle.manifest import Padding, Segments, StftSpec
 
-_CONFIGS = {config.bins: config for config in (FRCRN_16K, FRCRN_16K_512)}
+if TYPE_CHECKING:
+    from torch import nn
 
+    from frcrn_export.exporters.checkpoint import Checkpoint
+    from frcrn_export.exporters.families.frcrn.network import FRCRN
+    from frcrn_export.exporters.families.frcrn.training import FrcrnTask
+    from frcrn_export.exporters.streaming_core import StreamingCore
 
-def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> FRCRN:
-    """The reference network of a spec; its shape does not depend on the checkpoint."""
-    assert spec.stft is not None
-    return FRCRN(_CONFIGS[spec.stft.bins])
+SAMPLE_RATE = 16_000  # Hz
+LONGEST_WHOLE = 120 * SAMPLE_RATE  # samples, as published
 
+GLOBAL = "global"
+SQUEEZE_EXCITE = Option(
+    name="squeeze_excite",
+    kind="text",
+    default=GLOBAL,
+    metavar="MODE",
+    help="What FRCRN averages over: global (as published), cumulative (what came so far), "
+    "window:SECONDS. By default what the weights were trained with.",
+    choice=True,
+)
 
-def set_squeeze_excite(spec: ModelSpec, network: nn.Module, text: str) -> None:
-    """Average over the whole utterance, all frames so far, or a sliding window."""
-    assert isinstance(network, FRCRN)
-    assert spec.stft is not None
-    network.set_pooling(parse_pooling(text, SAMPLE_RATE / spec.stft.hop_length), text)
-
-
-def lower(network: nn.Module) -> nn.Module:
-    """The deployable form."""
-    assert isinstance(network, FRCRN)
-    return lower_frcrn(network)
-
-
-def half(network: nn.Module) -> nn.Module:
-    """Both U-Nets in half but for their means over the utterance; the mask in float32."""
-    assert isinstance(network, FRCRN)
-    paired = pair_frcrn(network)
-    pools = [module for module in paired.modules() if isinstance(module, Pool)]
-    compute_in_half((paired.unet, paired.unet2), keep=pools)
-    return paired
-
-
-def for_int8(network: nn.Module) -> nn.Module:
-    """Every position of the spectrum as a row: large convolutions, and little between them."""
-    assert isinstance(network, FRCRN)
-    return row_frcrn(network)
-
-
-def streaming(
-    network: nn.Module,
-    chunk: int,
-    lookahead: int | None,
-    half: bool = False,
-    for_int8: bool = False,
-) -> StreamingCore:
-    """Exact, 14 frames behind, where squeeze-and-excitation is causal.
-
-    In half are both U-Nets but for their running means; the mask and the clock are not.
-    """
-    assert isinstance(network, FRCRN)
-    core = stream_frcrn(network, chunk, lookahead, rows=for_int8)
-    if half:
-        for unet in ("unet", "unet2"):
-            core.module.get_submodule(unet).half()
-    return core
+# The published FRCRN lists its layers a second time, in ModuleLists: the same tensors.
+_LISTS = {
+    "encoders": "encoder",
+    "decoders": "decoder",
+    "fsmn_enc": "fsmn_enc",
+    "fsmn_dec": "fsmn_dec",
+    "se_layers_enc": "se_layer_enc",
+    "se_layers_dec": "se_layer_dec",
+}
+_LISTED = re.compile(rf"^(unet2?)\.({'|'.join(_LISTS)})\.(\d+)\.")
 
 
-def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
-    """As published: windows of 1 s every 0.75 s above 120 s, the same numbers in the padding."""
-    window, stride = SAMPLE_RATE, SAMPLE_RATE * 3 // 4
-    edge = (window - stride) // 2
-    return Processing(
-        level="active_rms",
-        padding=Padding(rule="windows", size=window, stride=stride),
-        segments=Segments(length=window, left=edge, right=edge, above=120 * SAMPLE_RATE),
+class Frcrn(Family):
+    """FRCRN, after Zhao et al., ICASSP 2022."""
+
+    name = "frcrn"
+    models = (
+        ModelSpec(
+            name="frcrn-16k",
+            summary="published FRCRN, STFT 640/320, 14 M parameters",
+            described="321-bin weights",
+            sample_rate=SAMPLE_RATE,
+            stft=StftSpec(window_length=640, hop_length=320, fft_length=640),
+            published=PublishedWeights(
+                url="https://modelscope.cn/models/damo/speech_frcrn_ans_cirm_16k/resolve/master/"
+                "pytorch_model.bin",
+                size=57_991_225,
+                sha256="477a2f82019b0a2b5bdd51541405d7e585a1f0355e162f3b46bf5c20d79fd612",
+                file_name="speech_frcrn_ans_cirm_16k.bin",
+            ),
+            licence="Apache-2.0",
+            attribution="Alibaba DAMO Academy, speech_frcrn_ans_cirm_16k (ModelScope)",
+        ),
+        ModelSpec(
+            name="frcrn-16k-512",
+            summary="FRCRN with FFT 512, window 320, hop 160",
+            described="257-bin weights",
+            sample_rate=SAMPLE_RATE,
+            stft=StftSpec(window_length=320, hop_length=160, fft_length=512),
+        ),
     )
+    landmarks = ("unet.encoder0.conv.conv_re.weight", "unet.encoders.0.conv.conv_re.weight")
+    options = (SQUEEZE_EXCITE,)
+    trainable = True
+    has_int8_cpu_form = True
+
+    def canonical_name(self, key: str) -> str:
+        """`unet.se_layers_enc.3.x` -> `unet.se_layer_enc3.x`."""
+        return _LISTED.sub(lambda m: f"{m[1]}.{_LISTS[m[2]]}{m[3]}.", key)
+
+    def is_evidence(self, key: str) -> bool:
+        """The published files hold the transform as convolutions."""
+        return key.startswith(("stft.", "istft."))
+
+    def recognise(self, state: State) -> str | None:
+        """By the kernels of the first U-Net's encoders."""
+        from frcrn_export.exporters.families.frcrn.network import CONFIGS
+
+        encoders = (state.get(f"unet.encoder{i}.conv.conv_re.weight") for i in range(len(state)))
+        kernels = []
+        for weight in encoders:
+            if weight is None:
+                break
+            kernels.append(tuple(weight.shape[2:]))
+        for spec in self.models:
+            if tuple(kernels) == CONFIGS[spec.name].encoder_kernels:
+                return spec.name
+        return None
+
+    def check_evidence(self, spec: ModelSpec, evidence: State) -> None:
+        """The transform in the file has to be the one around the core."""
+        from frcrn_export.exporters.families.frcrn.evidence import check_transform
+
+        assert spec.stft is not None
+        check_transform(spec.name, spec.stft, evidence)
+
+    def build(self, spec: ModelSpec, settings: Settings) -> "nn.Module":
+        from frcrn_export.exporters.families.frcrn.network import CONFIGS, FRCRN
+        from frcrn_export.exporters.families.frcrn.pooling import parse_pooling
+
+        assert spec.stft is not None
+        text = str(settings["squeeze_excite"])
+        network = FRCRN(CONFIGS[spec.name])
+        if text != GLOBAL:
+            frames_per_second = spec.sample_rate / spec.stft.hop_length
+            network.set_pooling(parse_pooling(text, frames_per_second), text)
+        return network
+
+    def lower(self, network: "nn.Module") -> "nn.Module":
+        from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
+
+        return lower_frcrn(_frcrn(network))
+
+    def processing(self, spec: ModelSpec, network: "nn.Module", settings: Settings) -> Processing:
+        """As published: windows of 1 s every 0.75 s above 120 s, the same in the padding."""
+        window, stride = SAMPLE_RATE, SAMPLE_RATE * 3 // 4
+        edge = (window - stride) // 2
+        return Processing(
+            level="active_rms",
+            padding=Padding(rule="windows", size=window, stride=stride),
+            segments=Segments(length=window, left=edge, right=edge, above=LONGEST_WHOLE),
+        )
+
+    def gpu_form(self, network: "nn.Module") -> "nn.Module":
+        """Both U-Nets in float16 but for their means over the utterance; the mask in float32."""
+        from frcrn_export.exporters.families.frcrn.gpu import Pool, pair_frcrn
+        from frcrn_export.exporters.module_passes import compute_in_half
+
+        paired = pair_frcrn(_frcrn(network))
+        pools = [module for module in paired.modules() if isinstance(module, Pool)]
+        compute_in_half((paired.unet, paired.unet2), keep=pools)
+        return paired
+
+    def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":
+        """Every position of the spectrum as a row: large convolutions, and little between them."""
+        from frcrn_export.exporters.families.frcrn.int8_cpu import row_frcrn
+
+        return row_frcrn(_frcrn(network))
+
+    def streaming(
+        self, network: "nn.Module", chunk: int, lookahead: int | None, form: Form = "fp32"
+    ) -> "StreamingCore":
+        """Exact, 14 frames behind, where squeeze-and-excitation is causal.
+
+        In float16 are both U-Nets but for their running means; the mask and the clock are not.
+        """
+        from frcrn_export.exporters.families.frcrn.streaming import stream_frcrn
+
+        core = stream_frcrn(_frcrn(network), chunk, lookahead, rows=form == "int8_cpu")
+        if form == "fp16":
+            for unet in ("unet", "unet2"):
+                core.module.get_submodule(unet).half()
+        return core
+
+    def streaming_options(self, settings: Settings) -> Settings:
+        """A mean over the whole utterance cannot be streamed."""
+        return {"squeeze_excite": "cumulative"} if settings["squeeze_excite"] == GLOBAL else {}
+
+    def extra_cores(self, spec: ModelSpec, network: "nn.Module") -> tuple[ExtraCore, ...]:
+        from frcrn_export.exporters.families.frcrn.long_core import long_cores
+
+        return long_cores(spec, _frcrn(network))
+
+    def training_task(
+        self, spec: ModelSpec, options: Settings, checkpoint: "Checkpoint | None"
+    ) -> "FrcrnTask":
+        from frcrn_export.exporters.families.frcrn.training import frcrn_task
+
+        return frcrn_task(self, spec, options, checkpoint)
 
 
-def variant(network: nn.Module) -> Variant:
-    """What tells two exports of the same model apart."""
+def _frcrn(network: "nn.Module") -> "FRCRN":
+    from frcrn_export.exporters.families.frcrn.network import FRCRN
+
     assert isinstance(network, FRCRN)
-    return {"squeeze_excite": network.pooling_name}
+    return network
+
+
+FAMILY = Frcrn()

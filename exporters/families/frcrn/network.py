@@ -249,6 +249,7 @@ class FrcrnConfig:
 FRCRN_16K = FrcrnConfig(bins=321, encoder_kernels=((5, 2),) * 6 + ((2, 2),))
 # 257 bins shrink to one row too early for the published kernels: the sixth is shorter here.
 FRCRN_16K_512 = FrcrnConfig(bins=257, encoder_kernels=((5, 2),) * 5 + ((2, 2),) * 2)
+CONFIGS = {"frcrn-16k": FRCRN_16K, "frcrn-16k-512": FRCRN_16K_512}
 
 
 class UNet(nn.Module):

@@ -3,13 +3,10 @@
 import re
 
 from frcrn_export.exporters.families.frcrn.network import Pooling
-from frcrn_export.runtime.errors import UserError
-
-GLOBAL = "global"
 
 
 def parse_pooling(text: str, frames_per_second: float) -> Pooling:
-    """The pooling that a text names; a window in frames. Raises UserError for anything else."""
+    """The pooling that a text names; a window in frames. Raises ValueError for anything else."""
     if text == "global":
         return "global"
     if text == "cumulative":
@@ -17,7 +14,7 @@ def parse_pooling(text: str, frames_per_second: float) -> Pooling:
     match = re.fullmatch(r"window:([0-9]{1,4}(?:\.[0-9]{1,3})?)", text)
     frames = round(float(match[1]) * frames_per_second) if match else 0
     if frames < 1:
-        raise UserError(
+        raise ValueError(
             f"--squeeze-excite {text}: takes global, cumulative or window:SECONDS, as in window:3"
         )
     return frames

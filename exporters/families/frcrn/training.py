@@ -8,12 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.checkpoint import Checkpoint, load_into
+from frcrn_export.exporters.families.frcrn.family import GLOBAL
 from frcrn_export.exporters.families.frcrn.network import FRCRN, apply_mask
-from frcrn_export.exporters.families.frcrn.pooling import GLOBAL, parse_pooling
+from frcrn_export.exporters.families.frcrn.pooling import parse_pooling
+from frcrn_export.exporters.family import Family, ModelSpec, Settings
+from frcrn_export.exporters.loading import settings_of_checkpoint
 from frcrn_export.exporters.reference import WaveformNetwork, level_gain
-from frcrn_export.exporters.registry import SAMPLE_RATE, ModelSpec, family_of
+from frcrn_export.exporters.registry import family_of
 from frcrn_export.exporters.training.losses import frcrn_loss, ideal_mask, si_snr_db
 from frcrn_export.runtime.bundle.manifest import Level, StftSpec
+from frcrn_export.runtime.errors import UserError
+
+
+def frcrn_task(
+    family: Family, spec: ModelSpec, options: Settings, checkpoint: Checkpoint | None
+) -> "FrcrnTask":
+    """The task of a command: squeeze-and-excitation as it says, or as the checkpoint does."""
+    if checkpoint is None:
+        return FrcrnTask(spec, str(options.get("squeeze_excite", GLOBAL)))
+    settings, _ = settings_of_checkpoint(family, spec, checkpoint, options)
+    return FrcrnTask(spec, str(settings["squeeze_excite"]), checkpoint)
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,10 @@ class FrcrnTask:
     level: ClassVar[Level] = "active_rms"
 
     def __post_init__(self) -> None:
-        parse_pooling(self.squeeze_excite, SAMPLE_RATE / self.stft.hop_length)
+        try:
+            parse_pooling(self.squeeze_excite, self.spec.sample_rate / self.stft.hop_length)
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     @property
     def model(self) -> str:
@@ -55,8 +72,7 @@ class FrcrnTask:
 
     def build(self) -> WaveformNetwork:
         family = family_of(self.spec)
-        network = family.build(self.spec, self.checkpoint)
-        family.set_squeeze_excite(self.spec, network, self.squeeze_excite)
+        network = family.build(self.spec, {"squeeze_excite": self.squeeze_excite})
         if self.checkpoint is not None:
             load_into(network, self.checkpoint, self.model)
         return WaveformNetwork(network, self.stft)

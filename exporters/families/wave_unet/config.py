@@ -1,10 +1,10 @@
 """The shape of a `wave-unet-16k`: what it is built from, and how far it hears."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from math import prod
+from typing import Any
 
-from torch import Tensor
+from frcrn_export.exporters.family import Setting, Settings, State, setting_text
 
 CONTEXT_KERNEL = 3  # frames
 
@@ -136,78 +136,41 @@ class WaveUNetConfig:
 
     def to_metadata(self) -> dict[str, str]:
         """As the strings a safetensors file holds."""
-        return {
-            "channels": ",".join(map(str, self.channels)),
-            "strides": ",".join(map(str, self.strides)),
-            "kernel_size": str(self.kernel_size),
-            "causal": str(self.causal).lower(),
-            "context_blocks": str(self.context_blocks),
-            "residual": str(self.residual).lower(),
-            "context_cycle": str(self.context_cycle),
-            "bands": str(self.bands),
-            "band_length": str(self.band_length),
-            "band_stride": str(self.band_stride),
-        }
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "WaveUNetConfig":
-        """From what `to_metadata` gave; other entries are ignored, absent ones have the defaults.
-
-        Raises ValueError for values that cannot be read.
-        """
-        default = cls().to_metadata()
-        text = {key: metadata.get(key, default[key]) for key in default}
-        for key in ("causal", "residual"):
-            if text[key] not in ("true", "false"):
-                raise ValueError(f"{key} must be true or false, not {text[key]!r}")
-        return cls(
-            channels=tuple(int(part) for part in text["channels"].split(",")),
-            strides=tuple(int(part) for part in text["strides"].split(",")),
-            kernel_size=int(text["kernel_size"]),
-            causal=text["causal"] == "true",
-            context_blocks=int(text["context_blocks"]),
-            residual=text["residual"] == "true",
-            context_cycle=int(text["context_cycle"]),
-            bands=int(text["bands"]),
-            band_length=int(text["band_length"]),
-            band_stride=int(text["band_stride"]),
-        )
+        return {name: setting_text(value) for name, value in asdict(self).items()}
 
 
-def config_from_state_dict(
-    state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> WaveUNetConfig:
-    """The configuration a state dict of a WaveUNet was made with.
+def config_of(settings: Settings) -> WaveUNetConfig:
+    """The configuration in settings; what they do not name has its default.
 
-    Channels, kernel size, context blocks and bands come from the shapes. The rest leaves no trace
-    there: it comes from `metadata` when given, else is strides of 4, causal and not residual.
-    Raises ValueError when the keys are not those of a WaveUNet, or the metadata contradicts them.
+    Raises ValueError where no network has it.
+    """
+    names = {field.name for field in fields(WaveUNetConfig)}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if name in names}
+    return WaveUNetConfig(**given)
+
+
+def shown_by_tensors(state: State) -> dict[str, Setting]:
+    """Channels, kernel size, context blocks and bands of a state dict, by its shapes.
+
+    Raises ValueError when the keys are not those of a WaveUNet.
     """
     encoders = [state[key] for key in _numbered(state, "encoder.{}.0.weight")]
     if not encoders or any(weight.dim() != 3 for weight in encoders):
         raise ValueError("no encoder.0.0.weight of three dimensions: not a wave-unet-16k")
-    from_shapes = {
-        "channels": ",".join(str(weight.shape[0]) for weight in encoders),
-        "kernel_size": str(encoders[0].shape[2]),
-        "context_blocks": str(len(_numbered(state, "context.{}.0.weight"))),
+    facts: dict[str, Setting] = {
+        "channels": tuple(weight.shape[0] for weight in encoders),
+        "kernel_size": encoders[0].shape[2],
+        "context_blocks": len(_numbered(state, "context.{}.0.weight")),
+        "bands": 0,
     }
-    if "analysis.weight" in state:
+    if "analysis.weight" in state and "synthesis.weight" in state:
         bands, _, band_length = state["analysis.weight"].shape
         _, _, band_stride = state["synthesis.weight"].shape
-        from_shapes |= {
-            "bands": str(bands),
-            "band_length": str(band_length),
-            "band_stride": str(band_stride),
-        }
-    given = dict(metadata or {})
-    for key, value in from_shapes.items():
-        if given.get(key, value) != value:
-            raise ValueError(f"metadata says {key} {given[key]}, the tensors {value}")
-    strides = given.get("strides", ",".join("4" for _ in encoders))
-    return WaveUNetConfig.from_metadata({**given, **from_shapes, "strides": strides})
+        facts |= {"bands": bands, "band_length": band_length, "band_stride": band_stride}
+    return facts
 
 
-def _numbered(state: Mapping[str, Tensor], pattern: str) -> list[str]:
+def _numbered(state: State, pattern: str) -> list[str]:
     """The keys pattern.format(0), pattern.format(1), ... as far as `state` has them."""
     keys: list[str] = []
     while pattern.format(len(keys)) in state:

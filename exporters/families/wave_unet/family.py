@@ -1,102 +1,201 @@
-"""`wave-unet-16k`: the Wave-U-Net of strided convolutions."""
+"""What the Wave-U-Net of strided convolutions declares."""
 
-from torch import nn
+from typing import TYPE_CHECKING
 
-from frcrn_export.exporters.checkpoint import Checkpoint
-from frcrn_export.exporters.families.wave_unet.lowered import lower_wave_unet
-from frcrn_export.exporters.families.wave_unet.network import (
-    WaveUNet,
-    WaveUNetConfig,
-    config_from_state_dict,
+from frcrn_export.exporters.assets import ASSETS
+from frcrn_export.exporters.family import (
+    Family,
+    Form,
+    ModelSpec,
+    Option,
+    Processing,
+    Setting,
+    Settings,
+    State,
 )
-from frcrn_export.exporters.families.wave_unet.streaming import stream_wave_unet
-from frcrn_export.exporters.module_passes import compute_in_half
-from frcrn_export.exporters.registry import SAMPLE_RATE, ModelSpec, Processing, Variant
-from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.runtime.bundle.manifest import Padding, Segments
-from frcrn_export.runtime.errors import CheckpointError, UserError
+from frcrn_export.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from frcrn_export.exporters.checkpoint import Checkpoint
+    from frcrn_export.exporters.families.wave_unet.network import WaveUNet
+    from frcrn_export.exporters.families.wave_unet.training import WaveUNetTask
+    from frcrn_export.exporters.streaming_core import StreamingCore
+
+SAMPLE_RATE = 16_000  # Hz
+WHOLE_SECONDS = 8  # the inside of a window of a long recording
 
 
-def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> WaveUNet:
-    """A network of the depth and width that the checkpoint has."""
-    if checkpoint is None:
-        return WaveUNet(WaveUNetConfig())
-    try:
-        return WaveUNet(config_from_state_dict(checkpoint.state, checkpoint.metadata))
-    except ValueError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+def _stride_of_four(facts: Settings) -> Setting:
+    """As described: 4 for each encoder."""
+    channels = facts.get("channels", (32, 64, 128))
+    assert isinstance(channels, tuple)
+    return (4,) * len(channels)
 
 
-def set_squeeze_excite(spec: ModelSpec, network: nn.Module, text: str) -> None:
-    """There is nothing to set: raises UserError."""
-    raise UserError(f"{spec.name} has no squeeze-and-excitation; leave out --squeeze-excite")
+STRIDES = Option(
+    "strides",
+    "integers",
+    "Stride of each encoder (wave-unet-16k).",
+    default=_stride_of_four,
+    metavar="N,N,...",
+)
+CAUSAL = Option(
+    "causal",
+    "flag",
+    "Without look-ahead (wave-unet-16k).",
+    default=True,
+    negated="--non-causal",
+)
+RESIDUAL = Option(
+    "residual",
+    "flag",
+    "The network gives what to add to the noisy waveform (wave-unet-16k).",
+    default=False,
+)
+CONTEXT_CYCLE = Option(
+    "context_cycle",
+    "integer",
+    "After so many context blocks dilations start from 1 again (wave-unet-16k).",
+    default=6,
+    metavar="N",
+)
+LEVEL = Option(
+    "level",
+    "text",
+    "Level that the network was trained at: peak (scaled to full scale) or none (wave-unet-16k).",
+    default="peak",
+    metavar="RULE",
+)
 
 
-def lower(network: nn.Module) -> nn.Module:
-    """The deployable form."""
-    assert isinstance(network, WaveUNet)
-    return lower_wave_unet(network)
+class WaveUNetFamily(Family):
+    """Wave-U-Net of strided convolutions; its masking form is the packaged default."""
 
-
-def half(network: nn.Module) -> nn.Module:
-    """All convolutions in half; what they take from the input, or mask, is taken in float32."""
-    lowered = lower(network)
-    convolutions = ("layers", "analysis", "synthesis")
-    compute_in_half([part for name, part in lowered.named_children() if name in convolutions])
-    return lowered
-
-
-def for_int8(network: nn.Module) -> nn.Module:
-    """The deployable form."""
-    return lower(network)
-
-
-def streaming(
-    network: nn.Module,
-    chunk: int,
-    lookahead: int | None,
-    half: bool = False,
-    for_int8: bool = False,
-) -> StreamingCore:
-    """Exact for causal networks; their hop is heard whole, and nothing after it.
-
-    In half are all convolutions.
-    """
-    assert isinstance(network, WaveUNet)
-    if lookahead:
-        raise UserError(f"wave-unet-16k does not look ahead; leave out --lookahead {lookahead}")
-    core = stream_wave_unet(network, chunk)
-    if half:
-        core.module.half()
-    return core
-
-
-def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
-    """Peak normalisation; windows overlap by the receptive field, so that cutting is exact."""
-    assert isinstance(network, WaveUNet)
-    hop = network.config.hop
-    left, right = (-(-side // hop) * hop for side in network.config.receptive_field)
-    length = left + 8 * SAMPLE_RATE // hop * hop + right
-    return Processing(
-        level="none" if metadata.get("level") == "none" else "peak",
-        padding=Padding(rule="multiple", size=hop),
-        segments=Segments(length=length, left=left, right=right, above=length),
+    name = "wave_unet"
+    models = (
+        ModelSpec(
+            name="wave-unet-16k",
+            summary="Wave-U-Net of strided convolutions, causal; the default",
+            described="weights of a strided Wave-U-Net",
+            sample_rate=SAMPLE_RATE,
+            packaged=ASSETS / "wave-unet-16k.safetensors",
+            licence="Apache-2.0",
+            attribution="frcrn-export maintainers; the model's card names the training data",
+            is_default=True,
+        ),
     )
+    landmarks = ("encoder.0.0.weight",)
+    options = (STRIDES, CAUSAL, RESIDUAL, CONTEXT_CYCLE, LEVEL)
+    training_options = (
+        Option(
+            "bands",
+            "integer",
+            "Filters around the network, which it masks; 0 for a network of waveforms "
+            "(wave-unet-16k).",
+            default=0,
+            metavar="N",
+        ),
+        Option(
+            "channels",
+            "integers",
+            "Of each encoder (wave-unet-16k).",
+            default=(32, 64, 128),
+            metavar="N,N,...",
+        ),
+        Option("kernel", "integer", "Of all coders (wave-unet-16k).", default=15, metavar="N"),
+        Option(
+            "context",
+            "integer",
+            "Dilated blocks at the lowest rate (wave-unet-16k).",
+            default=0,
+            metavar="N",
+        ),
+    )
+    trainable = True
+
+    def recognise(self, state: State) -> str | None:
+        first = state.get("encoder.0.0.weight")
+        is_one = first is not None and first.dim() == 3 and "out.weight" in state
+        return self.models[0].name if is_one else None
+
+    def facts(self, spec: ModelSpec, state: State) -> Settings:
+        from frcrn_export.exporters.families.wave_unet.config import shown_by_tensors
+
+        return shown_by_tensors(state)
+
+    def build(self, spec: ModelSpec, settings: Settings) -> "nn.Module":
+        from frcrn_export.exporters.families.wave_unet.config import config_of
+        from frcrn_export.exporters.families.wave_unet.network import WaveUNet
+
+        if settings["level"] not in ("peak", "none"):
+            raise ValueError(f"{LEVEL.flag} {settings['level']}: takes peak or none")
+        return WaveUNet(config_of(settings))
+
+    def lower(self, network: "nn.Module") -> "nn.Module":
+        from frcrn_export.exporters.families.wave_unet.lowered import lower_wave_unet
+
+        return lower_wave_unet(_wave_unet(network))
+
+    def processing(self, spec: ModelSpec, network: "nn.Module", settings: Settings) -> Processing:
+        """Peak level; windows overlap by the receptive field, so that cutting is exact."""
+        config = _wave_unet(network).config
+        left, right = (-(-side // config.hop) * config.hop for side in config.receptive_field)
+        inside = WHOLE_SECONDS * SAMPLE_RATE // config.hop * config.hop
+        length = left + inside + right
+        return Processing(
+            level="none" if settings["level"] == "none" else "peak",
+            padding=Padding(rule="multiple", size=config.hop),
+            segments=Segments(length=length, left=left, right=right, above=length),
+        )
+
+    def variant(self, network: "nn.Module", settings: Settings) -> Settings:
+        from dataclasses import asdict
+
+        return {**asdict(_wave_unet(network).config), "level": settings["level"]}
+
+    def gpu_form(self, network: "nn.Module") -> "nn.Module":
+        """All convolutions in float16; what they take from the input, or mask, in float32."""
+        from frcrn_export.exporters.module_passes import compute_in_half
+
+        lowered = self.lower(network)
+        convolutions = ("layers", "analysis", "synthesis")
+        compute_in_half([part for name, part in lowered.named_children() if name in convolutions])
+        return lowered
+
+    def streaming(
+        self, network: "nn.Module", chunk: int, lookahead: int | None, form: Form = "fp32"
+    ) -> "StreamingCore":
+        """Exact for causal networks: a whole hop is in the receptive field, nothing after it.
+
+        In float16 are all convolutions.
+        """
+        from frcrn_export.exporters.families.wave_unet.streaming import stream_wave_unet
+
+        if lookahead:
+            raise UserError(
+                f"{self.models[0].name} has no look-ahead; leave out --lookahead {lookahead}"
+            )
+        core = stream_wave_unet(_wave_unet(network), chunk)
+        if form == "fp16":
+            core.module.half()
+        return core
+
+    def training_task(
+        self, spec: ModelSpec, options: Settings, checkpoint: "Checkpoint | None"
+    ) -> "WaveUNetTask":
+        from frcrn_export.exporters.families.wave_unet.training import wave_unet_task
+
+        return wave_unet_task(self, spec, options, checkpoint)
 
 
-def variant(network: nn.Module) -> Variant:
-    """What tells two exports of the same model apart."""
+def _wave_unet(network: "nn.Module") -> "WaveUNet":
+    from frcrn_export.exporters.families.wave_unet.network import WaveUNet
+
     assert isinstance(network, WaveUNet)
-    config = network.config
-    return {
-        "causal": config.causal,
-        "channels": list(config.channels),
-        "strides": list(config.strides),
-        "kernel_size": config.kernel_size,
-        "context_blocks": config.context_blocks,
-        "context_cycle": config.context_cycle,
-        "residual": config.residual,
-        "bands": config.bands,
-        "band_length": config.band_length,
-        "band_stride": config.band_stride,
-    }
+    return network
+
+
+FAMILY = WaveUNetFamily()

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from frcrn_export.exporters.families.wave_unet.config import (
     CONTEXT_KERNEL,
     WaveUNetConfig,
-    config_from_state_dict,
 )
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "TrimmedConvTranspose1d",
     "WaveUNet",
     "WaveUNetConfig",
-    "config_from_state_dict",
     "loudness",
 ]
 

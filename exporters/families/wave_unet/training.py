@@ -2,15 +2,19 @@
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.checkpoint import Checkpoint, load_into
+from frcrn_export.exporters.families.wave_unet.config import config_of
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
+from frcrn_export.exporters.family import Family, ModelSpec, Settings
+from frcrn_export.exporters.loading import settings_of_checkpoint
 from frcrn_export.exporters.training.losses import denoising_loss, si_snr_db
+from frcrn_export.runtime.errors import UserError
 
 LEFT = 0.3  # of the window at its end: without a future frame, the newest sample has only this one
 REGULARISATION = 0.01  # of the least squares; the filters have norm 1
@@ -61,6 +65,36 @@ WAVEFORM_NETWORK = WaveUNetConfig(
 )
 
 
+# What options of `train` are called in a configuration.
+_CONFIG_NAMES = {"kernel": "kernel_size", "context": "context_blocks"}
+
+
+def wave_unet_task(
+    family: Family, spec: ModelSpec, options: Settings, checkpoint: Checkpoint | None
+) -> "WaveUNetTask":
+    """The task of a command: from scratch as the options say, or of a checkpoint's shape.
+
+    Raises UserError for options that do not go together.
+    """
+    level = str(options.get("level", "peak"))
+    if checkpoint is not None:
+        shape = [option for option in family.training_options if option.name in options]
+        if shape:
+            raise UserError(f"{shape[0].flag}: the shape is that of the checkpoint; leave out one")
+        settings, _ = settings_of_checkpoint(family, spec, checkpoint, options)
+        return WaveUNetTask(config_of(settings), checkpoint, level=str(settings["level"]))
+    start = WAVEFORM_NETWORK if options.get("bands") == 0 else DEFAULT_NETWORK
+    given: dict[str, Any] = {
+        _CONFIG_NAMES.get(name, name): value for name, value in options.items() if name != "level"
+    }
+    try:
+        return WaveUNetTask(replace(start, **given), level=level)
+    except ValueError as error:
+        raise UserError(
+            f"no such network: {error}; change --bands, --channels, --strides or --kernel"
+        ) from error
+
+
 @dataclass(frozen=True)
 class WaveUNetTask:
     """A Task. `config` has to be that of the checkpoint, where there is one."""
@@ -68,19 +102,16 @@ class WaveUNetTask:
     config: WaveUNetConfig = DEFAULT_NETWORK
     checkpoint: Checkpoint | None = None
     spectral_weight: float = 5.0
+    level: str = "peak"
 
     model: ClassVar[str] = "wave-unet-16k"
-
-    @property
-    def level(self) -> str:
-        return self.checkpoint.metadata.get("level", "peak") if self.checkpoint else "peak"
 
     @property
     def learning_rate(self) -> float:
         return 1.2e-4 if self.checkpoint else 1.2e-3
 
     def metadata(self) -> dict[str, str]:
-        return self.config.to_metadata()
+        return {**self.config.to_metadata(), "level": self.level}
 
     def build(self) -> WaveUNet:
         network = WaveUNet(self.config)

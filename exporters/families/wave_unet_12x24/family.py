@@ -1,81 +1,101 @@
-"""`wave-unet-12x24`: the published Wave-U-Net with interpolation."""
+"""What the published Wave-U-Net with interpolation declares."""
 
-from torch import nn
+from typing import TYPE_CHECKING
 
-from frcrn_export.exporters.checkpoint import Checkpoint
-from frcrn_export.exporters.families.wave_unet_12x24.lowered import lower_wave_unet_12x24
-from frcrn_export.exporters.families.wave_unet_12x24.network import (
-    SEGMENT_SAMPLES,
-    WaveUNet12x24,
-    WaveUNet12x24Config,
-    config_from_state_dict,
+from frcrn_export.exporters.family import (
+    Family,
+    Form,
+    ModelSpec,
+    Processing,
+    Settings,
+    State,
 )
-from frcrn_export.exporters.module_passes import compute_in_half
-from frcrn_export.exporters.registry import ModelSpec, Processing, Variant
-from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.runtime.bundle.manifest import Padding, Segments
 from frcrn_export.runtime.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def build(spec: ModelSpec, checkpoint: Checkpoint | None) -> WaveUNet12x24:
-    """A network with the layers and the width that the checkpoint has."""
-    if checkpoint is None:
-        return WaveUNet12x24(WaveUNet12x24Config())
-    return WaveUNet12x24(config_from_state_dict(checkpoint.state))
+    from frcrn_export.exporters.families.wave_unet_12x24.network import WaveUNet12x24
+    from frcrn_export.exporters.streaming_core import StreamingCore
 
-
-def set_squeeze_excite(spec: ModelSpec, network: nn.Module, text: str) -> None:
-    """There is nothing to set: raises UserError."""
-    raise UserError(f"{spec.name} has no squeeze-and-excitation; leave out --squeeze-excite")
+SAMPLE_RATE = 16_000  # Hz
+SEGMENT_SAMPLES = 16_384  # what it was trained on, and takes
 
 
-def lower(network: nn.Module) -> nn.Module:
-    """The deployable form."""
-    assert isinstance(network, WaveUNet12x24)
-    return lower_wave_unet_12x24(network)
+class WaveUNet12x24Family(Family):
+    """Wave-U-Net with decimation and interpolation, each segment on its own."""
 
-
-def half(network: nn.Module) -> nn.Module:
-    """Everything in half."""
-    lowered = lower(network)
-    compute_in_half([lowered])
-    return lowered
-
-
-def for_int8(network: nn.Module) -> nn.Module:
-    """The deployable form."""
-    return lower(network)
-
-
-def streaming(
-    network: nn.Module,
-    chunk: int,
-    lookahead: int | None,
-    half: bool = False,
-    for_int8: bool = False,
-) -> StreamingCore:
-    """There is none: the interpolation depends on the position in the segment."""
-    raise UserError(
-        "wave-unet-12x24 has no exact streaming form, its interpolation depends on the whole "
-        "segment; leave out --streaming: frcrn-export stream runs it in overlapping windows"
+    name = "wave_unet_12x24"
+    models = (
+        ModelSpec(
+            name="wave-unet-12x24",
+            summary="published 12-layer Wave-U-Net, segments of 16384 samples",
+            described="weights of a Wave-U-Net with interpolation",
+            sample_rate=SAMPLE_RATE,
+        ),
     )
+    landmarks = ("encoder.0.main.0.weight",)
+
+    def recognise(self, state: State) -> str | None:
+        is_one = "encoder.0.main.0.weight" in state and "middle.0.weight" in state
+        return self.models[0].name if is_one else None
+
+    def facts(self, spec: ModelSpec, state: State) -> Settings:
+        from frcrn_export.exporters.families.wave_unet_12x24.network import config_from_state_dict
+
+        config = config_from_state_dict(state)
+        return {"layers": config.layers, "channels_interval": config.channels_interval}
+
+    def build(self, spec: ModelSpec, settings: Settings) -> "nn.Module":
+        from frcrn_export.exporters.families.wave_unet_12x24.network import (
+            WaveUNet12x24,
+            WaveUNet12x24Config,
+        )
+
+        default = WaveUNet12x24Config()
+        layers = settings.get("layers", default.layers)
+        interval = settings.get("channels_interval", default.channels_interval)
+        assert isinstance(layers, int)
+        assert isinstance(interval, int)
+        return WaveUNet12x24(WaveUNet12x24Config(layers=layers, channels_interval=interval))
+
+    def lower(self, network: "nn.Module") -> "nn.Module":
+        from frcrn_export.exporters.families.wave_unet_12x24.lowered import lower_wave_unet_12x24
+
+        return lower_wave_unet_12x24(_wave_unet(network))
+
+    def processing(self, spec: ModelSpec, network: "nn.Module", settings: Settings) -> Processing:
+        """As published: no normalisation, each segment on its own.
+
+        The segment is part of what was trained, so the core takes that length only.
+        """
+        return Processing(
+            level="none",
+            padding=Padding(rule="multiple", size=SEGMENT_SAMPLES),
+            segments=Segments(length=SEGMENT_SAMPLES, left=0, right=0, above=SEGMENT_SAMPLES),
+            core_samples=SEGMENT_SAMPLES,
+        )
+
+    def variant(self, network: "nn.Module", settings: Settings) -> Settings:
+        config = _wave_unet(network).config
+        return {"layers": config.layers, "channels_interval": config.channels_interval}
+
+    def streaming(
+        self, network: "nn.Module", chunk: int, lookahead: int | None, form: Form = "fp32"
+    ) -> "StreamingCore":
+        """There is none: the interpolation depends on the position in the segment."""
+        raise UserError(
+            "wave-unet-12x24 has no exact streaming form, its interpolation depends on the whole "
+            "segment; leave out --streaming: frcrn-export stream runs it in overlapping windows"
+        )
 
 
-def processing(network: nn.Module, metadata: dict[str, str]) -> Processing:
-    """As published: no normalisation, each segment on its own.
+def _wave_unet(network: "nn.Module") -> "WaveUNet12x24":
+    from frcrn_export.exporters.families.wave_unet_12x24.network import WaveUNet12x24
 
-    The segment is part of what was trained, so the core takes that length only.
-    """
-    return Processing(
-        level="none",
-        padding=Padding(rule="multiple", size=SEGMENT_SAMPLES),
-        segments=Segments(length=SEGMENT_SAMPLES, left=0, right=0, above=SEGMENT_SAMPLES),
-        core_samples=SEGMENT_SAMPLES,
-    )
-
-
-def variant(network: nn.Module) -> Variant:
-    """What tells two exports of the same model apart."""
     assert isinstance(network, WaveUNet12x24)
-    config = network.config
-    return {"layers": config.layers, "channels_interval": config.channels_interval}
+    return network
+
+
+FAMILY = WaveUNet12x24Family()

@@ -14,11 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frcrn_export.runtime.errors import CheckpointError
-
 SAMPLE_RATE = 16_000  # Hz
 # The receptive field exceeds the segment, so this length is part of what was trained.
-SEGMENT_SAMPLES = 16_384
 
 ENCODER_KERNEL = 15
 DECODER_KERNEL = 5
@@ -46,11 +43,11 @@ class WaveUNet12x24Config:
 def config_from_state_dict(state: Mapping[str, Tensor]) -> WaveUNet12x24Config:
     """Read the number of layers and their width off the tensor names and shapes.
 
-    Raises CheckpointError where the state dict does not begin with this network's first tensor.
+    Raises ValueError where the state dict does not begin with this network's first tensor.
     """
     first = state.get("encoder.0.main.0.weight")
     if first is None or first.ndim != 3:
-        raise CheckpointError(
+        raise ValueError(
             "not wave-unet-12x24 weights: no encoder.0.main.0.weight [channels, 1, 15] among "
             f"the {len(state)} tensors"
         )

@@ -1,32 +1,17 @@
 """The options of `frcrn-export train`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-TRAINABLE = ("wave-unet-16k", "frcrn-16k", "frcrn-16k-512")
+from frcrn_export.exporters.commands.options import family_options
+from frcrn_export.exporters.family import Setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Integers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A comma-separated list of whole numbers."""
-
-    name = "N,N,..."
-
-    def convert(
-        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 4,4,4,2", param, ctx)
 
 
 class Finite(click.FloatRange):
@@ -54,7 +39,7 @@ class TrainOptions:
     noise: Path
     output: Path
     checkpoint: str | None
-    squeeze_excite: str | None
+    options: Mapping[str, Setting]
     minutes: float | None
     steps: int | None
     early_stop: int | None
@@ -63,12 +48,6 @@ class TrainOptions:
     seed: int
     learning_rate: float | None
     schedule: str
-    bands: int | None
-    channels: tuple[int, ...] | None
-    strides: tuple[int, ...] | None
-    kernel: int | None
-    context: int | None
-    causal: bool | None
     batch: int
     seconds: float
     device: str
@@ -79,7 +58,8 @@ class TrainOptions:
 
 def train_options(command: Command) -> Command:
     """Everything but the name of the model."""
-    for option in reversed((*_DATA, *_START, *_COURSE, *_WAVE_UNET, *_MACHINE)):
+    command = family_options(command, training=True)
+    for option in reversed((*_DATA, *_START, *_COURSE, *_MACHINE)):
         command = option(command)
     return command
 
@@ -111,12 +91,6 @@ _START = (
         help="Fine-tune these weights, in any published form; the word default stands for the "
         "packaged or fetched ones. Without it, training starts from scratch.",
     ),
-    click.option(
-        "--squeeze-excite",
-        metavar="MODE",
-        help="What FRCRN averages over: global (as published), cumulative (what came so far), "
-        "window:SECONDS. By default what the checkpoint was trained with.",
-    ),
     click.option("--resume", is_flag=True, help="Go on from the state in the run folder."),
     click.option("--force", is_flag=True, help="Start anew in a folder that holds a run."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
@@ -133,7 +107,7 @@ _COURSE = (
     click.option(
         "--learning-rate",
         type=_POSITIVE,
-        help="The highest.  [default: 1.2e-3, FRCRN 1e-3; from a checkpoint 1.2e-4, FRCRN 1e-4]",
+        help="The highest.  [default: the network's own, a tenth of it from a checkpoint]",
     ),
     click.option(
         "--schedule",
@@ -142,27 +116,6 @@ _COURSE = (
         show_default=True,
         help="Halve the learning rate on a plateau and let it fall at the end, or let it fall "
         "along a cosine.",
-    ),
-)
-_WAVE_UNET = (
-    click.option(
-        "--bands",
-        type=click.IntRange(min=0),
-        help="Filters around the network, which it masks; 0 for a network of waveforms "
-        "(wave-unet-16k).",
-    ),
-    click.option("--channels", type=Integers(), help="Of each encoder (wave-unet-16k)."),
-    click.option("--strides", type=Integers(), help="Of each encoder (wave-unet-16k)."),
-    click.option("--kernel", type=click.IntRange(min=1), help="Of all coders (wave-unet-16k)."),
-    click.option(
-        "--context",
-        type=click.IntRange(min=0),
-        help="Dilated blocks at the lowest rate (wave-unet-16k).",
-    ),
-    click.option(
-        "--causal/--non-causal",
-        default=None,
-        help="wave-unet-16k.  [default: causal]",
     ),
 )
 _MACHINE = (

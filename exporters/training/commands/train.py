@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from frcrn_export.exporters.training.commands.options import TRAINABLE, TrainOptions, train_options
+from frcrn_export.exporters.training.commands.options import TrainOptions, train_options
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 def train(**given: Any) -> None:
     """Train MODEL on random mixtures of the files of two folders.
 
-    MODEL is wave-unet-16k, frcrn-16k or frcrn-16k-512, from scratch or from a checkpoint. Files of
-    any rate are taken, some of each folder are held out for validation. The run folder gets
-    MODEL.safetensors (the best weights so far), which every --checkpoint option reads. Without
+    MODEL is one that can be trained (see: frcrn-export models), from scratch or from a checkpoint.
+    Files of any rate are taken, some of each folder are held out for validation. The run folder
+    gets MODEL.safetensors (the best weights so far), which every --checkpoint option reads. Without
     --minutes or --steps a run takes 40 minutes.
     """
     options = TrainOptions(**given)
-    if options.model not in TRAINABLE:
-        near = get_close_matches(options.model, TRAINABLE, n=1, cutoff=0.0)[0]
-        raise UserError(f"{options.model!r} cannot be trained here; did you mean {near}?")
-
+    _check_model(options.model)
     _check_output(options)
 
     from frcrn_export.exporters.training.tasks import make_task
@@ -76,6 +73,17 @@ def train(**given: Any) -> None:
         click.echo(json.dumps(summary))
     else:
         show.show_result(console, task.model, result)
+
+
+def _check_model(model: str) -> None:
+    """Raises UserError for a model that cannot be trained."""
+    from frcrn_export.exporters.registry import registry
+
+    families = registry().families.values()
+    names = [spec.name for family in families if family.trainable for spec in family.models]
+    if model not in names:
+        near = get_close_matches(model, names, n=1, cutoff=0.0)[0]
+        raise UserError(f"{model!r} cannot be trained here; did you mean {near}?")
 
 
 def _check_output(options: TrainOptions) -> None:

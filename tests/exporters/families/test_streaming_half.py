@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.families.frcrn import family as frcrn
+from frcrn_export.exporters.families.frcrn import FAMILY as frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN, FrcrnConfig, Pooling
-from frcrn_export.exporters.families.wave_unet import family as wave_unet
+from frcrn_export.exporters.families.wave_unet import FAMILY as wave_unet
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.runtime.audio.measures import snr_db
@@ -53,7 +53,7 @@ def follow(core: StreamingCore, spec: Tensor, position: float, end: float) -> li
 @torch.inference_mode()
 def test_frcrn_in_half_is_frcrn(pooling: Pooling, chunk: int) -> None:
     exact = network(pooling)
-    core = frcrn.streaming(exact, chunk, None, half=True)
+    core = frcrn.streaming(exact, chunk, None, "fp16")
     convolutions = [m for m in core.module.modules() if isinstance(m, nn.Conv2d)]
     assert convolutions
     assert {p.dtype for conv in convolutions for p in conv.parameters()} == {torch.float16}
@@ -66,7 +66,7 @@ def test_frcrn_in_half_is_frcrn(pooling: Pooling, chunk: int) -> None:
 
 @torch.inference_mode()
 def test_states_are_float32_and_the_means_are_not_rounded() -> None:
-    core = frcrn.streaming(network(), 1, None, half=True)
+    core = frcrn.streaming(network(), 1, None, "fp16")
     _, *states = follow(core, spectrum(30), 0.0, UNKNOWN_END)
     assert {state.dtype for state in states} == {torch.float32}
     found = {spec.name: state for spec, state in zip(core.states, states, strict=True)}
@@ -80,7 +80,7 @@ def test_states_are_float32_and_the_means_are_not_rounded() -> None:
 @torch.inference_mode()
 def test_ten_hours_in_the_clock_is_exact_and_the_end_is_found() -> None:
     exact = network()
-    single, half = (frcrn.streaming(exact, 1, None, half) for half in (False, True))
+    single, half = (frcrn.streaming(exact, 1, None, form) for form in ("fp32", "fp16"))
     spec = spectrum(24)
     for end in (UNKNOWN_END, HOURS + 9):
         wanted, *_ = follow(single, spec, HOURS, end)
@@ -94,7 +94,7 @@ def test_ten_hours_in_the_clock_is_exact_and_the_end_is_found() -> None:
 def test_wave_unet_in_half_is_wave_unet() -> None:
     torch.manual_seed(0)
     exact = WaveUNet(WaveUNetConfig()).eval()
-    core = wave_unet.streaming(exact, 2, None, half=True)
+    core = wave_unet.streaming(exact, 2, None, form="fp16")
     assert {p.dtype for p in core.module.parameters()} == {torch.float16}
     wave = 0.1 * torch.randn(2, 1, 30 * exact.hop)
     output = run_streaming(core, wave)

@@ -10,7 +10,6 @@ from safetensors import safe_open
 from frcrn_export.exporters.families.wave_unet.network import (
     WaveUNet,
     WaveUNetConfig,
-    config_from_state_dict,
 )
 from frcrn_export.exporters.families.wave_unet.training import WaveUNetTask
 from frcrn_export.exporters.training.data import MixRecipe, Recording
@@ -19,6 +18,7 @@ from frcrn_export.exporters.training.outputs import read_curve
 from frcrn_export.exporters.training.recipe import Recipe
 from frcrn_export.exporters.training.run import MAX_SKIPPED, TrainingRun
 from frcrn_export.runtime.errors import CheckpointError, UserError
+from tests.exporters.families.wave_unet.test_network import config_from
 
 Recordings = list[Recording]
 
@@ -95,7 +95,7 @@ def test_weights_carry_their_configuration(
     assert metadata["level"] == "peak"
     assert metadata["model"] == "wave-unet-16k"
     state = weights(result.weights)
-    assert config_from_state_dict(state, metadata) == TASK.config
+    assert config_from(state, metadata) == TASK.config
     WaveUNet(TASK.config).load_state_dict(state)
     assert {path.suffix for path in (tmp_path / "run").iterdir()} >= {".pt", ".safetensors"}
     assert not list((tmp_path / "run").glob("*.part"))

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from frcrn_export.exporters.commands.inspect import inspect
 from frcrn_export.runtime.bundle.reader import open_bundle
-from frcrn_export.runtime.commands.inspect import inspect
 from frcrn_export.runtime.commands.inspect_tables import (
     calls_a_second,
     print_quantization,

@@ -11,6 +11,6 @@ def wave_unet_streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from frcrn_export.exporters.streaming_export import StreamingOptions
 
     path = tmp_path_factory.mktemp("bundles") / "wave-unet-streaming"
-    model = load_model("wave-unet-16k", random_seed=1)
+    model = load_model("wave-unet-16k", seed=1)
     export_onnx_bundle(model, path, streaming=StreamingOptions())
     return path

@@ -9,8 +9,8 @@ import psutil
 import pytest
 import soundfile
 
+from frcrn_export.exporters.assets import DEMO_NOISY
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.weights import DEMO_NOISY
 from frcrn_export.runtime.streaming import MultiStream, StreamingDenoiser
 from tests.bundles import STFT, manifest, write_bundle
 from tests.streaming_bundles import Core, write_streaming_bundle

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from frcrn_export.exporters.families.frcrn import family
+from frcrn_export.exporters.families.frcrn import FAMILY as family
 from frcrn_export.exporters.families.frcrn.gpu import (
     Affine,
     Pool,
@@ -66,7 +66,7 @@ def test_cross_is_the_complex_product() -> None:
 def test_half_keeps_what_must_be_exact_in_float32() -> None:
     network = FRCRN(FRCRN_16K)
     network.load_state_dict(frcrn_golden_state())
-    half = family.half(network.eval())
+    half = family.gpu_form(network.eval())
     dtypes: dict[type, set[torch.dtype]] = {Pool: set(), nn.Conv2d: set()}
 
     def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:

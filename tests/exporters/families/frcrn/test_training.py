@@ -8,8 +8,7 @@ import torch
 from safetensors import safe_open
 
 from frcrn_export.exporters.checkpoint import load_checkpoint
-from frcrn_export.exporters.families.frcrn import family as frcrn
-from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K
+from frcrn_export.exporters.families.frcrn.network import CONFIGS, FRCRN, FRCRN_16K
 from frcrn_export.exporters.families.frcrn.training import FrcrnTask
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.reference import WaveformNetwork
@@ -44,14 +43,14 @@ class Cut(Exception):
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """FRCRN of four channels, which is fast, wherever it is built."""
-    monkeypatch.setitem(frcrn._CONFIGS, 321, NARROW)
+    monkeypatch.setitem(CONFIGS, "frcrn-16k", NARROW)
 
 
 @pytest.fixture
 def start(narrow: None, tmp_path: Path) -> Path:
     """Weights to start from, as they are published: a plain state dict."""
     path = tmp_path / "pytorch_model.bin"
-    torch.save(load_model("frcrn-16k", random_seed=7).network.state_dict(), path)
+    torch.save(load_model("frcrn-16k", seed=7).network.state_dict(), path)
     return path
 
 
@@ -164,7 +163,7 @@ def test_weights_carry_what_they_were_trained_with(
     assert loaded.variant == {"squeeze_excite": "window:0.1"}
     assert isinstance(loaded.network, FRCRN)
     assert loaded.network.config.pooling == 5  # frames of 20 ms
-    assert load_model(None, result.weights, squeeze_excite="global").variant == {
+    assert load_model(None, result.weights, options={"squeeze_excite": "global"}).variant == {
         "squeeze_excite": "global"
     }
 

@@ -3,10 +3,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frcrn_export.exporters.configuration import Configuration, Said, resolve
+from frcrn_export.exporters.families.wave_unet import FAMILY
+from frcrn_export.exporters.families.wave_unet.config import config_of, shown_by_tensors
 from frcrn_export.exporters.families.wave_unet.network import (
     WaveUNet,
     WaveUNetConfig,
-    config_from_state_dict,
 )
 from tests.wave_unets import MASKING
 
@@ -135,27 +137,41 @@ def test_described_shapes_and_names() -> None:
     assert {name.split(".")[0] for name in names} == {"encoder", "decoder", "out"}
 
 
+def config_from(state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> WaveUNetConfig:
+    """The configuration that a checkpoint of these tensors and this metadata gives."""
+    said = (
+        Said(name, value, f"`{name}` in its metadata") for name, value in (metadata or {}).items()
+    )
+    settings, _ = resolve(
+        FAMILY,
+        FAMILY.models[0],
+        shown_by_tensors(state),
+        {},
+        Configuration(tuple(said)),
+        known=True,
+    )
+    return config_of(settings)
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_config_survives_a_checkpoint(config: WaveUNetConfig) -> None:
     metadata = {**config.to_metadata(), "level": "peak"}
-    assert WaveUNetConfig.from_metadata(metadata) == config
-    state = WaveUNet(config).state_dict()
-    assert config_from_state_dict(state, metadata) == config
+    assert config_from(WaveUNet(config).state_dict(), metadata) == config
 
 
 def test_config_from_tensors_alone() -> None:
     config = WaveUNetConfig(channels=(6, 8), strides=(4, 4), kernel_size=9, context_blocks=1)
-    assert config_from_state_dict(WaveUNet(config).state_dict()) == config
+    assert config_from(WaveUNet(config).state_dict()) == config
 
 
 def test_config_of_something_else() -> None:
     with pytest.raises(ValueError, match="not a wave-unet-16k"):
-        config_from_state_dict({"weight": torch.zeros(3)})
+        config_from({"weight": torch.zeros(3)})
     state = WaveUNet(SMALL).state_dict()
-    with pytest.raises(ValueError, match="metadata says channels 1,2,3"):
-        config_from_state_dict(state, {"channels": "1,2,3"})
-    with pytest.raises(ValueError, match="causal must be"):
-        WaveUNetConfig.from_metadata({"causal": "maybe"})
+    with pytest.raises(ValueError, match="metadata says channels 1,2,3, the tensors"):
+        config_from(state, {"channels": "1,2,3"})
+    with pytest.raises(ValueError, match="is maybe: takes true or false"):
+        config_from(state, {"causal": "maybe"})
 
 
 @pytest.mark.parametrize("config", [SMALL, SMALL_NON_CAUSAL])

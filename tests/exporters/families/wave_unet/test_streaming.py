@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from frcrn_export.exporters.families.wave_unet import family as wave_unet
+from frcrn_export.exporters.families.wave_unet import FAMILY as wave_unet
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
 from frcrn_export.exporters.families.wave_unet.streaming import stream_wave_unet
-from frcrn_export.exporters.families.wave_unet_12x24 import family as wave_unet_12x24
+from frcrn_export.exporters.families.wave_unet_12x24 import FAMILY as wave_unet_12x24
 from frcrn_export.exporters.families.wave_unet_12x24.network import (
     WaveUNet12x24,
     WaveUNet12x24Config,

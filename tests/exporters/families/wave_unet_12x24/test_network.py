@@ -2,14 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from frcrn_export.exporters.families.wave_unet_12x24 import family
+from frcrn_export.exporters.families.wave_unet_12x24 import FAMILY as family
 from frcrn_export.exporters.families.wave_unet_12x24.network import (
     WaveUNet12x24,
     WaveUNet12x24Config,
     config_from_state_dict,
 )
 from frcrn_export.exporters.reference import ReferencePipeline
-from frcrn_export.runtime.errors import CheckpointError
 from tests.golden_wave_unet import golden_network, golden_state, golden_vectors
 
 SMALL = WaveUNet12x24Config(layers=3, channels_interval=4)
@@ -42,7 +41,7 @@ def test_gives_the_published_output(network, vectors, case):
 def test_gives_the_published_output_of_the_whole_pipeline(network, vectors):
     if "pipe_in" not in vectors:
         pytest.skip("only in the shared golden vectors")
-    processing = family.processing(network, {})
+    processing = family.processing(family.models[0], network, {})
     pipeline = ReferencePipeline(
         network,
         stft=None,
@@ -85,5 +84,5 @@ def test_the_size_is_read_off_the_tensors(config):
 
 
 def test_foreign_tensors_have_no_size():
-    with pytest.raises(CheckpointError, match="not wave-unet-12x24 weights"):
+    with pytest.raises(ValueError, match="not wave-unet-12x24 weights"):
         config_from_state_dict({"unet.encoder0.conv.conv_re.weight": torch.zeros(1)})

@@ -10,8 +10,7 @@ from safetensors import safe_open
 
 from frcrn_export.cli import main
 from frcrn_export.exporters.checkpoint import load_checkpoint
-from frcrn_export.exporters.families.frcrn import family as frcrn
-from frcrn_export.exporters.families.frcrn.network import FRCRN_16K
+from frcrn_export.exporters.families.frcrn.network import CONFIGS, FRCRN_16K
 from frcrn_export.exporters.loading import load_model, weights_at_hand
 from frcrn_export.exporters.training.outputs import read_curve
 from frcrn_export.exporters.training.run import TrainingRun
@@ -26,9 +25,9 @@ SMALL = ["--bands", "0", "--channels", "4,6", "--strides", "4,4", "--context", "
 def frcrn_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Weights of an FRCRN of four channels, which is what frcrn-16k is from here on."""
     narrow = replace(FRCRN_16K, channels=4, fsmn_hidden=4, se_reduction=2)
-    monkeypatch.setitem(frcrn._CONFIGS, 321, narrow)
+    monkeypatch.setitem(CONFIGS, "frcrn-16k", narrow)
     path = tmp_path / "pytorch_model.bin"
-    torch.save(load_model("frcrn-16k", random_seed=7).network.state_dict(), path)
+    torch.save(load_model("frcrn-16k", seed=7).network.state_dict(), path)
     return path
 
 
@@ -94,7 +93,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (["wave-unet-16k", "--speech", speech, "--noise", empty], "holds 0 audio files"),
         (["wave-unet-16k", "--speech", speech, "--noise", noise, "--resume"], "nothing to resume"),
         (["wave-unet-16k", "--speech", speech, "--noise", noise, "--strides", "4,9"], "between 1"),
-        (["wave-unet-16k", "--speech", speech, "--noise", noise, "--strides", "4,x"], "'4,x' is"),
+        (
+            ["wave-unet-16k", "--speech", speech, "--noise", noise, "--strides", "4,x"],
+            "takes whole numbers",
+        ),
         (["wave-unet-16k", "--speech", speech, "--noise", noise, "--device", "tpu9"], "no device"),
         (["wave-unet-16k", "--speech", tmp_path / "no", "--noise", noise], "does not exist"),
     ]
@@ -232,8 +234,8 @@ def test_checkpoints_and_options_that_do_not_fit(
         (["wave-unet-16k", "--squeeze-excite", "cumulative"], "leave out --squeeze-excite"),
         (["wave-unet-12x24"], "cannot be trained here; did you mean wave-unet-16k?"),
         (["frcrn"], "did you mean frcrn-16k?"),
-        (["frcrn-16k", "--strides", "4,4"], "--strides is for wave-unet-16k"),
-        (["frcrn-16k", "--non-causal"], "--causal is for wave-unet-16k"),
+        (["frcrn-16k", "--strides", "4,4"], "frcrn-16k has no strides; leave out --strides"),
+        (["frcrn-16k", "--non-causal"], "frcrn-16k has no causal; leave out --causal"),
         (["frcrn-16k", "--checkpoint", "default"], "frcrn-export fetch frcrn-16k"),
         (["frcrn-16k", "--checkpoint", tmp_path / "no.pth"], "no such file"),
         (["frcrn-16k", "--checkpoint", foreign], "not the weights of frcrn-16k"),

@@ -4,6 +4,7 @@ The two U-Nets differ in nothing but their weights: one is exported, and its gra
 """
 
 from collections.abc import Mapping
+from functools import partial
 from string import Template
 
 import onnx
@@ -13,7 +14,7 @@ from onnx.numpy_helper import from_array
 from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES, LongUNet
 from frcrn_export.exporters.families.frcrn.lowered import LoweredFrcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN
-from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.family import ExtraCore, ModelSpec
 from frcrn_export.exporters.onnx_export import Graph, export_onnx
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 
@@ -43,36 +44,34 @@ _AROUND = """
 """
 
 
-def has_long_core(model: LoadedModel) -> bool:
-    """Whether the network's memory calls for another form for long utterances."""
-    return isinstance(model.network, FRCRN) and model.network.config.pooling == "global"
-
-
-def long_core_tensors(model: LoadedModel) -> tuple[TensorSpec, TensorSpec]:
-    """Input and output: those of the core, but one utterance at a time."""
-    assert model.spec.stft is not None
-    shape = (1, 2, model.spec.stft.bins, "frames")
-    spec, enhanced = (
-        TensorSpec(name=name, dtype="float32", shape=shape) for name in ("spec", "enhanced")
+def long_cores(spec: ModelSpec, network: FRCRN) -> tuple[ExtraCore, ...]:
+    """The core for long utterances, where the network's memory calls for one."""
+    if network.config.pooling != "global":
+        return ()
+    core = ExtraCore(
+        role="core_long",
+        above_frames=LONG_ABOVE_FRAMES,
+        # Less than a piece, and more than two of them.
+        parity_frames=(9, 2 * PIECE_FRAMES + 22),
+        export=partial(_export, network),
     )
-    return spec, enhanced
+    return (core,)
 
 
-def export_long_core(model: LoadedModel, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
+def _export(network: FRCRN, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """Export and check the core for long utterances. Raises as `export_onnx` does."""
-    lowered, stft = model.lowered, model.spec.stft
-    assert isinstance(lowered, LoweredFrcrn)
-    assert stft is not None
-    shape = (1, 2, "frames", stft.bins)
+    lowered = LoweredFrcrn(network).eval()
+    bins = network.config.bins
+    shape = (1, 2, "frames", bins)
     graph = Graph(
         LongUNet(lowered.unet, PIECE_FRAMES),
-        torch.randn(1, 2, _EXAMPLE_FRAMES, stft.bins),
+        torch.randn(1, 2, _EXAMPLE_FRAMES, bins),
         TensorSpec(name="spec", dtype="float32", shape=shape),
         TensorSpec(name="enhanced", dtype="float32", shape=shape),
     )
     first = export_onnx(graph, name, metadata)
     second = _with_weights(first, LongUNet(lowered.unet2, PIECE_FRAMES))
-    whole = _joined(first, second, stft.bins)
+    whole = _joined(first, second, bins)
     whole.doc_string = f"{name}: spec -> enhanced"
     onnx.checker.check_model(whole, full_check=True)
     return whole

@@ -7,12 +7,12 @@ import torch
 
 from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.long_core import export_long_core, has_long_core
 from frcrn_export.runtime.audio.measures import snr_db
 
 
-def test_only_frcrn_has_one() -> None:
-    assert not has_long_core(load_model("wave-unet-16k", random_seed=0))
+def test_a_network_without_a_long_memory_has_none() -> None:
+    model = load_model("wave-unet-16k", seed=0)
+    assert model.family.extra_cores(model.spec, model.network) == ()
 
 
 @pytest.mark.slow
@@ -20,10 +20,10 @@ def test_only_frcrn_has_one() -> None:
 def test_equals_the_reference_and_scans_over_pieces(name: str, tmp_path: Path) -> None:
     import onnxruntime
 
-    model = load_model(name, random_seed=0)
-    assert has_long_core(model)
+    model = load_model(name, seed=0)
+    (core,) = model.family.extra_cores(model.spec, model.network)
     assert model.spec.stft is not None
-    graph = export_long_core(model, "long", {"weights": "none"})
+    graph = core.export("long", {"weights": "none"})
     assert {entry.key: entry.value for entry in graph.metadata_props}["weights"] == "none"
     scans = [node for node in graph.graph.node if node.op_type == "Scan"]
     assert len(scans) == 12  # for each U-Net the encoders, four decoders, the last two decoders

@@ -1,5 +1,6 @@
 """Reading checkpoint files without running anything that is in them."""
 
+import argparse
 import pickle
 import re
 import warnings
@@ -57,18 +58,19 @@ def _head(path: Path) -> bytes:
 
 def _torch_load(path: Path, mmap: bool) -> object:
     # NumPy scalars are plain numbers that trainers keep next to the weights, such as best_score.
-    with torch.serialization.safe_globals(_numpy_scalar_globals()), warnings.catch_warnings():
+    with torch.serialization.safe_globals(_plain_globals()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on odd files, which are refused right after
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
-def _numpy_scalar_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What a pickled NumPy number refers to, under the module names of NumPy 1 and 2."""
+def _plain_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What pickled NumPy numbers (of NumPy 1 and 2) and `argparse.Namespace` refer to."""
     scalar: Any = np.float64(0).__reduce__()[0]  # numpy's private `scalar`, wherever it lives
     numbers = (np.float64, np.float32, np.float16, np.int64, np.int32, np.bool_)
     return [
         (scalar, "numpy.core.multiarray.scalar"),
         (scalar, "numpy._core.multiarray.scalar"),
+        argparse.Namespace,  # plain values: how many trainers keep their arguments
         np.dtype,
         *(type(np.dtype(number)) for number in numbers),
     ]

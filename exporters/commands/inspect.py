@@ -1,0 +1,120 @@
+"""`frcrn-export inspect`: what a bundle or a checkpoint holds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+from frcrn_export.runtime.commands.console import json_option, print_json, print_table
+from frcrn_export.runtime.commands.inspect import inspect_bundle
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.checkpoint import Checkpoint
+    from frcrn_export.exporters.configuration import Assumption
+    from frcrn_export.exporters.family import Settings
+
+_SHOWN = 5
+
+
+@click.command()
+@click.argument("path", metavar="BUNDLE|CHECKPOINT", type=click.Path(path_type=Path))
+@click.option("--state-dict", metavar="KEY", help="Which state dict of a checkpoint.")
+@json_option
+def inspect(path: Path, state_dict: str | None, as_json: bool) -> None:
+    """Show what a bundle or a checkpoint holds.
+
+    Of a BUNDLE: tensors, operators, cost, hashes, what its engines are made of. Of a CHECKPOINT:
+    its state dicts, what it was recognised as, every setting and where it comes from, and what an
+    export would have to assume.
+    """
+    if path.is_file() and path.name != MANIFEST_NAME:
+        _inspect_checkpoint(path, state_dict, as_json)
+        return
+    if state_dict is not None:
+        raise click.UsageError("--state-dict is for checkpoints; leave it out")
+    inspect_bundle(path.parent if path.name == MANIFEST_NAME else path, as_json)
+
+
+def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:
+    from frcrn_export.exporters.checkpoint import load_checkpoint
+    from frcrn_export.exporters.family import setting_text
+
+    checkpoint = load_checkpoint(path, key)
+    settings, assumptions = _settings(checkpoint)
+    if as_json:
+        print_json(_facts(checkpoint, settings, assumptions))
+        return
+    parameters = sum(tensor.numel() for tensor in checkpoint.state.values())
+    rows = [
+        ("recognised as", checkpoint.model or "no network known here"),
+        ("sha256", checkpoint.sha256),
+        ("state dict", checkpoint.key or "the file itself"),
+        ("other state dicts", ", ".join(checkpoint.others) or "none"),
+        ("prefix", checkpoint.prefix or "none"),
+        ("tensors", f"{len(checkpoint.state)}, {parameters / 1e6:.2f} million values"),
+        ("dtypes", ", ".join(_dtypes(checkpoint))),
+        ("ignored, beside the network", _listed(checkpoint.ignored)),
+    ]
+    print_table(("What", "Value"), rows, title=str(path))
+    if settings:
+        assumed = {one.setting: one.reason for one in assumptions}
+        print_table(
+            ("Setting", "Value", "From"),
+            (
+                (name, setting_text(value), _source(name, checkpoint, assumed))
+                for name, value in settings.items()
+            ),
+        )
+    for one in assumptions:
+        click.echo(f"assumed: {one.setting} {one.value} ({one.reason})")
+
+
+def _settings(checkpoint: "Checkpoint") -> "tuple[Settings, tuple[Assumption, ...]]":
+    """What an export would take for each setting; nothing for a network that is not known."""
+    from frcrn_export.exporters.loading import settings_of_checkpoint
+    from frcrn_export.exporters.registry import family_of, find_model
+
+    if checkpoint.model is None:
+        return {}, ()
+    spec = find_model(checkpoint.model)
+    return settings_of_checkpoint(family_of(spec), spec, checkpoint, {})
+
+
+def _facts(
+    checkpoint: "Checkpoint", settings: "Settings", assumptions: "tuple[Assumption, ...]"
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "checkpoint": str(checkpoint.path),
+        "sha256": checkpoint.sha256,
+        "model": checkpoint.model,
+        "state_dict": checkpoint.key,
+        "other_state_dicts": list(checkpoint.others),
+        "prefix": checkpoint.prefix,
+        "tensors": {name: list(tensor.shape) for name, tensor in checkpoint.state.items()},
+        "dtypes": _dtypes(checkpoint),
+        "ignored": list(checkpoint.ignored),
+        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
+        "assumptions": [asdict(one) for one in assumptions],
+    }
+
+
+def _dtypes(checkpoint: "Checkpoint") -> list[str]:
+    return sorted({str(t.dtype).removeprefix("torch.") for t in checkpoint.state.values()})
+
+
+def _source(name: str, checkpoint: "Checkpoint", assumed: dict[str, str]) -> str:
+    """Where a setting comes from."""
+    if name in assumed:
+        return "assumed"
+    found = checkpoint.configuration.find((name,))
+    return found[0].where if found else "the tensors"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    if not names:
+        return "none"
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names)}: {', '.join(names[:_SHOWN])}{more}"

@@ -1,0 +1,207 @@
+"""What several commands share: the options that name a model, loading it, the parity table."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from frcrn_export.exporters.family import Setting, parse_setting
+from frcrn_export.exporters.model_source import ModelSource
+from frcrn_export.exporters.registry import all_options, models, registry
+from frcrn_export.runtime.commands.console import print_table
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.exporters.streaming_export import StreamingOptions
+    from frcrn_export.runtime.bundle.manifest import ParityResult
+
+# A call of so many hops takes 1.3 s of a stream at a hop of 20 ms. Larger ones only add delay,
+# while the time and the memory that an export takes grow with them.
+MAX_CHUNK = 64
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class SettingType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """The value of a family's option."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.name = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Setting:
+        """The setting, of the option's kind."""
+        if isinstance(value, tuple | bool | int):
+            return value
+        try:
+            return parse_setting(self.kind, value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+def family_options(command: Command, *, training: bool = False) -> Command:
+    """The options of all families, handed on as one argument `options` of those that were given."""
+    found = all_options(training=training)
+
+    @wraps(command)
+    def with_options(*args: Any, **given: Any) -> Any:
+        options = {name: given.pop(name) for name in found}
+        said = {name: value for name, value in options.items() if value is not None}
+        return command(*args, options=said, **given)
+
+    decorated: Any = with_options
+    for name, owners in reversed(found.items()):
+        option = owners[0][1]
+        flag, text = option.flag, " ".join(dict.fromkeys(one.help for _, one in owners))
+        if option.kind == "flag":
+            negative = option.negated or f"--no-{flag.removeprefix('--')}"
+            decorated = click.option(f"{flag}/{negative}", name, default=None, help=text)(decorated)
+        else:
+            decorated = click.option(
+                flag, name, type=SettingType(option.kind), metavar=option.metavar, help=text
+            )(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def model_options(command: Command) -> Command:
+    """The options that say which network with which weights, as one argument `source`."""
+
+    @wraps(command)
+    def with_source(
+        *args: Any,
+        model: str | None,
+        checkpoint: Path | None,
+        seed: int | None,
+        state_dict: str | None,
+        options: Mapping[str, Setting],
+        **given: Any,
+    ) -> Any:
+        source = ModelSource(model, checkpoint, seed, state_dict, options)
+        return command(*args, source=source, **given)
+
+    decorated: Any = family_options(with_source)
+    for option in (
+        click.option(
+            "--random-weights",
+            "seed",
+            type=click.IntRange(min=0),
+            metavar="SEED",
+            help="Weights from a random seed, for dry runs.",
+        ),
+        click.option(
+            "--state-dict",
+            metavar="KEY",
+            help="Which state dict of the checkpoint, where it holds several: ema, best_state, ...",
+        ),
+        click.option(
+            "-c",
+            "--checkpoint",
+            type=click.Path(path_type=Path),
+            help="Weights: .bin .pt .pth .tar .safetensors, in any published form.",
+        ),
+        click.option(
+            "-m",
+            "--model",
+            metavar="NAME",
+            help=f"One of {', '.join(models())}. By default what the checkpoint holds, "
+            f"or {registry().default.name}.",
+        ),
+    ):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def chunk_options(command: Command) -> Command:
+    """The options that go with --streaming: how a streaming core is exported."""
+    for option in (
+        click.option(
+            "--lookahead",
+            type=click.IntRange(min=0),
+            metavar="FRAMES",
+            help="Frames that the streaming core waits for: fewer, less delay and lower quality.  "
+            "[default: the network's whole look-ahead]",
+        ),
+        click.option(
+            "--chunk",
+            type=click.IntRange(1, MAX_CHUNK),
+            metavar="FRAMES",
+            help="Frames (hops) that the streaming core takes at a time, "
+            f"at most {MAX_CHUNK}.  [default: 1]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def streaming_options(
+    streaming: bool, chunk: int | None, lookahead: int | None
+) -> "StreamingOptions | None":
+    """What these options ask for. Raises click.UsageError for some without --streaming."""
+    if not streaming:
+        if (chunk, lookahead) != (None, None):
+            raise click.UsageError("--chunk and --lookahead go with --streaming; add it")
+        return None
+    from frcrn_export.exporters.streaming_export import StreamingOptions
+
+    return StreamingOptions(chunk, lookahead)
+
+
+def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
+    """The model that the options name; what was assumed or ignored goes to standard error."""
+    step("loading torch")
+    from frcrn_export.exporters.loading import load_model
+
+    quieten_torch()
+    step("loading the weights")
+    loaded = load_model(
+        source.model,
+        source.checkpoint,
+        seed=source.seed,
+        options=source.options,
+        state_dict=source.state_dict,
+    )
+    print_assumptions(loaded)
+    return loaded
+
+
+def print_assumptions(loaded: "LoadedModel") -> None:
+    """What was assumed of a checkpoint, and what was seen in it and not used."""
+    for note in loaded.notes:
+        click.echo(f"note: {note}", err=True)
+    for one in loaded.assumptions:
+        click.echo(f"assumed: {one.setting} {one.value} ({one.reason})", err=True)
+
+
+def quieten_torch() -> None:
+    """Keep the exporter's own remarks (missing torchvision, deprecations) off the screen.
+
+    To be called after torch was imported.
+    """
+    import logging
+    import warnings
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"torch\..*|copyreg")
+
+
+def print_parity(results: "tuple[ParityResult, ...]") -> None:
+    """The comparisons with the reference, one a row."""
+    print_table(
+        ("Artifact", "Case", ">SNR dB", ">Floor", ">Max abs", "Pass"),
+        (
+            (
+                result.artifact,
+                result.case,
+                f"{result.snr_db:.1f}",
+                f"{result.floor_db:.0f}",
+                f"{result.max_abs:.1e}",
+                "yes" if result.passed else "NO",
+            )
+            for result in results
+        ),
+        title="Against the PyTorch reference",
+    )

@@ -1,0 +1,341 @@
+"""What a family of networks declares, and nobody else knows.
+
+A family is one folder under `families/`, or a package of its own behind the entry-point group
+`frcrn_export.families`. Declaring one needs no torch: methods import what they need.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from frcrn_export.runtime.bundle.manifest import Level, Padding, Role, Segments, StftSpec
+from frcrn_export.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor, nn
+
+    from frcrn_export.exporters.checkpoint import Checkpoint
+    from frcrn_export.exporters.streaming_core import StreamingCore
+    from frcrn_export.exporters.training.task import Task
+
+Setting = str | int | bool | tuple[int, ...]
+Settings = Mapping[str, Setting]
+# The manifest's form of settings: JSON has no tuples.
+Variant = dict[str, str | int | bool | list[int]]
+# "fp16" computes in float16 for GPUs, "int8_cpu" is what INT8 files for processors are made from.
+Form = Literal["fp32", "fp16", "int8_cpu"]
+State = Mapping[str, "Tensor"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something about a network that its weights do not show.
+
+    Configurations in or beside a checkpoint may say it, under `name` or one of `aliases`; else the
+    user says it with `flag`; else it is an assumption.
+
+    Attributes:
+        name: As in the manifest's variant, with underscores.
+        kind: What it is: text, an integer, a flag, or integers separated by commas.
+        help: One line for `--help`.
+        default: What is assumed where nothing says it, or a function that gives it for the settings
+            that the tensors show.
+        metavar: What `--help` shows for its value.
+        aliases: Other names that configurations use for it.
+        choice: Whether it is how the network is run rather than a fact about the weights: the user
+            may then say something else than the checkpoint.
+        negated: Of a flag, the command-line option for false; `--no-NAME` unless it is given.
+    """
+
+    name: str
+    kind: Literal["text", "integer", "flag", "integers"]
+    help: str
+    default: Setting | Callable[[Settings], Setting]
+    metavar: str | None = None
+    aliases: tuple[str, ...] = ()
+    choice: bool = False
+    negated: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """The command-line option: `--squeeze-excite`."""
+        return "--" + self.name.replace("_", "-")
+
+    def assumed(self, facts: Settings) -> Setting:
+        """The default, for the settings that the tensors show."""
+        return self.default(facts) if callable(self.default) else self.default
+
+    def parse(self, value: object) -> Setting:
+        """A value of this kind from what a configuration or a user gives.
+
+        Raises:
+            ValueError: It is of another kind; says what is taken.
+        """
+        return parse_setting(self.kind, value)
+
+
+def parse_setting(kind: str, value: object) -> Setting:
+    """A value of a kind of `Option`; raises ValueError that says what is taken."""
+    if kind == "flag":
+        known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if (text := str(value).lower()) in known:
+            return known[text]
+        raise ValueError("takes true or false")
+    if kind == "integer":
+        try:
+            return int(str(value))
+        except ValueError as error:
+            raise ValueError("takes a whole number") from error
+    if kind == "integers":
+        parts = value if isinstance(value, list | tuple) else str(value).strip("[]()").split(",")
+        try:
+            return tuple(int(str(part)) for part in parts)
+        except ValueError as error:
+            raise ValueError("takes whole numbers, as in 4,4,4") from error
+    return str(value)
+
+
+def setting_text(value: Setting) -> str:
+    """A setting as the command line takes it: `4,4,4`, `true`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A file on the web of known size (bytes) and sha256 (64 hex digits)."""
+
+    url: str
+    size: int
+    sha256: str
+    file_name: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of a family.
+
+    Attributes:
+        name: As `--model` takes it.
+        summary: What it is, in a few words.
+        described: How an error calls its weights: "weights of a strided Wave-U-Net".
+        sample_rate: Hz.
+        stft: The transform around the core; None for networks that take the waveform itself.
+        packaged: The checkpoint that comes with the package, if any.
+        published: The weights that `fetch` downloads, if any.
+        licence: SPDX identifier of the packaged or published weights; "" where there are none.
+        attribution: Whom to name for those weights.
+        is_default: Whether commands take it where neither a model nor a checkpoint is named.
+    """
+
+    name: str
+    summary: str
+    described: str
+    sample_rate: int
+    stft: StftSpec | None = None
+    packaged: Path | None = None
+    published: PublishedWeights | None = None
+    licence: str = ""
+    attribution: str = ""
+    is_default: bool = False
+
+    @property
+    def weights(self) -> str:
+        """Where weights come from, for people."""
+        ways = []
+        if self.packaged:
+            ways.append("packaged")
+        if self.published:
+            ways.append(f"frcrn-export fetch {self.name}")
+        own = "--checkpoint FILE" if ways else "--checkpoint FILE (your own)"
+        return ", or ".join([*ways, own])
+
+
+@dataclass(frozen=True)
+class Processing:
+    """What happens to an utterance before and after the core. Lengths in samples.
+
+    `core_samples` is the only length the core takes, or None where any multiple of the padding's
+    size will do.
+    """
+
+    level: Level
+    padding: Padding
+    segments: Segments
+    core_samples: int | None = None
+
+
+@dataclass(frozen=True)
+class ExtraCore:
+    """Another form of the core: for one utterance of more frames than `above_frames`.
+
+    Attributes:
+        role: Its role in the manifest.
+        above_frames: The longest utterance, in frames, that `core.onnx` is the better form for.
+        parity_frames: Lengths, in frames, at which it is compared with the reference.
+        export: Called with a graph's name and metadata, gives the ONNX model. Its input `spec` and
+            output `enhanced` are those of the core, batch 1.
+    """
+
+    role: Role
+    above_frames: int
+    parity_frames: tuple[int, ...]
+    export: "Callable[[str, Mapping[str, str]], onnx.ModelProto]"
+
+
+class Family(ABC):
+    """One family of networks: how it is recognised, built, lowered and surrounded.
+
+    Attributes:
+        name: Of its folder.
+        models: Its models.
+        landmarks: Names of tensors, one of which every network of the family has. They find the
+            prefix under which a checkpoint holds the network.
+        options: What the weights do not show.
+        training_options: Further options of `train`, which shape a network that is trained from
+            scratch. A family without a training task has none.
+        trainable: Whether `training_task` gives one.
+        has_int8_cpu_form: Whether INT8 files for processors are made from another form than
+            `core.onnx`.
+    """
+
+    name: str
+    models: tuple[ModelSpec, ...]
+    landmarks: tuple[str, ...]
+    options: tuple[Option, ...] = ()
+    training_options: tuple[Option, ...] = ()
+    trainable: bool = False
+    has_int8_cpu_form: bool = False
+
+    def canonical_name(self, key: str) -> str:
+        """The published name of a tensor, where checkpoints have several for it."""
+        return key
+
+    def is_evidence(self, key: str) -> bool:
+        """Whether a tensor is no weight but a constant, which `check_evidence` looks at."""
+        return False
+
+    @abstractmethod
+    def recognise(self, state: State) -> str | None:
+        """The name of the model that a state dict belongs to.
+
+        Args:
+            state: Tensors under their canonical names, without a prefix.
+
+        Returns:
+            The name of one of `models`, or None for the weights of another network.
+        """
+
+    def facts(self, spec: ModelSpec, state: State) -> Settings:
+        """The settings that the shapes of the tensors show.
+
+        Raises:
+            ValueError: The tensors are not those of this network.
+        """
+        return {}
+
+    def check_evidence(self, spec: ModelSpec, evidence: State) -> None:
+        """Compare constants in a checkpoint with what the network will be run with.
+
+        Raises:
+            ValueError: They contradict each other; names both sides.
+        """
+        return
+
+    @abstractmethod
+    def build(self, spec: ModelSpec, settings: Settings) -> "nn.Module":
+        """The reference network, with published tensor names, its weights not loaded yet.
+
+        Args:
+            spec: The model.
+            settings: A value for each option and, where there is a checkpoint, its `facts`.
+
+        Raises:
+            ValueError: No network has these settings.
+        """
+
+    @abstractmethod
+    def lower(self, network: "nn.Module") -> "nn.Module":
+        """The deployable form in float32, equal to the reference network."""
+
+    @abstractmethod
+    def processing(self, spec: ModelSpec, network: "nn.Module", settings: Settings) -> Processing:
+        """What surrounds the network."""
+
+    def variant(self, network: "nn.Module", settings: Settings) -> Settings:
+        """What tells two exports of the same model apart, for the manifest."""
+        return settings
+
+    def gpu_form(self, network: "nn.Module") -> "nn.Module":
+        """The form for GPUs that computes in float16, with float32 input and output."""
+        from frcrn_export.exporters.module_passes import compute_in_half
+
+        lowered = self.lower(network)
+        compute_in_half([lowered])
+        return lowered
+
+    def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":
+        """The float32 form that INT8 files for processors are made from."""
+        return self.lower(network)
+
+    def streaming(
+        self, network: "nn.Module", chunk: int, lookahead: int | None, form: Form = "fp32"
+    ) -> "StreamingCore":
+        """The form that takes a stream in calls of `chunk` frames, equal to the network.
+
+        A frame is a hop of the STFT, or of a network without one. Tensors and states are float32 in
+        every form.
+
+        Args:
+            network: The reference network.
+            chunk: Frames of one call.
+            lookahead: How many frames the output is behind the input. None for the network's whole
+                look-ahead; less for less delay and another result.
+            form: What it computes in.
+
+        Raises:
+            UserError: The network cannot stream, or has no such look-ahead; says why, and what to
+                do instead.
+        """
+        raise UserError(
+            f"{self.name} has no streaming form; leave out --streaming: frcrn-export stream runs "
+            "it in overlapping windows (--windowed)"
+        )
+
+    def streaming_options(self, settings: Settings) -> Settings:
+        """Options that have to be given for a streaming export, beyond those in `settings`."""
+        return {}
+
+    def extra_cores(self, spec: ModelSpec, network: "nn.Module") -> tuple[ExtraCore, ...]:
+        """Further forms of the core, such as one for long utterances."""
+        return ()
+
+    def training_task(
+        self, spec: ModelSpec, options: Settings, checkpoint: "Checkpoint | None"
+    ) -> "Task":
+        """What `train` trains.
+
+        Args:
+            spec: The model.
+            options: The options and training options that the user gave.
+            checkpoint: What to start from; None for a network from scratch.
+
+        Raises:
+            UserError: The options do not go together.
+            CheckpointError: The weights are of another network.
+        """
+        raise UserError(f"{spec.name} cannot be trained here; see: frcrn-export train --help")
+
+
+def variant_of(settings: Settings) -> Variant:
+    """Settings as the manifest holds them."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
+
+
+def settings_of(variant: Mapping[str, Any]) -> dict[str, Setting]:
+    """Settings as a manifest held them."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in variant.items()}

@@ -1,0 +1,23 @@
+"""Which network with which weights a command is about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from frcrn_export.exporters.family import Setting
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which network with which weights, as the options of a command say."""
+
+    model: str | None
+    checkpoint: Path | None
+    seed: int | None
+    state_dict: str | None
+    options: Mapping[str, Setting]
+
+    @property
+    def is_given(self) -> bool:
+        """Whether any of it was said."""
+        return (self.model, self.checkpoint, self.seed) != (None, None, None)
