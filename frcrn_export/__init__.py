@@ -1,6 +1,77 @@
-"""From a PyTorch speech denoiser to verified ONNX, TorchScript and TensorRT artifacts."""
+"""From a PyTorch speech denoiser to verified ONNX, TorchScript and TensorRT artifacts.
 
+Each public name is imported when it is first used: `import frcrn_export` brings neither NumPy nor
+PyTorch, and `Denoiser` works where only the runtime is installed. docs/python.md has examples.
+"""
+
+import logging
+from importlib import import_module
 from pkgutil import extend_path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.loading import load_model
+    from frcrn_export.runtime.bundle.reader import open_bundle
+    from frcrn_export.runtime.denoiser import Denoiser
+    from frcrn_export.runtime.errors import (
+        AudioError,
+        BackendError,
+        BundleError,
+        CheckFailed,
+        CheckpointError,
+        FrcrnExportError,
+        UserError,
+    )
+    from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
+    from frcrn_export.runtime.streaming.multi import MultiStream
+
+__all__ = [
+    "AudioError",
+    "BackendError",
+    "BundleError",
+    "CheckFailed",
+    "CheckpointError",
+    "Denoiser",
+    "FrcrnExportError",
+    "MultiStream",
+    "StreamingDenoiser",
+    "UserError",
+    "load_model",
+    "open_bundle",
+]
 
 # The four packages lie beside this folder in a checkout, and inside it when installed.
 __path__ = extend_path(__path__, __name__)
+
+_MODULES = MappingProxyType(
+    {
+        "AudioError": "frcrn_export.runtime.errors",
+        "BackendError": "frcrn_export.runtime.errors",
+        "BundleError": "frcrn_export.runtime.errors",
+        "CheckFailed": "frcrn_export.runtime.errors",
+        "CheckpointError": "frcrn_export.runtime.errors",
+        "Denoiser": "frcrn_export.runtime.denoiser",
+        "FrcrnExportError": "frcrn_export.runtime.errors",
+        "MultiStream": "frcrn_export.runtime.streaming.multi",
+        "StreamingDenoiser": "frcrn_export.runtime.streaming.denoiser",
+        "UserError": "frcrn_export.runtime.errors",
+        "load_model": "frcrn_export.exporters.loading",
+        "open_bundle": "frcrn_export.runtime.bundle.reader",
+    }
+)
+
+# A program that sets up no logging hears nothing; the command line prints warnings.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

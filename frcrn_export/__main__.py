@@ -1,5 +1,19 @@
-"""`python -m frcrn_export` is `frcrn-export`."""
+"""Where the program begins: `frcrn-export`, and `python -m frcrn_export`."""
 
-from frcrn_export.cli import main
+import os
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line. A Ctrl-C while it is still being imported ends it quietly, too."""
+    try:
+        from frcrn_export.cli import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.stderr.flush()
+        os._exit(130)  # half of it is imported: nothing is to be cleared away
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,59 +1,102 @@
 """The command line: a table of commands, each imported only when it is called."""
 
+import shutil
 import signal
 import sys
 from importlib import import_module
+from types import MappingProxyType
 
 import click
 
-from frcrn_export.runtime.errors import FrcrnExportError
-
-# name: (module:function, one line for --help)
-COMMANDS = {
-    "onnx": ("frcrn_export.exporters.commands.export:onnx", "Export a verified ONNX bundle."),
-    "torchscript": (
-        "frcrn_export.exporters.commands.export:torchscript",
-        "Export a verified TorchScript core, into a bundle of its own or an existing one.",
-    ),
-    "trt": (
-        "frcrn_export.engines.commands:trt",
-        "Build a TensorRT engine, on any machine, into a bundle.",
-    ),
-    "calibrate": (
-        "frcrn_export.calibration.command:calibrate",
-        "Make an INT8 core from recordings, judged by its quality and speed.",
-    ),
-    "verify": (
-        "frcrn_export.exporters.commands.export:verify",
-        "Compare every artifact of a bundle with the reference.",
-    ),
-    "denoise": ("frcrn_export.runtime.commands.denoise:denoise", "Denoise audio files or folders."),
-    "stream": (
-        "frcrn_export.runtime.commands.stream:stream",
-        "Denoise audio while it comes: from standard input, or the microphone.",
-    ),
-    "evaluate": (
-        "frcrn_export.calibration.quality.command:evaluate",
-        "Measure the quality of denoised speech against clean speech.",
-    ),
-    "inspect": (
-        "frcrn_export.exporters.commands.inspect:inspect",
-        "Show what a bundle or a checkpoint holds.",
-    ),
-    "models": (
-        "frcrn_export.exporters.commands.models:models",
-        "List the models and their weights.",
-    ),
-    "fetch": ("frcrn_export.exporters.commands.fetch:fetch", "Download published weights."),
-    "train": (
-        "frcrn_export.exporters.training.commands.train:train",
-        "Train a network, or fine-tune one.",
-    ),
-    "doctor": (
-        "frcrn_export.runtime.commands.doctor:doctor",
-        "Say what can run on this machine, and what would change it.",
-    ),
-}
+# What a command is for, then its name: (module:function, one line for --help).
+GROUPS = MappingProxyType(
+    {
+        "Export": {
+            "models": (
+                "frcrn_export.exporters.commands.models:models",
+                "List the models and where their weights come from.",
+            ),
+            "fetch": (
+                "frcrn_export.exporters.commands.fetch:fetch",
+                "Download published weights.",
+            ),
+            "onnx": (
+                "frcrn_export.exporters.commands.export:onnx",
+                "Export a verified ONNX bundle.",
+            ),
+            "torchscript": (
+                "frcrn_export.exporters.commands.export:torchscript",
+                "Export a verified TorchScript core, or add it to a bundle.",
+            ),
+            "calibrate": (
+                "frcrn_export.calibration.command:calibrate",
+                "Make an INT8 core from recordings, gated on quality and speed.",
+            ),
+            "trt": (
+                "frcrn_export.engines.commands:trt",
+                "Build a TensorRT engine and add it to a bundle.",
+            ),
+        },
+        "Run": {
+            "denoise": (
+                "frcrn_export.runtime.commands.denoise:denoise",
+                "Denoise audio files or folders.",
+            ),
+            "stream": (
+                "frcrn_export.runtime.commands.stream:stream",
+                "Denoise in real time: stdin to stdout, or the microphone.",
+            ),
+        },
+        "Check": {
+            "verify": (
+                "frcrn_export.exporters.commands.export:verify",
+                "Compare each artifact of a bundle with the PyTorch reference.",
+            ),
+            "evaluate": (
+                "frcrn_export.calibration.quality.command:evaluate",
+                "Measure the quality of denoised speech against clean speech.",
+            ),
+            "inspect": (
+                "frcrn_export.exporters.commands.inspect:inspect",
+                "Show what a bundle or a checkpoint holds.",
+            ),
+            "doctor": (
+                "frcrn_export.runtime.commands.doctor:doctor",
+                "Check the environment, and say what to install.",
+            ),
+        },
+        "Train": {
+            "train": (
+                "frcrn_export.exporters.training.commands.train:train",
+                "Train a network, or fine-tune one.",
+            ),
+        },
+    }
+)
+COMMANDS = MappingProxyType(
+    {name: command for commands in GROUPS.values() for name, command in commands.items()}
+)
+# The extra that brings a module, of each module that a command may miss.
+EXTRAS = MappingProxyType(
+    {
+        "onnxruntime": "cpu",
+        "torch": "export",
+        "onnx": "export",
+        "onnxscript": "export",
+        "safetensors": "export",
+        "pooch": "export",
+        "requests": "export",
+        "tensorrt": "trt",
+        "tensorrt_rtx": "rtx",
+        "cuda": "rtx",
+        "tensorboard": "train",
+        "matplotlib": "plot",
+        "pesq": "quality",
+        "pystoi": "quality",
+        "scipy": "quality",
+        "sounddevice": "live",
+    }
+)
 
 
 class LazyGroup(click.Group):
@@ -70,8 +113,12 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(width), line) for name, (_, line) in commands.items()]
+                )
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,15 +129,17 @@ def cli(debug: bool) -> None:
 
     Exit codes: 0 done, 1 a check failed, 2 the input cannot be used.
     """
+    _show_warnings()
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; every error becomes one line on standard error and an exit code."""
     args = sys.argv[1:] if args is None else args
-    signal.signal(signal.SIGTERM, _terminate)
+    _print_anywhere()
     try:
+        signal.signal(signal.SIGTERM, _terminate)
         result = cli.main(args, prog_name="frcrn-export", standalone_mode=False)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         _leave("interrupted", 130)
     except click.ClickException as error:
         _leave(f"error: {_one_line(error)}", error.exit_code)
@@ -99,12 +148,20 @@ def main(args: list[str] | None = None) -> None:
             raise
         if _was_interrupted(error):
             _leave("interrupted", 130)
-        if isinstance(error, FrcrnExportError):
-            _leave(f"error: {error}", error.exit_code)
-        if isinstance(error, ModuleNotFoundError):
-            _leave(f"error: {_missing(error)}", 2)
-        _leave(f"unexpected {type(error).__name__}: {error} (see it whole: --debug first)", 1)
+        _leave(*_said_of(error))
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _said_of(error: Exception) -> tuple[str, int]:
+    """The line and the exit code of an error."""
+    from frcrn_export.runtime.errors import FrcrnExportError
+
+    if isinstance(error, FrcrnExportError):
+        return f"error: {error}", error.exit_code
+    if isinstance(error, ModuleNotFoundError) and (missing := _missing(error)):
+        return f"error: {missing}", 2
+    kind = f"unexpected {type(error).__name__}"
+    return f"{kind}: {error} (traceback: frcrn-export --debug …)", 1
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
@@ -128,10 +185,36 @@ def _one_line(error: click.ClickException) -> str:
     return f"{message} (see: {context.command_path} --help)" if context else message
 
 
-def _missing(error: ModuleNotFoundError) -> str:
-    """The line that installs a package that an exporter needs."""
-    extra = {"tensorboard": "train", "matplotlib": "plot"}.get(str(error.name), "export")
+def _missing(error: ModuleNotFoundError) -> str | None:
+    """The line that installs a package that a command needs; None if no extra brings it."""
+    extra = EXTRAS.get(str(error.name).partition(".")[0])
+    if extra is None:
+        return None
+    if extra == "cpu" and shutil.which("nvidia-smi"):
+        extra = "gpu"
     return f'{error.name} is not installed; run: pip install "frcrn-export[{extra}]"'
+
+
+def _print_anywhere() -> None:
+    """What the terminal's encoding lacks is printed escaped; it is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # None where it is closed, and others in tests
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _show_warnings() -> None:
+    """Print what the library warns of, one line each, on standard error."""
+    import logging
+
+    class Printed(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+    logger = logging.getLogger("frcrn_export")
+    if not any(handler.name == "command line" for handler in logger.handlers):
+        handler = Printed(logging.WARNING)
+        handler.name = "command line"
+        logger.addHandler(handler)
 
 
 def _leave(line: str, code: int) -> None:

@@ -158,8 +158,8 @@ def stream(
     raw = PcmSpec(format or "s16le", rate or opened.manifest.sample_rate, channels or 1)
     reader = None
     if not live:
-        _refuse_terminal(sys.stdin, "input")
-        _refuse_terminal(sys.stdout, "output")
+        _check_pipe(sys.stdin, "input")
+        _check_pipe(sys.stdout, "output")
         reader = PipeReader(sys.stdin.buffer, raw if format else None, raw)
         _check_agreement(reader, rate, channels)
     spec = reader.spec if reader else raw
@@ -194,10 +194,11 @@ def stream(
         click.echo(_CLEAR * watched + summary(report()), err=True)
 
 
-def _refuse_terminal(stream: TextIO, name: str) -> None:
-    if stream.isatty():
+def _check_pipe(stream: TextIO | None, name: str) -> None:
+    """Raise UserError for a stream that is closed, which Python gives as None, or a terminal."""
+    if stream is None or stream.isatty():
         raise UserError(
-            f"standard {name} is a terminal; use a pipe: "
+            f"standard {name} is {'a terminal' if stream else 'closed'}; use a pipe: "
             "ffmpeg -i IN -f wav - | frcrn-export stream BUNDLE > OUT.wav, or --live"
         )
 

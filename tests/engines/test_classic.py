@@ -145,7 +145,9 @@ def test_without_tensorrt_says_how_to_install_it(
         build_engine(core, options("tensorrt"))
 
 
-@pytest.mark.skipif(not SIGNATURES.exists(), reason="the signatures of TensorRT 11.4 are not here")
+@pytest.mark.skipif(
+    not SIGNATURES.exists(), reason="needs ../shared: the signatures of TensorRT 11.4"
+)
 def test_the_stand_in_has_nothing_that_tensorrt_lacks() -> None:
     """Each method of the stand-in is in TensorRT 11.4, with the same parameter names."""
     tree = ast.parse(SIGNATURES.read_text())

@@ -75,7 +75,7 @@ def test_clean_speech_and_its_level_stay(network: WaveUNet) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PAIRS.is_dir(), reason="needs the pairs of ../shared")
+@pytest.mark.skipif(not PAIRS.is_dir(), reason="needs ../shared: the pairs")
 def test_quality_is_that_of_the_card(network: WaveUNet) -> None:
     """The figures in benchmarks/results/default_model.json, again, in PyTorch."""
     written = json.loads((ROOT / "benchmarks/results/default_model.json").read_text())

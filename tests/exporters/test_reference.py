@@ -29,7 +29,9 @@ def frcrn_pipeline(above: int) -> ReferencePipeline:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ALL_GOLDEN.exists(), reason="the published pipelines' outputs are not here")
+@pytest.mark.skipif(
+    not ALL_GOLDEN.exists(), reason="needs ../shared: the published pipelines' outputs"
+)
 @pytest.mark.parametrize(
     ("given", "expected", "restore", "above"),
     [

@@ -1,13 +1,25 @@
 import json
+import logging
+import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from frcrn_export import cli
 from frcrn_export.exporters.registry import models
 from frcrn_export.runtime.errors import BundleError, CheckFailed
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -22,12 +34,21 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         "import sys; from frcrn_export.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'rich', 'soundfile'} & set(sys.modules)\n"
+        "heavy = {'torch', 'onnx', 'numpy', 'msgspec', 'rich', 'soundfile'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in cli.COMMANDS:
-        assert name in shown.stdout
+    lines = shown.stdout.splitlines()
+    for group, commands in cli.GROUPS.items():
+        begin = lines.index(f"{group}:") + 1
+        listed = [line.split()[0] for line in lines[begin : begin + len(commands)]]
+        assert listed == list(commands)
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_table_names_every_command() -> None:
+    assert list(cli.GROUPS) == ["Export", "Run", "Check", "Train"]
+    assert len(cli.COMMANDS) == sum(map(len, cli.GROUPS.values()))
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -48,13 +69,15 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (BundleError("b: altered"), 2, "error: b: altered"),
         (CheckFailed("12 dB"), 1, "error: 12 dB"),
-        (ModuleNotFoundError("no", name="torch"), 2, 'pip install "frcrn-export[export]"'),
+        (ModuleNotFoundError("no", name="torch.onnx"), 2, 'pip install "frcrn-export[export]"'),
         (ModuleNotFoundError("no", name="matplotlib"), 2, 'pip install "frcrn-export[plot]"'),
-        (ZeroDivisionError("oops"), 1, "unexpected ZeroDivisionError: oops"),
+        (ModuleNotFoundError("no", name="seaborn"), 1, "unexpected ModuleNotFoundError: no"),
+        (ZeroDivisionError("oops"), 1, "ZeroDivisionError: oops (traceback: frcrn-export --debug"),
+        (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
 def test_errors_are_one_line_and_an_exit_code(
-    error: Exception,
+    error: BaseException,
     code: int,
     line: str,
     capsys: pytest.CaptureFixture[str],
@@ -68,8 +91,113 @@ def test_errors_are_one_line_and_an_exit_code(
     assert (left, out) == (code, "")
     assert line in err
     assert err.count("\n") == 1
-    with pytest.raises(type(error)):
-        cli.main(["--debug", "models"])
+    if isinstance(error, Exception):
+        with pytest.raises(type(error)):
+            cli.main(["--debug", "models"])
+
+
+@pytest.mark.parametrize(("has_gpu", "extra"), [(False, "cpu"), (True, "gpu")])
+def test_the_onnxruntime_that_fits_the_machine_is_named(
+    has_gpu: bool, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi" if has_gpu else None)
+    said, code = cli._said_of(ModuleNotFoundError("no", name="onnxruntime"))
+    assert said.endswith(f'run: pip install "frcrn-export[{extra}]"')
+    assert code == 2
+
+
+def test_every_package_of_an_extra_is_known_to_the_hint() -> None:
+    """What an extra brings is named with an extra that does bring it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {
+        name: {Requirement(line).name for line in lines}
+        for name, lines in project["optional-dependencies"].items()
+        if name != "dev"
+    }
+    modules = {"cuda-core": "cuda", "cuda-bindings": "cuda", "onnxruntime-gpu": "onnxruntime"}
+    for package in set.union(*extras.values()):
+        module = modules.get(package, package.replace("-", "_"))
+        assert package in extras[cli.EXTRAS[module]] | {"onnxruntime-gpu"}, package
+    assert set(cli.EXTRAS.values()) <= set(extras)
+
+
+@pytest.mark.parametrize("module", ["frcrn_export.cli", "click", "click.core", "inspect"])
+def test_ctrl_c_while_the_command_line_is_imported(module: str) -> None:
+    assert_quiet(interrupted_at(module, "models"))
+
+
+@pytest.mark.parametrize("module", ["numpy", "msgspec", "rich.table"])
+def test_ctrl_c_while_a_command_is_imported(module: str) -> None:
+    assert_quiet(interrupted_at(module, "models"))
+
+
+def interrupted_at(module: str, *args: str) -> "subprocess.CompletedProcess[str]":
+    """The program, sent SIGINT when it begins to import this module."""
+    code = f"""
+import os, signal, sys
+from importlib.machinery import PathFinder
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+for name in [name for name in sys.modules if name == {module!r}]:
+    del sys.modules[name]
+sys.meta_path.insert(0, CtrlC())
+sys.argv[1:] = {list(args)!r}
+from frcrn_export.__main__ import main
+main()
+"""
+    # As in a terminal: a program that runs in the background of a shell ignores Ctrl-C.
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def assert_quiet(result: "subprocess.CompletedProcess[str]") -> None:
+    assert result.returncode == 130, result.stderr
+    assert result.stderr.strip() == "interrupted"
+    assert result.stdout == ""
+
+
+def test_what_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    name = "größe-\udcff"  # the last byte of the file's name is no UTF-8
+    result = subprocess.run(
+        [sys.executable, "-m", "frcrn_export", "inspect", name],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"error: gr")
+    assert result.stderr.count(b"\n") == 1
+    result.stderr.decode("ascii")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error(closed: str) -> None:
+    program = f"{shlex.quote(sys.executable)} -m frcrn_export"
+    models = subprocess.run(f"{program} models {closed}", shell=True, capture_output=True)
+    assert (models.returncode, models.stderr) == (0, b"")
+    missing = subprocess.run(f"{program} inspect /gone {closed}", shell=True, capture_output=True)
+    assert missing.returncode == 2
+    assert b"unexpected" not in missing.stderr
+
+
+def test_warnings_of_the_library_are_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn(*args: object) -> None:
+        logging.getLogger("frcrn_export.runtime").info("not this")
+        logging.getLogger("frcrn_export.runtime").warning("the file %s is old", "a.onnx")
+
+    monkeypatch.setattr("frcrn_export.runtime.commands.doctor.examine", warn)
+    monkeypatch.setattr("frcrn_export.runtime.commands.doctor.asdict", lambda machine: {})
+    for _ in range(2):
+        _, _, err = run(capsys, "doctor", "--json")
+        assert err == "warning: the file a.onnx is old\n"
 
 
 def test_models(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from tests.golden_weights import DATA, frcrn_golden_state
 
 SHARED = Path(__file__).parents[3] / "shared/golden"
 needs_shared = pytest.mark.skipif(
-    not SHARED.exists(), reason="the published pipelines' outputs are not here"
+    not SHARED.exists(), reason="needs ../shared: the published pipelines' outputs"
 )
 
 

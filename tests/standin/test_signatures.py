@@ -58,21 +58,27 @@ def test_tensorrt_rtx_has_every_member(name: str) -> None:
     assert {m.name for m in getattr(tensorrt, name)} <= set(getattr(rtx, name).__members__)
 
 
-@pytest.mark.skipif(not CLASSIC_STUB.is_file(), reason="needs TensorRT's type stub")
+@pytest.mark.skipif(
+    not CLASSIC_STUB.is_file(), reason="needs ../shared: the signatures of TensorRT 11.4"
+)
 @pytest.mark.parametrize("name", CLASSES)
 def test_tensorrt_11_has_every_call_and_attribute(name: str) -> None:
     left_out = frozenset(RTX_ONLY.get(name, ()))
     require_subset(getattr(tensorrt, name), from_stub(CLASSIC_STUB, name), left_out)
 
 
-@pytest.mark.skipif(not CLASSIC_STUB.is_file(), reason="needs TensorRT's type stub")
+@pytest.mark.skipif(
+    not CLASSIC_STUB.is_file(), reason="needs ../shared: the signatures of TensorRT 11.4"
+)
 @pytest.mark.parametrize("name", ENUMS)
 def test_tensorrt_11_has_every_member(name: str) -> None:
     real = from_stub(CLASSIC_STUB, name)
     assert {m.name for m in getattr(tensorrt, name)} <= set(real.attributes)
 
 
-@pytest.mark.skipif(not CLASSIC_STUB.is_file(), reason="needs TensorRT's type stub")
+@pytest.mark.skipif(
+    not CLASSIC_STUB.is_file(), reason="needs ../shared: the signatures of TensorRT 11.4"
+)
 def test_what_only_rtx_has_is_really_missing_in_tensorrt_11() -> None:
     for name, members in RTX_ONLY.items():
         real = from_stub(CLASSIC_STUB, name)

@@ -174,6 +174,12 @@ def test_a_terminal_is_no_pipe(bundle: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "standard input is a terminal" in str(result.exception)
 
 
+def test_a_closed_stream_is_no_pipe(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UserError, match="standard input is closed; use a pipe"):
+        stream.main([str(bundle)], standalone_mode=False)
+
+
 def command(bundle: Path, *options: str) -> list[str]:
     program = "from frcrn_export.cli import main; main()"
     return [sys.executable, "-c", program, "stream", str(bundle), "-t", "1", *options]

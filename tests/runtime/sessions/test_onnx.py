@@ -42,7 +42,7 @@ def test_a_shape_the_core_does_not_take_is_an_error(tmp_path: Path) -> None:
         session.run(np.zeros((1, 1, 16_000), np.float32))
 
 
-@pytest.mark.skipif(HAS_CUDA, reason="needs an ONNX Runtime without CUDA")
+@pytest.mark.skipif(HAS_CUDA, reason="needs no GPU: an ONNX Runtime without CUDA")
 @pytest.mark.parametrize("backend", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
 def test_a_provider_that_is_not_installed_is_named(tmp_path: Path, backend: str) -> None:
     with pytest.raises(BackendError, match="ExecutionProvider") as caught:

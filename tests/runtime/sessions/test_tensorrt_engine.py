@@ -133,7 +133,7 @@ def has_driver() -> bool:
 def test_without_a_driver_the_real_tensorrt_rtx_is_not_reached(tmp_path: Path) -> None:
     rtx = pytest.importorskip("tensorrt_rtx")
     if has_driver():
-        pytest.skip("needs a machine without an NVIDIA driver")
+        pytest.skip("needs no GPU: no NVIDIA driver")
     root = write_engine(tmp_path / "bundle", "tensorrt-rtx", version=rtx.__version__)
     said = refusal(root, "tensorrt-rtx")
     assert said.startswith("no NVIDIA driver, or no GPU that it can use (")

@@ -67,7 +67,7 @@ def test_one_second_equals_the_published_network(network: FRCRN) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ALL_GOLDEN.exists(), reason="the full golden vectors are not here")
+@pytest.mark.skipif(not ALL_GOLDEN.exists(), reason="needs ../shared: all golden vectors")
 @pytest.mark.parametrize("case", ["640", "1000", "16000", "38363", "batch"])
 @torch.inference_mode()
 def test_all_golden_vectors(network: FRCRN, case: str) -> None:

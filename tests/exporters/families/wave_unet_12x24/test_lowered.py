@@ -61,7 +61,7 @@ def test_equals_the_reference(small, samples, dtype, tolerance):
 def test_equals_the_published_network(case):
     vectors = golden_vectors()
     if f"in_{case}" not in vectors:
-        pytest.skip("only in the shared golden vectors")
+        pytest.skip("needs ../shared: all golden vectors")
     with torch.inference_mode():
         out = lower_wave_unet_12x24(golden_network())(torch.from_numpy(vectors[f"in_{case}"]))
     expected = vectors[f"out_{case}"]

@@ -31,7 +31,7 @@ def vectors() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("case", ["4096", "16384", "32768", "batch"])
 def test_gives_the_published_output(network, vectors, case):
     if f"in_{case}" not in vectors:
-        pytest.skip("only in the shared golden vectors")
+        pytest.skip("needs ../shared: all golden vectors")
     with torch.inference_mode():
         out = network(torch.from_numpy(vectors[f"in_{case}"])).numpy()
     assert out.shape == vectors[f"out_{case}"].shape
@@ -40,7 +40,7 @@ def test_gives_the_published_output(network, vectors, case):
 
 def test_gives_the_published_output_of_the_whole_pipeline(network, vectors):
     if "pipe_in" not in vectors:
-        pytest.skip("only in the shared golden vectors")
+        pytest.skip("needs ../shared: all golden vectors")
     processing = family.processing(family.models[0], network, {})
     pipeline = ReferencePipeline(
         network,

@@ -1,0 +1,74 @@
+"""What CI does before and around the tests: system packages, skips that are failures."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+APT_GET = '#!/bin/sh\necho "$DEBIAN_FRONTEND $@" >>"$APT_LOG"\n'
+
+
+def packages(folder: Path, present: set[str], user: int = 0) -> tuple[int, str, list[str]]:
+    """Exit code, message and calls of apt-get, on a machine with these programs alone."""
+    folder.mkdir()
+    stubs = {
+        "apt-get": APT_GET,
+        "id": f"#!/bin/sh\necho {user}\n",
+        "make": "#!/bin/sh\n",
+        "cc": "#!/bin/sh\n",
+        "python3": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+    }
+    for name in present:
+        (folder / name).write_text(stubs[name])
+        (folder / name).chmod(0o755)
+    bash = shutil.which("bash")
+    assert bash
+    log = folder / "log"
+    done = subprocess.run(
+        [bash, str(ROOT / ".ci/packages")],
+        env={"PATH": str(folder), "APT_LOG": str(log)},
+        capture_output=True,
+        text=True,
+    )
+    called = log.read_text().splitlines() if log.exists() else []
+    return done.returncode, done.stdout + done.stderr, called
+
+
+ALL = {"apt-get", "id", "make", "cc", "python3"}
+
+
+def test_nothing_is_installed_where_nothing_is_missing(tmp_path: Path) -> None:
+    assert packages(tmp_path / "bin", ALL) == (0, "", [])
+
+
+def test_what_is_missing_is_installed_after_an_update(tmp_path: Path) -> None:
+    code, said, called = packages(tmp_path / "bin", ALL - {"cc"})
+    assert (code, said) == (0, "")
+    assert called == [
+        "noninteractive update -qq",
+        "noninteractive install -qq --no-install-recommends gcc libc6-dev",
+    ]
+
+
+def test_a_machine_with_nothing_gets_python_too(tmp_path: Path) -> None:
+    _, _, called = packages(tmp_path / "bin", {"apt-get", "id"})
+    assert called[-1].endswith("make python3 gcc libc6-dev python3-dev python3-venv")
+
+
+@pytest.mark.parametrize(("present", "user"), [(ALL - {"cc"}, 1000), ({"id", "python3"}, 0)])
+def test_where_it_may_not_install_it_says_what_is_missing(
+    present: set[str], user: int, tmp_path: Path
+) -> None:
+    code, said, called = packages(tmp_path / "bin", present, user)
+    assert code == 1
+    assert "gcc libc6-dev" in said
+    assert called == []
+
+
+def test_skips_are_failures_in_ci() -> None:
+    text = (ROOT / ".ci/run").read_text()
+    assert "--no-skips" in text
+    assert ".ci/packages && make test" in text
