@@ -12,7 +12,7 @@ import numpy as np
 from frcrn_export.calibration.settings import CLIPS
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
-from frcrn_export.runtime.audio.folder import is_audio
+from frcrn_export.runtime.audio.folder import find_audio
 from frcrn_export.runtime.audio.level import TARGET_RMS, measure_gain
 from frcrn_export.runtime.audio.resample import Resampled
 from frcrn_export.runtime.errors import AudioError, UserError
@@ -132,17 +132,13 @@ def _audio_in(folders: Sequence[Path]) -> Iterator[Path]:
         if not folder.is_dir():
             what = "is a file" if folder.exists() else "no such folder"
             raise UserError(f"{folder}: {what}; give a folder with recordings: --calib FOLDER")
-        paths = sorted(folder.rglob("*"))
-        hidden = {
-            path for path in paths if any(p.startswith(".") for p in path.relative_to(folder).parts)
-        }
-        found = [path for path in paths if path not in hidden and is_audio(path)]
-        if not found:
+        found = find_audio(folder)
+        if not found.files:
             raise UserError(
-                f"{folder}: no audio in this folder (WAV, FLAC, OGG, MP3, ...); "
+                f"{folder}: no audio in this folder{found.but()}; "
                 "give one with recordings: --calib FOLDER"
             )
-        yield from found
+        yield from found.files
 
 
 def read_audio(path: Path, sample_rate: int) -> Float32Array:

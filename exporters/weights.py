@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,12 @@ import requests
 from frcrn_export.exporters.family import ModelSpec, PublishedWeights
 from frcrn_export.exporters.registry import find_model
 from frcrn_export.runtime.bundle.reader import sha256_of
+from frcrn_export.runtime.cache import CACHE_VARIABLE, cache_dir
 from frcrn_export.runtime.errors import UserError
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = (10.0, 60.0)  # to connect, and between two reads
 MAX_REDIRECTS = 5
-CACHE_VARIABLE = "FRCRN_EXPORT_CACHE"
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +26,10 @@ Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 def fetch(
     model: str,
     url: str | None = None,
-    cache_dir: Path | None = None,
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The path of a model's published weights, downloaded unless the cache has them.
+    """The path of a model's published weights, downloaded unless `folder` (the cache) has them.
 
     url: another place to take the same file from. Raises UserError where the model has no
     published weights, or the download fails; a run after that goes on where this one stopped.
@@ -38,14 +37,14 @@ def fetch(
     remote = remote_file(model)
     if url is not None:
         remote = replace(remote, url=url)
-    return download(model, remote, cache_dir or default_cache_dir(), progress)
+    return download(model, remote, folder or cache_dir(), progress)
 
 
-def cached(spec: ModelSpec, cache_dir: Path | None = None) -> Path | None:
+def cached(spec: ModelSpec) -> Path | None:
     """The path of a model's published weights if they were fetched before, else None."""
     if spec.published is None:
         return None
-    path = (cache_dir or default_cache_dir()) / spec.published.file_name
+    path = cache_dir() / spec.published.file_name
     return path if _is_whole(path, spec.published) else None
 
 
@@ -57,24 +56,15 @@ def remote_file(model: str) -> PublishedWeights:
     return spec.published
 
 
-def default_cache_dir() -> Path:
-    """`FRCRN_EXPORT_CACHE`, or the user's cache folder of this platform."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given)
-    import pooch
-
-    return Path(pooch.os_cache("frcrn-export"))
-
-
 def download(
-    model: str, remote: PublishedWeights, cache_dir: Path, progress: Progress | None = None
+    model: str, remote: PublishedWeights, folder: Path, progress: Progress | None = None
 ) -> Path:
-    """Bring `remote` into `cache_dir` by way of a `.part` file, which a later run continues.
+    """Bring `remote` into `folder` by way of a `.part` file, which a later run continues.
 
     Returns at once where the file is there and whole. Raises UserError where it cannot be had, is
     not the expected one (it is removed then) or cannot be written.
     """
-    path = cache_dir / remote.file_name
+    path = folder / remote.file_name
     if _is_whole(path, remote):
         return path
     part = path.with_name(path.name + ".part")
@@ -82,7 +72,7 @@ def download(
         if path.exists():
             logger.warning("%s is not the published file any more; downloading it again", path)
             path.unlink()
-        cache_dir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _complete(model, part, remote, progress or _silent)
         if not _is_whole(part, remote):
             part.unlink()
@@ -96,11 +86,11 @@ def download(
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(
-                f"{cache_dir}: the disk is full, {remote.size} bytes are needed; free some, or set "
+                f"{folder}: the disk is full, {remote.size} bytes are needed; free some, or set "
                 f"{CACHE_VARIABLE} to another folder, then {_again(model)}"
             ) from error
         raise UserError(
-            f"{cache_dir}: cannot be written ({error.strerror}); set {CACHE_VARIABLE} to another "
+            f"{folder}: cannot be written ({error.strerror}); set {CACHE_VARIABLE} to another "
             f"folder, then {_again(model)}"
         ) from error
     return path

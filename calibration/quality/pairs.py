@@ -1,7 +1,6 @@
 """Pairs of noisy and clean recordings: which files belong together, and reading them."""
 
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -10,7 +9,7 @@ import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
-from frcrn_export.runtime.audio.folder import is_audio
+from frcrn_export.runtime.audio.folder import AudioFolder, find_audio
 from frcrn_export.runtime.audio.resample import Resampled
 from frcrn_export.runtime.errors import AudioError, UserError
 
@@ -46,7 +45,7 @@ def find_pairs(folder: Path) -> list[Pair]:
     """
     noisy: dict[str, Path] = {}
     clean: dict[str, Path] = {}
-    for path in _audio_in(folder):
+    for path in _audio_in(folder).files:
         stem = path.relative_to(folder).with_suffix("")  # NAME.noisy
         for kind, found in ((_NOISY, noisy), (_CLEAN, clean)):
             if stem.suffix.lower() == kind:
@@ -70,10 +69,11 @@ def match_folders(noisy: Path, clean: Path) -> list[Pair]:
     """
     found: list[dict[str, Path]] = [{}, {}]
     for folder, files in zip((noisy, clean), found, strict=True):
-        for path in _audio_in(folder):
+        audio = _audio_in(folder)
+        for path in audio.files:
             _add(files, path.relative_to(folder).with_suffix("").as_posix(), path)
         if not files:
-            raise UserError(f"{folder}: no audio in this folder; give one with WAV or FLAC files")
+            raise UserError(f"{folder}: no audio in this folder{audio.but()}")
     for name in sorted(found[0].keys() ^ found[1].keys()):
         has, lacks = (found[0], clean) if name in found[0] else (found[1], noisy)
         raise UserError(f"{has[name]}: no file of that name in {lacks}; add it, or remove this one")
@@ -109,11 +109,11 @@ def read_pair(pair: Pair, sample_rate: int | None = None) -> Clip:
     return Clip(noisy, clean)
 
 
-def _audio_in(folder: Path) -> Iterator[Path]:
+def _audio_in(folder: Path) -> AudioFolder:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
         raise UserError(f"{folder}: {what}; give a folder with noisy and clean recordings")
-    yield from filter(is_audio, sorted(folder.rglob("*")))
+    return find_audio(folder)
 
 
 def _add(found: dict[str, Path], name: str, path: Path) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from frcrn_export.exporters import weights as fetching
+from frcrn_export.runtime.cache import CACHE_VARIABLE
 
 
 @click.command()
@@ -16,7 +17,7 @@ from frcrn_export.exporters import weights as fetching
 @click.option(
     "--cache-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help=f"Folder to keep it in, instead of the user's cache or {fetching.CACHE_VARIABLE}.",
+    help=f"Folder to keep it in, instead of the user's cache or {CACHE_VARIABLE}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def fetch(model: str, url: str | None, cache_dir: Path | None, as_json: bool) -> None:

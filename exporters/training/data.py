@@ -13,7 +13,7 @@ from frcrn_export.exporters.training.rooms import draw_room, reverberate
 from frcrn_export.exporters.training.task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
-from frcrn_export.runtime.audio.folder import is_audio
+from frcrn_export.runtime.audio.folder import find_audio
 from frcrn_export.runtime.errors import AudioError, UserError
 
 
@@ -29,21 +29,17 @@ class Recording:
 
 
 def load_folder(folder: Path) -> list[Recording]:
-    """Every audio file under `folder`, in the order of the paths; none whose name begins with ".".
+    """Every audio file under `folder`, in the order of the paths, as `find_audio` takes them.
 
     Raises UserError for a folder without audio, AudioError as `load_clip` does.
     """
-    names = [
-        name
-        for name in sorted(path.relative_to(folder) for path in folder.rglob("*"))
-        if is_audio(folder / name) and not any(part.startswith(".") for part in name.parts)
-    ]
-    if len(names) < 2:
+    found = find_audio(folder)
+    if len(found.files) < 2:
         raise UserError(
-            f"{folder} holds {len(names)} audio files (WAV, FLAC, OGG, MP3, ...); "
+            f"{folder} holds {len(found.files)} audio files{found.but()}; "
             "training needs two or more, to hold some out for validation"
         )
-    return [Recording(load_clip(folder / name), source_of(name)) for name in names]
+    return [Recording(load_clip(path), source_of(path.relative_to(folder))) for path in found.files]
 
 
 def load_clip(path: Path) -> Float32Array:

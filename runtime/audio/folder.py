@@ -1,6 +1,9 @@
-"""Denoising files and folders: which output belongs to which input, and making it."""
+"""Audio in folders: which files, which output belongs to which input, and denoising them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,22 +15,116 @@ from frcrn_export.runtime.audio.file import FileSource, FileWriter
 from frcrn_export.runtime.audio.source import AudioSource
 from frcrn_export.runtime.errors import UserError
 
-# What is taken from a folder; a file that is named by itself may have any suffix.
-AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"))
+logger = logging.getLogger(__name__)
+
+# Suffixes of what libsndfile reads, by its name of the format. RAW has no header that says what is
+# in it, and a MATLAB file is seldom audio: those are taken by name alone.
+_SUFFIXES = {
+    "AIFF": (".aif", ".aifc", ".aiff"),
+    "AU": (".au", ".snd"),
+    "IRCAM": (".ircam", ".sf"),
+    "NIST": (".nist", ".sph"),
+    "OGG": (".oga", ".ogg", ".opus"),
+    "RAW": (),
+    "MAT4": (),
+    "MAT5": (),
+    "SVX": (".8svx", ".iff", ".svx"),
+    "WAV": (".wav", ".wave"),
+}
+# Audio that libsndfile does not read: worth a word, unlike the text beside recordings.
+_FOREIGN = {
+    *(".3gp", ".aac", ".ac3", ".aax", ".amr", ".ape", ".dff", ".dsf", ".dts", ".m4a", ".m4b"),
+    *(".mka", ".mkv", ".mov", ".mp4", ".mpc", ".ra", ".spx", ".tta", ".webm", ".wma", ".wv"),
+}
 
 
 @lru_cache(maxsize=1)
-def _readable_suffixes() -> frozenset[str]:
+def audio_suffixes() -> frozenset[str]:
+    """The suffixes, in small letters, of the files that are taken from a folder."""
     import soundfile
 
-    formats = {f".{name.lower()}" for name in soundfile.available_formats()}
-    return AUDIO_SUFFIXES | formats - {".raw"}
+    formats = soundfile.available_formats()
+    return frozenset(s for name in formats for s in _SUFFIXES.get(name, (f".{name.lower()}",)))
 
 
-def is_audio(path: Path) -> bool:
-    """Whether a file's suffix is one that libsndfile reads, and its name no hidden one."""
-    readable = path.suffix.lower() in _readable_suffixes()
-    return readable and not path.name.startswith(".") and path.is_file()
+@dataclass(frozen=True)
+class AudioFolder:
+    """The audio files in a folder and the folders in it, in the order of their paths.
+
+    `left_out` counts what else looks like audio, by why it was not taken.
+    """
+
+    files: tuple[Path, ...]
+    left_out: Mapping[str, int]
+
+    def but(self) -> str:
+        """What an error adds to "no audio": what was left out and why, or what would be taken."""
+        return f" but {_said(self.left_out)}" if self.left_out else " (WAV, FLAC, OGG, MP3, ...)"
+
+
+def find_audio(folder: Path, except_in: Path | None = None) -> AudioFolder:
+    """Look through a folder, and log what is left out in one line.
+
+    Taken is what has a suffix of a format that libsndfile reads. Links are followed, each folder
+    is looked through once. Hidden files and folders (".name"; "._name" are macOS's resource forks)
+    are left out, and so is the folder `except_in`.
+    """
+    left_out: Counter[str] = Counter()
+    files = tuple(sorted(_walk(folder, except_in, left_out)))
+    found = AudioFolder(files, left_out)
+    if left_out:
+        logger.warning("%s: left out %s", folder, _said(left_out))
+    return found
+
+
+def _walk(folder: Path, except_in: Path | None, left_out: Counter[str]) -> Iterator[Path]:
+    seen = {_identity(except_in)} if except_in is not None and except_in.is_dir() else set()
+    waiting, links = [folder], list[Path]()
+    while waiting or links:
+        # Links come last: what lies in the folder itself goes by its own path.
+        current, linked = (waiting.pop(), False) if waiting else (links.pop(0), True)
+        try:
+            identity = _identity(current)
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError:
+            left_out["folders that cannot be read"] += 1
+            continue
+        if identity in seen:
+            left_out["linked folders that are looked through already"] += linked
+            continue
+        seen.add(identity)
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir():
+                if entry.name.startswith("."):
+                    left_out["hidden folders"] += 1
+                else:
+                    (links if entry.is_symlink() else waiting).append(path)
+            elif why := _why_not(path):
+                left_out[why] += 1
+            elif path.suffix.lower() in audio_suffixes():
+                yield path
+
+
+def _why_not(path: Path) -> str:
+    """Why a file that looks like audio is not taken; empty for one that is, and for all others."""
+    suffix = path.suffix.lower()
+    if suffix not in _FOREIGN | audio_suffixes():
+        return ""
+    if path.name.startswith("."):
+        return "hidden files"
+    if suffix in _FOREIGN - audio_suffixes():
+        return f"{suffix} files, which libsndfile does not read (convert them to WAV or FLAC)"
+    return "" if path.is_file() else "links or devices without a file"
+
+
+def _said(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 class SourceDenoiser(Protocol):
@@ -86,7 +183,7 @@ def _pairs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     is_folder = output.is_dir()
     if len(inputs) == 1 and inputs[0].is_file() and output.suffix and not is_folder:
         return [(inputs[0], output)]
-    if output.is_file() or (output.suffix.lower() in AUDIO_SUFFIXES and not is_folder):
+    if output.is_file() or (output.suffix.lower() in audio_suffixes() and not is_folder):
         raise UserError(f"{output}: several inputs need a folder for their outputs: -o FOLDER")
     return [pair for path in inputs for pair in _pairs_in(path, output)]
 
@@ -94,16 +191,10 @@ def _pairs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
 def _pairs_in(path: Path, output: Path) -> list[tuple[Path, Path]]:
     if path.is_file():
         return [(path, output / path.name)]
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in AUDIO_SUFFIXES
-        and file.is_file()
-        and output.resolve() not in file.resolve().parents
-    )
-    if not found:
-        raise UserError(f"{path}: no audio in this folder ({', '.join(sorted(AUDIO_SUFFIXES))})")
-    return [(file, output / file.relative_to(path)) for file in found]
+    found = find_audio(path, except_in=output)
+    if not found.files:
+        raise UserError(f"{path}: no audio in this folder{found.but()}")
+    return [(file, output / file.relative_to(path)) for file in found.files]
 
 
 def _check_outputs(jobs: Sequence[Job], force: bool) -> None:

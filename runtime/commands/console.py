@@ -1,6 +1,8 @@
 """How commands speak: tables on standard output, progress on standard error, JSON for machines."""
 
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, get_args
@@ -18,6 +20,19 @@ precision_option = click.option(
 )
 
 
+def refuse_repeated(command: click.Command, args: Sequence[str], parent: click.Context) -> None:
+    """Raise click.UsageError where an option for one value is given twice: click takes the last."""
+    context = click.Context(command, parent, command.name)
+    _, _, given = command.make_parser(context).parse_args(list(args))
+    for parameter, count in Counter(given).items():
+        if count == 1 or not isinstance(parameter, click.Option):
+            continue
+        same_again = parameter.is_flag and not parameter.secondary_opts
+        if not (parameter.multiple or parameter.count or same_again):
+            names = "/".join((parameter.opts[-1], *parameter.secondary_opts))
+            raise click.UsageError(f"{names} is given {count} times; give it once", context)
+
+
 class Step(Protocol):
     """Called with what is being done now."""
 
@@ -29,25 +44,69 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+# Words up to this length stay whole: numbers, shapes, operators. Paths and hashes may fold.
+_WHOLE_WORD = 24
+
+
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
 ) -> None:
-    """A table on standard output. A column whose name starts with ">" is aligned to the right."""
+    """A table on standard output. A column whose name starts with ">" is aligned to the right.
+
+    Text folds to the width of the terminal; numbers never do, a table is rather wider. Without a
+    terminal (and without COLUMNS) nothing folds: a row is a line.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        right = name.startswith(">")
-        table.add_column(
-            name.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    # Without a terminal nothing says how wide a line may be; do not fold what a file can hold.
+    cells = [list(row) for row in rows]
+    names = [name.lstrip(">") for name in columns]
+    numeric = [name.startswith(">") for name in columns]
+    text = [[name, *(row[i] for row in cells)] for i, name in enumerate(names)]
     console = Console()
-    Console(width=None if console.is_terminal else 160).print(table)
+    narrow = console.is_terminal or "COLUMNS" in os.environ
+    widths = _column_widths(text, numeric, console.width if narrow else None)
+    table = Table(title=title, title_justify="left")
+    for name, right, width in zip(names, numeric, widths, strict=True):
+        table.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=right, width=width
+        )
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(width=max(console.width, _table_width(widths))).print(table)
+
+
+def _column_widths(
+    text: Sequence[Sequence[str]], numeric: Sequence[bool], limit: int | None
+) -> list[int]:
+    """The width of each column, given its cells: of a table of at most `limit`, where that goes."""
+    from rich.cells import cell_len
+
+    widths = [max(1, *(cell_len(line) for c in cells for line in c.splitlines())) for cells in text]
+    if limit is None:
+        return widths
+    words = [
+        [min(_WHOLE_WORD, cell_len(word)) for c in cells for word in c.split()] for cells in text
+    ]
+    least = [
+        width if right else max(1, *lengths)
+        for lengths, right, width in zip(words, numeric, widths, strict=True)
+    ]
+    widths = [
+        max(at_least, min(width, limit)) for at_least, width in zip(least, widths, strict=True)
+    ]
+    while _table_width(widths) > limit:
+        shrinkable = [i for i, width in enumerate(widths) if width > least[i]]
+        if not shrinkable:
+            break
+        widths[max(shrinkable, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _table_width(widths: Sequence[int]) -> int:
+    """With a border and two blanks for each column."""
+    return sum(widths) + 3 * len(widths) + 1
 
 
 @contextmanager

@@ -58,8 +58,10 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
     for entry in bundle.manifest.files:
         if entry.format == "onnx" and entry.role != "core_long":  # the network of the core again
             cost = graph_cost(bundle.file(entry), sizes)
-            calls = calls_a_second(bundle.manifest, entry)
-            costs[entry.path] = replace(cost, flop=round(cost.flop * calls))
+            if cost.flop is not None:
+                calls = calls_a_second(bundle.manifest, entry)
+                cost = replace(cost, flop=round(cost.flop * calls))
+            costs[entry.path] = cost
     return costs
 
 
@@ -88,7 +90,7 @@ def _second_of_audio(manifest: "Manifest") -> dict[str, int]:
     multiple = manifest.padding.size if manifest.padding.rule == "multiple" else 1
     sizes = {"batch": 1, "samples": -(-manifest.sample_rate // multiple) * multiple}
     if manifest.stft is not None:
-        sizes["frames"] = manifest.sample_rate // manifest.stft.hop_length
+        sizes["frames"] = manifest.stft.frames(manifest.sample_rate)
     return sizes
 
 
@@ -144,12 +146,13 @@ def _tensors(entry: "FileEntry", side: str) -> str:
 
 def _print_cost(path: str, cost: "GraphCost") -> None:
     operators = ", ".join(f"{count} {name}" for name, count in cost.operators.items())
+    flop = "unknown" if cost.flop is None else f"{cost.flop / 1e9:.2f} GFLOP"
     print_table(
         ("What", "Value"),
         (
             ("operators", operators),
             ("values in the file", f"{cost.parameters / 1e6:.2f} million"),
-            ("per second of audio", f"{cost.flop / 1e9:.2f} GFLOP"),
+            ("per second of audio", flop),
         ),
         title=path,
     )

@@ -329,3 +329,38 @@ def test_verify_with_a_backend_that_does_not_exist(
     code, _, err = run(capsys, "verify", str(wave_unet_bundle), "-b", "onnxruntme")
     assert code == 2
     assert "did you mean onnxruntime?" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (("train", "wave-unet-16k", "--speech", "a", "--speech", "b"), "--speech"),
+        (("evaluate", "bundle", "--pairs", "a", "-p", "b"), "--pairs"),
+        (("calibrate", "bundle", "--calib", "c", "--pairs", "a", "--pairs", "b"), "--pairs"),
+        (("onnx", "-o", "a", "--output=b"), "--output"),
+        (
+            ("denoise", "b", "a.wav", "-o", "c.wav", "--precision", "fp16", "--precision", "fp32"),
+            "",
+        ),
+        (("stream", "b", "--status", "--no-status"), "--status/--no-status"),
+    ],
+)
+def test_an_option_for_one_value_given_twice(
+    capsys: pytest.CaptureFixture[str], args: tuple[str, ...], option: str
+) -> None:
+    code, _, err = run(capsys, *args)
+    assert code == 2
+    assert f"{option} is given 2 times; give it once (see: frcrn-export {args[0]} --help)" in err
+
+
+def test_what_may_be_repeated_is_not_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for args in (
+        ("verify", tmp_path, "-b", "onnxruntime-cpu", "-b", "torchscript"),
+        ("calibrate", tmp_path, "--calib", "a", "--calib", "b"),
+        ("onnx", "-f", "--force", "--checkpoint", tmp_path / "none.pt"),
+    ):
+        code, _, err = run(capsys, *map(str, args))
+        assert code == 2
+        assert "times" not in err

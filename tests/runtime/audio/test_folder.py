@@ -1,10 +1,12 @@
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from frcrn_export.runtime.audio.folder import Job, denoise_files, plan_jobs
+from frcrn_export.runtime.audio.folder import Job, denoise_files, find_audio, plan_jobs
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import AudioError, UserError
 from tests.bundles import GainSession, core_entry, frcrn_segments, manifest
@@ -153,3 +155,87 @@ def test_a_core_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         list(denoise_files(denoiser, [Job(source, tmp_path / "out" / "b.wav")]))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def names(folder: Path, **how: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in find_audio(folder, **how).files]
+
+
+def test_everything_that_libsndfile_reads_is_taken(tmp_path: Path) -> None:
+    for format, suffixes in {
+        "AIFF": (".aiff", ".aifc", ".AIF"), "AU": (".au", ".snd"), "CAF": (".caf",),
+        "FLAC": (".flac",), "MP3": (".mp3",), "NIST": (".sph",), "OGG": (".ogg", ".oga"),
+        "RF64": (".rf64",), "VOC": (".voc",), "W64": (".w64",), "WAV": (".wav", ".WAV"),
+    }.items():  # fmt: skip
+        for suffix in suffixes:
+            soundfile.write(tmp_path / f"{format}{suffix}", np.zeros(99), 16_000, format=format)
+    assert len(names(tmp_path)) == 16
+    for path in find_audio(tmp_path).files:
+        assert soundfile.info(path).samplerate == 16_000
+
+
+def test_what_is_left_out_is_said_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "a.wav")
+    write(tmp_path / "sub" / "b.wav")
+    for name in ("c.m4a", "d.M4A", "e.wma", "._a.wav", "notes.txt", "cover.png", "data.mat"):
+        (tmp_path / name).write_bytes(b"something")
+    write(tmp_path / ".trash" / "f.wav")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    with caplog.at_level(logging.WARNING):
+        assert names(tmp_path) == ["a.wav", "sub/b.wav"]
+    (line,) = caplog.messages
+    for part in ("2 .m4a files", "1 .wma files", "1 hidden files", "1 hidden folders"):
+        assert part in line
+    assert "libsndfile does not read" in line
+    assert "1 links or devices without a file" in line
+    assert "txt" not in line
+
+
+def test_a_folder_of_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.m4a").write_bytes(b"something")
+    with pytest.raises(UserError, match=r"no audio in this folder but 1 \.m4a files.*convert"):
+        plan_jobs([tmp_path], tmp_path / "out")
+
+
+def test_linked_folders_are_followed_once_and_without_loops(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "speech"
+    write(folder / "a" / "1.wav")
+    write(tmp_path / "elsewhere" / "2.wav")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(folder)
+    (folder / "0_again").symlink_to(folder / "a")
+    assert names(folder) == ["a/1.wav", "linked/2.wav"]
+    assert "2 linked folders that are looked through already" in caplog.messages[0]
+
+
+def test_links_to_files_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "linked.wav").symlink_to(write(tmp_path / "elsewhere" / "a.wav"))
+    assert names(tmp_path) == ["elsewhere/a.wav", "linked.wav"]
+
+
+def test_one_rule_for_all_commands(tmp_path: Path) -> None:
+    """`denoise`, `train`, `calibrate` and `evaluate` take the same files of a folder."""
+    from frcrn_export.calibration.clips import choose_clips
+    from frcrn_export.calibration.quality.pairs import match_folders
+    from frcrn_export.exporters.training import data
+
+    folder, rng = tmp_path / "audio", np.random.default_rng(0)
+    for name in ("1.w64", "sub/2.au", "3.caf", ".hidden/4.wav", "._1.wav"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * rng.standard_normal(32_000), 16_000)
+    outside = write(tmp_path / "outside" / "5.wav", 32_000)
+    (folder / "linked").symlink_to(outside.parent)
+    taken = {"1.w64", "sub/2.au", "3.caf", "linked/5.wav"}
+
+    def relative(paths: Iterable[Path]) -> set[str]:
+        return {path.relative_to(folder).as_posix() for path in paths}
+
+    assert relative(job.source for job in plan_jobs([folder], tmp_path / "out")) == taken
+    assert relative(clip.path for clip in choose_clips([folder], 16_000).clips) == taken
+    assert relative(pair.noisy for pair in match_folders(folder, folder)) == taken
+    assert len(data.load_folder(folder)) == len(taken)

@@ -1,0 +1,57 @@
+from collections.abc import Callable
+
+import pytest
+
+from frcrn_export.runtime.commands.console import print_table
+
+Print = Callable[..., list[str]]
+
+COLUMNS = ("Clip", "Bundle", *(f">{name}" for name in ("SI-SDR (dB)", "Gain", "PESQ-WB", "STOI")))
+NUMBERS = ("16.62", "+2.62", "3.271", "0.9412")
+LONG = "a_very_long_name_of_a_clip_that_fills_more_than_half_of_a_line"
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Print:
+    """Prints a table for a `width`, or to a pipe where it is None; gives its lines."""
+
+    def run(*table: object, width: int | None = None) -> list[str]:
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if width is not None:
+            monkeypatch.setenv("COLUMNS", str(width))
+        print_table(*table)  # type: ignore[arg-type]
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize("width", [None, 20, 40, 60, 80, 200])
+@pytest.mark.parametrize("name", ["a", LONG])
+def test_numbers_are_never_cut(printed: Print, width: int | None, name: str) -> None:
+    lines = printed(COLUMNS, [(name, "wave-unet-16k", *NUMBERS)], width=width)
+    assert any(all(number in line for number in NUMBERS) for line in lines)
+    said = "".join(line.split("│")[1].strip() for line in lines if line.startswith("│"))
+    assert said == name
+
+
+def test_numbers_within_text_are_not_cut(printed: Print) -> None:
+    text = "per second of audio 63.69 GFLOP, [batch, 2, 321, frames] float32 and 13.87 million"
+    lines = printed(("What", "Value"), [("operators", text)], width=30)
+    for word in ("63.69", "321,", "13.87"):
+        assert any(word in line for line in lines)
+
+
+def test_a_table_fits_where_it_can(printed: Print) -> None:
+    rows = [(LONG, "some words that can be put on several lines, and more of them", *NUMBERS)]
+    assert max(map(len, printed(COLUMNS, rows, width=100))) == 100
+    assert max(map(len, printed(COLUMNS, [("a", "b", *NUMBERS)], width=100))) < 60
+
+
+def test_in_a_pipe_a_row_is_a_line(printed: Print) -> None:
+    text = " ".join(["word"] * 100)
+    assert sum("word" in line for line in printed(("What", "Value"), [("a", text)])) == 1
+    assert max(map(len, printed(("What", "Value"), [("a", "b")]))) < 30
+
+
+def test_without_rows(printed: Print) -> None:
+    assert printed(("A", ">B"), [])

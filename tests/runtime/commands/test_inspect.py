@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from frcrn_export.runtime.commands.inspect import inspect
+from frcrn_export.runtime.errors import BundleError
+from tests.bundles import replace_core, write_bundle
+
+
+def shown(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    inspect.main([str(arg) for arg in args], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def masking(operator: str, domain: str = "") -> bytes:
+    """A core that a node nobody knows may stand in front of."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("inputs", "y"))
+    x = helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["batch", 1, "samples"])
+    weight = numpy_helper.from_array(np.zeros((4, 1, 3), np.float32), "w")
+    nodes = [
+        helper.make_node(operator, ["inputs"], ["a"], domain=domain),
+        helper.make_node("Conv", ["a", "w"], ["y"], pads=[1, 1]),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [weight])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("elsewhere", 1)]
+    content: bytes = helper.make_model(graph, opset_imports=opsets).SerializeToString()
+    return content
+
+
+def test_the_cost_of_a_second_of_audio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_bundle(tmp_path / "bundle")
+    replace_core(root, masking("Relu"))
+    found = json.loads(shown(capsys, root, "--json"))["graphs"]["core.onnx"]
+    assert found["flop"] == 2 * 16_000 * 4 * 3
+    assert "GFLOP" in shown(capsys, root)
+
+
+def test_a_cost_that_cannot_be_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_bundle(tmp_path / "bundle")
+    replace_core(root, masking("Mystery", "elsewhere"))
+    found = json.loads(shown(capsys, root, "--json"))["graphs"]["core.onnx"]
+    assert found["flop"] is None
+    out = shown(capsys, root)
+    assert "unknown" in out
+    assert "GFLOP" not in out
+
+
+def test_a_file_that_is_no_graph_is_one_line(tmp_path: Path) -> None:
+    root = write_bundle(tmp_path / "bundle")
+    replace_core(root, b"\x12\xff\xff")
+    with pytest.raises(BundleError, match=r"core\.onnx: not an ONNX graph"):
+        inspect.main([str(root)], standalone_mode=False)
