@@ -20,8 +20,8 @@ from frcrn_export.runtime.bundle.manifest import (
     StftSpec,
     TensorSpec,
     Weights,
-    parse_manifest,
 )
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import sha256_of
 
 SAMPLE_RATE = 16_000
