@@ -91,7 +91,7 @@ def _second_of_audio(manifest: "Manifest") -> dict[str, int]:
     multiple = manifest.padding.size if manifest.padding.rule == "multiple" else 1
     sizes = {"batch": 1, "samples": -(-manifest.sample_rate // multiple) * multiple}
     if manifest.stft is not None:
-        sizes["frames"] = manifest.sample_rate // manifest.stft.hop_length
+        sizes["frames"] = max(1, manifest.sample_rate // manifest.stft.hop_length)
     return sizes
 
 
@@ -107,7 +107,8 @@ def _print_facts(manifest: "Manifest") -> None:
         ("level rule", manifest.level),
         (
             "STFT",
-            f"window {stft.window_length}, hop {stft.hop_length}, FFT {stft.fft_length}"
+            f"{stft.window} window {stft.window_length}, hop {stft.hop_length}, "
+            f"FFT {stft.fft_length}" + f", centred ({stft.pad_mode})" * stft.center
             if stft
             else "none",
         ),

@@ -10,8 +10,8 @@ from onnx import numpy_helper
 
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.audio import stft
-from frcrn_export.runtime.audio.stft import sqrt_hann
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, TensorrtBackend
+from frcrn_export.runtime.audio.stft import periodic_window
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, TensorrtBackend, Window
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.errors import BackendError, BundleError
 from frcrn_export.runtime.verify import parity
@@ -179,12 +179,12 @@ def test_one_window_sample_off_by_one_percent_fails(monkeypatch: pytest.MonkeyPa
 
     assert passed() == {"pre.noise": True, "post.noise": True}
 
-    def off(length: int) -> np.ndarray:
-        window = sqrt_hann(length)
+    def off(kind: Window, length: int) -> np.ndarray:
+        window = periodic_window(kind, length)
         window[length // 2] *= 1.01
         return window
 
-    monkeypatch.setattr(stft, "sqrt_hann", off)
+    monkeypatch.setattr(stft, "periodic_window", off)
     assert passed() == {"pre.noise": False, "post.noise": False}
 
 
