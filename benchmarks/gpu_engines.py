@@ -32,7 +32,7 @@ class EngineSteps:
         self._stream = self._device.create_stream()
         self._events = [timing_event() for _ in range(4)]
         self._contexts: Contexts
-        if self._engine.info.flavor == "tensorrt":
+        if self._engine.info.backend == "tensorrt":
             self._contexts = ClassicContexts(self._engine, self._device, self._stream)
         else:
             self._contexts = RtxContexts(self._engine)

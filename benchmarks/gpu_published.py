@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.gpu_runners import Function, without_gradients
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference import WaveformNetwork
-from frcrn_export.exporters.stft_ops import dft_basis, sqrt_hann
+from frcrn_export.exporters.stft_ops import dft_basis, periodic_window
 from frcrn_export.runtime.bundle.manifest import StftSpec
 
 
@@ -87,9 +87,13 @@ class _RebuildingStft:
         self._inverse = torch.from_numpy(inverse).float()[:, None].to(device)  # [2F, 1, W]
 
     def __call__(self, wave: Tensor) -> Tensor:
-        window = torch.from_numpy(sqrt_hann(self._window_length)).float().to(self._device)  # [W]
+        window = (
+            torch.from_numpy(periodic_window("sqrt_hann", self._window_length))
+            .float()
+            .to(self._device)
+        )  # [W]
         self._pipeline.analysis.weight = self._forward * window
         self._pipeline.synthesis.weight = self._inverse * window
-        self._pipeline.synthesis.squared_window = window.square()[None, None]
+        self._pipeline.synthesis.window_product = window.square()[None, None]
         enhanced: Tensor = self._pipeline(wave)
         return enhanced

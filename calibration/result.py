@@ -24,8 +24,8 @@ from frcrn_export.runtime.bundle.manifest import (
     FileEntry,
     GateResult,
     QuantizationInfo,
-    parse_manifest,
 )
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import sha256_of
 from frcrn_export.runtime.bundle.transaction import staged_bundle
 from frcrn_export.runtime.errors import UserError

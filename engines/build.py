@@ -24,7 +24,7 @@ from frcrn_export.engines.versions import check_version, cuda_major
 from frcrn_export.runtime.bundle.layer_report import LayerReport, OnnxNode
 from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.errors import BackendError, UserError
-from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor, version_of
+from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt, version_of
 
 if TYPE_CHECKING:
     import onnx
@@ -182,15 +182,15 @@ def build_engine(
 ) -> BuiltEngine:
     """Build an engine from one of our ONNX files. `progress` is called from another thread.
 
-    Raises UserError for a file or options that cannot be used, BackendError where the flavour is
+    Raises UserError for a file or options that cannot be used, BackendError where the backend is
     missing, BuildError where it cannot build this network, all with the parser's or builder's own
     reason, and KeyboardInterrupt when the user stops it.
     """
     network = read_source(source, list(options.state_shapes))
     check_options(options)
-    version = version_of(options.flavor)
-    check_version(options.flavor, version)
-    cuda = cuda_major(options.flavor)
+    version = version_of(options.backend)
+    check_version(options.backend, version)
+    cuda = cuda_major(options.backend)
     state = BuildProgress(progress)
     started = time.perf_counter()
     # In a thread of its own, so that this one hears Ctrl-C.
@@ -212,10 +212,10 @@ def _build(
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
-        trt = load_flavor(options.flavor)
+        trt = load_tensorrt(options.backend)
     messages: list[Message] = []
     log = BuildLog(messages)
-    logger = recording_logger(options.flavor, messages)
+    logger = recording_logger(options.backend, messages)
     builder = trt.Builder(logger)
     # TensorRT 10 has to be asked for strong typing; later ones know nothing else.
     definition = builder.create_network(1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED.value)
@@ -225,7 +225,7 @@ def _build(
         raise BuildError(f"{source}: not parsed: {reason}; {_EXPORT_AGAIN}", log.text())
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.progress_monitor = progress_monitor(options.flavor, progress)
+    config.progress_monitor = progress_monitor(options.backend, progress)
     _configure(config, options)
     profile = builder.create_optimization_profile()
     shapes = (options.profile.min, options.profile.opt, options.profile.max)
@@ -257,7 +257,7 @@ def _configure(config: "trt.IBuilderConfig", options: BuildOptions) -> None:
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
-        trt = load_flavor(options.flavor)
+        trt = load_tensorrt(options.backend)
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if options.tf32:  # TensorRT's default, said all the same
@@ -270,8 +270,8 @@ def _configure(config: "trt.IBuilderConfig", options: BuildOptions) -> None:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if options.timing_cache is not None:
         load_timing_cache(config, options.timing_cache)
-    if options.flavor == "tensorrt-rtx":
-        _set_capability(config, options.target.sm, load_flavor("tensorrt-rtx"))
+    if options.backend == "tensorrt-rtx":
+        _set_capability(config, options.target.sm, load_tensorrt("tensorrt-rtx"))
 
 
 def _set_capability(config: Any, sm: int, rtx: Any) -> None:
@@ -294,10 +294,10 @@ def _inspect(plan: bytes, logger: "trt.ILogger", options: BuildOptions) -> str:
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
-        trt = load_flavor(options.flavor)
+        trt = load_tensorrt(options.backend)
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
-        raise BackendError(f"{options.flavor} cannot open the engine that it has just built")
+        raise BackendError(f"{options.backend} cannot open the engine that it has just built")
     inspector = engine.create_engine_inspector()
     text: str = inspector.get_engine_information(trt.LayerInformationFormat.ONELINE)
     return text

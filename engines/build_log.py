@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsInt, cast
 
-from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor
+from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -77,12 +77,12 @@ def plain_reason(text: str) -> str:
     return " ".join(text.split())
 
 
-def recording_logger(flavor: Flavor, messages: list[Message]) -> "trt.ILogger":
-    """A logger of this flavour that appends all it is told to `messages`."""
+def recording_logger(backend: TensorrtBackend, messages: list[Message]) -> "trt.ILogger":
+    """A logger of this backend that appends all it is told to `messages`."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
-        trt = load_flavor(flavor)
+        trt = load_tensorrt(backend)
 
     class Recorder(trt.ILogger):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
@@ -179,12 +179,12 @@ class BuildProgress:
             self.cancel()
 
 
-def progress_monitor(flavor: Flavor, progress: BuildProgress) -> "trt.IProgressMonitor":
-    """The monitor of this flavour that drives `progress`."""
+def progress_monitor(backend: TensorrtBackend, progress: BuildProgress) -> "trt.IProgressMonitor":
+    """The monitor of this backend that drives `progress`."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
-        trt = load_flavor(flavor)
+        trt = load_tensorrt(backend)
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Adding an engine to a bundle: built, described, and its source's proof carried over."""
+"""Adding an engine to a bundle: built, described, and with what is known of its source."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def engine_name(precision: Precision, options: BuildOptions) -> str:
     if options.states:
         batch = options.profile.max[0]
         kind = "core.streaming" if batch == 1 else f"core.streaming.batch{batch}"
-    return f"{kind}.{precision}.sm{options.target.sm}.{options.flavor}.engine"
+    return f"{kind}.{precision}.sm{options.target.sm}.{options.backend}.engine"
 
 
 def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False) -> FileEntry:
@@ -123,22 +123,24 @@ def _info(
     manifest: Manifest, source: FileEntry, layers: str, options: BuildOptions, built: BuiltEngine
 ) -> EngineInfo:
     return EngineInfo(
-        flavor=options.flavor,
+        backend=options.backend,
         version=built.version,
         cuda=built.cuda,
         gpu=options.target.name,
-        sm=options.target.sm,
+        sms=(options.target.sm,),
         source=source.path,
         source_sha256=source.sha256,
         profile=options.profile,
         layers=layers,
-        proof=_proof(manifest, source, options, built),
+        verification=_verification(manifest, source, options, built),
         hardware_compatible=options.hardware_compatible,
         refittable=options.refittable,
     )
 
 
-def _proof(manifest: Manifest, source: FileEntry, options: BuildOptions, built: BuiltEngine) -> str:
+def _verification(
+    manifest: Manifest, source: FileEntry, options: BuildOptions, built: BuiltEngine
+) -> str:
     results = [r for r in manifest.parity if r.artifact.split(" ")[0] == source.path]
     if source.quantization is not None:
         proven = _gates(source.quantization)
@@ -148,7 +150,7 @@ def _proof(manifest: Manifest, source: FileEntry, options: BuildOptions, built: 
     else:
         proven = "for which the bundle has no parity results"
     return (
-        f"Built by {options.flavor} {built.version} for SM {sm_text(options.target.sm)} from "
+        f"Built by {options.backend} {built.version} for SM {sm_text(options.target.sm)} from "
         f"{source.path}, {proven}. The engine itself has not been run: neither its output nor its "
         "speed is checked on a GPU."
     )

@@ -53,12 +53,13 @@ _MIB = 1 << 20
     help="A GPU's name, `auto` for the one in this machine, or an SM number such as 8.9.",
 )
 @click.option(
-    "--flavor",
+    "--backend",
     type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
     default="auto",
     show_default=True,
     help="TensorRT builds on the GPU itself, TensorRT-RTX on any machine.",
 )
+@click.option("--flavor", type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]), hidden=True)
 @click.option(
     "--streaming",
     is_flag=True,
@@ -112,7 +113,8 @@ def trt(
     calib: tuple[Path, ...],
     no_tf32: bool,
     gpu: str,
-    flavor: str,
+    backend: str,
+    flavor: str | None,
     streaming: bool,
     chunk: int | None,
     lookahead: int | None,
@@ -137,11 +139,11 @@ def trt(
     --fp8 so does one without such a core, given recordings to calibrate with. TensorRT-RTX needs
     no GPU to build for one.
     """
-    from frcrn_export.engines.detection import detect_gpu, resolve_flavor
+    from frcrn_export.engines.detection import detect_gpu, resolve_backend
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
     from frcrn_export.engines.source import find_subject
-    from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor
+    from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
 
     if bundle is not None and output is not None:
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
@@ -157,9 +159,9 @@ def trt(
     wanted = streaming_options(streaming, chunk, lookahead)
     target = detect_gpu() if gpu == "auto" else find_target(gpu)
     check_precision(precision, target)
-    chosen = resolve_flavor(flavor, target, here=not explain)
+    chosen = resolve_backend(flavor or backend, target, here=not explain)
     if not explain:
-        load_flavor(chosen)
+        load_tensorrt(chosen)
         _keep_log(log, "")  # what cannot be written is said now, not after the build
     with status() as step:
         subject = find_subject(
@@ -171,7 +173,7 @@ def trt(
         )
         make = make_streaming_profile if streaming else make_profile
         options = BuildOptions(
-            flavor=chosen,
+            backend=chosen,
             target=target,
             profile=make(
                 subject.manifest, subject.input, batch=batch, frames=frames, samples=samples
@@ -313,5 +315,5 @@ def _build(
     streaming = " --streaming" if options.states else ""
     click.echo(
         f"Next, on the GPU: frcrn-export verify {quote(str(path))}{streaming} "
-        f"--backend {options.flavor}"
+        f"--backend {options.backend}"
     )

@@ -1,11 +1,15 @@
-"""The GPU in this machine, through the CUDA driver, and the flavour that fits it."""
+"""The GPU in this machine, through the CUDA driver, and the backend that fits it."""
 
 from typing import Any, cast
 
 from frcrn_export.engines.targets import Target, check_served, known_gpu
-from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS, is_flavor_installed, sm_text
+from frcrn_export.runtime.sessions.tensorrt_backends import (
+    TENSORRT_BACKENDS,
+    is_tensorrt_installed,
+    sm_text,
+)
 
 _NAME_BYTES = 256
 
@@ -41,31 +45,31 @@ def driver_cuda() -> int | None:
     return version // 1000
 
 
-def resolve_flavor(choice: str, target: Target, *, here: bool = True) -> Flavor:
-    """The flavour to build with. `choice` is a flavour's name or `auto`.
+def resolve_backend(choice: str, target: Target, *, here: bool = True) -> TensorrtBackend:
+    """The backend to build with. `choice` is a backend's name or `auto`.
 
     `auto` takes classic TensorRT where it is installed and a GPU with the target's SM is present
     (it tunes on that GPU), else TensorRT-RTX where that serves the target. With `here` False, for
     a build elsewhere, classic TensorRT is what is left. Raises UserError.
     """
-    if choice in FLAVORS:
-        flavor = cast(Flavor, choice)
-        check_served(flavor, target)
-        return flavor
+    if choice in TENSORRT_BACKENDS:
+        backend = cast(TensorrtBackend, choice)
+        check_served(backend, target)
+        return backend
     if choice != "auto":
-        raise UserError(f"unknown flavor {choice!r}; one of: auto, {', '.join(FLAVORS)}")
-    if "tensorrt" in target.flavors and is_flavor_installed("tensorrt"):
+        raise UserError(f"unknown backend {choice!r}; one of: auto, {', '.join(TENSORRT_BACKENDS)}")
+    if "tensorrt" in target.backends and is_tensorrt_installed("tensorrt"):
         gpu = present_gpu()
         if gpu is not None and gpu.sm == target.sm:
             return "tensorrt"
-    if "tensorrt-rtx" in target.flavors:
+    if "tensorrt-rtx" in target.backends:
         return "tensorrt-rtx"
-    if not here and "tensorrt" in target.flavors:
+    if not here and "tensorrt" in target.backends:
         return "tensorrt"
     raise UserError(
         f"{target.title} (SM {sm_text(target.sm)}) needs classic TensorRT, which builds on a "
         f"machine with that GPU: run this there, after: pip install "
-        f'"frcrn-export[{FLAVORS["tensorrt"].extra}]"'
+        f'"frcrn-export[{TENSORRT_BACKENDS["tensorrt"].extra}]"'
     )
 
 

@@ -31,7 +31,7 @@ def explain(
         *["--load-inputs", inputs, "--load-outputs", outputs],
         *["--compare", "snr", "--snr-threshold", f"{floor_db:g}"],
     ]
-    switch = _RTX_SWITCH if options.flavor == "tensorrt-rtx" else ""
+    switch = _RTX_SWITCH if options.backend == "tensorrt-rtx" else ""
     return [
         shlex.join(_trtexec(source, engine, input_name, options)),
         switch + shlex.join(_polygraphy(source, engine, input_name, options)),
@@ -43,7 +43,7 @@ def explain(
 def _trtexec(source: Path, engine: Path, name: str, options: BuildOptions) -> list[str]:
     """trtexec, or tensorrt_rtx, which takes the same flags."""
     profile = options.profile
-    rtx = options.flavor == "tensorrt-rtx"
+    rtx = options.backend == "tensorrt-rtx"
     command = [
         *["tensorrt_rtx" if rtx else "trtexec", f"--onnx={source}", f"--saveEngine={engine}"],
     ]
@@ -78,7 +78,7 @@ def _polygraphy(source: Path, engine: Path, name: str, options: BuildOptions) ->
         *["--trt-opt-shapes", *_all_brackets(name, profile.opt, options)],
         *["--trt-max-shapes", *_all_brackets(name, profile.max, options)],
     ]
-    if options.flavor == "tensorrt-rtx":
+    if options.backend == "tensorrt-rtx":
         command += ["--compute-capabilities", sm_text(options.target.sm)]
     if options.workspace_bytes is not None:
         command += ["--pool-limit", f"workspace:{options.workspace_bytes}"]

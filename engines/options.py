@@ -5,7 +5,7 @@ from pathlib import Path
 
 from frcrn_export.engines.detection import present_gpu
 from frcrn_export.engines.targets import Target, check_served
-from frcrn_export.runtime.bundle.manifest import Flavor, Precision, Profile, TensorSpec
+from frcrn_export.runtime.bundle.manifest import Precision, Profile, TensorrtBackend, TensorSpec
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
 
@@ -23,7 +23,7 @@ class BuildOptions:
     convolutions round their inputs to 10 bits of mantissa.
     """
 
-    flavor: Flavor
+    backend: TensorrtBackend
     target: Target
     profile: Profile
     states: tuple[TensorSpec, ...] = ()
@@ -50,11 +50,11 @@ def check_precision(precision: Precision, target: Target) -> None:
 
 
 def check_options(options: BuildOptions) -> None:
-    """Raise UserError for options that the flavour does not have, or not on this machine."""
-    check_served(options.flavor, options.target)
+    """Raise UserError for options that the backend does not have, or not on this machine."""
+    check_served(options.backend, options.target)
     if options.workspace_bytes is not None and options.workspace_bytes < 1:
         raise UserError(f"--workspace {options.workspace_bytes}: needs at least 1 byte")
-    if options.flavor == "tensorrt-rtx":
+    if options.backend == "tensorrt-rtx":
         _check_rtx(options)
     else:
         _check_classic(options)
@@ -85,8 +85,8 @@ def _check_classic(options: BuildOptions) -> None:
     if gpu is not None and gpu.sm == options.target.sm:
         return
     here = f"{gpu.title}, SM {sm_text(gpu.sm)}" if gpu else "no GPU"
-    rtx = "tensorrt-rtx" in options.target.flavors
-    instead = ", or with --flavor tensorrt-rtx, which needs no GPU" if rtx else ""
+    rtx = "tensorrt-rtx" in options.target.backends
+    instead = ", or with --backend tensorrt-rtx, which needs no GPU" if rtx else ""
     raise UserError(
         f"tensorrt builds on the kind of GPU it builds for: {options.target.title} "
         f"(SM {sm_text(options.target.sm)}) is wanted, this machine has {here}; "

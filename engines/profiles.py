@@ -112,7 +112,7 @@ def _default(manifest: Manifest, axis: str) -> Sizes:
     if axis == "samples":
         return Sizes(*_default_samples(manifest))
     assert manifest.stft is not None, "frames without an STFT"
-    second = manifest.sample_rate // manifest.stft.hop_length
+    second = max(1, manifest.sample_rate // manifest.stft.hop_length)
     return Sizes(1, second, _MAX_SECONDS * second)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import SERVED_SMS, sm_text
 
@@ -27,9 +27,9 @@ class Target:
     aliases: tuple[str, ...] = ()
 
     @property
-    def flavors(self) -> tuple[Flavor, ...]:
-        """The flavours of TensorRT that serve it."""
-        return tuple(flavor for flavor, sms in SERVED_SMS.items() if self.sm in sms)
+    def backends(self) -> tuple[TensorrtBackend, ...]:
+        """The backends of TensorRT that serve it."""
+        return tuple(backend for backend, sms in SERVED_SMS.items() if self.sm in sms)
 
 
 def _gpu(title: str, sm: int, memory_gb: int, *aliases: str) -> Target:
@@ -160,13 +160,13 @@ def find_target(name: str) -> Target:
     raise UserError(f"unknown GPU {name!r}; {hint}An SM number (--gpu 8.9) does for any GPU")
 
 
-def check_served(flavor: Flavor, target: Target) -> None:
-    """Raise UserError, naming what to use instead, where a flavour does not serve a target."""
-    if flavor in target.flavors:
+def check_served(backend: TensorrtBackend, target: Target) -> None:
+    """Raise UserError, naming what to use instead, where a backend does not serve a target."""
+    if backend in target.backends:
         return
-    served = ", ".join(map(sm_text, SERVED_SMS[flavor]))
-    instead = " or ".join(f"--flavor {other}" for other in target.flavors)
+    served = ", ".join(map(sm_text, SERVED_SMS[backend]))
+    instead = " or ".join(f"--backend {other}" for other in target.backends)
     raise UserError(
-        f"{flavor} does not serve {target.title} (SM {sm_text(target.sm)}), only SM {served}; "
+        f"{backend} does not serve {target.title} (SM {sm_text(target.sm)}), only SM {served}; "
         f"use {instead or 'another --gpu'}"
     )

@@ -8,32 +8,32 @@ import re
 from importlib.metadata import distributions
 
 from frcrn_export.engines.detection import driver_cuda
-from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS
+from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
 
 # 10.3 is JetPack 6's, and has what the session calls; older TensorRT-RTX has not been tried.
-OLDEST: dict[Flavor, tuple[int, int]] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 7)}
+OLDEST: dict[TensorrtBackend, tuple[int, int]] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 7)}
 
 
-def check_version(flavor: Flavor, version: str) -> None:
+def check_version(backend: TensorrtBackend, version: str) -> None:
     """Raise BackendError for a release that is older than what the builder needs."""
     numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
-    oldest = OLDEST[flavor]
+    oldest = OLDEST[backend]
     if tuple(numbers) < oldest:
         raise BackendError(
-            f"{flavor} {version} is too old, {oldest[0]}.{oldest[1]} is the oldest that works; "
-            f'run: pip install --upgrade "frcrn-export[{FLAVORS[flavor].extra}]"'
+            f"{backend} {version} is too old, {oldest[0]}.{oldest[1]} is the oldest that works; "
+            f'run: pip install --upgrade "frcrn-export[{TENSORRT_BACKENDS[backend].extra}]"'
         )
 
 
-def cuda_major(flavor: Flavor) -> int:
-    """The major version of CUDA that the installed flavour was made for.
+def cuda_major(backend: TensorrtBackend) -> int:
+    """The major version of CUDA that the installed backend was made for.
 
     Its wheels carry it in their names (tensorrt_cu13, tensorrt_rtx_cu13). Where TensorRT came
     otherwise (JetPack, a tar file) it is the driver's. Raises BackendError if neither tells.
     """
-    module = FLAVORS[flavor].module
+    module = TENSORRT_BACKENDS[backend].module
     for distribution in distributions():
         name = str(distribution.metadata["Name"]).lower().replace("-", "_")
         if match := re.fullmatch(rf"{module}_cu(\d+)(?:_libs|_bindings)?", name):
@@ -41,6 +41,6 @@ def cuda_major(flavor: Flavor) -> int:
     if (driver := driver_cuda()) is not None:
         return driver
     raise BackendError(
-        f"{flavor}: cannot tell its CUDA version, neither by a wheel nor by a driver; "
-        f'run: pip install "frcrn-export[{FLAVORS[flavor].extra}]"'
+        f"{backend}: cannot tell its CUDA version, neither by a wheel nor by a driver; "
+        f'run: pip install "frcrn-export[{TENSORRT_BACKENDS[backend].extra}]"'
     )

@@ -89,11 +89,13 @@ def _record_engines(bundle: Bundle, results: tuple[ParityResult, ...]) -> dict[s
     from frcrn_export.runtime.verify.engine_status import engines_run, record_runs
 
     if not engines_run(bundle.manifest, results):
-        return {e.path: e.engine.proof for e in bundle.manifest.files if e.engine is not None}
+        return {
+            e.path: e.engine.verification for e in bundle.manifest.files if e.engine is not None
+        }
     from frcrn_export.runtime.gpu import first_gpu
 
     recorded = record_runs(bundle, results, first_gpu().name)
-    return {e.path: e.engine.proof for e in recorded.files if e.engine is not None}
+    return {e.path: e.engine.verification for e in recorded.files if e.engine is not None}
 
 
 def require_parity(results: tuple[ParityResult, ...]) -> None:

@@ -170,15 +170,18 @@ class Denoiser:
         return cls(opened.manifest, open_session(opened, backend, threads, precision))
 
     def __call__(
-        self, audio: npt.NDArray[Any], sample_rate: int = 16_000, restore_level: bool = True
+        self,
+        audio: npt.NDArray[Any],
+        sample_rate: int | None = None,
+        restore_level: bool = True,
     ) -> Float32Array:
-        """Denoise [N] or [channels, N] floats in [-1, 1] at `sample_rate` Hz.
+        """Denoise [N] or [channels, N] floats in [-1, 1] at `sample_rate` Hz, or the bundle's.
 
         Returns float32 of the same shape and rate. Each channel is an utterance of its own.
         `restore_level=False` leaves the result at the level that the network works at. Raises
         AudioError where the audio is empty, not finite or of the wrong shape or type.
         """
-        source = array_source(audio, sample_rate)
+        source = array_source(audio, sample_rate or self.manifest.sample_rate)
         denoised = np.concatenate(list(self.stream(source, restore_level)), axis=1)
         return denoised.reshape(audio.shape)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from frcrn_export.runtime.audio.framing import whole_hops
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     FileEntry,
@@ -20,13 +21,31 @@ from frcrn_export.runtime.bundle.manifest import (
     StftSpec,
     TensorSpec,
     Weights,
-    parse_manifest,
 )
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import sha256_of
 
 SAMPLE_RATE = 16_000
 STFT = StftSpec(window_length=640, hop_length=320, fft_length=640)
 FRCRN_PADDING = Padding(rule="windows", size=16_000, stride=12_000)
+
+
+# Of a network at 48 kHz with torch's own transform.
+CENTRED = StftSpec(
+    window_length=1_024, hop_length=384, fft_length=1_024, window="hann", center=True
+)
+
+
+def centred_manifest(sample_rate: int = 48_000, above: int = 480_000) -> Manifest:
+    """Frames that are centred, padding to whole hops, windows of a second at 48 kHz."""
+    cut = Segments(length=48_000, left=4_800, right=4_800, above=above)
+    return manifest(
+        stft=CENTRED,
+        level="active_rms",
+        padding=whole_hops(CENTRED),
+        segments=cut,
+        sample_rate=sample_rate,
+    )
 
 
 def frcrn_segments(above: int = 120 * SAMPLE_RATE) -> Segments:
@@ -40,13 +59,14 @@ def manifest(
     padding: Padding = FRCRN_PADDING,
     segments: Segments | None = None,
     files: tuple[FileEntry, ...] = (),
+    sample_rate: int = SAMPLE_RATE,
 ) -> Manifest:
     return Manifest(
         model="gain",
         variant={},
         domain="waveform" if stft is None else "spectrum",
         weights=Weights(source="random", name="gain", seed=0),
-        sample_rate=SAMPLE_RATE,
+        sample_rate=sample_rate,
         stft=stft,
         level=level,
         padding=padding,

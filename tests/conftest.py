@@ -55,6 +55,6 @@ def engine_bundle(wave_unet_bundle: Path, tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("bundles") / "engines"
     shutil.copytree(wave_unet_bundle, path)
     with pytest.raises(SystemExit) as left:
-        main(["trt", str(path), "--fp16", "--flavor", "tensorrt-rtx"])
+        main(["trt", str(path), "--fp16", "--backend", "tensorrt-rtx"])
     assert not left.value.code
     return path

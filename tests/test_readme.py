@@ -136,7 +136,11 @@ def _check_engine(bundle: Bundle) -> None:
     """FRCRN for the RTX 4090D as asked: every convolution in half, at most 45 MB, proven."""
     engine = next(e for e in bundle.manifest.files if e.engine is not None)
     assert engine.engine is not None
-    assert (engine.engine.gpu, engine.engine.sm, engine.engine.ran_on) == ("rtx4090d", 89, None)
+    assert (engine.engine.gpu, engine.engine.sms, engine.engine.verified_on) == (
+        "rtx4090d",
+        (89,),
+        None,
+    )
     assert engine.bytes <= 45e6
     report = read_layer_report((bundle.path / engine.engine.layers).read_bytes(), "layers")
     counts = census(report)

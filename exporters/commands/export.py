@@ -179,8 +179,8 @@ def verify(
         )
     else:
         print_parity(report.results)
-        for path, proof in report.engines.items():
-            click.echo(f"{path}: {proof}")
+        for path, verification in report.engines.items():
+            click.echo(f"{path}: {verification}")
         if report.unchecked:
             click.echo(f"Not compared here: {', '.join(report.unchecked)} (frcrn-export doctor).")
         if report.why_not_live:

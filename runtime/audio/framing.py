@@ -5,7 +5,14 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bundle.manifest import Padding, Segments
+from frcrn_export.runtime.bundle.manifest import Padding, Segments, StftSpec
+
+
+def whole_hops(stft: StftSpec) -> Padding:
+    """The rule that lets the frames of a transform cover every sample of an utterance."""
+    hop = stft.hop_length
+    shortest = -(-stft.shortest // hop) * hop if stft.center else stft.window_length
+    return Padding(rule="hops", size=shortest, stride=hop)
 
 
 def padding_samples(samples: int, padding: Padding) -> int:
@@ -17,6 +24,8 @@ def padding_samples(samples: int, padding: Padding) -> int:
     size, stride = padding.size, padding.stride
     if padding.rule == "multiple":
         return -samples % size
+    if padding.rule == "hops":
+        return -(samples - size) % stride if samples > size else size - samples
     if samples < size:
         return size - samples
     if samples < size + stride:

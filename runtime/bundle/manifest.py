@@ -1,39 +1,53 @@
 """The manifest: the one contract between whoever writes a bundle and whoever runs it.
 
-`manifest.json` is checked against these types when it is read: a missing field, a wrong type or an
-impossible value is an error that names the field. Unknown fields are ignored, so that a newer
-minor addition stays readable; an incompatible change raises `SCHEMA_VERSION`.
+`manifest.json` is checked against these types, and `parse.py` checks what lies between fields.
+Every number has an upper bound, so that nothing is allocated for a manifest that makes no sense.
+`docs/bundle.md` is the normative text: what a field means, its unit and its bound.
 """
 
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from frcrn_export.runtime.errors import BundleError
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # What a streaming core is told while nobody knows how long the stream will be; exact in float32.
 UNKNOWN_END = float(1 << 24)
 MANIFEST_NAME = "manifest.json"
 
 EXPORT_AGAIN = "export the bundle again: frcrn-export onnx -o ANOTHER"
-# What decoding raises: not JSON or not this type, nested too deeply, not UTF-8.
-_DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
-Positive = Annotated[int, Meta(ge=1)]
-NonNegative = Annotated[int, Meta(ge=0)]
+_FLOAT32_MAX = 3.4028234663852886e38
+
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+NonNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Bytes = Annotated[int, Meta(ge=0, le=2**40)]
+Hertz = Annotated[int, Meta(ge=1_000, le=768_000)]
+StftLength = Annotated[int, Meta(ge=1, le=2**16)]
+# Of an utterance or a window that goes through a network whole, in samples.
+Length = Annotated[int, Meta(ge=1, le=2**21)]
+NoLength = Annotated[int, Meta(ge=0, le=2**21)]
+Float = Annotated[float, Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
+PositiveFloat = Annotated[float, Meta(gt=0, le=_FLOAT32_MAX)]
+Decibels = Annotated[float, Meta(ge=-1_000, le=1_000)]
+Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
+Name = Annotated[str, Meta(max_length=255)]
+Text = Annotated[str, Meta(max_length=4_000)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Version = Annotated[str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){1,2}$")]
+Sm = Annotated[int, Meta(ge=1, le=999)]
+Dimensions = Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=8)]
+Shape = Annotated[tuple[Positive | Name, ...], Meta(max_length=8)]
 
+Window = Literal["hann", "sqrt_hann", "hamming"]
 Level = Literal["active_rms", "peak", "none"]
 Role = Literal[
     "core", "core_long", "core_streaming", "pre", "post", "pipeline", "parity", "layers", "report"
 ]
 Format = Literal["onnx", "torchscript", "engine", "npz", "json", "markdown", "png"]
-Flavor = Literal["tensorrt", "tensorrt-rtx"]
+TensorrtBackend = Literal["tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "int8", "fp8"]
 # Precisions of calibrated files: whole numbers, or for TensorRT alone FP8 (float8e4m3fn).
 QUANTIZED: frozenset[Precision] = frozenset(("int8", "fp8"))
@@ -43,37 +57,79 @@ CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 
 
 class StftSpec(Struct, frozen=True, kw_only=True):
-    """Short-time Fourier transform without centring or padding. Lengths in samples."""
+    """Short-time Fourier transform. Lengths in samples.
 
-    window_length: Positive
-    hop_length: Positive
-    fft_length: Positive
-    window: Literal["sqrt_hann"] = "sqrt_hann"
+    Windows are periodic; without a `synthesis_window` it is the `window`. Frame t begins at sample
+    t * hop_length, its window at the start of the FFT, zeros after it. With `center` the frame's
+    middle lies there, and the window in the middle of the FFT, as in torch.stft; `pad_mode` is
+    what stands before the first sample and after the last.
+    """
+
+    window_length: StftLength
+    hop_length: StftLength
+    fft_length: StftLength
+    window: Window = "sqrt_hann"
+    synthesis_window: Window | None = None
+    center: bool = False
+    pad_mode: Literal["reflect", "zeros"] = "reflect"
 
     @property
     def bins(self) -> int:
         """Number of frequency bins F of the one-sided spectrum."""
         return self.fft_length // 2 + 1
 
+    @property
+    def margin(self) -> int:
+        """Samples of padding on both sides that a window reaches."""
+        return self.window_length // 2 if self.center else 0
+
+    @property
+    def offset(self) -> int:
+        """Where the window begins in the FFT's input."""
+        return (self.fft_length - self.window_length) // 2 if self.center else 0
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether the padding repeats samples of the signal."""
+        return self.center and self.pad_mode == "reflect"
+
+    @property
+    def shortest(self) -> int:
+        """The least number of samples that can be analysed."""
+        if self.mirrors:
+            return self.margin + 1
+        return 1 if self.center else self.window_length
+
     def frames(self, samples: int) -> int:
         """Number of frames T that `samples` samples give."""
-        return 1 + (samples - self.window_length) // self.hop_length
+        return 1 + (samples + 2 * self.margin - self.window_length) // self.hop_length
 
     def samples(self, frames: int) -> int:
         """Number of samples that the overlap-add of `frames` frames gives."""
-        return self.window_length + self.hop_length * (frames - 1)
+        return self.window_length - 2 * self.margin + self.hop_length * (frames - 1)
 
 
 class Padding(Struct, frozen=True, kw_only=True):
     """Zeros appended to an utterance that goes through the core whole. Lengths in samples.
 
-    `multiple`: up to the next multiple of `size`. `windows`: the published FRCRN rule for windows
-    of `size` every `stride` samples.
+    `multiple`: up to the next multiple of `size`. `hops`: up to the next `size` + k * `stride`,
+    k >= 0. `windows`: the published FRCRN rule for windows of `size` every `stride` samples.
     """
 
-    rule: Literal["multiple", "windows"]
-    size: Positive
-    stride: Positive = 1
+    rule: Literal["multiple", "hops", "windows"]
+    size: Length
+    stride: Length = 1
+
+
+class HighPass(Struct, frozen=True, kw_only=True):
+    """A Butterworth high-pass before the level. It starts at rest, or settled on the first sample.
+
+    Declared for bundles to come: a bundle that has one is refused until the runtime applies it.
+    """
+
+    cutoff_hz: Annotated[float, Meta(gt=0, le=1_000)]
+    order: Annotated[int, Meta(ge=1, le=8)]
+    state: Literal["zero", "first_sample"] = "zero"
 
 
 class Segments(Struct, frozen=True, kw_only=True):
@@ -83,9 +139,9 @@ class Segments(Struct, frozen=True, kw_only=True):
     neighbour covers them.
     """
 
-    length: Positive
-    left: NonNegative
-    right: NonNegative
+    length: Length
+    left: NoLength
+    right: NoLength
     above: NonNegative
 
     @property
@@ -97,17 +153,17 @@ class Segments(Struct, frozen=True, kw_only=True):
 class TensorSpec(Struct, frozen=True, kw_only=True):
     """One input or output of an artifact; a string in `shape` names a dynamic axis."""
 
-    name: str
-    dtype: str
-    shape: tuple[Positive | str, ...]
+    name: Name
+    dtype: Name
+    shape: Shape
 
 
 class Profile(Struct, frozen=True, kw_only=True):
     """The input shapes that an engine takes, and the one that it is fastest at."""
 
-    min: tuple[Positive, ...]
-    opt: tuple[Positive, ...]
-    max: tuple[Positive, ...]
+    min: Dimensions
+    opt: Dimensions
+    max: Dimensions
 
     def includes(self, shape: tuple[int, ...]) -> bool:
         """Whether an input of this shape can run."""
@@ -119,24 +175,24 @@ class Profile(Struct, frozen=True, kw_only=True):
 class EngineInfo(Struct, frozen=True, kw_only=True):
     """What a TensorRT engine was built from, with and for.
 
-    `sm` is the compute capability without its dot (89 is 8.9); `hardware_compatible` engines also
-    run on later ones. `version` is the builder's, which the runtime must have; `cuda` the major
-    version of CUDA that the driver must serve. `source` is the ONNX file of the bundle it was built
-    from, `layers` the layer report beside it. `proof` says in words what was checked on a GPU and
-    what was not; `ran_on` names the GPU on which parity passed, None until one did.
+    `sms` are the compute capabilities without their dot (89 is 8.9); `hardware_compatible` engines
+    also run on later ones. `version` is the builder's, which the runtime must have; `cuda` the
+    major version of CUDA that the driver must serve. `source` is the ONNX file of the bundle it was
+    built from, `layers` the layer report beside it. `verification` says in words what was checked
+    on a GPU and what was not; `verified_on` names the GPU on which parity passed, None until then.
     """
 
-    flavor: Flavor
-    version: str
-    cuda: Positive
-    gpu: str
-    sm: Positive
+    backend: TensorrtBackend
+    version: Name
+    cuda: Annotated[int, Meta(ge=1, le=999)]
+    gpu: Name
+    sms: Annotated[tuple[Sm, ...], Meta(min_length=1, max_length=32)]
     source: RelativePath
     source_sha256: Sha256
     profile: Profile
     layers: RelativePath
-    proof: str
-    ran_on: str | None = None
+    verification: Text
+    verified_on: Name | None = None
     hardware_compatible: bool = False
     refittable: bool = False
 
@@ -144,15 +200,16 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
 class StateSpec(Struct, frozen=True, kw_only=True):
     """One state of a streaming core: the input `name`, and the output `next` after it.
 
-    The first axis of `shape` is "batch", one row for each stream; all values are `initial` before
-    the first call. In INT8 files for processors it may be uint8: what the core computes with.
+    The first axis of `shape` is "batch", one row for each stream, also where a recurrent layer has
+    it elsewhere; all values are `initial` before the first call. In INT8 files for processors it
+    may be uint8: what the core computes with.
     """
 
-    name: str
-    next: str
-    shape: tuple[Positive | str, ...]
+    name: Name
+    next: Name
+    shape: Annotated[Shape, Meta(min_length=1)]
     dtype: Literal["float32", "uint8"] = "float32"
-    initial: float = 0.0
+    initial: Float = 0.0
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -172,10 +229,10 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
     None where the core does not need it.
     """
 
-    chunk: Positive
-    lookahead: NonNegative
-    states: tuple[StateSpec, ...]
-    end: str | None = None
+    chunk: Length
+    lookahead: NoLength
+    states: Annotated[tuple[StateSpec, ...], Meta(max_length=4_096)]
+    end: Name | None = None
 
 
 class GateResult(Struct, frozen=True, kw_only=True):
@@ -186,8 +243,8 @@ class GateResult(Struct, frozen=True, kw_only=True):
     """
 
     name: Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
-    limit: float
-    value: float | None
+    limit: Float
+    value: Float | None
     passed: bool | None
 
 
@@ -204,11 +261,11 @@ class QuantizationInfo(Struct, frozen=True, kw_only=True):
     method: CalibrationMethod
     clips: Positive
     clips_sha256: Sha256
-    seed: NonNegative
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     layers: NonNegative
     candidates: NonNegative
-    share: float
-    gates: tuple[GateResult, ...] = ()
+    share: Annotated[float, Meta(ge=0, le=1)]
+    gates: Annotated[tuple[GateResult, ...], Meta(max_length=16)] = ()
     kept_slower: bool = False
     report: RelativePath | None = None
 
@@ -217,8 +274,10 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     """One file of the bundle. `path` is relative to the bundle and stays inside it.
 
     `core_long` does what `core` does in less memory, for one utterance of more frames than
-    `above_frames`. `engine` is there for engines and nothing else, `streaming` for cores of the
-    role `core_streaming`, `quantization` for ONNX files in INT8 or FP8.
+    `above_frames`. `input_limit` is the largest absolute input value that the file's precision was
+    verified for. `opset`, `ir_version` and `min_onnxruntime` are what an ONNX file needs. `engine`
+    is there for engines and nothing else, `streaming` for cores of the role `core_streaming`,
+    `quantization` for ONNX files in INT8 or FP8.
     """
 
     path: RelativePath
@@ -226,10 +285,14 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     format: Format
     precision: Precision
     sha256: Sha256
-    bytes: NonNegative
-    inputs: tuple[TensorSpec, ...] = ()
-    outputs: tuple[TensorSpec, ...] = ()
+    bytes: Bytes
+    inputs: Annotated[tuple[TensorSpec, ...], Meta(max_length=8)] = ()
+    outputs: Annotated[tuple[TensorSpec, ...], Meta(max_length=8)] = ()
     above_frames: NonNegative = 0
+    input_limit: PositiveFloat | None = None
+    opset: Annotated[int, Meta(ge=1, le=999)] | None = None
+    ir_version: Annotated[int, Meta(ge=1, le=999)] | None = None
+    min_onnxruntime: Version | None = None
     engine: EngineInfo | None = None
     streaming: StreamingInfo | None = None
     quantization: QuantizationInfo | None = None
@@ -251,41 +314,65 @@ class FileEntry(Struct, frozen=True, kw_only=True):
 
 
 class Weights(Struct, frozen=True, kw_only=True):
-    """Where the weights came from: a checkpoint file, the packaged default, or a random seed."""
+    """Where the weights came from: a checkpoint file, the packaged default, or a random seed.
+
+    `licence` and `attribution` are what their author asks of those who pass them on, empty where
+    they are not known.
+    """
 
     source: Literal["checkpoint", "default", "random"]
-    name: str
+    name: Name
     sha256: Sha256 | None = None
-    seed: int | None = None
+    seed: Integer | None = None
+    licence: Name = ""
+    attribution: Text = ""
+
+
+class Assumption(Struct, frozen=True, kw_only=True):
+    """A setting that leaves no trace in the weights, and that nobody stated: what was taken."""
+
+    setting: Name
+    value: Name
+    reason: Text
 
 
 class ParityResult(Struct, frozen=True, kw_only=True):
     """One comparison of an artifact with the reference. Identical outputs are written as 300 dB."""
 
-    artifact: str
-    case: str
-    snr_db: float
-    max_abs: float
-    floor_db: float
+    artifact: Name
+    case: Name
+    snr_db: Decibels
+    max_abs: Float
+    floor_db: Decibels
     passed: bool
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
     """Everything a target machine needs to know about a bundle."""
 
-    schema: int = SCHEMA_VERSION
-    model: str
-    variant: dict[str, str | int | bool | list[int]]
+    schema: Positive = SCHEMA_VERSION
+    model: Name
+    variant: Annotated[
+        dict[Name, Text | Integer | bool | Annotated[list[Integer], Meta(max_length=256)]],
+        Meta(max_length=64),
+    ]
     domain: Literal["spectrum", "waveform"]
     weights: Weights
-    sample_rate: Positive
+    sample_rate: Hertz
     stft: StftSpec | None
     level: Level
     padding: Padding
     segments: Segments
-    files: tuple[FileEntry, ...]
-    parity: tuple[ParityResult, ...] = ()
-    tools: dict[str, str] = {}
+    files: Annotated[tuple[FileEntry, ...], Meta(max_length=1_024)]
+    high_pass: HighPass | None = None
+    assumptions: Annotated[tuple[Assumption, ...], Meta(max_length=64)] = ()
+    parity: Annotated[tuple[ParityResult, ...], Meta(max_length=16_384)] = ()
+    tools: Annotated[dict[Name, Name], Meta(max_length=64)] = {}
+
+    @property
+    def has_random_weights(self) -> bool:
+        """Whether the network was never trained: its output is no denoised speech."""
+        return self.weights.source == "random"
 
     def file(
         self,
@@ -313,111 +400,3 @@ class Manifest(Struct, frozen=True, kw_only=True):
 def _kind(entry: FileEntry) -> tuple[Role, Format, Precision, Consumer | None]:
     consumer = entry.quantization.consumer if entry.quantization else None
     return entry.role, entry.format, entry.precision, consumer
-
-
-def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
-    """Read and check a manifest. `source` names it in errors.
-
-    Raises BundleError for bytes that are not JSON, a later schema, a missing or impossible field,
-    paths that leave the bundle and a path that is listed twice.
-    """
-    try:
-        schema = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except _DECODE_ERRORS as error:
-        raise BundleError(f"{source}: not a manifest ({error}); {EXPORT_AGAIN}") from error
-    if schema > SCHEMA_VERSION:
-        raise BundleError(
-            f"{source}: schema {schema} is newer than this program's {SCHEMA_VERSION}; "
-            "run: pip install --upgrade frcrn-export"
-        )
-    try:
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except _DECODE_ERRORS as error:
-        raise BundleError(f"{source}: {error}; {EXPORT_AGAIN}") from error
-    _check(manifest, source)
-    return manifest
-
-
-class _SchemaOnly(Struct):
-    schema: Positive
-
-
-def _check(manifest: Manifest, source: str) -> None:
-    paths = [entry.path for entry in manifest.files]
-    for path in paths:
-        if not is_inside(path):
-            raise BundleError(f"{source}: the path {path!r} leaves the bundle; refusing to open it")
-    if len(set(paths)) != len(paths):
-        raise BundleError(f"{source}: a file is listed twice; {EXPORT_AGAIN}")
-    for entry in manifest.files:
-        if (entry.format == "engine") != (entry.engine is not None):
-            raise BundleError(f"{source}: {entry.path}: engines, and only they, have `engine`")
-        if (entry.role == "core_streaming") != (entry.streaming is not None):
-            raise BundleError(f"{source}: {entry.path}: streaming cores alone have `streaming`")
-        if (entry.format == "onnx" and entry.precision in QUANTIZED) != (
-            entry.quantization is not None
-        ):
-            raise BundleError(
-                f"{source}: {entry.path}: INT8 and FP8 files alone have `quantization`"
-            )
-        if entry.streaming is not None:
-            _check_streaming(entry, entry.streaming, source)
-        if entry.engine is not None:
-            _check_engine(entry, entry.engine, source)
-            if entry.engine.layers not in paths:
-                raise BundleError(
-                    f"{source}: {entry.engine.layers!r} of {entry.path} is not listed"
-                )
-    if (manifest.domain == "spectrum") != (manifest.stft is not None):
-        raise BundleError(f"{source}: `stft` and domain {manifest.domain!r} contradict each other")
-    if manifest.stft is not None:
-        _check_stft(manifest.stft, min(manifest.padding.size, manifest.segments.length), source)
-    if manifest.segments.stride < 1:
-        raise BundleError(f"{source}: `segments` drops at least as much as a window holds")
-
-
-def _check_streaming(entry: FileEntry, streaming: StreamingInfo, source: str) -> None:
-    if len(entry.inputs) != 1 or entry.inputs[0].shape[-1] != streaming.chunk:
-        raise BundleError(f"{source}: {entry.path}: `inputs` and `chunk` contradict each other")
-    if any(state.shape[:1] != ("batch",) for state in streaming.states):
-        raise BundleError(f"{source}: {entry.path}: the first axis of every state is the batch")
-    for state in streaming.states:
-        if state.dtype == "uint8" and state.initial not in range(256):
-            raise BundleError(
-                f"{source}: {entry.path}: state {state.name!r} cannot begin with {state.initial:g} "
-                "as uint8, 0 to 255"
-            )
-    names = [name for state in streaming.states for name in (state.name, state.next)]
-    if len(set(names)) != len(names):
-        raise BundleError(f"{source}: {entry.path}: two states share a name")
-
-
-def _check_engine(entry: FileEntry, engine: EngineInfo, source: str) -> None:
-    if len(entry.inputs) != 1 or len(entry.outputs) != 1:
-        raise BundleError(f"{source}: {entry.path}: an engine has one input and one output")
-    shapes = (engine.profile.min, engine.profile.opt, engine.profile.max)
-    if {len(shape) for shape in shapes} != {len(entry.inputs[0].shape)}:
-        raise BundleError(f"{source}: {entry.path}: `profile` and `inputs` contradict each other")
-    if not all(low <= best <= high for low, best, high in zip(*shapes, strict=True)):
-        raise BundleError(f"{source}: {entry.path}: `profile` needs min <= opt <= max")
-
-
-def _check_stft(stft: StftSpec, shortest: int, source: str) -> None:
-    if not stft.hop_length <= stft.window_length <= stft.fft_length:
-        raise BundleError(f"{source}: `stft` needs hop_length <= window_length <= fft_length")
-    if stft.window_length % 2 or stft.fft_length % 2:
-        raise BundleError(f"{source}: `stft` needs an even window_length and fft_length")
-    if shortest < stft.window_length:
-        raise BundleError(f"{source}: `padding` and `segments` must hold a window of `stft`")
-
-
-def is_inside(path: str) -> bool:
-    """Whether a manifest path is a plain relative path that cannot leave the bundle."""
-    parts = PurePosixPath(path).parts
-    return (
-        bool(parts)
-        and not path.startswith("/")
-        and ".." not in parts
-        and not any(character in path for character in "\\:\0")
-        and path != MANIFEST_NAME
-    )

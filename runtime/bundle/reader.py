@@ -10,8 +10,8 @@ from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
     FileEntry,
     Manifest,
-    parse_manifest,
 )
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.remedies import export_to, make_again
 from frcrn_export.runtime.errors import BundleError
 

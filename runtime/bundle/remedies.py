@@ -106,7 +106,7 @@ def _build_again(root: Path, entry: FileEntry) -> str:
     command = ["frcrn-export trt", shlex.quote(str(root)), f"--{entry.precision}"]
     if entry.streaming is not None:
         command.append(f"--streaming --batch {engine.profile.max[0]}")
-    command.append(f"--gpu {engine.gpu} --flavor {engine.flavor}")
+    command.append(f"--gpu {engine.gpu} --backend {engine.backend}")
     command += ["--hardware-compatible"] * engine.hardware_compatible
     command += ["--refittable"] * engine.refittable
     return " ".join([*command, "--force"])

@@ -11,14 +11,14 @@ from importlib.util import find_spec
 
 import click
 
-from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.commands.console import json_option, print_json, print_table
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import Gpu, first_gpu
 from frcrn_export.runtime.sessions.tensorrt_backends import (
-    FLAVORS,
     SERVED_SMS,
-    is_flavor_installed,
+    TENSORRT_BACKENDS,
+    is_tensorrt_installed,
     sm_text,
 )
 
@@ -166,7 +166,7 @@ def _engine_abilities() -> list[Ability]:
         gpu, why_not = first_gpu(), ""
     except BackendError as error:
         gpu, why_not = None, str(error)
-    installed = {spec.name: is_flavor_installed(spec.name) for spec in FLAVORS.values()}
+    installed = {spec.name: is_tensorrt_installed(spec.name) for spec in TENSORRT_BACKENDS.values()}
     builds = installed["tensorrt-rtx"] or (installed["tensorrt"] and gpu is not None)
     return [
         Ability(
@@ -181,20 +181,20 @@ def _engine_abilities() -> list[Ability]:
 
 
 def _runs_engines(
-    flavor: Flavor, title: str, installed: bool, gpu: Gpu | None, why_not: str
+    backend: TensorrtBackend, title: str, installed: bool, gpu: Gpu | None, why_not: str
 ) -> Ability:
     name = f"run {title} engines"
     if gpu is None:
         command = why_not.partition("run: ")[2]  # where cuda-core is missing
-        needed = f"an NVIDIA GPU with its driver, cuda-core and {flavor} are needed"
+        needed = f"an NVIDIA GPU with its driver, cuda-core and {backend} are needed"
         return Ability(name, False, needed, command if "pip" in command else "")
-    if gpu.sm not in SERVED_SMS[flavor]:
+    if gpu.sm not in SERVED_SMS[backend]:
         return Ability(name, False, f"a GPU that it serves is needed; SM {sm_text(gpu.sm)} is here")
-    return Ability(name, installed, f"{flavor} is needed", _install(flavor))
+    return Ability(name, installed, f"{backend} is needed", _install(backend))
 
 
-def _install(flavor: Flavor) -> str:
-    return f'pip install "frcrn-export[{FLAVORS[flavor].extra}]"'
+def _install(backend: TensorrtBackend) -> str:
+    return f'pip install "frcrn-export[{TENSORRT_BACKENDS[backend].extra}]"'
 
 
 def _version(package: str) -> str:

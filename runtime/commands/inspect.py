@@ -90,7 +90,7 @@ def _second_of_audio(manifest: "Manifest") -> dict[str, int]:
     multiple = manifest.padding.size if manifest.padding.rule == "multiple" else 1
     sizes = {"batch": 1, "samples": -(-manifest.sample_rate // multiple) * multiple}
     if manifest.stft is not None:
-        sizes["frames"] = manifest.stft.frames(manifest.sample_rate)
+        sizes["frames"] = max(1, manifest.stft.frames(manifest.sample_rate))
     return sizes
 
 
@@ -106,7 +106,8 @@ def _print_facts(manifest: "Manifest") -> None:
         ("level rule", manifest.level),
         (
             "STFT",
-            f"window {stft.window_length}, hop {stft.hop_length}, FFT {stft.fft_length}"
+            f"{stft.window} window {stft.window_length}, hop {stft.hop_length}, "
+            f"FFT {stft.fft_length}" + f", centred ({stft.pad_mode})" * stft.center
             if stft
             else "none",
         ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle.manifest import FileEntry, GateResult, Precision
 from frcrn_export.runtime.commands.console import print_table
+from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.bundle.manifest import (
@@ -62,12 +63,15 @@ def print_engine(entry: FileEntry, counts: Census) -> None:
     print_table(
         ("What", "Value"),
         (
-            ("for", f"{engine.gpu} (SM {engine.sm / 10:.1f}{_reach(engine.hardware_compatible)})"),
-            ("built by", f"{engine.flavor} {engine.version} from {engine.source}"),
+            (
+                "for",
+                f"{engine.gpu} (SM {sms_text(engine.sms)}{_reach(engine.hardware_compatible)})",
+            ),
+            ("built by", f"{engine.backend} {engine.version} from {engine.source}"),
             ("size", f"{entry.bytes / 1e6:.1f} MB"),
             *((f"{name} shape", str(list(shape))) for name, shape in shapes.items()),
             ("refittable", "yes" if engine.refittable else "no"),
-            ("proof", engine.proof),
+            ("verification", engine.verification),
         ),
         title=entry.path,
     )

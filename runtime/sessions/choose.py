@@ -8,11 +8,11 @@ from frcrn_export.runtime.bundle.manifest import (
     Consumer,
     EngineInfo,
     FileEntry,
-    Flavor,
     Format,
     Manifest,
     Precision,
     Role,
+    TensorrtBackend,
 )
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of
@@ -30,15 +30,15 @@ _ROLES: tuple[Role, ...] = ("core", "pipeline")
 
 def runs_on(info: EngineInfo, sm: int) -> bool:
     """Whether an engine runs on GPUs of this compute capability."""
-    return info.sm == sm or (info.hardware_compatible and sm > info.sm)
+    return sm in info.sms or (info.hardware_compatible and sm > min(info.sms))
 
 
-def engine_entries(bundle: Bundle, flavor: Flavor) -> list[FileEntry]:
-    """The engines of a flavour that the GPU here runs; all of them if it runs none, or is none.
+def engine_entries(bundle: Bundle, backend: TensorrtBackend) -> list[FileEntry]:
+    """The engines of a backend that the GPU here runs; all of them if it runs none, or is none.
 
     (Opening one of those says what is wrong.)
     """
-    entries = [e for e in bundle.manifest.files if e.engine and e.engine.flavor == flavor]
+    entries = [e for e in bundle.manifest.files if e.engine and e.engine.backend == backend]
     try:
         sm = first_gpu().sm if entries else 0
     except BackendError:
@@ -47,31 +47,31 @@ def engine_entries(bundle: Bundle, flavor: Flavor) -> list[FileEntry]:
 
 
 def choose_engine(
-    bundle: Bundle, flavor: Flavor, precision: Precision | None = None
+    bundle: Bundle, backend: TensorrtBackend, precision: Precision | None = None
 ) -> FileEntry | None:
     """The engine to denoise with, one for this very GPU first.
 
     Without a precision half before single; INT8 and FP8 are never chosen then.
     """
-    entries = _entries(bundle, flavor, _ROLES, precision)
+    entries = _entries(bundle, backend, _ROLES, precision)
     return min(entries, key=_rank, default=None)
 
 
 def choose_streaming_engine(
-    bundle: Bundle, flavor: Flavor, batch: int, precision: Precision | None = None
+    bundle: Bundle, backend: TensorrtBackend, batch: int, precision: Precision | None = None
 ) -> FileEntry | None:
     """The engine for `batch` streams at once, else one for another number; chosen as above."""
-    entries = _entries(bundle, flavor, ("core_streaming",), precision)
+    entries = _entries(bundle, backend, ("core_streaming",), precision)
     return min(entries, key=lambda e: (_streams(e) != batch, *_speed(e)), default=None)
 
 
 def _entries(
-    bundle: Bundle, flavor: Flavor, roles: tuple[Role, ...], precision: Precision | None
+    bundle: Bundle, backend: TensorrtBackend, roles: tuple[Role, ...], precision: Precision | None
 ) -> list[FileEntry]:
     precisions = _PRECISIONS if precision is None else (precision,)
     return [
         entry
-        for entry in engine_entries(bundle, flavor)
+        for entry in engine_entries(bundle, backend)
         if entry.role in roles and entry.precision in precisions
     ]
 
@@ -130,7 +130,7 @@ def missing_file(
         return BackendError(f"{name} runs in fp32 and offline; take --backend onnxruntime")
     what = f"{'streaming ' * streaming}{precision or backend.format} file"
     command = _command(bundle, name, backend, precision, streaming)
-    command += f" --batch {batch}" * (batch > 1 and backend.flavor is not None)
+    command += f" --batch {batch}" * (batch > 1 and backend.engines is not None)
     return BackendError(f"{bundle.path}: no {what} in this bundle for {name}; run: {command}")
 
 
@@ -140,7 +140,7 @@ def _command(
     manifest, root = bundle.manifest, quote(str(bundle.path))
     options = options_of(manifest, streaming=streaming)
     command = backend.export_command.format(bundle=root, options=options)
-    if backend.flavor is not None:
+    if backend.engines is not None:
         wanted = f"{precision or 'fp16'}{' --calib FOLDER' * (precision in QUANTIZED)}"
         command = command.replace("--fp16", f"--{wanted}")
     elif precision in QUANTIZED:

@@ -12,16 +12,16 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import (
     EXPORT_AGAIN,
     FileEntry,
-    Flavor,
     Format,
     Precision,
     Role,
+    TensorrtBackend,
 )
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import options_of
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.sessions.choose import check_precision, choose_file, missing_file
-from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS
+from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ Opener = Callable[[Bundle, FileEntry, int | None], Session]
 class Backend:
     """How to open a session. `module` is imported on use and must need no backend to import.
 
-    `flavor` is there for the backends that run engines.
+    `engines`: the TensorRT whose engines it runs, None where it runs none.
     """
 
     module: str
@@ -64,12 +64,12 @@ class Backend:
     extra: str
     format: Format
     export_command: str
-    flavor: Flavor | None = None
+    engines: TensorrtBackend | None = None
 
     def takes(self, entry: FileEntry) -> bool:
         """Whether a file is of the kind that this backend runs."""
-        flavor = entry.engine.flavor if entry.engine else None
-        return (entry.format, flavor) == (self.format, self.flavor)
+        engines = entry.engine.backend if entry.engine else None
+        return (entry.format, engines) == (self.format, self.engines)
 
     def open(self, bundle: Bundle, entry: FileEntry, threads: int | None) -> Session:
         opener: Opener = getattr(import_module(self.module), self.opener)
@@ -85,11 +85,11 @@ def _onnxruntime(opener: str, extra: str) -> Backend:
     return Backend(module, opener, "onnxruntime", extra, "onnx", f"frcrn-export onnx {_TO_ANOTHER}")
 
 
-def _engines(flavor: Flavor, opener: str) -> Backend:
+def _engines(backend: TensorrtBackend, opener: str) -> Backend:
     module = "frcrn_export.runtime.sessions.tensorrt"
-    spec = FLAVORS[flavor]
-    command = f"frcrn-export trt {{bundle}} --fp16 --flavor {flavor}"
-    return Backend(module, opener, spec.module, spec.extra, "engine", command, flavor)
+    spec = TENSORRT_BACKENDS[backend]
+    command = f"frcrn-export trt {{bundle}} --fp16 --backend {backend}"
+    return Backend(module, opener, spec.module, spec.extra, "engine", command, backend)
 
 
 BACKENDS = MappingProxyType(
@@ -188,10 +188,10 @@ def require_backend(name: str) -> None:
 def artifact(bundle: Bundle, backend: str, precision: Precision | None = None) -> FileEntry | None:
     """The file that a backend runs: the core, or the whole pipeline in one file."""
     found = BACKENDS[backend]
-    if found.flavor is not None:
+    if found.engines is not None:
         from frcrn_export.runtime.sessions.choose import choose_engine
 
-        return choose_engine(bundle, found.flavor, precision)
+        return choose_engine(bundle, found.engines, precision)
     roles: tuple[Role, ...] = ("core", "pipeline")
     files = (choose_file(bundle.manifest, r, found.format, precision, backend) for r in roles)
     return next(filter(None, files), None)

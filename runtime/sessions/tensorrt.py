@@ -36,8 +36,8 @@ class TensorRTSession:
 
     @property
     def backend(self) -> str:
-        """The flavour's name."""
-        return self._engine.info.flavor
+        """The backend's name."""
+        return self._engine.info.backend
 
     @property
     def entry(self) -> FileEntry:

@@ -1,4 +1,4 @@
-"""How the two flavours make execution contexts: with shared memory, or with a runtime cache."""
+"""How the two backends make execution contexts: with shared memory, or with a runtime cache."""
 
 import logging
 from threading import Lock
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.cache import cache_dir
-from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor
+from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ClassicContexts:
         if TYPE_CHECKING:
             import tensorrt as trt
         else:
-            trt = load_flavor("tensorrt")
+            trt = load_tensorrt("tensorrt")
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.plan.create_execution_context(strategy)
         if context is None:
@@ -56,7 +56,7 @@ class RtxContexts:
     graph_shapes = 0
 
     def __init__(self, engine: Engine) -> None:
-        rtx: Any = load_flavor("tensorrt-rtx")
+        rtx: Any = load_tensorrt("tensorrt-rtx")
         self._engine = engine
         self._config = cast(Any, engine.plan.create_runtime_config())  # has more than TensorRT's
         self._config.cuda_graph_strategy = rtx.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE

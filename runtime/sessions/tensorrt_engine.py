@@ -10,7 +10,12 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import Gpu, GpuMemoryError, cuda_errors, first_gpu
 from frcrn_export.runtime.sessions.choose import runs_on
-from frcrn_export.runtime.sessions.tensorrt_backends import load_flavor, version_of
+from frcrn_export.runtime.sessions.tensorrt_backends import (
+    load_tensorrt,
+    sm_text,
+    sms_text,
+    version_of,
+)
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -58,7 +63,7 @@ class Engine:
         """The error for a call of TensorRT that failed, with its own reason."""
         reason = self.reasons.take()
         kind = GpuMemoryError if _MEMORY.search(reason) else BackendError
-        return kind(f"{self.entry.path}: {self.info.flavor} {what}: {reason}")
+        return kind(f"{self.entry.path}: {self.info.backend} {what}: {reason}")
 
     def rebuild_for(self, profile: Profile) -> str:
         """The command that builds it anew for another profile."""
@@ -74,16 +79,16 @@ class Engine:
 def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
     """Deserialize an engine that fits what is installed and the GPU that is here.
 
-    Raises BackendError, which says how to get one that does: the flavour is not installed or of
+    Raises BackendError, which says how to get one that does: the backend is not installed or of
     another version, no driver or too old a one, another GPU, a plan that TensorRT refuses or that
     has other inputs and outputs than the manifest says.
     """
     info = entry.engine
     assert info is not None, "the manifest's check lets no engine pass without it"
-    installed = version_of(info.flavor)
+    installed = version_of(info.backend)
     if installed != info.version:
         raise BackendError(
-            f"{entry.path} is for {info.flavor} {info.version}, and {installed} is installed; "
+            f"{entry.path} is for {info.backend} {info.version}, and {installed} is installed; "
             f"run: {rebuild_command(bundle, entry, info.gpu)}"
         )
     gpu = first_gpu()
@@ -93,14 +98,14 @@ def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
-        trt = load_flavor(info.flavor)
+        trt = load_tensorrt(info.backend)
     with cuda_errors(entry.path):
         runtime = trt.Runtime(logger)
         plan = runtime.deserialize_cuda_engine(bundle.file(entry).read_bytes())
     rebuild = rebuild_command(bundle, entry, info.gpu)
     if plan is None:
         raise BackendError(
-            f"{entry.path}: {info.flavor} cannot load it ({reasons.take()}); run: {rebuild}"
+            f"{entry.path}: {info.backend} cannot load it ({reasons.take()}); run: {rebuild}"
         )
     _require_tensors(plan, entry, rebuild)
     return Engine(plan, runtime, logger, reasons, entry, info, gpu, rebuild)
@@ -111,7 +116,7 @@ def rebuild_command(bundle: Bundle, entry: FileEntry, gpu: str) -> str:
     assert entry.engine is not None
     return (
         f"frcrn-export trt {bundle.path} --{entry.precision} --gpu {gpu} "
-        f"--flavor {entry.engine.flavor}" + (" --streaming" if entry.streaming else "")
+        f"--backend {entry.engine.backend}" + (" --streaming" if entry.streaming else "")
     )
 
 
@@ -119,13 +124,13 @@ def _require_gpu(bundle: Bundle, entry: FileEntry, info: EngineInfo, gpu: Gpu) -
     if gpu.cuda[0] < info.cuda:
         raise BackendError(
             f"{entry.path} needs a driver for CUDA {info.cuda}, this one serves CUDA "
-            f"{gpu.cuda[0]}.{gpu.cuda[1]}; update it, or with a {info.flavor} for CUDA "
+            f"{gpu.cuda[0]}.{gpu.cuda[1]}; update it, or with a {info.backend} for CUDA "
             f"{gpu.cuda[0]} run: {rebuild_command(bundle, entry, 'auto')}"
         )
     if not runs_on(info, gpu.sm):
         raise BackendError(
-            f"{entry.path} is for {info.gpu} (SM {_sm_text(info.sm)}), this GPU is {gpu.name} "
-            f"(SM {_sm_text(gpu.sm)}); run: {rebuild_command(bundle, entry, 'auto')}"
+            f"{entry.path} is for {info.gpu} (SM {sms_text(info.sms)}), this GPU is {gpu.name} "
+            f"(SM {sm_text(gpu.sm)}); run: {rebuild_command(bundle, entry, 'auto')}"
         )
 
 
@@ -149,16 +154,12 @@ def _listed(tensors: set[tuple[str, str, str]]) -> str:
     return ", ".join(f"{mode.lower()} {name!r} {dtype}" for mode, name, dtype in sorted(tensors))
 
 
-def _sm_text(sm: int) -> str:
-    return f"{sm // 10}.{sm % 10}"
-
-
 def _logger(info: EngineInfo, reasons: Reasons) -> Any:
     """A logger that keeps errors and prints nothing."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
-        trt = load_flavor(info.flavor)
+        trt = load_tensorrt(info.backend)
 
     class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:

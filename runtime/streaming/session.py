@@ -119,8 +119,8 @@ def _open_file(
     bundle: Bundle, backend: str, threads: int | None, batch: int, precision: Precision | None
 ) -> StreamSession:
     found = BACKENDS[backend]
-    if found.flavor is not None:
-        entry = choose_streaming_engine(bundle, found.flavor, batch, precision)
+    if found.engines is not None:
+        entry = choose_streaming_engine(bundle, found.engines, batch, precision)
     else:
         entry = choose_file(bundle.manifest, "core_streaming", found.format, precision, backend)
     if entry is None:
@@ -145,8 +145,8 @@ def _open_engine(bundle: Bundle, batch: int, precision: Precision | None) -> Str
     """The first engine for so many streams that can run here, if there is one."""
     for name in ENGINE_BACKENDS:
         found = BACKENDS[name]
-        assert found.flavor is not None
-        entry = choose_streaming_engine(bundle, found.flavor, batch, precision)
+        assert found.engines is not None
+        entry = choose_streaming_engine(bundle, found.engines, batch, precision)
         if entry is not None and is_installed(found.package):
             try:
                 return open_stream_entry(bundle, entry, name, batch=batch)

@@ -26,7 +26,7 @@ _ALIGNMENT = 64  # floats: 256 bytes, as cudaMalloc aligns
 
 
 def open_engine(bundle: Bundle, entry: FileEntry, batch: int) -> "TensorRTStreamSession":
-    """A streaming engine on the GPU it was built for, by the flavour that built it.
+    """A streaming engine on the GPU it was built for, by the backend that built it.
 
     Raises BackendError where it cannot run here, or is for another number of streams at once.
     """
@@ -42,7 +42,7 @@ def open_engine(bundle: Bundle, entry: FileEntry, batch: int) -> "TensorRTStream
         stream = device.create_stream()
         contexts: Contexts = (
             RtxContexts(engine)
-            if engine.info.flavor == "tensorrt-rtx"
+            if engine.info.backend == "tensorrt-rtx"
             else ClassicContexts(engine, device, stream)
         )
         return TensorRTStreamSession(engine, device, stream, contexts)
@@ -80,7 +80,7 @@ class TensorRTStreamSession:
 
     @property
     def backend(self) -> str:
-        return self._engine.info.flavor
+        return self._engine.info.backend
 
     @property
     def entry(self) -> FileEntry:

@@ -31,44 +31,83 @@ def initial_state(spec: StateSpec) -> StateArray:
 
 
 class StreamingAnalysis:
-    """Analysis of `batch` streams in step. State: the last window_length samples of each."""
+    """Analysis of `batch` streams in step. State: the samples of each that frames still need.
+
+    A transform that mirrors the signal at its edges sees one sample more, so that the first frame
+    can; what it needs after the last sample it mirrors once `end_at` has told where that is.
+    """
 
     def __init__(self, spec: StftSpec, batch: int = 1) -> None:
         self._spec = spec
         self._window = Stft(spec).window
-        self._samples = np.zeros((batch, spec.window_length), np.float32)
-        self._frame = np.empty_like(self._samples)
+        self._ahead = int(spec.mirrors)
+        self._samples = np.zeros((batch, spec.window_length + self._ahead), np.float32)
+        self._frame = np.zeros((batch, spec.fft_length), np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Begin new streams."""
-        self._begun = False
+        self._samples[:] = 0
+        self._given = 0
+        self._end: int | None = None
+
+    @property
+    def delay(self) -> int:
+        """How many samples a frame waits for beyond its hop."""
+        return self._samples.shape[1] - self._spec.hop_length
+
+    def end_at(self, samples: int) -> None:
+        """The streams have so many samples; those that are given beyond are of no meaning."""
+        self._end = samples
 
     def samples(self, frames: int) -> int:
-        """How many samples the next `frames` frames need: a hop each, the first a whole window."""
-        spec = self._spec
-        first = 0 if self._begun else spec.window_length - spec.hop_length
-        return first + frames * spec.hop_length
+        """How many samples the next `frames` frames need: a hop each, the first what it spans."""
+        return self.total_samples(frames) if not self._given else frames * self._spec.hop_length
+
+    def total_samples(self, frames: int) -> int:
+        """How many samples so many frames need from the beginning of a stream."""
+        first = self._samples.shape[1] - self._spec.margin
+        return first + (frames - 1) * self._spec.hop_length
 
     def analyse(self, wave: Float32Array, out: Float32Array) -> None:
         """The next samples [B, samples(k)] -> the next frames, into `out` [B, 2, F, k]."""
-        hop, frames = self._spec.hop_length, out.shape[3]
-        if wave.shape != (len(self._samples), self.samples(frames)):
+        frames, needed = out.shape[3], self.samples(out.shape[3])
+        if wave.shape != (len(self._samples), needed):
             raise ValueError(
-                f"{frames} frames take {[len(self._samples), self.samples(frames)]} samples, "
+                f"{frames} frames take {[len(self._samples), needed]} samples, "
                 f"got {list(wave.shape)}"
             )
-        first = wave.shape[1] - frames * hop
-        self._samples[:, hop : hop + first] = wave[:, :first]  # nothing but for the first call
-        self._begun = True
+        window, offset = self._spec.window_length, self._spec.offset
+        windowed = self._frame[:, offset : offset + window]
+        start = 0
         for index in range(frames):
-            start = first + index * hop
-            self._samples[:, :-hop] = self._samples[:, hop:]
-            self._samples[:, -hop:] = wave[:, start : start + hop]
-            np.multiply(self._samples, self._window, out=self._frame)
-            bins = np.fft.rfft(self._frame, n=self._spec.fft_length)  # [B, F]
+            stop = start + self.samples(1)
+            self._take(wave[:, start:stop])
+            start = stop
+            np.multiply(self._samples[:, :window], self._window, out=windowed)
+            bins = np.fft.rfft(self._frame)  # [B, F]
             out[:, 0, :, index] = bins.real
             out[:, 1, :, index] = bins.imag
+
+    def _take(self, new: Float32Array) -> None:
+        """The samples of the next frame."""
+        held, count = self._samples, new.shape[1]
+        begins, self._given = not self._given, self._given + count
+        if self._spec.mirrors and self._end is not None and self._given > self._end:
+            new = self._mirrored(new, self._given - self._end)
+        held[:, :-count] = held[:, count:]
+        held[:, -count:] = new
+        if self._spec.mirrors and begins:
+            margin = self._spec.margin
+            held[:, :margin] = held[:, 2 * margin : margin : -1]
+
+    def _mirrored(self, new: Float32Array, beyond: int) -> Float32Array:
+        """`new`, its last `beyond` samples repeating those before them as far as frames reach."""
+        joined = np.concatenate((self._samples, new), axis=1)
+        end = joined.shape[1] - beyond
+        count = max(0, min(beyond, end - 1))
+        joined[:, end : end + count] = joined[:, end - count - 1 : end - 1][:, ::-1]
+        return joined[:, -new.shape[1] :]
 
 
 class StreamingSynthesis:
@@ -77,7 +116,6 @@ class StreamingSynthesis:
     def __init__(self, spec: StftSpec, batch: int = 1) -> None:
         self._spec = spec
         self._stft = Stft(spec)
-        self._squared = self._stft.window**2
         self._sum = np.zeros((batch, spec.window_length), np.float32)
         self._weight = np.zeros(spec.window_length, np.float32)
         self._divisor = np.empty_like(self._weight)
@@ -88,12 +126,15 @@ class StreamingSynthesis:
         self._weight[:] = 0
 
     def synthesise(self, spec: Float32Array, out: Float32Array) -> None:
-        """The next frames [B, 2, F, k] -> the samples that are whole, into `out` [B, k hops]."""
+        """The next frames [B, 2, F, k] -> the samples that are whole, into `out` [B, k hops].
+
+        With `center` the first `margin` of a stream lie before its beginning.
+        """
         hop = self._spec.hop_length
         frames = self._stft.inverse_frames(spec)  # [B, k, window_length]
         for index in range(frames.shape[1]):
             self._sum += frames[:, index]
-            self._weight += self._squared
+            self._weight += self._stft.window_product
             self._divide(hop, out[:, index * hop : (index + 1) * hop])
             for state in (self._sum, self._weight):
                 state[..., :-hop] = state[..., hop:]
@@ -160,16 +201,17 @@ class Transform(Protocol):
 class SpectrumTransform:
     """Frames of an STFT, `info.chunk` at a time.
 
-    Output frames before 0, and those from the end on, are not part of the stream.
+    Output frames before 0, and those from the end on, are not part of the stream; neither are the
+    samples before its beginning that centred frames have.
     """
 
     def __init__(self, stft: StftSpec, info: StreamingInfo, padding: Padding) -> None:
         hop = stft.hop_length
-        self.latency = Latency(info.chunk * hop, stft.window_length - hop, info.lookahead * hop)
-        self.block = hop
         self._stft, self._info, self._padding = stft, info, padding
         self._analysis = StreamingAnalysis(stft)
         self._synthesis = StreamingSynthesis(stft)
+        self.latency = Latency(info.chunk * hop, self._analysis.delay, info.lookahead * hop)
+        self.block = hop
         self._wave = np.empty((1, max(info.chunk * hop, stft.window_length - hop)), np.float32)
         self.reset()
 
@@ -178,19 +220,24 @@ class SpectrumTransform:
         self._synthesis.reset()
         self._frames_in = 0
         self._frames_out = -self._info.lookahead
+        self._returned = -self._stft.margin  # samples, below 0 before the beginning
+        self._total: int | None = None  # that the offline transform gives, once that is known
         self.end = UNKNOWN_END
 
     def samples(self) -> int:
         return self._analysis.samples(self._info.chunk)
 
     def calls(self, samples: int) -> int:
-        frames = self._stft.frames(samples + padding_samples(samples, self._padding))
+        whole = samples + padding_samples(samples, self._padding)
+        frames = self._stft.frames(whole)
+        self._analysis.end_at(whole)
+        self._total = self._stft.samples(frames)
         self.end = float(frames)
-        heard = min(frames, math.ceil(samples / self._stft.hop_length))
+        heard = min(frames, math.ceil((samples + self._stft.margin) / self._stft.hop_length))
         return math.ceil((heard + self._info.lookahead) / self._info.chunk)
 
     def total_samples(self, calls: int) -> int:
-        return self._stft.samples(calls * self._info.chunk)
+        return self._analysis.total_samples(calls * self._info.chunk)
 
     def analyse(self, wave: Float32Array, row: Float32Array) -> None:
         self._analysis.analyse(wave[None], row[None])
@@ -207,14 +254,21 @@ class SpectrumTransform:
             return self._wave[0, :0]
         whole = (stop - start) * self._stft.hop_length
         self._synthesis.synthesise(row[None, :, :, start:stop], self._wave[:, :whole])
-        return self._wave[0, :whole]
+        return self._inside(whole)
 
     def tail(self) -> Float32Array:
         count = self._stft.window_length - self._stft.hop_length
         if self._frames_out < self.end:
             count = 0  # more frames would follow, beyond the last sample of the stream
         self._synthesis.tail(self._wave[:, :count])
-        return self._wave[0, :count]
+        return self._inside(count)
+
+    def _inside(self, count: int) -> Float32Array:
+        """Of the next `count` samples those that the offline transform gives."""
+        first = min(count, max(0, -self._returned))
+        last = count if self._total is None else min(count, self._total - self._returned)
+        self._returned += count
+        return self._wave[0, first : max(first, last)]
 
 
 class WaveTransform:

@@ -17,6 +17,7 @@ from math import ceil
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.framing import padding_samples, whole_hops
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry, Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import options_of
@@ -47,30 +48,37 @@ class Windows:
 
 
 def windows_for(manifest: Manifest, entry: FileEntry, seconds: float | None) -> Windows:
-    """The windows of a core: `seconds` long, None for a second or the one length that it takes.
+    """The windows of a core: `seconds` long, None for a second, what it needs, or its one length.
 
     A quarter of the window is new each time. Raises UserError where the core does not take the
     length, or it is too short for what is dropped at its end.
     """
     rate, fixed = manifest.sample_rate, entry.inputs[0].shape[-1]
+    dropped = manifest.segments.right
     if seconds is not None and not 0 < seconds <= _LONGEST_SECONDS:
         raise UserError(f"a window of {seconds} s; give more than 0, at most {_LONGEST_SECONDS}")
-    if isinstance(fixed, int):
-        if seconds not in (None, fixed / rate):
-            raise UserError(
-                f"{manifest.model} takes windows of {fixed / rate:g} s alone, not {seconds:g}; "
-                "leave the length out: windowed=True (--windowed)"
-            )
+    if not isinstance(fixed, int):
+        wanted = max(_DEFAULT_SECONDS * rate, 2 * dropped) if seconds is None else seconds * rate
+        length = _whole(ceil(wanted), manifest)
+    elif seconds in (None, fixed / rate):
         length = fixed
     else:
-        length = _whole(ceil((_DEFAULT_SECONDS if seconds is None else seconds) * rate), manifest)
-    right = manifest.segments.right or length // _RIGHT_SHARE
+        raise UserError(
+            f"{manifest.model} takes windows of {fixed / rate:g} s alone, not {seconds:g}; "
+            "leave the length out: windowed=True (--windowed)"
+        )
+    right = dropped or length // _RIGHT_SHARE
+    if length < 2 * right and length == fixed:
+        raise UserError(
+            f"{manifest.model} takes windows of {length / rate:g} s and drops {right / rate:g} s "
+            "at their end: too much to stream in windows; leave out windowed (--windowed)"
+        )
     if length < 2 * right:
         raise UserError(
             f"a window of {seconds:g} s is too short for {manifest.model}; "
             f"give at least {2 * right / rate:g}"
         )
-    return Windows(length, length // _OVERLAP, right, right // 2)
+    return Windows(length, max(1, length // _OVERLAP), right, right // 2)
 
 
 def _whole(samples: int, manifest: Manifest) -> int:
@@ -81,8 +89,7 @@ def _whole(samples: int, manifest: Manifest) -> int:
     if manifest.stft is None:
         multiple = _OVERLAP * (manifest.padding.size if manifest.padding.rule == "multiple" else 1)
         return ceil(samples / multiple) * multiple
-    stft = manifest.stft
-    return stft.samples(max(1, ceil((samples - stft.window_length) / stft.hop_length) + 1))
+    return samples + padding_samples(samples, whole_hops(manifest.stft))
 
 
 class WindowTransform:

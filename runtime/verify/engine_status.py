@@ -58,7 +58,7 @@ def _after_run(engine: EngineInfo, own: list[ParityResult], gpu: str) -> EngineI
     )
     return msgspec.structs.replace(
         engine,
-        ran_on=None if missed else gpu,
-        proof=f"Run on {gpu}: {outcome}; the worst is {worst:.1f} dB. Its speed is not part of "
-        "this check.",
+        verified_on=None if missed else gpu,
+        verification=f"Run on {gpu}: {outcome}; the worst is {worst:.1f} dB. Its speed is not part "
+        "of this check.",
     )

@@ -109,8 +109,8 @@ def open_artifacts(
 def _candidates(bundle: Bundle, backend: str) -> list[FileEntry]:
     """The files that a backend can open here, or fails to open with the reason."""
     found = BACKENDS[backend]
-    if found.flavor is not None:
-        return engine_entries(bundle, found.flavor)
+    if found.engines is not None:
+        return engine_entries(bundle, found.engines)
     return [entry for entry in bundle.manifest.files if found.takes(entry)]
 
 

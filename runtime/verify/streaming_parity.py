@@ -85,8 +85,8 @@ def open_streamed(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[St
         if entry.role != "core_streaming":
             continue
         for backend in (b for b in chosen if BACKENDS[b].takes(entry)):
-            flavor = BACKENDS[backend].flavor
-            if flavor is not None and entry not in engine_entries(bundle, flavor):
+            engines = BACKENDS[backend].engines
+            if engines is not None and entry not in engine_entries(bundle, engines):
                 continue  # an engine for another GPU, where there is one for this
             label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
             try:

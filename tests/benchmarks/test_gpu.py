@@ -120,8 +120,8 @@ def test_a_gpu_is_measured_in_parts_and_with_engines(
 ) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(wave_unet_bundle, bundle)
-    for flavor in ("tensorrt", "tensorrt-rtx"):
-        add_engine(bundle, flavor, low=(1, 1, 320), best=(1, 1, 320), high=(1, 1, 640))
+    for backend in ("tensorrt", "tensorrt-rtx"):
+        add_engine(bundle, backend, low=(1, 1, 320), best=(1, 1, 320), high=(1, 1, 640))
     # Their export needs more of PyTorch's CUDA than the stand-in has.
     names = {contender.name for contender in CONTENDERS} - {"torch-compile", "onnxruntime-half"}
     only = [word for name in names for word in ("--only", name)]

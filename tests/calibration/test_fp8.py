@@ -11,7 +11,8 @@ from frcrn_export.calibration.calibrate import calibrate
 from frcrn_export.calibration.command import calibrate as command
 from frcrn_export.calibration.plan import Settings
 from frcrn_export.runtime.audio.measures import snr_db
-from frcrn_export.runtime.bundle.manifest import FileEntry, parse_manifest
+from frcrn_export.runtime.bundle.manifest import FileEntry
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.commands.inspect_tables import print_quantization
 from frcrn_export.runtime.denoiser import Denoiser

@@ -13,7 +13,7 @@ from frcrn_export.engines import bundle as bundling
 from frcrn_export.engines import commands
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import open_bundle
-from frcrn_export.runtime.sessions import tensorrt_backends as flavors
+from frcrn_export.runtime.sessions import tensorrt_backends as backends
 
 ENGINE = "core.fp16.sm89.tensorrt-rtx.engine"
 
@@ -60,11 +60,15 @@ def test_adds_the_fp16_file_and_the_engine_to_a_bundle(
 
     found = entry(engine_bundle, ENGINE)
     assert found.engine is not None
-    assert (found.engine.sm, found.engine.gpu, found.engine.ran_on) == (89, "rtx4090d", None)
+    assert (found.engine.sms, found.engine.gpu, found.engine.verified_on) == (
+        (89,),
+        "rtx4090d",
+        None,
+    )
     assert found.engine.source_sha256 == entry(engine_bundle, "core.fp16.onnx").sha256
-    assert found.engine.version == flavors.version_of("tensorrt-rtx")
-    assert "has not been run" in found.engine.proof
-    assert "passed parity on ONNX Runtime" in found.engine.proof
+    assert found.engine.version == backends.version_of("tensorrt-rtx")
+    assert "has not been run" in found.engine.verification
+    assert "passed parity on ONNX Runtime" in found.engine.verification
 
 
 def test_from_a_model_to_an_engine_in_one_command(
@@ -72,11 +76,12 @@ def test_from_a_model_to_an_engine_in_one_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     args = "--gpu 3090 --samples 128:16000:32000 --batch 2 --workspace 256 --log build.log --json"
+    args += " --flavor tensorrt-rtx"  # as --backend was called
     code, out, _ = run(capsys, "trt", "--fp16", *args.split())
     assert code == 0
     shown = json.loads(out)
     assert shown["bundle"] == "wave-unet-16k"
-    assert shown["engine"]["engine"]["sm"] == 86
+    assert shown["engine"]["engine"]["sms"] == [86]
     assert shown["engine"]["engine"]["profile"] == {
         "min": [2, 1, 128], "opt": [2, 1, 16000], "max": [2, 1, 32000],
     }  # fmt: skip
@@ -167,7 +172,7 @@ def test_a_damaged_engine_is_built_anew(
         (path / ENGINE).write_bytes(b"x" * (path / ENGINE).stat().st_size)
     else:
         (path / (ENGINE if damage == "missing" else f"{Path(ENGINE).stem}.layers.json")).unlink()
-    command = f"trt {path} --fp16 --gpu rtx4090d --flavor tensorrt-rtx --force"
+    command = f"trt {path} --fp16 --gpu rtx4090d --backend tensorrt-rtx --force"
     for reader in (("trt", path), ("inspect", path), ("verify", path)):
         assert f"run: frcrn-export {command}" in fails(capsys, *reader)
     code, _, err = run(capsys, *command.split())
@@ -187,12 +192,12 @@ def test_a_damaged_engine_is_built_anew(
         (["--int8", "--no-tf32"], "--no-tf32 is for --fp32"),
         (["--gpu", "rtx409"], "did you mean rtx4090"),
         (["--gpu", "auto"], "name the one to build for"),
-        (["--gpu", "h200", "--flavor", "tensorrt-rtx"], "does not serve"),
+        (["--gpu", "h200", "--backend", "tensorrt-rtx"], "does not serve"),
         (["--gpu", "h200"], "needs classic TensorRT"),
         (["--samples", "256:128:512"], "needs 1 <= MIN <= OPT <= MAX"),
         (["--samples", "100:128:256"], "multiples of 64"),
         (["--frames", "1:50:400"], "takes no choice of frames"),
-        (["--flavor", "tensorrt"], "tensorrt is not installed"),
+        (["--backend", "tensorrt"], "tensorrt is not installed"),
         (["--hardware-compatible"], "leave out --hardware-compatible"),
         (["--timing-cache", "cache"], "leave out --timing-cache"),
         (["--no-tf32"], "--no-tf32 is for --fp32"),
@@ -216,7 +221,7 @@ def test_no_builder_installed(
     def missing(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(flavors, "import_module", missing)
+    monkeypatch.setattr(backends, "import_module", missing)
     assert 'pip install "frcrn-export[rtx]"' in fails(capsys, "trt", wave_unet_bundle)
 
 

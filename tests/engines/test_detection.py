@@ -9,7 +9,7 @@ from frcrn_export.engines.detection import (
     detect_gpu,
     driver_cuda,
     present_gpu,
-    resolve_flavor,
+    resolve_backend,
 )
 from frcrn_export.engines.targets import TARGETS, find_target
 from frcrn_export.runtime.errors import UserError
@@ -95,7 +95,7 @@ def test_without_a_driver_its_cuda_is_unknown(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("installed", "present", "wanted", "flavor"),
+    ("installed", "present", "wanted", "backend"),
     [
         (True, "rtx4090", "rtx4090d", "tensorrt"),
         (True, "rtx3090", "rtx4090d", "tensorrt-rtx"),
@@ -109,11 +109,11 @@ def test_auto_takes_classic_only_on_such_a_gpu(
     installed: bool,
     present: str | None,
     wanted: str,
-    flavor: str,
+    backend: str,
 ) -> None:
-    monkeypatch.setattr(detection, "is_flavor_installed", lambda name: installed)
+    monkeypatch.setattr(detection, "is_tensorrt_installed", lambda name: installed)
     monkeypatch.setattr(detection, "present_gpu", lambda: TARGETS[present] if present else None)
-    assert resolve_flavor("auto", TARGETS[wanted]) == flavor
+    assert resolve_backend("auto", TARGETS[wanted]) == backend
 
 
 def test_auto_says_what_a_gpu_needs_that_rtx_does_not_serve(
@@ -121,14 +121,14 @@ def test_auto_says_what_a_gpu_needs_that_rtx_does_not_serve(
 ) -> None:
     monkeypatch.setattr(detection, "present_gpu", lambda: None)
     with pytest.raises(UserError, match=r"H200 \(SM 9\.0\) needs classic TensorRT.*pip install"):
-        resolve_flavor("auto", TARGETS["h200"])
-    assert resolve_flavor("auto", TARGETS["h200"], here=False) == "tensorrt"
-    assert resolve_flavor("auto", TARGETS["rtx4090d"], here=False) == "tensorrt-rtx"
+        resolve_backend("auto", TARGETS["h200"])
+    assert resolve_backend("auto", TARGETS["h200"], here=False) == "tensorrt"
+    assert resolve_backend("auto", TARGETS["rtx4090d"], here=False) == "tensorrt-rtx"
 
 
-def test_a_flavor_that_is_named_is_taken_where_it_serves() -> None:
-    assert resolve_flavor("tensorrt", TARGETS["rtx4090d"]) == "tensorrt"
+def test_a_backend_that_is_named_is_taken_where_it_serves() -> None:
+    assert resolve_backend("tensorrt", TARGETS["rtx4090d"]) == "tensorrt"
     with pytest.raises(UserError, match="does not serve H200"):
-        resolve_flavor("tensorrt-rtx", TARGETS["h200"])
-    with pytest.raises(UserError, match="unknown flavor 'onnx'"):
-        resolve_flavor("onnx", TARGETS["rtx4090d"])
+        resolve_backend("tensorrt-rtx", TARGETS["h200"])
+    with pytest.raises(UserError, match="unknown backend 'onnx'"):
+        resolve_backend("onnx", TARGETS["rtx4090d"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.engines.explain import explain
-from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from tests.engines.tiny import options, tiny_core
 
 POLYGRAPHY = Path(sys.executable).with_name("polygraphy")
@@ -40,8 +40,8 @@ ALL_OF_CLASSIC = options(
 )
 
 
-def commands(flavor: Flavor) -> list[str]:
-    chosen = ALL_OF_RTX if flavor == "tensorrt-rtx" else ALL_OF_CLASSIC
+def commands(backend: TensorrtBackend) -> list[str]:
+    chosen = ALL_OF_RTX if backend == "tensorrt-rtx" else ALL_OF_CLASSIC
     return explain(Path("core.fp16.onnx"), Path("my.engine"), "spec", chosen, 45.0)
 
 
@@ -70,30 +70,30 @@ def test_tensorrt_rtx_names_the_sm() -> None:
     assert "--noTF32" in words
 
 
-@pytest.mark.parametrize("flavor", ["tensorrt", "tensorrt-rtx"])
-def test_builders_have_these_flags(flavor: Flavor) -> None:
-    tool, *flags = shlex.split(commands(flavor)[0])
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+def test_builders_have_these_flags(backend: TensorrtBackend) -> None:
+    tool, *flags = shlex.split(commands(backend)[0])
     assert {flag.removeprefix("--").split("=")[0] for flag in flags} <= DOCUMENTED[tool]
 
 
-@pytest.mark.parametrize("flavor", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
 @pytest.mark.parametrize("tool", ["convert", "run"])
-def test_polygraphy_has_these_flags(flavor: Flavor, tool: str) -> None:
-    environment = os.environ | {RTX: "1" if flavor == "tensorrt-rtx" else "0"}
+def test_polygraphy_has_these_flags(backend: TensorrtBackend, tool: str) -> None:
+    environment = os.environ | {RTX: "1" if backend == "tensorrt-rtx" else "0"}
     shown = subprocess.run(
         [POLYGRAPHY, tool, "--help"], env=environment, capture_output=True, text=True, check=True
     ).stdout
     known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown))
-    printed = [line for line in commands(flavor) if f"polygraphy {tool} " in line]
+    printed = [line for line in commands(backend) if f"polygraphy {tool} " in line]
     flags = {word for line in printed for word in shlex.split(line) if re.match("--?[a-z]", word)}
     assert flags
     assert flags <= known
 
 
-@pytest.mark.parametrize("flavor", ["tensorrt", "tensorrt-rtx"])
-def test_polygraphy_uses_the_same_flavor(flavor: Flavor) -> None:
-    _, build, reference, comparison = commands(flavor)
-    rtx = flavor == "tensorrt-rtx"
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+def test_polygraphy_uses_the_same_backend(backend: TensorrtBackend) -> None:
+    _, build, reference, comparison = commands(backend)
+    rtx = backend == "tensorrt-rtx"
     assert build.startswith(f"{RTX}=1 polygraphy convert" if rtx else "polygraphy convert")
     assert comparison.startswith(f"{RTX}=1 polygraphy run" if rtx else "polygraphy run")
     assert reference.startswith("polygraphy run core.fp16.onnx --onnxrt")

@@ -40,7 +40,7 @@ def test_builds_from_the_int8_core_and_says_what_runs_in_int8(
     assert engine.engine is not None
     assert engine.engine.source_sha256 == source.sha256
     assert "core.int8.onnx, which passed pesq and was not measured for speed." in (
-        engine.engine.proof
+        engine.engine.verification
     )
     code, out, _ = run(capsys, "trt", path, "--int8", "--force")
     assert code == 0

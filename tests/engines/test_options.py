@@ -26,7 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         ({"timing_cache": Path("t.cache")}, "no timing cache; leave out --timing-cache"),
         ({"hardware_compatible": True}, "no hardware-compatible engines; leave out"),
         ({"refittable": True}, "needs a GPU to build a refittable engine; leave out --refittable"),
-        ({"target": find_target("h200")}, r"does not serve H200 .*--flavor tensorrt"),
+        ({"target": find_target("h200")}, r"does not serve H200 .*--backend tensorrt"),
         ({"workspace_bytes": 0}, "--workspace 0: needs at least 1 byte"),
     ],
 )

@@ -61,7 +61,7 @@ def test_from_a_model_to_a_streaming_engine(built: Path) -> None:
     assert engine.engine is not None
     assert engine.engine.profile.min == engine.engine.profile.max == (1, 1, 128)
     assert engine.engine.source_sha256 == source.sha256
-    assert "passed parity on ONNX Runtime" in engine.engine.proof
+    assert "passed parity on ONNX Runtime" in engine.engine.verification
     report = json.loads((built / engine.engine.layers).read_bytes())
     inputs = {t["name"]: t["dims"] for t in report["io"] if t["mode"] == "input"}
     expected = [tuple(map(int, (1, *t.shape[1:]))) for t in engine.call_inputs]

@@ -57,7 +57,7 @@ def test_default_is_the_rtx_4090_d() -> None:
 
 def test_every_gpu_is_served_and_has_memory() -> None:
     for target in TARGETS.values():
-        assert "tensorrt" in target.flavors, target
+        assert "tensorrt" in target.backends, target
         assert target.memory_gb is not None
 
 
@@ -98,7 +98,7 @@ def test_any_text_is_a_target_or_a_one_line_error(text: str) -> None:
 
 def test_rtx_does_not_serve_data_centre_hopper() -> None:
     with pytest.raises(
-        UserError, match=r"tensorrt-rtx does not serve H200 \(SM 9\.0\).*8\.9.*--flavor tensorrt$"
+        UserError, match=r"tensorrt-rtx does not serve H200 \(SM 9\.0\).*8\.9.*--backend tensorrt$"
     ):
         check_served("tensorrt-rtx", find_target("h200"))
     check_served("tensorrt", find_target("h200"))

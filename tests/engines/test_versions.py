@@ -13,11 +13,11 @@ def test_releases_that_work(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flavor", "version"), [("tensorrt", "8.6.1"), ("tensorrt", "9.3"), ("tensorrt-rtx", "1.0.0")]
+    ("backend", "version"), [("tensorrt", "8.6.1"), ("tensorrt", "9.3"), ("tensorrt-rtx", "1.0.0")]
 )
-def test_releases_that_are_too_old(flavor: str, version: str) -> None:
-    with pytest.raises(BackendError, match=f"^{flavor} {version} is too old, .*--upgrade"):
-        check_version(flavor, version)  # type: ignore[arg-type]
+def test_releases_that_are_too_old(backend: str, version: str) -> None:
+    with pytest.raises(BackendError, match=f"^{backend} {version} is too old, .*--upgrade"):
+        check_version(backend, version)  # type: ignore[arg-type]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *names: str, driver: int | None) -> None:

@@ -13,14 +13,14 @@ from frcrn_export.calibration.graph.qdq import quantize
 from frcrn_export.calibration.histogram import histogram
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.engines.targets import find_target
-from frcrn_export.runtime.bundle.manifest import Flavor, Profile
+from frcrn_export.runtime.bundle.manifest import Profile, TensorrtBackend
 
 BINS = 65
 PROFILE = Profile(min=(1, 2, BINS, 1), opt=(1, 2, BINS, 10), max=(2, 2, BINS, 20))
 
 
-def options(flavor: Flavor = "tensorrt-rtx", **changes: object) -> BuildOptions:
-    fields = {"flavor": flavor, "target": find_target("rtx4090d"), "profile": PROFILE} | changes
+def options(backend: TensorrtBackend = "tensorrt-rtx", **changes: object) -> BuildOptions:
+    fields = {"backend": backend, "target": find_target("rtx4090d"), "profile": PROFILE} | changes
     return BuildOptions(**fields)  # type: ignore[arg-type]
 
 

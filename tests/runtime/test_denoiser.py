@@ -1,5 +1,3 @@
-"""None"""
-
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,9 +22,11 @@ from frcrn_export.runtime.bundle.manifest import (
 from frcrn_export.runtime.denoiser import enhance
 from frcrn_export.runtime.errors import BackendError
 from tests.bundles import (
+    CENTRED,
     SAMPLE_RATE,
     STFT,
     GainSession,
+    centred_manifest,
     core_entry,
     frcrn_segments,
     manifest,
@@ -78,6 +78,26 @@ def test_a_pass_through_core_between_stfts_gives_the_input(
     np.testing.assert_allclose(result[:, 1:], wave[:, 1:], atol=2e-4)
     edge = stft.hop_length
     np.testing.assert_allclose(result[:, edge:-edge], wave[:, edge:-edge], atol=1e-6)
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 48_000])
+@pytest.mark.parametrize("above", [0, 480_000])
+@pytest.mark.parametrize("samples", [1, 384, 30_000, 100_001])
+def test_networks_of_any_rate_with_centred_frames(
+    sample_rate: int, above: int, samples: int
+) -> None:
+    described = centred_manifest(sample_rate, above)
+    denoiser = Denoiser(described, GainSession(core_entry(CENTRED), gain=0.5))
+    wave = noise(2, samples)
+    np.testing.assert_allclose(denoiser(wave), 0.5 * wave, atol=1e-5)
+
+
+def test_other_rates_than_the_network_are_resampled() -> None:
+    denoiser = Denoiser(centred_manifest(), GainSession(core_entry(CENTRED), gain=0.5))
+    tone = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000).astype(np.float32)
+    result = denoiser(tone, sample_rate=16_000)
+    assert result.shape == tone.shape
+    np.testing.assert_allclose(result[400:-400], 0.5 * tone[400:-400], atol=1e-3)
 
 
 def test_what_the_core_does_not_give_is_zero() -> None:

@@ -11,9 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import EngineInfo, FileEntry, Flavor, Precision, Profile
+from frcrn_export.runtime.bundle.manifest import (
+    EngineInfo,
+    FileEntry,
+    Precision,
+    Profile,
+    TensorrtBackend,
+)
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
-from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS
+from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
 from tests.bundles import write_manifest
 from tests.standin.cuda import make_cuda
 from tests.standin.gpu import SimulatedGpu
@@ -22,9 +28,11 @@ from tests.standin.tensorrt import VERSIONS, PlanHeader, make_plan, make_tensorr
 
 @contextmanager
 def simulated_gpu(
-    monkeypatch: pytest.MonkeyPatch, cache: Path, flavors: tuple[Flavor, ...] = tuple(FLAVORS)
+    monkeypatch: pytest.MonkeyPatch,
+    cache: Path,
+    backends: tuple[TensorrtBackend, ...] = tuple(TENSORRT_BACKENDS),
 ) -> Iterator[SimulatedGpu]:
-    """A GPU, its driver and TensorRT in every flavour of `flavors`.
+    """A GPU, its driver and TensorRT in every backend of `backends`.
 
     At the end nothing may be left on the GPU, and nothing may have been done wrong.
     """
@@ -32,8 +40,8 @@ def simulated_gpu(
     core, bindings, streams = make_cuda(gpu)
     monkeypatch.setitem(sys.modules, "cuda.core", core)
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
-    for flavor, spec in FLAVORS.items():
-        module = make_tensorrt(gpu, streams, flavor) if flavor in flavors else None
+    for backend, spec in TENSORRT_BACKENDS.items():
+        module = make_tensorrt(gpu, streams, backend) if backend in backends else None
         monkeypatch.setitem(sys.modules, spec.module, module)
     monkeypatch.setenv("FRCRN_EXPORT_CACHE", str(cache))
     yield gpu
@@ -47,23 +55,23 @@ def simulated_gpu(
 def engine_info(profile: Profile, **changes: object) -> EngineInfo:
     """What a manifest says of an engine for the simulated GPU, with some of it changed."""
     info = EngineInfo(
-        flavor="tensorrt",
+        backend="tensorrt",
         version=VERSIONS["tensorrt"],
         cuda=13,
         gpu="rtx4090d",
-        sm=89,
+        sms=(89,),
         source="core.onnx",
         source_sha256="0" * 64,
         profile=profile,
         layers="layers.json",
-        proof="nothing",
+        verification="nothing",
     )
     return msgspec.structs.replace(info, **changes)
 
 
 def add_engine(
     root: Path,
-    flavor: Flavor = "tensorrt",
+    backend: TensorrtBackend = "tensorrt",
     *,
     low: tuple[int, ...],
     best: tuple[int, ...],
@@ -78,13 +86,13 @@ def add_engine(
     bundle = open_bundle(root)
     core = next(entry for entry in bundle.manifest.files if entry.format == "onnx")
     streams = f".batch{high[0]}" if core.streaming and high[0] > 1 else ""
-    path = root / f"{core.role}{streams}.{precision}.sm{sm}.{flavor}.engine"
-    header = PlanHeader(flavor, (low, best, high), activation)
+    path = root / f"{core.role}{streams}.{precision}.sm{sm}.{backend}.engine"
+    header = PlanHeader(backend, (low, best, high), activation)
     path.write_bytes(make_plan(bundle.file(core).read_bytes(), header) if plan is None else plan)
     facts = {
-        "flavor": flavor,
-        "version": VERSIONS[flavor],
-        "sm": sm,
+        "backend": backend,
+        "version": VERSIONS[backend],
+        "sms": (sm,),
         "source": core.path,
         "source_sha256": core.sha256,
         "layers": f"{path.name}.layers.json",

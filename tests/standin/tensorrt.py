@@ -26,14 +26,14 @@ VERSIONS = {"tensorrt": "11.4.0.33", "tensorrt-rtx": "1.7.1.116"}
 class PlanHeader:
     """What stands before the ONNX file in a stand-in engine. Sizes in bytes."""
 
-    flavor: str
+    backend: str
     profile: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     activation: int = 1 << 20
 
 
 def make_plan(onnx: bytes, header: PlanHeader) -> bytes:
-    """The bytes of an engine that a stand-in runtime of the same flavour deserializes."""
-    line = json.dumps([header.flavor, header.profile, header.activation])
+    """The bytes of an engine that a stand-in runtime of the same backend deserializes."""
+    line = json.dumps([header.backend, header.profile, header.activation])
     return _MAGIC + line.encode() + b"\n" + onnx
 
 
@@ -120,7 +120,7 @@ class HostMemory(bytes):
 class Runtime(Mirror):
     _gpu: SimulatedGpu
     _streams: dict[int, Stream]
-    _flavor: str
+    _backend: str
 
     def __init__(self, logger: ILogger) -> None:
         if not getattr(logger, "_ready", False):
@@ -133,8 +133,8 @@ class Runtime(Mirror):
         header, newline, onnx = bytes(serialized_engine).partition(b"\n")
         if not header.startswith(_MAGIC) or not newline:
             return self._fail("Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG")
-        flavor, profile, activation = json.loads(header[len(_MAGIC) :])
-        if flavor != self._flavor:
+        backend, profile, activation = json.loads(header[len(_MAGIC) :])
+        if backend != self._backend:
             return self._fail("Serialization assertion header.pad == expectedPlatformTag")
         return ICudaEngine._of(self, onnx, profile, activation)
 
@@ -263,7 +263,7 @@ class ICudaEngine(Mirror):
     def create_execution_context(self, *args: Any, **kwargs: Any) -> IExecutionContext | None:
         config, strategy = None, ExecutionContextAllocationStrategy.STATIC
         for value in (*args, *kwargs.values()):
-            if isinstance(value, IRuntimeConfig) and self._runtime._flavor == "tensorrt-rtx":
+            if isinstance(value, IRuntimeConfig) and self._runtime._backend == "tensorrt-rtx":
                 config = value
             elif isinstance(value, ExecutionContextAllocationStrategy):
                 strategy = value
@@ -381,7 +381,7 @@ class IExecutionContext(Mirror):
         if self._activation is None:
             gpu.refuse("execute_async_v3: a USER_MANAGED context without memory")
         capturing = stream._captured is not None
-        if capturing and engine._runtime._flavor == "tensorrt-rtx":
+        if capturing and engine._runtime._backend == "tensorrt-rtx":
             gpu.refuse("TensorRT-RTX captures by itself")
         if capturing and self._flushed != self._state:
             gpu.refuse("a capture without a run since the last change of shape or address")
@@ -429,15 +429,15 @@ class IExecutionContext(Mirror):
 
 
 def make_tensorrt(
-    gpu: SimulatedGpu, streams: dict[int, Stream], flavor: str, version: str | None = None
+    gpu: SimulatedGpu, streams: dict[int, Stream], backend: str, version: str | None = None
 ) -> ModuleType:
     """A module that stands for `tensorrt` or `tensorrt_rtx`."""
-    module = ModuleType(flavor.replace("-", "_"))
-    module.__version__ = version or VERSIONS[flavor]
-    facts = {"_gpu": gpu, "_streams": streams, "_flavor": flavor}
+    module = ModuleType(backend.replace("-", "_"))
+    module.__version__ = version or VERSIONS[backend]
+    facts = {"_gpu": gpu, "_streams": streams, "_backend": backend}
     module.Runtime = type("Runtime", (Runtime,), facts)
     shared = [ILogger, DataType, TensorIOMode, ExecutionContextAllocationStrategy]
     rtx = [CudaGraphStrategy, DynamicShapesKernelSpecializationStrategy]
-    for public in shared + (rtx if flavor == "tensorrt-rtx" else []):
+    for public in shared + (rtx if backend == "tensorrt-rtx" else []):
         setattr(module, public.__name__, public)
     return module

@@ -72,7 +72,10 @@ def test_streams(tmp_path: Path, noisy: Signal) -> None:
         ),
         (Choice(Path("a"), "torchscript", "fp32"), "no fp32 file .* run: frcrn-export torchscript"),
         (Choice(Path("a"), "torchscript", "fp16"), "torchscript runs in fp32 and offline; take --"),
-        (Choice(Path("a"), "tensorrt-rtx", precision="fp16"), r"trt \S+ --fp16 --flavor tensorrt-"),
+        (
+            Choice(Path("a"), "tensorrt-rtx", precision="fp16"),
+            r"trt \S+ --fp16 --backend tensorrt-",
+        ),
         (Choice(Path("a"), "onnxruntme", precision="fp32"), "did you mean onnxruntime"),
         (Choice(Path("a"), "onnxruntme"), "did you mean onnxruntime"),
     ],

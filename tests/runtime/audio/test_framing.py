@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from frcrn_export.runtime.audio.framing import (
     fit,
     join_windows,
     padding_samples,
+    whole_hops,
     window_count,
 )
-from frcrn_export.runtime.bundle.manifest import Padding, Segments
+from frcrn_export.runtime.bundle.manifest import Padding, Segments, StftSpec
 
 FRCRN_PADDING = Padding(rule="windows", size=16_000, stride=12_000)
 FRCRN_SEGMENTS = Segments(length=16_000, left=2_000, right=2_000, above=1_920_000)
@@ -41,6 +43,24 @@ def test_padding_to_a_multiple(samples: int, size: int) -> None:
     added = padding_samples(samples, Padding(rule="multiple", size=size))
     assert (samples + added) % size == 0
     assert 0 <= added < size
+
+
+@given(samples=st.integers(1, 5_000), hop=st.integers(1, 300), quarter=st.integers(1, 80),
+       center=st.booleans(), pad_mode=st.sampled_from(("reflect", "zeros")))  # fmt: skip
+def test_padding_to_whole_hops_covers_every_sample(
+    samples: int, hop: int, quarter: int, center: bool, pad_mode: Literal["reflect", "zeros"]
+) -> None:
+    window = 4 * quarter
+    stft = StftSpec(
+        window_length=window, hop_length=min(hop, window), fft_length=window,
+        center=center, pad_mode=pad_mode,
+    )  # fmt: skip
+    padded = samples + padding_samples(samples, whole_hops(stft))
+    assert padded >= samples
+    assert padded >= stft.shortest
+    assert stft.samples(stft.frames(padded)) == padded
+    if padded - stft.hop_length >= whole_hops(stft).size:
+        assert padded - stft.hop_length < samples  # no more than is needed
 
 
 def test_fit_cuts_and_continues_with_zeros() -> None:

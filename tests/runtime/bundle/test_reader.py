@@ -3,7 +3,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, parse_manifest
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
 from frcrn_export.runtime.errors import BundleError
 from tests.bundles import manifest, write_bundle, write_manifest

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from frcrn_export.runtime.commands.denoise import denoise
 from frcrn_export.runtime.errors import BackendError, BundleError, UserError
-from tests.bundles import manifest, write_bundle
+from tests.bundles import centred_manifest, manifest, write_bundle
 from tests.int8_standins import add_int8, scaled
 
 
@@ -91,3 +91,17 @@ def test_the_precision_can_be_chosen(bundle: Path, noisy: Path, tmp_path: Path) 
     refused = call(bundle, noisy, "-o", tmp_path / "c.wav", "--precision", "fp16").exception
     assert isinstance(refused, BackendError)
     assert call(bundle, noisy, "-o", tmp_path / "c.wav", "--precision", "int4").exit_code == 2
+
+
+@pytest.mark.parametrize("file_rate", [8_000, 44_100, 48_000])
+def test_a_network_at_48_khz_takes_files_of_any_rate(tmp_path: Path, file_rate: int) -> None:
+    bundle = write_bundle(tmp_path / "bundle", centred_manifest(), gain=0.5)
+    noisy = tmp_path / "noisy.wav"
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(file_rate) / file_rate)
+    soundfile.write(noisy, tone, file_rate)
+    result = call(bundle, noisy, "-o", tmp_path / "out.wav")
+    assert result.exit_code == 0, result.output
+    after, rate = soundfile.read(tmp_path / "out.wav")
+    assert rate == file_rate
+    inner = slice(file_rate // 10, -file_rate // 10)
+    np.testing.assert_allclose(after[inner], 0.5 * tone[inner], atol=1e-3)

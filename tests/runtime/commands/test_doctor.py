@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.commands.doctor import Ability, examine
 from tests.standin.install import simulated_gpu
 
@@ -13,7 +13,7 @@ def ability(name: str) -> Ability:
 
 
 @pytest.mark.parametrize(
-    ("flavors", "builds", "classic", "rtx"),
+    ("backends", "builds", "classic", "rtx"),
     [
         (("tensorrt", "tensorrt-rtx"), True, True, True),
         (("tensorrt",), True, True, False),
@@ -24,12 +24,12 @@ def ability(name: str) -> Ability:
 def test_with_a_gpu_it_depends_on_what_is_installed(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    flavors: tuple[Flavor, ...],
+    backends: tuple[TensorrtBackend, ...],
     builds: bool,
     classic: bool,
     rtx: bool,
 ) -> None:
-    with simulated_gpu(monkeypatch, tmp_path, flavors):
+    with simulated_gpu(monkeypatch, tmp_path, backends):
         build = ability("build engines")
         assert (build.works, build.remedy) == (builds, 'pip install "frcrn-export[rtx]"')
         run = ability("run TensorRT engines")
@@ -38,7 +38,7 @@ def test_with_a_gpu_it_depends_on_what_is_installed(
         assert (run.works, run.remedy) == (rtx, 'pip install "frcrn-export[rtx]"')
 
 
-def test_a_gpu_that_a_flavour_does_not_serve(
+def test_a_gpu_that_a_backend_does_not_serve(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with simulated_gpu(monkeypatch, tmp_path) as gpu:

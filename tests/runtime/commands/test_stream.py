@@ -15,7 +15,7 @@ from frcrn_export.runtime.commands.denoise import denoise
 from frcrn_export.runtime.commands.stream import stream
 from frcrn_export.runtime.errors import AudioError, BackendError, BundleError, UserError
 from frcrn_export.runtime.streaming import StreamingDenoiser
-from tests.bundles import STFT, manifest, write_bundle
+from tests.bundles import CENTRED, STFT, centred_manifest, manifest, write_bundle
 from tests.int8_standins import add_int8, scaled
 from tests.streaming_bundles import Core, write_streaming_bundle
 
@@ -58,6 +58,19 @@ def test_raw_pcm_is_what_the_python_loop_gives(bundle: Path) -> None:
     alone = StreamingDenoiser.open(bundle, threads=1)
     expected = np.concatenate([alone.process(audio), alone.flush()])
     np.testing.assert_array_equal(np.frombuffer(result.stdout_bytes, np.float32), expected)
+
+
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+def test_networks_of_other_rates(tmp_path: Path, rate: int) -> None:
+    described = centred_manifest(rate)
+    root = write_streaming_bundle(tmp_path / "b", Core(lookahead=1), CENTRED, described=described)
+    audio = noise(30_000)[:, 0]
+    result = call(audio.tobytes(), root, "--format", "f32le", "--json", "--gain", "1")
+    assert report(result)["sample_rate"] == rate
+    np.testing.assert_allclose(np.frombuffer(result.stdout_bytes, np.float32), audio, atol=1e-5)
+    other = call(wav(16_000, rate=16_000), root, "--json")
+    assert report(other)["delay_parts_ms"]["resampling"] > 0
+    assert len(soundfile.read(io.BytesIO(other.stdout_bytes))[0]) == 16_000
 
 
 def test_the_last_line_says_how_it_went(bundle: Path) -> None:

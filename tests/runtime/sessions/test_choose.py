@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import Consumer, Flavor, Precision
+from frcrn_export.runtime.bundle.manifest import Consumer, Precision, TensorrtBackend
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError, UserError
@@ -18,7 +18,7 @@ from frcrn_export.runtime.sessions.choose import (
 )
 from frcrn_export.runtime.sessions.long import SessionByLength
 from frcrn_export.runtime.sessions.registry import artifact, open_session
-from frcrn_export.runtime.sessions.tensorrt_backends import FLAVORS
+from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.session import open_stream_session
@@ -38,17 +38,19 @@ from tests.standin.install import add_engine
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 
-def with_engines(path: Path, *engines: tuple[Flavor, str, int], **changes: object) -> Bundle:
-    """A bundle with engines of these flavours, precisions and SMs."""
+def with_engines(
+    path: Path, *engines: tuple[TensorrtBackend, str, int], **changes: object
+) -> Bundle:
+    """A bundle with engines of these backends, precisions and SMs."""
     root = write_bundle(path)
-    for flavor, precision, sm in engines:
+    for backend, precision, sm in engines:
         shapes = {"low": (1, 1, 1), "best": (1, 1, 10), "high": (1, 1, 1000)}
-        add_engine(root, flavor, precision=precision, sm=sm, **{**shapes, **changes})
+        add_engine(root, backend, precision=precision, sm=sm, **{**shapes, **changes})
     return open_bundle(root)
 
 
-def chosen(bundle: Bundle, flavor: Flavor = "tensorrt") -> str | None:
-    entry = choose_engine(bundle, flavor)
+def chosen(bundle: Bundle, backend: TensorrtBackend = "tensorrt") -> str | None:
+    entry = choose_engine(bundle, backend)
     return entry and entry.path
 
 
@@ -85,7 +87,7 @@ def test_int8_is_never_chosen(gpu: SimulatedGpu, tmp_path: Path) -> None:
         open_session(bundle, "tensorrt")
     assert str(caught.value) == (
         f"{bundle.path}: no engine file in this bundle for tensorrt; "
-        f"run: frcrn-export trt {bundle.path} --fp16 --flavor tensorrt"
+        f"run: frcrn-export trt {bundle.path} --fp16 --backend tensorrt"
     )
 
 
@@ -96,18 +98,18 @@ def test_engines_of_other_gpus_are_listed_only_if_none_fits(
     for capability, sms in [((8, 9), [89]), ((12, 0), [120]), ((7, 5), [89, 120])]:
         gpu.capability = capability
         entries = engine_entries(bundle, "tensorrt")
-        assert [entry.engine.sm for entry in entries if entry.engine] == sms
+        assert [entry.engine.sms[0] for entry in entries if entry.engine] == sms
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 def test_a_bundle_without_an_engine_says_how_to_add_one(
-    gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
 ) -> None:
     bundle = with_engines(tmp_path / "bundle")
     with pytest.raises(BackendError) as caught:
-        open_session(bundle, flavor)
+        open_session(bundle, backend)
     assert str(caught.value).endswith(
-        f"run: frcrn-export trt {bundle.path} --fp16 --flavor {flavor}"
+        f"run: frcrn-export trt {bundle.path} --fp16 --backend {backend}"
     )
 
 
@@ -289,7 +291,7 @@ def test_engines_of_8_bits_have_to_be_asked_for(
     assert open_session(bundle).backend == "onnxruntime"
     assert open_session(bundle, precision="fp16").backend == "onnxruntime"
     assert choose_streaming_engine(bundle, "tensorrt", 1, precision) is None
-    with pytest.raises(BackendError, match=f"--{precision} --calib FOLDER --flavor tensorrt-rtx$"):
+    with pytest.raises(BackendError, match=f"--{precision} --calib FOLDER --backend tensorrt-rtx$"):
         open_session(bundle, "tensorrt-rtx", precision=precision)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import Flavor, Segments
+from frcrn_export.runtime.bundle.manifest import Segments, TensorrtBackend
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError
@@ -17,14 +17,14 @@ from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 from tests.standin.tensorrt import make_tensorrt
 
-FLAVORS: tuple[Flavor, ...] = ("tensorrt", "tensorrt-rtx")
+TENSORRT_BACKENDS: tuple[TensorrtBackend, ...] = ("tensorrt", "tensorrt-rtx")
 
 
-def wave_bundle(path: Path, flavor: Flavor = "tensorrt", **changes: object) -> Bundle:
+def wave_bundle(path: Path, backend: TensorrtBackend = "tensorrt", **changes: object) -> Bundle:
     """A waveform core that doubles, and an engine of it for up to 4 x 1000 samples."""
     root = write_bundle(path, gain=2.0)
     shapes = {"low": (1, 1, 1), "best": (1, 1, 100), "high": (4, 1, 1000)}
-    add_engine(root, flavor, **{**shapes, **changes})
+    add_engine(root, backend, **{**shapes, **changes})
     return open_bundle(root)
 
 
@@ -39,29 +39,33 @@ def check(session: Session, *shape: int, seed: int = 0) -> None:
     np.testing.assert_array_equal(output, 2 * inputs)
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
-def test_shapes_and_batches_in_any_order(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
-    session = open_session(wave_bundle(tmp_path / "bundle", flavor), flavor)
-    assert (session.backend, session.device) == (flavor, "cuda")
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
+def test_shapes_and_batches_in_any_order(
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
+) -> None:
+    session = open_session(wave_bundle(tmp_path / "bundle", backend), backend)
+    assert (session.backend, session.device) == (backend, "cuda")
     shapes = [(1, 1, 1), (4, 1, 1000), (2, 1, 77), (1, 1, 100), (3, 1, 1000), (2, 1, 5)]
     for seed in range(4):
         for shape in shapes:
             check(session, *shape, seed=seed)
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
-def test_spectra(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
+def test_spectra(gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend) -> None:
     root = write_bundle(tmp_path / "bundle", manifest(stft=STFT), gain=2.0)
     low, best, high = (1, 2, 321, 1), (1, 2, 321, 50), (2, 2, 321, 80)
-    add_engine(root, flavor, low=low, best=best, high=high)
-    session = open_session(open_bundle(root), flavor)
+    add_engine(root, backend, low=low, best=best, high=high)
+    session = open_session(open_bundle(root), backend)
     for frames in (1, 80, 7, 80, 80):
         check(session, 2, 2, 321, frames, seed=frames)
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
-def test_the_output_is_the_callers(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
-    session = open_session(wave_bundle(tmp_path / "bundle", flavor), flavor)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
+def test_the_output_is_the_callers(
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
+) -> None:
+    session = open_session(wave_bundle(tmp_path / "bundle", backend), backend)
     for _ in range(3):  # plain, captured and replayed
         first, second = noise(1, 1, 50, seed=1), noise(1, 1, 50, seed=2)
         kept = session.run(first)
@@ -71,9 +75,11 @@ def test_the_output_is_the_callers(gpu: SimulatedGpu, tmp_path: Path, flavor: Fl
         del first, second
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
-def test_eight_threads_share_a_session(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
-    session = open_session(wave_bundle(tmp_path / "bundle", flavor), flavor)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
+def test_eight_threads_share_a_session(
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
+) -> None:
+    session = open_session(wave_bundle(tmp_path / "bundle", backend), backend)
     together = threading.Barrier(8)
 
     def work(thread: int) -> None:
@@ -97,15 +103,15 @@ def test_memory_is_allocated_once(gpu: SimulatedGpu, tmp_path: Path) -> None:
     assert (gpu.used(on_device=True), gpu.used(on_device=False)) == before
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 def test_opening_warms_up_with_the_best_shape(
-    gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
 ) -> None:
-    session = open_session(wave_bundle(tmp_path / "bundle", flavor), flavor)
+    session = open_session(wave_bundle(tmp_path / "bundle", backend), backend)
     assert gpu.executions == 2
     check(session, 1, 1, 100)
-    assert gpu.graph_launches == (1 if flavor == "tensorrt" else 0)  # RTX has its own graphs
-    assert gpu.compiled == ([] if flavor == "tensorrt" else [(1, 1, 100)])
+    assert gpu.graph_launches == (1 if backend == "tensorrt" else 0)  # RTX has its own graphs
+    assert gpu.compiled == ([] if backend == "tensorrt" else [(1, 1, 100)])
 
 
 def test_tensorrt_10_runs_its_engines(
@@ -134,42 +140,44 @@ def test_a_shape_outside_the_profile_says_how_to_build_for_it(
             session.run(noise(*shape))
         assert str(caught.value) == (
             f"{name}: its profile takes [1, 1, 10] to [4, 1, 1000], got {list(shape)}; run: "
-            f"frcrn-export trt {bundle.path} --fp16 --gpu rtx4090d --flavor tensorrt {options}"
+            f"frcrn-export trt {bundle.path} --fp16 --gpu rtx4090d --backend tensorrt {options}"
         )
     with pytest.raises(BackendError, match=r"is \[batch, 1, samples\], got \[1, 2, 100\]"):
         session.run(noise(1, 2, 100))
     check(session, 1, 1, 10)
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 def test_a_failed_run_gives_tensorrts_reason_and_the_next_one_works(
-    gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
 ) -> None:
-    session = open_session(wave_bundle(tmp_path / "bundle", flavor), flavor)
+    session = open_session(wave_bundle(tmp_path / "bundle", backend), backend)
     gpu.execution_fails = "Cask convolution\nfailed"
     with pytest.raises(BackendError) as caught:
         session.run(noise(1, 1, 50))
     assert str(caught.value) == (
-        f"core.fp16.sm89.{flavor}.engine: {flavor} failed: IExecutionContext::enqueueV3: "
+        f"core.fp16.sm89.{backend}.engine: {backend} failed: IExecutionContext::enqueueV3: "
         "Error Code 3: API Usage Error (Cask convolution failed)"
     )
     gpu.execution_fails = ""
     check(session, 1, 1, 50)
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
-def test_a_full_gpu_says_what_needs_less(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
+def test_a_full_gpu_says_what_needs_less(
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
+) -> None:
     gpu.total_memory = 1 << 29
-    bundle = wave_bundle(tmp_path / "bundle", flavor, activation=1 << 30)
+    bundle = wave_bundle(tmp_path / "bundle", backend, activation=1 << 30)
     with pytest.raises(BackendError) as caught:
-        open_session(bundle, flavor)
+        open_session(bundle, backend)
     message = str(caught.value)
-    reason = "OUT_OF_MEMORY" if flavor == "tensorrt" else "could not be allocated"
+    reason = "OUT_OF_MEMORY" if backend == "tensorrt" else "could not be allocated"
     assert reason in message
     assert "\n" not in message
     assert message.endswith(
         "free some memory of the GPU (NVIDIA GeForce RTX 4090 D, 0 GiB), or run: frcrn-export trt "
-        f"{bundle.path} --fp16 --gpu rtx4090d --flavor {flavor} --batch 1:1:1 --samples 1:1:100"
+        f"{bundle.path} --fp16 --gpu rtx4090d --backend {backend} --batch 1:1:1 --samples 1:1:100"
     )
 
 

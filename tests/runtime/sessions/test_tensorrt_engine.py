@@ -4,7 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import Flavor
+from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.sessions.registry import open_session
@@ -12,64 +12,72 @@ from tests.bundles import write_bundle, write_manifest
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 
-FLAVORS: tuple[Flavor, ...] = ("tensorrt", "tensorrt-rtx")
+TENSORRT_BACKENDS: tuple[TensorrtBackend, ...] = ("tensorrt", "tensorrt-rtx")
 
 
-def write_engine(path: Path, flavor: Flavor, **changes: object) -> Path:
+def write_engine(path: Path, backend: TensorrtBackend, **changes: object) -> Path:
     root = write_bundle(path)
     shapes = {"low": (1, 1, 1), "best": (1, 1, 100), "high": (4, 1, 1000)}
-    add_engine(root, flavor, **{**shapes, **changes})
+    add_engine(root, backend, **{**shapes, **changes})
     return root
 
 
-def refusal(root: Path, flavor: Flavor) -> str:
+def refusal(root: Path, backend: TensorrtBackend) -> str:
     """What opening the engine says; one line, with exit code 2."""
     with pytest.raises(BackendError) as caught:
-        open_session(open_bundle(root), flavor)
+        open_session(open_bundle(root), backend)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def rebuild(root: Path, flavor: Flavor, gpu: str = "rtx4090d") -> str:
-    return f"run: frcrn-export trt {root} --fp16 --gpu {gpu} --flavor {flavor}"
+def rebuild(root: Path, backend: TensorrtBackend, gpu: str = "rtx4090d") -> str:
+    return f"run: frcrn-export trt {root} --fp16 --gpu {gpu} --backend {backend}"
 
 
-@pytest.mark.parametrize(("flavor", "extra"), [("tensorrt", "trt"), ("tensorrt-rtx", "rtx")])
-def test_a_flavour_that_is_not_installed(
-    gpu: SimulatedGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flavor: Flavor, extra: str
+@pytest.mark.parametrize(("backend", "extra"), [("tensorrt", "trt"), ("tensorrt-rtx", "rtx")])
+def test_a_backend_that_is_not_installed(
+    gpu: SimulatedGpu,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: TensorrtBackend,
+    extra: str,
 ) -> None:
-    root = write_engine(tmp_path / "bundle", flavor)
-    monkeypatch.setitem(sys.modules, flavor.replace("-", "_"), None)
-    assert refusal(root, flavor).endswith(f'run: pip install "frcrn-export[{extra}]"')
+    root = write_engine(tmp_path / "bundle", backend)
+    monkeypatch.setitem(sys.modules, backend.replace("-", "_"), None)
+    assert refusal(root, backend).endswith(f'run: pip install "frcrn-export[{extra}]"')
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
-def test_another_version(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
-    root = write_engine(tmp_path / "bundle", flavor, version="1.6.0.1")
-    installed = sys.modules[flavor.replace("-", "_")].__version__
-    assert refusal(root, flavor) == (
-        f"core.fp16.sm89.{flavor}.engine is for {flavor} 1.6.0.1, and {installed} is installed; "
-        + rebuild(root, flavor)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
+def test_another_version(gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend) -> None:
+    root = write_engine(tmp_path / "bundle", backend, version="1.6.0.1")
+    installed = sys.modules[backend.replace("-", "_")].__version__
+    assert refusal(root, backend) == (
+        f"core.fp16.sm89.{backend}.engine is for {backend} 1.6.0.1, and {installed} is installed; "
+        + rebuild(root, backend)
     )
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
-def test_a_driver_that_is_too_old(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor) -> None:
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
+def test_a_driver_that_is_too_old(
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
+) -> None:
     gpu.driver_cuda = 12040
-    root = write_engine(tmp_path / "bundle", flavor)
-    said = refusal(root, flavor)
+    root = write_engine(tmp_path / "bundle", backend)
+    said = refusal(root, backend)
     assert "needs a driver for CUDA 13, this one serves CUDA 12.4; update it" in said
-    assert said.endswith(rebuild(root, flavor, "auto"))
+    assert said.endswith(rebuild(root, backend, "auto"))
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 @pytest.mark.parametrize(("sm", "text"), [(120, "12.0"), (86, "8.6")])
-def test_another_gpu(gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor, sm: int, text: str) -> None:
-    root = write_engine(tmp_path / "bundle", flavor, sm=sm)
-    assert refusal(root, flavor) == (
-        f"core.fp16.sm{sm}.{flavor}.engine is for rtx4090d (SM {text}), this GPU is NVIDIA GeForce "
-        f"RTX 4090 D (SM 8.9); {rebuild(root, flavor, 'auto')}"
+def test_another_gpu(
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend, sm: int, text: str
+) -> None:
+    root = write_engine(tmp_path / "bundle", backend, sm=sm)
+    assert refusal(root, backend) == (
+        f"core.fp16.sm{sm}.{backend}.engine is for rtx4090d (SM {text}), this GPU is NVIDIA "
+        f"GeForce RTX 4090 D (SM 8.9); {rebuild(root, backend, 'auto')}"
     )
 
 
@@ -82,19 +90,19 @@ def test_hardware_compatible_engines_run_on_later_gpus_only(
     assert "(SM 9.0), this GPU is" in refusal(earlier, "tensorrt")
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 def test_a_plan_that_cannot_be_deserialized(
-    gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
 ) -> None:
-    root = write_engine(tmp_path / "bundle", flavor, plan=b"not a plan")
-    assert refusal(root, flavor) == (
-        f"core.fp16.sm89.{flavor}.engine: {flavor} cannot load it (IRuntime::deserializeCudaEngine:"
-        " Error Code 1: Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG); "
-        + rebuild(root, flavor)
+    root = write_engine(tmp_path / "bundle", backend, plan=b"not a plan")
+    assert refusal(root, backend) == (
+        f"core.fp16.sm89.{backend}.engine: {backend} cannot load it "
+        "(IRuntime::deserializeCudaEngine: Error Code 1: Serialization assertion "
+        "header.magicTag == kEXPECTED_MAGIC_TAG); " + rebuild(root, backend)
     )
 
 
-def test_a_plan_of_the_other_flavour(gpu: SimulatedGpu, tmp_path: Path) -> None:
+def test_a_plan_of_the_other_backend(gpu: SimulatedGpu, tmp_path: Path) -> None:
     built = write_engine(tmp_path / "built", "tensorrt-rtx")
     plan = (built / "core.fp16.sm89.tensorrt-rtx.engine").read_bytes()
     root = write_engine(tmp_path / "bundle", "tensorrt", plan=plan)

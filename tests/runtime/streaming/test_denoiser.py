@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +10,16 @@ from hypothesis import strategies as st
 from frcrn_export.runtime import AudioError, BackendError, BundleError, Denoiser, UserError
 from frcrn_export.runtime.audio.level import measure_gain
 from frcrn_export.runtime.bundle.manifest import StftSpec
-from frcrn_export.runtime.streaming import StreamingDenoiser
-from tests.bundles import STFT, GainSession, core_entry, manifest, write_bundle
+from frcrn_export.runtime.streaming import MultiStream, StreamingDenoiser
+from tests.bundles import (
+    CENTRED,
+    STFT,
+    GainSession,
+    centred_manifest,
+    core_entry,
+    manifest,
+    write_bundle,
+)
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 CORES = {
@@ -101,6 +110,32 @@ def test_windows_that_overlap_otherwise_stream_too(tmp_path: Path, spec: tuple) 
     expected = Denoiser(manifest(stft=stft), GainSession(core_entry(stft)))(audio)
     streamed = run(StreamingDenoiser.open(bundle), audio, [777])
     np.testing.assert_allclose(streamed, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 48_000])
+@pytest.mark.parametrize("mode", ["reflect", "zeros"])
+def test_centred_frames_stream_at_any_rate(tmp_path: Path, sample_rate: int, mode: str) -> None:
+    stft = msgspec.structs.replace(CENTRED, pad_mode=mode)
+    described = msgspec.structs.replace(centred_manifest(sample_rate), stft=stft)
+    root = write_streaming_bundle(
+        tmp_path / "b", Core("halved_end", chunk=2, lookahead=3), stft, described=described
+    )
+    audio = noise(20_000)
+
+    session = OfflineSession(core_entry(stft))
+    session.kind = "halved_end"
+    expected = Denoiser(described, session)(audio)
+    gain = float(measure_gain(lambda: [audio[None]], "active_rms")[0])
+    for lengths in ([777], [20_000], [1, 5_000]):
+        streamed = run(StreamingDenoiser.open(root, gain=gain), audio, lengths)
+        np.testing.assert_allclose(streamed, expected, atol=1e-5)
+    many = MultiStream.open(root, max_streams=2)
+    streams = [many.add(gain) for _ in range(2)]
+    parts = [many.process(dict.fromkeys(streams, part)) for part in np.split(audio, 4)]
+    rest = many.flush_all()
+    for stream in streams:
+        got = np.concatenate([*(part[stream] for part in parts), rest[stream]])
+        np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(CORES))

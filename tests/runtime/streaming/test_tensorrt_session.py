@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, Flavor
+from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, TensorrtBackend
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.streaming import StreamingDenoiser
@@ -21,18 +21,18 @@ from tests.standin.gpu import SimulatedGpu
 from tests.standin.install import add_engine
 from tests.streaming_bundles import Core, write_streaming_bundle
 
-FLAVORS: tuple[Flavor, ...] = ("tensorrt", "tensorrt-rtx")
+TENSORRT_BACKENDS: tuple[TensorrtBackend, ...] = ("tensorrt", "tensorrt-rtx")
 CORES = [Core("delay", 2, 3), Core("halved_end", 1, 2), Core("one_pole", 64)]
 
 
 def engine_bundle(
-    path: Path, core: Core, flavor: Flavor = "tensorrt", batch: int = 1, **changes: object
+    path: Path, core: Core, backend: TensorrtBackend = "tensorrt", batch: int = 1, **changes: object
 ) -> Bundle:
     if not path.exists():
         write_streaming_bundle(path, core, None if core.kind == "one_pole" else STFT)
     entry = open_bundle(path).manifest.files[0]
     shape = (batch, *map(int, entry.inputs[0].shape[1:]))
-    add_engine(path, flavor, low=shape, best=shape, high=shape, **changes)  # type: ignore[arg-type]
+    add_engine(path, backend, low=shape, best=shape, high=shape, **changes)  # type: ignore[arg-type]
     return open_bundle(path)
 
 
@@ -52,15 +52,15 @@ def calls(session: StreamSession, given: np.ndarray, end: float = UNKNOWN_END) -
     return np.stack([session.run(call, ends).copy() for call in given])
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 @pytest.mark.parametrize("core", CORES, ids=lambda core: core.kind)
 def test_a_stream_is_what_it_is_on_the_processor(
-    gpu: SimulatedGpu, tmp_path: Path, core: Core, flavor: Flavor
+    gpu: SimulatedGpu, tmp_path: Path, core: Core, backend: TensorrtBackend
 ) -> None:
-    bundle = engine_bundle(tmp_path / "b", core, flavor)
+    bundle = engine_bundle(tmp_path / "b", core, backend)
     wave = noise(5_000)
     expected = denoised(bundle, "onnxruntime-cpu", wave)
-    np.testing.assert_array_equal(denoised(bundle, flavor, wave), expected)
+    np.testing.assert_array_equal(denoised(bundle, backend, wave), expected)
     assert np.abs(expected).max() > 0.1
 
 
@@ -87,17 +87,17 @@ def streaming_first(path: Path) -> None:
     write_manifest(path, msgspec.structs.replace(manifest, files=tuple(files)))
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 def test_each_call_is_one_graph_and_allocates_nothing(
-    gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
 ) -> None:
-    bundle = engine_bundle(tmp_path / "b", Core("halved_end", 1, 2), flavor)
-    session = open_stream_session(bundle, flavor)
-    assert (session.backend, session.device) == (flavor, "cuda")
+    bundle = engine_bundle(tmp_path / "b", Core("halved_end", 1, 2), backend)
+    session = open_stream_session(bundle, backend)
+    assert (session.backend, session.device) == (backend, "cuda")
     before = gpu.used(on_device=True), gpu.used(on_device=False), gpu.executions, gpu.contexts
     assert gpu.graph_launches == 0
     calls(session, noise(9, 1, 2, STFT.bins, 1))
-    assert gpu.graph_launches == (9 if flavor == "tensorrt" else 0)  # RTX has its own graphs
+    assert gpu.graph_launches == (9 if backend == "tensorrt" else 0)  # RTX has its own graphs
     after = gpu.used(on_device=True), gpu.used(on_device=False), gpu.executions - 9, gpu.contexts
     assert after == before
     assert gpu.contexts == 2  # one a direction
@@ -112,14 +112,14 @@ def test_without_a_graph_it_goes_on(gpu: SimulatedGpu, tmp_path: Path) -> None:
     assert gpu.graph_launches == 0
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 def test_states_of_rows_are_kept_moved_and_reset(
-    gpu: SimulatedGpu, tmp_path: Path, flavor: Flavor
+    gpu: SimulatedGpu, tmp_path: Path, backend: TensorrtBackend
 ) -> None:
-    bundle = engine_bundle(tmp_path / "b", Core("halved_end", 1, 2), flavor, batch=3)
+    bundle = engine_bundle(tmp_path / "b", Core("halved_end", 1, 2), backend, batch=3)
     cpu = open_stream_session(bundle, "onnxruntime-cpu")
     cpu.load([state.repeat(3, axis=0) for state in cpu.initial_states()], 3)
-    session = open_stream_session(bundle, flavor, batch=3)
+    session = open_stream_session(bundle, backend, batch=3)
     for turn, rows in enumerate((None, [1], [0, 2], [])):
         given = noise(3, 3, 2, STFT.bins, 1, seed=turn)
         np.testing.assert_array_equal(calls(session, given, 7), calls(cpu, given, 7))
@@ -147,7 +147,9 @@ def test_an_engine_for_another_number_of_streams(gpu: SimulatedGpu, tmp_path: Pa
     bundle = engine_bundle(tmp_path / "b", Core("delay", 1, 1), batch=4)
     with pytest.raises(BackendError) as caught:
         StreamingDenoiser.open(bundle, "tensorrt")
-    command = f"frcrn-export trt {bundle.path} --fp16 --gpu rtx4090d --flavor tensorrt --streaming "
+    command = (
+        f"frcrn-export trt {bundle.path} --fp16 --gpu rtx4090d --backend tensorrt --streaming "
+    )
     name = "core_streaming.batch4.fp16.sm89.tensorrt.engine"
     expected = f"{name} is for 4 streams at once, not 1; run: {command}--batch 1"
     assert str(caught.value) == expected
@@ -176,7 +178,7 @@ def test_a_bundle_without_a_streaming_engine(gpu: SimulatedGpu, tmp_path: Path) 
         open_stream_session(bundle, "tensorrt-rtx", batch=8)
     assert str(caught.value) == (
         f"{bundle.path}: no streaming engine file in this bundle for tensorrt-rtx; run: "
-        f"frcrn-export trt {bundle.path} --fp16 --flavor tensorrt-rtx --streaming --batch 8"
+        f"frcrn-export trt {bundle.path} --fp16 --backend tensorrt-rtx --streaming --batch 8"
     )
 
 
@@ -230,5 +232,5 @@ def test_a_run_of_the_engine_is_written_down(gpu: SimulatedGpu, tmp_path: Path) 
     assert [(r.case, r.floor_db, r.passed) for r in of_engine] == [("streaming.noise", 45.0, True)]
     recorded = record_runs(bundle, results, gpu.name)
     (engine,) = [entry.engine for entry in recorded.files if entry.engine is not None]
-    assert engine.ran_on == gpu.name
-    assert "passed all 1 comparisons" in engine.proof
+    assert engine.verified_on == gpu.name
+    assert "passed all 1 comparisons" in engine.verification

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from frcrn_export.runtime import BackendError, Denoiser, UserError
+from frcrn_export.runtime.audio.framing import whole_hops
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import Padding, Segments, StftSpec
 from frcrn_export.runtime.streaming import MultiStream, StreamingDenoiser
@@ -128,6 +129,35 @@ def test_windows_that_the_network_cannot_take(
     pipeline = write_bundle(tmp_path / "pipeline", role="pipeline")
     with pytest.raises(BackendError, match=r"export the core: frcrn-export onnx --model gain"):
         StreamingDenoiser.open(pipeline, windowed=True)
+
+
+def test_without_a_length_windows_are_as_long_as_the_network_needs(tmp_path: Path) -> None:
+    segments = Segments(length=48_000, left=12_000, right=12_000, above=48_000)
+    bundle = write_bundle(tmp_path / "b", manifest(stft=STFT, segments=segments), gain=0.5)
+    denoiser = StreamingDenoiser.open(bundle, windowed=True)
+    assert denoiser._network.session.inputs.shape == (1, 24_000)
+    np.testing.assert_allclose(run(denoiser, noise(30_000), 999), 0.5 * noise(30_000), atol=1e-6)
+
+
+def test_windows_of_one_length_that_drop_too_much(tmp_path: Path) -> None:
+    right = SEGMENT // 2 + 1
+    segments = Segments(length=SEGMENT, left=0, right=right, above=SEGMENT)
+    described = manifest(padding=FIXED["padding"], segments=segments)
+    bundle = write_bundle(tmp_path / "b", described, samples=SEGMENT)
+    with pytest.raises(UserError, match="gain takes windows of 1.024 s and drops 0.5120"):
+        StreamingDenoiser.open(bundle, windowed=True)
+
+
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+def test_centred_frames_in_windows(tmp_path: Path, rate: int) -> None:
+    stft = StftSpec(window_length=512, hop_length=192, fft_length=512, window="hann", center=True)
+    segments = Segments(length=960 * 10, left=960, right=960, above=960 * 20)
+    described = manifest(stft=stft, segments=segments, padding=whole_hops(stft), sample_rate=rate)
+    bundle = write_bundle(tmp_path / "b", described, gain=0.5)
+    for windowed in (True, 0.5):
+        denoiser = StreamingDenoiser.open(bundle, windowed=windowed)
+        streamed = run(denoiser, noise(50_000), 999)
+        np.testing.assert_allclose(streamed, 0.5 * noise(50_000), atol=1e-5)
 
 
 def test_segments_that_are_no_whole_frames_are_rounded_up(tmp_path: Path) -> None:

@@ -40,16 +40,16 @@ def test_a_run_that_passed_is_written_down(bundle: Path) -> None:
     record_runs(open_bundle(bundle), [result(61.5), result(52.0, case="core.b"), others], GPU)
     after = open_bundle(bundle).manifest
     assert after.parity == (*before.parity, result(61.5), result(52.0, case="core.b"))
-    assert engine_of(bundle).ran_on == GPU
-    assert engine_of(bundle).proof.startswith(f"Run on {GPU}: passed all 2 comparisons")
-    assert "52.0 dB" in engine_of(bundle).proof
+    assert engine_of(bundle).verified_on == GPU
+    assert engine_of(bundle).verification.startswith(f"Run on {GPU}: passed all 2 comparisons")
+    assert "52.0 dB" in engine_of(bundle).verification
 
 
 def test_a_later_miss_takes_the_pass_back(bundle: Path) -> None:
     record_runs(open_bundle(bundle), [result(61.5)], GPU)
     record_runs(open_bundle(bundle), [result(12.0)], GPU)
-    assert engine_of(bundle).ran_on is None
-    assert "1 of 1 comparisons with the reference missed" in engine_of(bundle).proof
+    assert engine_of(bundle).verified_on is None
+    assert "1 of 1 comparisons with the reference missed" in engine_of(bundle).verification
     assert open_bundle(bundle).manifest.parity[-1] == result(12.0)
     assert open_bundle(bundle).manifest.parity.count(result(61.5)) == 0
 

@@ -10,8 +10,8 @@ from onnx import numpy_helper
 
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.audio import stft
-from frcrn_export.runtime.audio.stft import sqrt_hann
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, Flavor
+from frcrn_export.runtime.audio.stft import periodic_window
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, TensorrtBackend, Window
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.errors import BackendError, BundleError
 from frcrn_export.runtime.verify import parity
@@ -37,7 +37,7 @@ def rewrite_manifest(path: Path) -> None:
 
 
 def open_bundle_unchecked(path: Path):  # type: ignore[no-untyped-def]
-    from frcrn_export.runtime.bundle.manifest import parse_manifest
+    from frcrn_export.runtime.bundle.parse import parse_manifest
 
     return parse_manifest((path / MANIFEST_NAME).read_bytes())
 
@@ -71,14 +71,14 @@ def test_only_the_named_backends(bundle_path: Path) -> None:
     assert {result.artifact for result in results} == {"core.pt"}
 
 
-def add_wave_engine(path: Path, flavor: Flavor = "tensorrt", **changes: object) -> str:
+def add_wave_engine(path: Path, backend: TensorrtBackend = "tensorrt", **changes: object) -> str:
     """An engine of a waveform core, for all lengths of the parity vectors; its file's name."""
     shapes = {"low": (1, 1, 256), "best": (1, 1, 16_384), "high": (2, 1, 1 << 20)}
-    return add_engine(path, flavor, **{**shapes, **changes}).path
+    return add_engine(path, backend, **{**shapes, **changes}).path
 
 
 @pytest.mark.parametrize("backends", [(), ("tensorrt",)])
-def test_an_engine_is_compared_by_its_own_flavour(
+def test_an_engine_is_compared_by_its_own_backend(
     gpu: SimulatedGpu, bundle_path: Path, backends: tuple[str, ...]
 ) -> None:
     classic, rtx = add_wave_engine(bundle_path), add_wave_engine(bundle_path, "tensorrt-rtx")
@@ -179,12 +179,12 @@ def test_one_window_sample_off_by_one_percent_fails(monkeypatch: pytest.MonkeyPa
 
     assert passed() == {"pre.noise": True, "post.noise": True}
 
-    def off(length: int) -> np.ndarray:
-        window = sqrt_hann(length)
+    def off(kind: Window, length: int) -> np.ndarray:
+        window = periodic_window(kind, length)
         window[length // 2] *= 1.01
         return window
 
-    monkeypatch.setattr(stft, "sqrt_hann", off)
+    monkeypatch.setattr(stft, "periodic_window", off)
     assert passed() == {"pre.noise": False, "post.noise": False}
 
 

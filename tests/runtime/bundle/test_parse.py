@@ -6,18 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.runtime.bundle.manifest import (
-    SCHEMA_VERSION,
-    Manifest,
-    ParityResult,
-    is_inside,
-    parse_manifest,
-)
+from frcrn_export.runtime.bundle.manifest import SCHEMA_VERSION, Manifest, ParityResult
+from frcrn_export.runtime.bundle.parse import is_inside, parse_manifest
 from frcrn_export.runtime.errors import BundleError
 from tests.bundles import STFT, core_entry, manifest
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 COMPLETE = manifest(stft=STFT, level="active_rms", files=(core_entry(STFT),))
+
+
+def _core() -> dict[str, object]:
+    core: dict[str, object] = json.loads(COMPLETE.to_json())["files"][0]
+    return core
+
+
+def _tensor(*shape: int | str) -> dict[str, object]:
+    return {"name": "spec", "dtype": "float32", "shape": shape}
 
 
 def changed(**fields: object) -> bytes:
@@ -46,6 +50,93 @@ def test_what_is_written_is_read_again() -> None:
 
 def _as_dict(result: ParityResult) -> dict[str, object]:
     return {name: getattr(result, name) for name in result.__struct_fields__}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"sample_rate": 10**308}, "$.sample_rate"),
+        ({"sample_rate": 10**9}, "$.sample_rate"),
+        ({"sample_rate": 999}, "$.sample_rate"),
+        ({"padding__size": 2**28}, "$.padding.size"),
+        ({"padding__stride": 2**22}, "$.padding.stride"),
+        ({"segments__length": 2**22}, "$.segments.length"),
+        ({"segments__above": 2**31}, "$.segments.above"),
+        ({"stft__fft_length": 2**17}, "$.stft.fft_length"),
+        ({"stft__window": "blackman"}, "$.stft.window"),
+        ({"files__bytes": 2**41}, "bytes"),
+        ({"files__input_limit": 0.0}, "input_limit"),
+        ({"files__opset": 1_000}, "opset"),
+        ({"files__min_onnxruntime": "1.16; rm"}, "min_onnxruntime"),
+        ({"model": "m" * 256}, "$.model"),
+        ({"variant": {str(key): 1 for key in range(500_000)}}, "$.variant"),
+        ({"variant": {"strides": [2] * 257}}, "$.variant"),
+        ({"tools": {str(key): "1" for key in range(65)}}, "$.tools"),
+        ({"files": [_core()] * 1_025}, "$.files"),
+        ({"weights__seed": 2**63}, "$.weights.seed"),
+        ({"files__inputs": [_tensor("batch", 2**20, 2**20)]}, "values in the tensors of one row"),
+        ({"files__inputs": [_tensor(*[1] * 9)]}, "inputs"),
+        ({"high_pass": {"cutoff_hz": 30.0, "order": 2}}, "`high_pass` is for a later version"),
+        ({"high_pass": {"cutoff_hz": 30.0, "order": 2**31}}, "$.high_pass.order"),
+    ],
+)
+def test_numbers_beyond_any_network_are_refused(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(changed(**fields), "x/manifest.json")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_large_networks_fit() -> None:
+    stft = {"window_length": 65_536, "hop_length": 16_384, "fft_length": 65_536, "window": "hann"}
+    lengths = {"padding__size": 2**21, "segments__length": 2**21, "sample_rate": 192_000}
+    read = parse_manifest(changed(stft=stft, segments__above=2**31 - 1, **lengths))
+    assert (read.sample_rate, read.padding.size) == (192_000, 2**21)
+
+
+def test_what_is_added_has_defaults() -> None:
+    document = json.loads(COMPLETE.to_json())
+    for name in ("high_pass", "assumptions", "parity", "tools"):
+        del document[name]
+    for name in ("input_limit", "opset", "ir_version", "min_onnxruntime", "streaming", "engine"):
+        del document["files"][0][name]
+    for name in ("synthesis_window", "center", "pad_mode", "window"):
+        del document["stft"][name]
+    for name in ("licence", "attribution"):
+        del document["weights"][name]
+    assert parse_manifest(json.dumps(document).encode()) == COMPLETE
+
+
+def of_schema_1(**fields: object) -> str:
+    """What is said of a bundle of schema 1 that had these fields, without its path."""
+    document = json.loads(changed(**fields)) | {"schema": 1}
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(json.dumps(document).encode(), "x/manifest.json")
+    start = "x/manifest.json: a bundle of schema 1, this program reads 2; export it again"
+    assert str(caught.value).startswith(start)
+    return str(caught.value).removeprefix(start)
+
+
+def test_schema_1_says_how_to_export_again() -> None:
+    engine = _core() | {"path": "a.engine", "format": "engine", "engine": {"flavor": "tensorrt"}}
+    half = _core() | {"path": "core.fp16.onnx", "precision": "fp16"}
+    said = of_schema_1(model="frcrn-16k", files=[_core(), half, engine])
+    assert said.startswith(": frcrn-export onnx --model frcrn-16k --random-weights 0 --fp16 -o ")
+
+
+def test_schema_1_names_the_weights_file() -> None:
+    weights = {"source": "checkpoint", "name": "my net.pth", "sha256": "ab" * 32}
+    said = of_schema_1(model="frcrn-16k", weights=weights, variant={"squeeze_excite": "101"})
+    assert said.startswith(
+        f" with the weights file my net.pth (sha256 {'ab' * 32}): frcrn-export onnx --model "
+        "frcrn-16k --squeeze-excite 101 --checkpoint 'my net.pth' -o "
+    )
+
+
+def test_schema_1_that_cannot_be_read_is_one_line() -> None:
+    for broken in (b'{"schema": 1}', b'{"schema": 1, "files": 3}', b'{"schema": 1, "files": [1]}'):
+        with pytest.raises(BundleError, match="^x: a bundle of schema 1, .*frcrn-export onnx"):
+            parse_manifest(broken, "x")
 
 
 def test_unknown_fields_are_ignored() -> None:
@@ -107,6 +198,10 @@ def test_impossible_fields_are_named(fields: dict[str, object], said: str) -> No
         ({"dtype": "int64"}, "dtype"),
         ({"shape": [1, 1, 2]}, "the first axis of every state is the batch"),
         ({"next": "past"}, "two states share a name"),
+        ({"shape": ["batch", 1, "hidden"]}, "the batch alone is a dynamic axis"),
+        ({"shape": ["batch", 2**24, 2]}, "values in the tensors of one row"),
+        ({"shape": []}, "shape"),
+        ({"initial": 1e39}, "initial"),
     ],
 )
 def test_impossible_states_are_named(state: dict[str, object], said: str, tmp_path: Path) -> None:
@@ -117,6 +212,28 @@ def test_impossible_states_are_named(state: dict[str, object], said: str, tmp_pa
     with pytest.raises(BundleError) as caught:
         parse_manifest(json.dumps(content).encode(), "x/manifest.json")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [["batch", 256], ["batch", 2, 256], ["batch"]])
+def test_states_of_recurrent_layers(shape: list[object], tmp_path: Path) -> None:
+    path = write_streaming_bundle(tmp_path / "b", Core(lookahead=2), stft=None)
+    content = json.loads((path / "manifest.json").read_bytes())
+    content["files"][0]["streaming"]["states"][0]["shape"] = shape
+    streaming = parse_manifest(json.dumps(content).encode()).files[0].streaming
+    assert streaming is not None
+    assert streaming.states[0].row_shape == tuple(shape[1:])
+
+
+@pytest.mark.parametrize(("chunk", "fits"), [(1, False), (8, True)])
+def test_a_stream_that_waits_for_thousands_of_calls(chunk: int, fits: bool, tmp_path: Path) -> None:
+    path = write_streaming_bundle(tmp_path / "b", Core(chunk=chunk, lookahead=1), stft=None)
+    content = json.loads((path / "manifest.json").read_bytes())
+    content["files"][0]["streaming"]["lookahead"] = 8 * 4_096
+    if fits:
+        parse_manifest(json.dumps(content).encode())
+        return
+    with pytest.raises(BundleError, match="at most 4096 calls are taken"):
+        parse_manifest(json.dumps(content).encode())
 
 
 def test_a_missing_field_is_named() -> None:
@@ -142,7 +259,7 @@ def _only_bundle_errors(data: bytes) -> None:
 @given(data=st.binary(max_size=200))
 def test_any_bytes_give_a_manifest_or_a_bundle_error(data: bytes) -> None:
     _only_bundle_errors(data)
-    _only_bundle_errors(b'{"schema": 1, "model": "' + data + b'"}')
+    _only_bundle_errors(b'{"schema": 2, "model": "' + data + b'"}')
 
 
 @given(position=st.integers(0, 2_000), replacement=st.binary(max_size=4), cut=st.integers(0, 4))
@@ -170,7 +287,7 @@ def test_any_value_of_a_field_gives_a_manifest_or_a_bundle_error(name: str, valu
 
 def test_endless_nesting_is_a_bundle_error() -> None:
     with pytest.raises(BundleError):
-        parse_manifest(b'{"schema": 1, "later": ' + b"[" * 100_000)
+        parse_manifest(b'{"schema": 2, "later": ' + b"[" * 100_000)
 
 
 @given(path=st.text(alphabet="./\\ab:\0", max_size=8))
