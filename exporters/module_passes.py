@@ -1,10 +1,14 @@
 """Passes over PyTorch modules before export: folding batch norms, computing in float16."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map_only
+
+from frcrn_export.exporters.recurrent import recurrent_layers
 
 
 def fold_batch_norm(
@@ -45,23 +49,45 @@ def fold_batch_norm(
 def compute_in_half(halves: Iterable[nn.Module], keep: Iterable[nn.Module] = ()) -> None:
     """Let modules compute in float16: weights converted, inputs cast, outputs cast to float32.
 
-    `keep` are modules inside them that stay float32, with casts at their borders.
+    `keep` are modules inside them that stay float32, with casts at their borders. So do GRUs and
+    LSTMs, whose states are not even cast: what a slow gate adds to a state in float16 is lost (a
+    GRU of 256 was measured at 18 dB; with float16 around it, at 73 dB).
     """
-    kept = list(keep)
+    halves = list(halves)
+    recurrent = [layer for module in halves for layer in recurrent_layers(module).values()]
+    kept = [module for module in keep if module not in recurrent]
+    exact = [_copied_state(module) for module in (*kept, *recurrent)]
     for module in halves:
         module.half()
         _cast_at_border(module, torch.float16, torch.float32)
-    for module in kept:
+    for module, state in zip((*kept, *recurrent), exact, strict=True):
         module.float()
+        module.load_state_dict(state)
+    for module in kept:
         _cast_at_border(module, torch.float32, torch.float16)
+    for module in recurrent:
+        _cast_at_border(module, torch.float32, torch.float16, states=True)
 
 
-def _cast_at_border(module: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:
-    def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(x.to(inside) for x in inputs)
+def _copied_state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
-    def after(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output.to(outside)
 
-    module.register_forward_pre_hook(before)
+def _cast_at_border(
+    module: nn.Module, inside: torch.dtype, outside: torch.dtype, states: bool = False
+) -> None:
+    """With `states` all outputs but the first stay as they are."""
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        return _cast(args, inside), _cast(kwargs, inside)
+
+    def after(_: nn.Module, __: Any, output: Any) -> Any:
+        return (_cast(output[0], outside), *output[1:]) if states else _cast(output, outside)
+
+    module.register_forward_pre_hook(before, with_kwargs=True)
     module.register_forward_hook(after)
+
+
+def _cast(values: Any, dtype: torch.dtype) -> Any:
+    """Every floating-point tensor of nested values in a dtype."""
+    return tree_map_only(Tensor, lambda x: x.to(dtype) if x.is_floating_point() else x, values)

@@ -13,6 +13,7 @@ from onnxscript.rewriter import RewriteRuleSet
 from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 from torch import Tensor, nn
 
+from frcrn_export.exporters.recurrent import recurrent_to_onnx
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 
 
@@ -71,7 +72,8 @@ def export_module(
             if isinstance(size, str)
         }
     with torch.inference_mode():
-        traced = torch.export.export(module.eval(), examples, dynamic_shapes=dynamic, strict=False)
+        module = recurrent_to_onnx(module.eval())
+        traced = torch.export.export(module, examples, dynamic_shapes=dynamic, strict=False)
         program = torch.onnx.export(
             traced,
             examples,

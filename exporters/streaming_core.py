@@ -25,12 +25,12 @@ class States:
         self.next: list[Tensor] = []
 
     def value(self, name: str, shape: Sequence[int]) -> Tensor:
-        """The state [B, *shape]; `keep` is called before the next one is asked for."""
+        """The state [B, *shape]; `keep` is called for every one, in the order of asking."""
         self._asked = next(self._values)
         return self._asked
 
     def keep(self, value: Tensor) -> None:
-        """What the state asked for last is after this call."""
+        """What the next state in the order of asking is after this call."""
         self.next.append(value if self._asked is None else value.to(self._asked.dtype))
 
     def past(self, name: str, x: Tensor, frames: int, axis: int = 2) -> Tensor:
@@ -48,6 +48,20 @@ class States:
         last = source.shape[axis] - frames
         self.keep(source.narrow(axis, last, frames) if last else source)
         return joined
+
+    def recurrent(self, name: str, layer: nn.RNNBase, x: Tensor) -> Tensor:
+        """x [B, T, C] (T first without batch_first) through a GRU or LSTM that goes on from before.
+
+        Its state is [B, layers, H], of an LSTM a hidden and a cell state. They stay float32.
+        """
+        shape = (layer.num_layers, layer.hidden_size)
+        parts = (f"{name}.hidden", f"{name}.cell") if layer.mode == "LSTM" else (name,)
+        before = [self.value(part, shape).transpose(0, 1).contiguous() for part in parts]
+        y, after = layer(x, before[0] if len(before) == 1 else tuple(before))
+        for state in (after,) if len(before) == 1 else after:
+            self.keep(state.transpose(0, 1))
+        output: Tensor = y
+        return output
 
     def delayed(self, name: str, x: Tensor, frames: int) -> Tensor:
         """The frames [B, T, F, C] that came `frames` frames ago, zeros at the start of a stream."""

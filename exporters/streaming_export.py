@@ -12,6 +12,7 @@ import torch
 from frcrn_export.exporters.family import Form
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import export_module
+from frcrn_export.exporters.recurrent import require_causal
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.runtime.bundle.manifest import Manifest, StreamingInfo, TensorSpec
 
@@ -81,7 +82,11 @@ def streaming_info(core: StreamingCore) -> StreamingInfo:
 def export_streaming(
     model: LoadedModel, core: StreamingCore, name: str, metadata: Mapping[str, str]
 ) -> onnx.ModelProto:
-    """Export and check a core, any number of streams in a batch. Raises as `export_module`."""
+    """Export and check a core, any number of streams in a batch.
+
+    Raises as `export_module`, and UserError for a recurrent layer that goes backwards in time.
+    """
+    require_causal(core.module)
     given, enhanced = streaming_tensors(model, core)
     examples = [torch.randn(_BATCH, *map(int, given.shape[1:]))]
     if core.end:
