@@ -14,18 +14,18 @@ from frcrn_export.calibration.acceptance import (
     speed_gate,
 )
 from frcrn_export.calibration.graph.dtypes import Number
-from frcrn_export.calibration.graph.quantizers import SignalQuantizer
-from frcrn_export.calibration.graph.switches import SwitchedCore
 from frcrn_export.calibration.int8_report import Report, WorstClip
 from frcrn_export.calibration.int8_report_page import require_matplotlib
 from frcrn_export.calibration.plan import Plan, Settings, make_plan
 from frcrn_export.calibration.quality.pairs import Pair
 from frcrn_export.calibration.quality.scoring import require_packages
 from frcrn_export.calibration.quality_scores import METRICS, Judge, Quality, judging
+from frcrn_export.calibration.quantizers import SignalQuantizer
 from frcrn_export.calibration.result import add_to_bundle, make_report
 from frcrn_export.calibration.search import SnrOf, find_names
 from frcrn_export.calibration.settings import Progress
 from frcrn_export.calibration.source import int8_name
+from frcrn_export.calibration.switches import SwitchedCore
 from frcrn_export.runtime.bundle.manifest import Consumer, GateResult
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command

@@ -13,8 +13,8 @@ from frcrn_export.calibration.clips import (
     read_audio,
 )
 from frcrn_export.calibration.graph.dtypes import Number
-from frcrn_export.calibration.graph.quantizers import Quantizer, quantizer_for
 from frcrn_export.calibration.quality.pairs import Pair, find_pairs
+from frcrn_export.calibration.quantizers import Quantizer, quantizer_for
 from frcrn_export.calibration.ranges import Ranges, observe
 from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES, Progress
 from frcrn_export.calibration.source import (

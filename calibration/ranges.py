@@ -154,8 +154,8 @@ def open_session(model: onnx.ModelProto, threads: int | None) -> "onnxruntime.In
 Ranges = Mapping[str, Histogram]
 Progress = Callable[[int, int], None]
 
-# Of each clip the loudest part, as long as windows of FRCRN fit without padding. 64 of them are
-# 8000 frames of FRCRN.
+# Of each clip the loudest part: two windows of 1 s every 0.75 s, and more, fit without padding. 64
+# of them are 8000 frames of 20 ms.
 OBSERVED_SECONDS = 2.5
 # Of each tensor so many values are counted in a call. A stream has a hundred calls or more.
 _COUNTED, _COUNTED_STREAMING = 1 << 15, 1 << 8

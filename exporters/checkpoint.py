@@ -13,8 +13,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.checkpoint_file import read_checkpoint_file
-from frcrn_export.exporters.configuration import Configuration, read_configuration
+from frcrn_export.exporters.checkpoint_file import Checkpoint, read_checkpoint_file
+from frcrn_export.exporters.configuration import read_configuration
 from frcrn_export.exporters.family import Family
 from frcrn_export.exporters.registry import find_model, registry
 from frcrn_export.runtime.bundle.reader import sha256_of
@@ -34,37 +34,6 @@ _COUNTER = "num_batches_tracked"
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # 500 million values: a hundred times the largest network here.
 _MAX_VALUES = 500_000_000
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Weights of one network, and what its file says of them.
-
-    Attributes:
-        state: The weights under their canonical names, each once, without counters and constants.
-        evidence: Constants that the network's family compares with what it will run with.
-        configuration: What the file, its metadata and the files beside it say.
-        metadata: Of a safetensors file, else {}.
-        path: The file.
-        sha256: Of the file, 64 hex digits.
-        model: The model that the weights were recognised as, or None.
-        key: Where the state dict lies in the file ("model"), or "" for the file itself.
-        others: The other state dicts in the file, which `key` chooses from.
-        prefix: What stands before every name of the network in the file.
-        ignored: The tensors beside the network.
-    """
-
-    state: dict[str, Tensor]
-    evidence: dict[str, Tensor]
-    configuration: Configuration
-    metadata: dict[str, str]
-    path: Path
-    sha256: str
-    model: str | None
-    key: str
-    others: tuple[str, ...]
-    prefix: str
-    ignored: tuple[str, ...]
 
 
 def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:

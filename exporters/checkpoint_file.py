@@ -1,16 +1,20 @@
-"""Reading checkpoint files without running anything that is in them."""
+"""Checkpoints: what one holds, and reading its file without running anything that is in it."""
 
 import argparse
 import pickle
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
+from torch import Tensor
+
+from frcrn_export.exporters.configuration import Configuration
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 PICKLE_MAGIC = b"\x80"  # torch.save before, and Python's pickle
@@ -18,6 +22,37 @@ PICKLE_MAGIC = b"\x80"  # torch.save before, and Python's pickle
 SAVE_HINT = (
     "save the weights alone where it was made: torch.save(model.state_dict(), 'weights.pth')"
 )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights of one network, and what its file says of them.
+
+    Attributes:
+        state: The weights under their canonical names, each once, without counters and constants.
+        evidence: Constants that the network's family compares with what it will run with.
+        configuration: What the file, its metadata and the files beside it say.
+        metadata: Of a safetensors file, else {}.
+        path: The file.
+        sha256: Of the file, 64 hex digits.
+        model: The model that the weights were recognised as, or None.
+        key: Where the state dict lies in the file ("model"), or "" for the file itself.
+        others: The other state dicts in the file, which `key` chooses from.
+        prefix: What stands before every name of the network in the file.
+        ignored: The tensors beside the network.
+    """
+
+    state: dict[str, Tensor]
+    evidence: dict[str, Tensor]
+    configuration: Configuration
+    metadata: dict[str, str]
+    path: Path
+    sha256: str
+    model: str | None
+    key: str
+    others: tuple[str, ...]
+    prefix: str
+    ignored: tuple[str, ...]
 
 
 def read_checkpoint_file(path: Path) -> tuple[object, dict[str, str]]:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
-    from frcrn_export.exporters.checkpoint import Checkpoint
+    from frcrn_export.exporters.checkpoint_file import Checkpoint
     from frcrn_export.exporters.streaming_core import StreamingCore
-    from frcrn_export.exporters.training.task import Task
+    from frcrn_export.exporters.training_task import Task
 
 Setting = str | int | bool | tuple[int, ...]
 Settings = Mapping[str, Setting]
@@ -61,7 +61,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The command-line option: `--squeeze-excite`."""
+        """The command-line option: `--some-setting`."""
         return "--" + self.name.replace("_", "-")
 
     def assumed(self, facts: Settings) -> Setting:
@@ -122,7 +122,7 @@ class ModelSpec:
     Attributes:
         name: As `--model` takes it.
         summary: What it is, in a few words.
-        described: How an error calls its weights: "weights of a strided Wave-U-Net".
+        described: How an error calls its weights: "321-bin weights".
         sample_rate: Hz.
         stft: The transform around the core; None for networks that take the waveform itself.
         packaged: The checkpoint that comes with the package, if any.

@@ -9,7 +9,7 @@ from torch import nn
 
 from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint, load_into, require_model
-from frcrn_export.exporters.configuration import Assumption, Configuration, resolve
+from frcrn_export.exporters.configuration import Configuration
 from frcrn_export.exporters.family import (
     Family,
     ModelSpec,
@@ -22,6 +22,7 @@ from frcrn_export.exporters.family import (
 )
 from frcrn_export.exporters.reference import ReferencePipeline
 from frcrn_export.exporters.registry import family_of, find_model, registry
+from frcrn_export.exporters.settings import Assumption, resolve, settings_of_checkpoint
 from frcrn_export.exporters.stft_ops import StftAnalysis
 from frcrn_export.exporters.weights import cached
 from frcrn_export.runtime.bundle.manifest import Manifest, Weights
@@ -103,7 +104,7 @@ def load_model(
 
     Example:
         >>> from frcrn_export import load_model
-        >>> load_model("wave-unet-16k").sample_rate
+        >>> load_model().sample_rate
         16000
     """
     given = dict(options or {})
@@ -139,28 +140,22 @@ def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
     return load_model(manifest.model, checkpoint, seed=manifest.weights.seed, options=options)
 
 
+def quieten_torch() -> None:
+    """Keep the exporter's own remarks (missing torchvision, deprecations) off the screen.
+
+    To be called after torch was imported.
+    """
+    import logging
+    import warnings
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"torch\..*|copyreg")
+
+
 def weights_at_hand(name: str) -> Path | None:
     """The weights that a model has without being given any: packaged, or fetched before."""
     spec = find_model(name)
     return spec.packaged or cached(spec)
-
-
-def settings_of_checkpoint(
-    family: Family, spec: ModelSpec, checkpoint: Checkpoint, given: Settings
-) -> tuple[dict[str, Setting], tuple[Assumption, ...]]:
-    """A value for every setting of a checkpoint's network, and which are assumptions.
-
-    Raises CheckpointError where the file contradicts itself or its tensors, UserError where it
-    contradicts the user.
-    """
-    published = spec.published is not None and checkpoint.sha256 == spec.published.sha256
-    known = published or checkpoint.path == spec.packaged
-    try:
-        family.check_evidence(spec, checkpoint.evidence)
-        facts = family.facts(spec, checkpoint.state)
-        return resolve(family, spec, facts, given, checkpoint.configuration, known=known)
-    except ValueError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from error
 
 
 def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, given: Settings) -> LoadedModel:

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.bundle.manifest import Level, Padding, Segments, StftSpec
 
-# -25 dB, the level that FRCRN was trained at.
+# -25 dB, the level of the rule `active_rms`.
 _TARGET_RMS = 10 ** (-25 / 20)
-# The two publications of FRCRN differ in what they add to the rms.
+# The publications of this rule differ in what they add to the rms.
 _EPS_LEVELLED = float(torch.finfo(torch.float64).eps)
 _EPS_RESTORED = 1e-6
 

@@ -11,11 +11,11 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
 
-from frcrn_export.exporters import families as _families
 from frcrn_export.exporters.family import Family, ModelSpec, Option
 from frcrn_export.runtime.errors import UserError
 
 GROUP = "frcrn_export.families"
+_FOLDER = "frcrn_export.exporters.families"
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,8 @@ def all_options(*, training: bool = False) -> dict[str, list[tuple[Family, Optio
 def _sources() -> list[tuple[str, Callable[[], Any]]]:
     """(where it comes from, what loads it) for each family."""
     found: list[tuple[str, Callable[[], Any]]] = []
-    for module in pkgutil.iter_modules(_families.__path__):
-        path = f"{_families.__name__}.{module.name}"
+    for module in pkgutil.iter_modules(import_module(_FOLDER).__path__):
+        path = f"{_FOLDER}.{module.name}"
         found.append((module.name, partial(_family_in, path)))
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         found.append((f"{entry.name} ({entry.value})", entry.load))

@@ -1,7 +1,7 @@
 """The pre and post ops as torch modules: STFT and inverse STFT made of plain convolutions.
 
 They become `pre.onnx` and `post.onnx`, for pipelines that stay on the GPU. Without centring they
-are the published conv-STFT of FRCRN, with `center` torch.stft and torch.istft.
+are a conv-STFT, with `center` torch.stft and torch.istft.
 `frcrn_export.runtime.audio.stft` is the same transform in NumPy.
 """
 

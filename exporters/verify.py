@@ -158,8 +158,7 @@ def load_live(manifest: Manifest, checkpoint: Path | None, reason: str) -> "Load
         require_same_checkpoint(manifest, checkpoint)
     if why := why_not_live(manifest, checkpoint):
         raise UserError(f"{reason}, and {why}")
-    from frcrn_export.exporters.commands.options import quieten_torch
-    from frcrn_export.exporters.loading import load_bundled
+    from frcrn_export.exporters.loading import load_bundled, quieten_torch
 
     quieten_torch()
     return load_bundled(manifest, checkpoint)

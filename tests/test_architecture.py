@@ -16,68 +16,8 @@ ROOT = Path(__file__).parents[1]
 COMMAND_LINE = ("click", "rich")
 
 NETWORKS_NAMED: dict[str, tuple[str, ...]] = {
-    "calibration/clips.py": ("wave_unet",),
-    "calibration/command.py": ("frcrn",),
-    "calibration/graph/layers.py": ("squeeze_excite",),
-    "calibration/graph/qdq.py": ("wave_unet",),
-    "calibration/graph/switches.py": ("frcrn",),
-    "calibration/ranges.py": ("frcrn",),
-    "calibration/source.py": ("frcrn",),
-    "engines/commands.py": ("squeeze_excite",),
     "exporters/bundle.py": ("frcrn",),
-    "exporters/commands/export.py": ("squeeze_excite",),
-    "exporters/commands/fetch.py": ("frcrn",),
-    "exporters/commands/parts.py": (
-        "frcrn",
-        "squeeze_excite",
-        "wave_unet",
-    ),
-    "exporters/loading.py": (
-        "frcrn",
-        "squeeze_excite",
-    ),
-    "exporters/long_core.py": ("frcrn",),
-    "exporters/parity_vectors.py": ("frcrn",),
-    "exporters/reference.py": ("frcrn",),
-    "exporters/registry.py": (
-        "frcrn",
-        "squeeze_excite",
-        "wave_unet",
-        "wave_unet_12x24",
-    ),
-    "exporters/state_dicts.py": (
-        "frcrn",
-        "wave_unet",
-        "wave_unet_12x24",
-    ),
-    "exporters/stft_ops.py": ("frcrn",),
-    "exporters/training/commands/options.py": (
-        "frcrn",
-        "options of wave_unet",
-        "squeeze_excite",
-        "wave_unet",
-    ),
-    "exporters/training/commands/train.py": (
-        "frcrn",
-        "wave_unet",
-    ),
-    "exporters/training/losses.py": ("frcrn",),
-    "exporters/training/tasks.py": (
-        "frcrn",
-        "options of wave_unet",
-        "squeeze_excite",
-        "wave_unet",
-    ),
-    "exporters/weights.py": ("frcrn",),
-    "runtime/audio/framing.py": ("frcrn",),
-    "runtime/audio/level.py": ("frcrn",),
-    "runtime/audio/stft.py": ("frcrn",),
-    "runtime/bundle/manifest.py": ("frcrn",),
     "runtime/bundle/remedies.py": ("squeeze_excite",),
-    "runtime/denoiser.py": ("frcrn",),
-    "runtime/sessions/onnx.py": ("frcrn",),
-    "runtime/streaming/denoiser.py": ("frcrn",),
-    "runtime/streaming/multi.py": ("frcrn",),
 }
 FILE_CIRCLES: list[list[str]] = [
     ["runtime/sessions/choose.py", "runtime/sessions/long.py", "runtime/sessions/registry.py"],
@@ -87,33 +27,7 @@ FILE_CIRCLES: list[list[str]] = [
         "calibration/int8_report_page.py",
     ],
 ]
-FOLDER_CIRCLES: list[list[str]] = [
-    ["runtime/sessions/choose.py", "runtime/sessions/long.py", "runtime/sessions/registry.py"],
-    [
-        "exporters/checkpoint.py",
-        "exporters/families",
-        "exporters/loading.py",
-        "exporters/registry.py",
-        "exporters/state_dicts.py",
-        "exporters/training",
-        "exporters/weights.py",
-    ],
-    ["exporters/bundle.py", "exporters/commands", "exporters/verify.py"],
-    ["exporters/training/commands", "exporters/training/tasks.py"],
-    [
-        "calibration/acceptance.py",
-        "calibration/graph",
-        "calibration/quality_scores.py",
-        "calibration/ranges.py",
-        "calibration/recording.py",
-        "calibration/search.py",
-    ],
-    [
-        "calibration/int8_report.py",
-        "calibration/int8_report_json.py",
-        "calibration/int8_report_page.py",
-    ],
-]
+FOLDER_CIRCLES: list[list[str]] = FILE_CIRCLES
 
 
 @pytest.fixture(scope="module")

@@ -92,9 +92,9 @@ def quantizable(
       and which is far wider in range than any 256 steps.
     - last: their output reaches the graph's with no layer between; an error there is heard as is.
     - mask: they feed a sigmoid or tanh, whose result is multiplied with what passes through.
-    - gains: squeeze-and-excitation, layers of means, which hardly take any time.
+    - gains: layers of means over the utterance, which hardly take any time.
     - narrow: fewer than 16 channels in or out of each group; these are bound by memory and gain
-      nothing. (Depthwise ones do for a processor, see forms.py.)
+      nothing. (Depthwise ones do for a processor, see dtypes.py.)
     """
     return [layer for layer in int8_layers(model, consumer, sizes) if layer.kept is None]
 

@@ -21,7 +21,7 @@ from frcrn_export.runtime.cache import CACHE_VARIABLE
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def fetch(model: str, url: str | None, cache_dir: Path | None, as_json: bool) -> None:
-    """Download the published weights of MODEL (frcrn-16k) and print their path.
+    """Download the published weights of MODEL (see: frcrn-export models) and print their path.
 
     The file is checked by size and sha256, kept in a cache, and found there by the other commands.
     An interrupted download goes on where it stopped.

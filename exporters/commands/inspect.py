@@ -10,9 +10,9 @@ from frcrn_export.runtime.commands.console import json_option, print_json, print
 from frcrn_export.runtime.commands.inspect import inspect_bundle
 
 if TYPE_CHECKING:
-    from frcrn_export.exporters.checkpoint import Checkpoint
-    from frcrn_export.exporters.configuration import Assumption
+    from frcrn_export.exporters.checkpoint_file import Checkpoint
     from frcrn_export.exporters.family import Settings
+    from frcrn_export.exporters.settings import Assumption
 
 _SHOWN = 5
 
@@ -72,8 +72,8 @@ def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:
 
 def _settings(checkpoint: "Checkpoint") -> "tuple[Settings, tuple[Assumption, ...]]":
     """What an export would take for each setting; nothing for a network that is not known."""
-    from frcrn_export.exporters.loading import settings_of_checkpoint
     from frcrn_export.exporters.registry import family_of, find_model
+    from frcrn_export.exporters.settings import settings_of_checkpoint
 
     if checkpoint.model is None:
         return {}, ()

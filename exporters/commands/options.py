@@ -153,7 +153,7 @@ def streaming_options(
 def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
     """The model that the options name; what was assumed or ignored goes to standard error."""
     step("loading torch")
-    from frcrn_export.exporters.loading import load_model
+    from frcrn_export.exporters.loading import load_model, quieten_torch
 
     quieten_torch()
     step("loading the weights")
@@ -174,18 +174,6 @@ def print_assumptions(loaded: "LoadedModel") -> None:
         click.echo(f"note: {note}", err=True)
     for one in loaded.assumptions:
         click.echo(f"assumed: {one.setting} {one.value} ({one.reason})", err=True)
-
-
-def quieten_torch() -> None:
-    """Keep the exporter's own remarks (missing torchvision, deprecations) off the screen.
-
-    To be called after torch was imported.
-    """
-    import logging
-    import warnings
-
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"torch\..*|copyreg")
 
 
 def print_parity(results: "tuple[ParityResult, ...]") -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.exporters.training.task import SAMPLE_RATE
+from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
 
 BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)  # where a random colour has its corners

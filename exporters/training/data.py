@@ -10,7 +10,7 @@ import soxr
 
 from frcrn_export.exporters.training.augment import colour, limit_band, overload, plain_noise
 from frcrn_export.exporters.training.rooms import draw_room, reverberate
-from frcrn_export.exporters.training.task import SAMPLE_RATE
+from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.folder import find_audio

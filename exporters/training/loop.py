@@ -27,7 +27,7 @@ from frcrn_export.exporters.training.outputs import (
 from frcrn_export.exporters.training.recipe import Recipe, rate_factor
 from frcrn_export.exporters.training.run import TrainingRun
 from frcrn_export.exporters.training.state import load_state, require_more_to_do, save_state
-from frcrn_export.exporters.training.task import Task
+from frcrn_export.exporters.training_task import Task
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.errors import UserError
 

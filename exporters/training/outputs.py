@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import save
 
 from frcrn_export.exporters.training.run import TrainingRun
-from frcrn_export.exporters.training.task import SAMPLE_RATE
+from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.errors import UserError
 

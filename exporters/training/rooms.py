@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.exporters.training.task import SAMPLE_RATE
+from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
 
 SPEED_OF_SOUND = 343.0  # m/s

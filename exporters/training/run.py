@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.training.recipe import Recipe, rate_factor
-from frcrn_export.exporters.training.task import Task
+from frcrn_export.exporters.training_task import Task
 from frcrn_export.runtime.errors import UserError
 
 MAX_SKIPPED = 10  # steps in a row whose loss or gradients are not finite

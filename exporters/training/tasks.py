@@ -3,32 +3,34 @@
 from pathlib import Path
 
 from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint
-from frcrn_export.exporters.family import Family, ModelSpec
+from frcrn_export.exporters.family import Family, ModelSpec, Settings
 from frcrn_export.exporters.loading import weights_at_hand
 from frcrn_export.exporters.registry import family_of, find_model
-from frcrn_export.exporters.training.commands.options import TrainOptions
-from frcrn_export.exporters.training.task import SAMPLE_RATE, Task
+from frcrn_export.exporters.training_task import SAMPLE_RATE, Task
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 DEFAULT_CHECKPOINT = "default"
 
 
-def make_task(options: TrainOptions) -> Task:
-    """The task of a command. Raises UserError for options that do not go together, and
-    CheckpointError for weights that are not those of the model."""
-    spec = find_model(options.model)
+def make_task(model: str, checkpoint: str | None, options: Settings) -> Task:
+    """The task of a command; `checkpoint` is a path or "default".
+
+    Raises UserError for options that do not go together, and CheckpointError for weights that are
+    not those of the model.
+    """
+    spec = find_model(model)
     family = family_of(spec)
     if spec.sample_rate != SAMPLE_RATE:
         raise UserError(f"{spec.name} is of {spec.sample_rate} Hz; train works at {SAMPLE_RATE} Hz")
-    checkpoint = _checkpoint(spec, options.checkpoint) if options.checkpoint else None
+    start = _checkpoint(spec, checkpoint) if checkpoint else None
     _require_options(family, spec, options)
-    return family.training_task(spec, options.options, checkpoint)
+    return family.training_task(spec, options, start)
 
 
-def _require_options(family: Family, spec: ModelSpec, options: TrainOptions) -> None:
+def _require_options(family: Family, spec: ModelSpec, options: Settings) -> None:
     """Raise UserError for an option of another family."""
     own = {option.name for option in (*family.options, *family.training_options)}
-    for name in options.options:
+    for name in options:
         if name not in own:
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{spec.name} has no {name.replace('_', ' ')}; leave out {flag}")

@@ -18,7 +18,7 @@ def whole_hops(stft: StftSpec) -> Padding:
 def padding_samples(samples: int, padding: Padding) -> int:
     """How many zeros the padding rule appends to an utterance of `samples` samples.
 
-    `windows` is the published FRCRN rule; where the windows do not end with the utterance it
+    `windows` is a published rule; where the windows do not end with the utterance it
     appends a whole window and the rest (N + size + rest samples in all), more than is needed.
     """
     size, stride = padding.size, padding.stride
@@ -77,7 +77,7 @@ def join_windows(
     """Enhanced windows [C, length] -> pieces that put end to end give [C, samples].
 
     Of each window the part [left, length - right) is kept; the first window also keeps its start
-    and the last its end. (The published FRCRN code drops the last `right` samples of an utterance
+    and the last its end. (The code that this rule was published with drops the last `right` samples of an utterance
     that its windows fit exactly, and leaves zeros there.)
     """
     for index, window in enumerate(windows):

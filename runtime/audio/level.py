@@ -10,9 +10,9 @@ from frcrn_export.runtime.bundle.manifest import Level
 Gain = npt.NDArray[np.float64]
 Blocks = Callable[[], Iterable[npt.NDArray[np.float32]]]
 
-# -25 dB, the level that FRCRN was trained at.
+# -25 dB, the level of the rule `active_rms`.
 TARGET_RMS = 10 ** (-25 / 20)
-# What the two publications of FRCRN add to an rms: ModelScope, which leaves the result at this
+# What the publications of this rule add to an rms: ModelScope, which leaves the result at this
 # level, and ClearerVoice, which restores the input's level.
 EPS_LEVELLED = float(np.finfo(np.float64).eps)
 EPS_RESTORED = 1e-6

@@ -113,7 +113,7 @@ class Padding(Struct, frozen=True, kw_only=True):
     """Zeros appended to an utterance that goes through the core whole. Lengths in samples.
 
     `multiple`: up to the next multiple of `size`. `hops`: up to the next `size` + k * `stride`,
-    k >= 0. `windows`: the published FRCRN rule for windows of `size` every `stride` samples.
+    k >= 0. `windows`: a published rule for windows of `size` every `stride` samples.
     """
 
     rule: Literal["multiple", "hops", "windows"]

@@ -18,7 +18,7 @@ class StreamingDenoiser:
 
     Sample i of all that `process` and `flush` return belongs to sample i of all that was given.
 
-    >>> denoiser = StreamingDenoiser.open("frcrn")
+    >>> denoiser = StreamingDenoiser.open("bundle")
     >>> for chunk in microphone:
     ...     play(denoiser.process(chunk))
     >>> play(denoiser.flush())

@@ -22,7 +22,7 @@ class MultiStream:
 
     Every stream gives what a `StreamingDenoiser` of its own would give. For one thread.
 
-    >>> calls = MultiStream.open("frcrn", max_streams=32)
+    >>> calls = MultiStream.open("bundle", max_streams=32)
     >>> alice, bob = calls.add(), calls.add()
     >>> done = calls.process({alice: chunk, bob: other})  # {alice: samples, bob: samples}
     >>> rest = calls.flush(alice)  # alice hangs up, bob stays

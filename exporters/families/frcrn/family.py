@@ -19,7 +19,7 @@ from frcrn_export.runtime.bundle.manifest import Padding, Segments, StftSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from frcrn_export.exporters.checkpoint import Checkpoint
+    from frcrn_export.exporters.checkpoint_file import Checkpoint
     from frcrn_export.exporters.families.frcrn.network import FRCRN
     from frcrn_export.exporters.families.frcrn.training import FrcrnTask
     from frcrn_export.exporters.streaming_core import StreamingCore
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000  # Hz
 LONGEST_WHOLE = 120 * SAMPLE_RATE  # samples, as published
 
-GLOBAL = "global"
+GLOBAL = "global"  # as pooling.py has it, which imports torch
 SQUEEZE_EXCITE = Option(
     name="squeeze_excite",
     kind="text",
@@ -115,16 +115,9 @@ class Frcrn(Family):
         check_transform(spec.name, spec.stft, evidence)
 
     def build(self, spec: ModelSpec, settings: Settings) -> "nn.Module":
-        from frcrn_export.exporters.families.frcrn.network import CONFIGS, FRCRN
-        from frcrn_export.exporters.families.frcrn.pooling import parse_pooling
+        from frcrn_export.exporters.families.frcrn.pooling import build_frcrn
 
-        assert spec.stft is not None
-        text = str(settings["squeeze_excite"])
-        network = FRCRN(CONFIGS[spec.name])
-        if text != GLOBAL:
-            frames_per_second = spec.sample_rate / spec.stft.hop_length
-            network.set_pooling(parse_pooling(text, frames_per_second), text)
-        return network
+        return build_frcrn(spec, str(settings["squeeze_excite"]))
 
     def lower(self, network: "nn.Module") -> "nn.Module":
         from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn

@@ -2,7 +2,10 @@
 
 import re
 
-from frcrn_export.exporters.families.frcrn.network import Pooling
+from frcrn_export.exporters.families.frcrn.network import CONFIGS, FRCRN, Pooling
+from frcrn_export.exporters.family import ModelSpec
+
+GLOBAL = "global"
 
 
 def parse_pooling(text: str, frames_per_second: float) -> Pooling:
@@ -18,3 +21,13 @@ def parse_pooling(text: str, frames_per_second: float) -> Pooling:
             f"--squeeze-excite {text}: takes global, cumulative or window:SECONDS, as in window:3"
         )
     return frames
+
+
+def build_frcrn(spec: ModelSpec, squeeze_excite: str) -> FRCRN:
+    """A reference network whose squeeze-and-excitation averages over what a text names."""
+    assert spec.stft is not None
+    network = FRCRN(CONFIGS[spec.name])
+    if squeeze_excite != GLOBAL:
+        frames_per_second = spec.sample_rate / spec.stft.hop_length
+        network.set_pooling(parse_pooling(squeeze_excite, frames_per_second), squeeze_excite)
+    return network

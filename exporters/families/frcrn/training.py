@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.checkpoint import Checkpoint, load_into
-from frcrn_export.exporters.families.frcrn.family import GLOBAL
+from frcrn_export.exporters.families.frcrn.losses import frcrn_loss, ideal_mask
 from frcrn_export.exporters.families.frcrn.network import FRCRN, apply_mask
-from frcrn_export.exporters.families.frcrn.pooling import parse_pooling
+from frcrn_export.exporters.families.frcrn.pooling import GLOBAL, build_frcrn, parse_pooling
 from frcrn_export.exporters.family import Family, ModelSpec, Settings
-from frcrn_export.exporters.loading import settings_of_checkpoint
 from frcrn_export.exporters.reference import WaveformNetwork, level_gain
-from frcrn_export.exporters.registry import family_of
-from frcrn_export.exporters.training.losses import frcrn_loss, ideal_mask, si_snr_db
+from frcrn_export.exporters.settings import settings_of_checkpoint
+from frcrn_export.exporters.training.losses import si_snr_db
 from frcrn_export.runtime.bundle.manifest import Level, StftSpec
 from frcrn_export.runtime.errors import UserError
 
@@ -71,8 +70,7 @@ class FrcrnTask:
         return {"model": self.model, "squeeze_excite": self.squeeze_excite}
 
     def build(self) -> WaveformNetwork:
-        family = family_of(self.spec)
-        network = family.build(self.spec, {"squeeze_excite": self.squeeze_excite})
+        network = build_frcrn(self.spec, self.squeeze_excite)
         if self.checkpoint is not None:
             load_into(network, self.checkpoint, self.model)
         return WaveformNetwork(network, self.stft)

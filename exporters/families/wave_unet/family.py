@@ -19,7 +19,7 @@ from frcrn_export.runtime.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from frcrn_export.exporters.checkpoint import Checkpoint
+    from frcrn_export.exporters.checkpoint_file import Checkpoint
     from frcrn_export.exporters.families.wave_unet.network import WaveUNet
     from frcrn_export.exporters.families.wave_unet.training import WaveUNetTask
     from frcrn_export.exporters.streaming_core import StreamingCore

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frcrn_export.exporters.training.task import SAMPLE_RATE
+from frcrn_export.exporters.training_task import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,7 +13,7 @@ from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.training.recipe import Recipe, Schedule
-    from frcrn_export.exporters.training.task import Task
+    from frcrn_export.exporters.training_task import Task
 
 
 @click.command()
@@ -33,7 +33,7 @@ def train(**given: Any) -> None:
 
     from frcrn_export.exporters.training.tasks import make_task
 
-    task = make_task(options)
+    task = make_task(options.model, options.checkpoint, options.options)
 
     import torch
     from rich.console import Console

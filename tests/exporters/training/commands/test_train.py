@@ -92,11 +92,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (["wave-unet-16", "--speech", speech, "--noise", noise], "did you mean wave-unet-16k?"),
         (["wave-unet-16k", "--speech", speech, "--noise", empty], "holds 0 audio files"),
         (["wave-unet-16k", "--speech", speech, "--noise", noise, "--resume"], "nothing to resume"),
-        (["wave-unet-16k", "--speech", speech, "--noise", noise, "--strides", "4,9"], "between 1"),
-        (
-            ["wave-unet-16k", "--speech", speech, "--noise", noise, "--strides", "4,x"],
-            "takes whole numbers",
-        ),
         (["wave-unet-16k", "--speech", speech, "--noise", noise, "--device", "tpu9"], "no device"),
         (["wave-unet-16k", "--speech", tmp_path / "no", "--noise", noise], "does not exist"),
     ]
@@ -109,6 +104,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         ([*good, "-o", speech / "0.wav" / "run"], "cannot be written (Not a directory)"),
     ]
     check_refused(capsys, out, common, cases)
+    bare: list[str | Path] = ["-o", out, "--steps", "1", "--channels", "4,6", "--bands", "0"]
+    shapes: list[tuple[list[str | Path], str]] = [
+        ([*good, "--strides", "4,9"], "between 1"),
+        ([*good, "--strides", "4,x"], "takes whole numbers"),
+    ]
+    check_refused(capsys, out, bare, shapes)
 
 
 def test_weights_are_not_overwritten_unasked(
@@ -247,6 +248,12 @@ def test_checkpoints_and_options_that_do_not_fit(
         (["wave-unet-16k", "--schedule", "linear"], "'plateau', 'cosine'"),
     ]
     check_refused(capsys, out, common, cases)
+    bare: list[str | Path] = ["-o", out, "--steps", "1", "--channels", "4,6", "--bands", "0"]
+    shapes: list[tuple[list[str | Path], str]] = [
+        ([*good, "--strides", "4,9"], "between 1"),
+        ([*good, "--strides", "4,x"], "takes whole numbers"),
+    ]
+    check_refused(capsys, out, bare, shapes)
 
 
 def check_refused(

@@ -5,8 +5,8 @@ import onnxruntime
 import pytest
 
 from frcrn_export.calibration.graph.signals import find_signals
-from frcrn_export.calibration.graph.switches import SWITCHES, with_switches
 from frcrn_export.calibration.graph.uint8 import quantize_signals
+from frcrn_export.calibration.switches import SWITCHES, with_switches
 from frcrn_export.runtime.audio.measures import snr_db
 from tests.calibration.graphs import run, signal_ranges, summing_network, wave
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from frcrn_export.exporters.checkpoint import Checkpoint
+    from frcrn_export.exporters.checkpoint_file import Checkpoint
 
 SAMPLE_RATE = 16_000  # Hz, of all signals of a training run
 

@@ -83,7 +83,7 @@ def _switch(stem: str, tensor: str, source: str, result: str) -> list[onnx.NodeP
 class SwitchedCore:
     """A core whose signals can be rounded; called with names, it says what rounding them costs."""
 
-    # Of the recording; FRCRN pads a second or more to 1.75.
+    # Of the recording; padding rules of windows make 1.75 s of a second or more.
     SECONDS = 0.99
 
     def __init__(

@@ -1,0 +1,172 @@
+"""A value for every setting of a network: shown by the tensors, said, or assumed.
+
+The order: what the user says, what the checkpoint's configuration says, what the family assumes.
+Whatever contradicts something else is an error that names both sides.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from frcrn_export.exporters.checkpoint_file import Checkpoint
+from frcrn_export.exporters.configuration import Configuration
+from frcrn_export.exporters.family import (
+    Family,
+    ModelSpec,
+    Option,
+    Setting,
+    Settings,
+    parse_setting,
+    setting_text,
+)
+from frcrn_export.runtime.errors import CheckpointError, UserError
+
+_WINDOW = ("win_type", "window_type", "window_fn", "window", "wintype")
+_HANN = ("hann", "hanning", "sqrt_hann", "sqrthann", "hann_window", "torch.hann_window")
+_OTHER_WINDOWS = ("hamming", "blackman", "kaiser", "bartlett", "boxcar", "rect", "rectangular")
+# What configurations call the sample rate and the transform; each a whole number.
+_SAMPLE_RATE = ("sample_rate", "sampling_rate", "samplerate", "sr", "fs")
+_STFT = {
+    "fft_length": ("n_fft", "fft_len", "fft_length", "fft_size", "nfft"),
+    "window_length": ("win_length", "win_len", "window_length", "win_size", "window_size"),
+    "hop_length": ("hop_length", "hop_len", "hop_size", "win_inc"),
+}
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A setting that nothing says, what was taken for it, and why."""
+
+    setting: str
+    value: str
+    reason: str
+
+
+def settings_of_checkpoint(
+    family: Family, spec: ModelSpec, checkpoint: Checkpoint, given: Settings
+) -> tuple[dict[str, Setting], tuple[Assumption, ...]]:
+    """A value for every setting of a checkpoint's network, and which are assumptions.
+
+    Raises CheckpointError where the file contradicts itself or its tensors, UserError where it
+    contradicts the user.
+    """
+    published = spec.published is not None and checkpoint.sha256 == spec.published.sha256
+    known = published or checkpoint.path == spec.packaged
+    try:
+        family.check_evidence(spec, checkpoint.evidence)
+        facts = family.facts(spec, checkpoint.state)
+        return resolve(family, spec, facts, given, checkpoint.configuration, known=known)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+
+
+def resolve(
+    family: Family,
+    spec: ModelSpec,
+    facts: Mapping[str, Setting],
+    given: Mapping[str, Setting],
+    configuration: Configuration,
+    *,
+    known: bool,
+) -> tuple[dict[str, Setting], tuple[Assumption, ...]]:
+    """A value for every setting of a network, and which of them are assumptions.
+
+    Args:
+        family: Of the network.
+        spec: The model.
+        facts: The settings that its tensors show.
+        given: What the user said, by option name.
+        configuration: What the checkpoint says.
+        known: Whether the defaults are known to be right: of published weights, of random ones.
+
+    Raises:
+        UserError: The user says something else than the checkpoint.
+        ValueError: The checkpoint contradicts itself or its tensors; names both sides.
+    """
+    for name, fact in facts.items():
+        for said in configuration.find((name,)):
+            if _differs(fact, said.value):
+                raise ValueError(
+                    f"{said.where} says {name} {_text(said.value)}, the tensors "
+                    f"{setting_text(fact)}"
+                )
+    _check_transform(spec, configuration)
+    settings, assumptions = dict(facts), []
+    for option in family.options:
+        said_value = _said(option, configuration)
+        if option.name in given:
+            value = given[option.name]
+            if said_value is not None and said_value[0] != value and not option.choice:
+                raise UserError(
+                    f"{option.flag} {setting_text(value)}: the checkpoint says "
+                    f"{setting_text(said_value[0])} ({said_value[1]}); leave out {option.flag}"
+                )
+        elif said_value is not None:
+            value = said_value[0]
+        else:
+            value = option.assumed(facts)
+            if not known:
+                reason = f"neither the file nor one beside it says; change it with {option.flag}"
+                assumptions.append(Assumption(option.name, setting_text(value), reason))
+        settings[option.name] = value
+    return settings, tuple(assumptions)
+
+
+def _said(option: Option, configuration: Configuration) -> tuple[Setting, str] | None:
+    """What a configuration says of an option and where; raises ValueError for two answers."""
+    answers: dict[Setting, str] = {}
+    for said in configuration.find((option.name, *option.aliases)):
+        try:
+            answers.setdefault(option.parse(said.value), said.where)
+        except ValueError as error:
+            raise ValueError(f"{said.where} is {_text(said.value)}: {error}") from error
+    if len(answers) > 1:
+        (one, here), (two, there) = list(answers.items())[:2]
+        raise ValueError(
+            f"{here} says {option.name} {setting_text(one)}, {there} {setting_text(two)}: "
+            "keep the one that the network was trained with"
+        )
+    return next(iter(answers.items()), None)
+
+
+def _check_transform(spec: ModelSpec, configuration: Configuration) -> None:
+    """Raise ValueError where a configuration has another sample rate or STFT than the model."""
+    rows: list[tuple[str, tuple[str, ...], int]] = [("sample rate", _SAMPLE_RATE, spec.sample_rate)]
+    if spec.stft is not None:
+        rows += [
+            (name.replace("_", " "), names, getattr(spec.stft, name))
+            for name, names in _STFT.items()
+        ]
+    for what, names, expected in rows:
+        for said in configuration.find(names):
+            if _differs(expected, said.value):
+                raise ValueError(
+                    f"{said.where} says {what} {_text(said.value)}, {spec.name} has {expected}: "
+                    "give another --model, or the weights alone if that value is of other things"
+                )
+
+    if spec.stft is not None:
+        for said in configuration.find(_WINDOW):
+            name = str(said.value).lower()
+            hann = spec.stft.window in _HANN
+            if (hann and name in _OTHER_WINDOWS) or (not hann and name in _HANN):
+                raise ValueError(
+                    f"{said.where} says the window is {_text(said.value)}, {spec.name} has "
+                    f"{spec.stft.window}: give another --model"
+                )
+
+
+def _differs(expected: Setting, value: object) -> bool:
+    """Whether a value in a configuration contradicts a known one; other kinds do not."""
+    if isinstance(expected, tuple) and not (isinstance(value, list) or "," in str(value)):
+        return False  # such as `channels: 1`, of the audio
+    kinds = {bool: "flag", int: "integer", tuple: "integers", str: "text"}
+    try:
+        return parse_setting(kinds[type(expected)], value) != expected
+    except ValueError:
+        return False
+
+
+def _text(value: object) -> str:
+    """A value out of a file, short and on one line."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ascii(text)[1:-1][:80]
