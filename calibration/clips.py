@@ -17,8 +17,8 @@ from frcrn_export.runtime.audio.level import TARGET_RMS, measure_gain
 from frcrn_export.runtime.audio.resample import Resampled
 from frcrn_export.runtime.errors import AudioError, UserError
 
-# The largest values in the default network, on average and the worst tenth, against those of 128 clips:
-# 32 clips are 0.2 and 0.6 dB off, 16 clips 0.9 and 3.3 dB, 8 clips 2.3 and 4.4 dB.
+# The largest values in the default network, on average and the worst tenth, against those of 128
+# clips: 32 clips are 0.2 and 0.6 dB off, 16 clips 0.9 and 3.3 dB, 8 clips 2.3 and 4.4 dB.
 FEWEST_CLIPS = 32
 # Clips within these steps of each other count as alike.
 _LOUDNESS_STEP_DB, _SNR_STEP_DB = 6.0, 10.0

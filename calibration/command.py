@@ -79,7 +79,7 @@ _CONSUMERS: dict[str, Consumer] = {target: consumer for consumer, target in TARG
     "-c",
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="The weights that the bundle was made from, for networks with a form of their own for cpu.",
+    help="The weights that the bundle was made from, where cpu gets a form of its own.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

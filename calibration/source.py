@@ -43,8 +43,8 @@ def find_source(
     """The graph that the INT8 or FP8 file of a bundle is made from.
 
     For TensorRT `core.fp16.onnx`, whose other layers stay in half precision. For processors
-    `core.onnx`, or another form of the network where its family has one, which `load` has to give. Raises
-    UserError for a bundle without a float core, and as `load`.
+    `core.onnx`, or another form of the network where its family has one, which `load` has to give.
+    Raises UserError for a bundle without a float core, and as `load`.
     """
     role: Role = "core_streaming" if streaming else "core"
     float32 = bundle.manifest.file(role, "onnx")

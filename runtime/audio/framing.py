@@ -77,8 +77,8 @@ def join_windows(
     """Enhanced windows [C, length] -> pieces that put end to end give [C, samples].
 
     Of each window the part [left, length - right) is kept; the first window also keeps its start
-    and the last its end. (The code that this rule was published with drops the last `right` samples of an utterance
-    that its windows fit exactly, and leaves zeros there.)
+    and the last its end. (The code that this rule was published with drops the last `right` samples
+    of an utterance that its windows fit exactly, and leaves zeros there.)
     """
     for index, window in enumerate(windows):
         left = segments.left if index > 0 else 0

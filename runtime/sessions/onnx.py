@@ -109,8 +109,8 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads or 0
-    # A memory pattern is a second copy of all activations: 8 s through a large network take 1.3 GiB without
-    # it and 2.3 with it, in the same time.
+    # A memory pattern is a second copy of all activations: 8 s through a large network take 1.3 GiB
+    # without it and 2.3 with it, in the same time.
     options.enable_mem_pattern = False
     # Reuse keeps a buffer for a later tensor of the same shape, through everything in between.
     # Without it 1 s takes five sixths of the time, and 60 s half the memory.

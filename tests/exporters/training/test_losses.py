@@ -67,7 +67,3 @@ def test_loss_is_the_same_at_every_level() -> None:
     one = denoising_loss(noisy, estimate, clean, 10.0)
     other = denoising_loss(0.1 * noisy, 0.1 * estimate, 0.1 * clean, 10.0)
     assert math.isclose(float(one), float(other), rel_tol=1e-4)
-
-
-def spectrum(seed: int) -> torch.Tensor:
-    return torch.randn(2, 2, 5, 7, generator=torch.Generator().manual_seed(seed))

@@ -6,6 +6,10 @@ from frcrn_export.exporters.families.frcrn.network import apply_mask
 from tests.exporters.training.test_losses import wave
 
 
+def spectrum(seed: int) -> torch.Tensor:
+    return torch.randn(2, 2, 5, 7, generator=torch.Generator().manual_seed(seed))
+
+
 def test_ideal_mask_makes_the_clean_spectrum() -> None:
     noisy = spectrum(0)
     mask = torch.empty(2, 2, 5, 7).uniform_(-1.9, 1.9, generator=torch.Generator().manual_seed(1))
