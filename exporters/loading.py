@@ -1,6 +1,6 @@
 """From a model name and weights to the networks that the exporters work on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from frcrn_export.exporters.family import (
 )
 from frcrn_export.exporters.reference import ReferencePipeline
 from frcrn_export.exporters.registry import family_of, find_model, registry
-from frcrn_export.exporters.settings import Assumption, resolve, settings_of_checkpoint
+from frcrn_export.exporters.settings import is_known, resolve, settings_of_checkpoint
 from frcrn_export.exporters.stft_ops import StftAnalysis
 from frcrn_export.exporters.weights import cached
-from frcrn_export.runtime.bundle.manifest import Manifest, Weights
+from frcrn_export.runtime.bundle.manifest import Assumption, Manifest, Weights
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 
@@ -170,16 +170,17 @@ def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, given: Settings) -
             f"{checkpoint.path}: {error}{_how_to_say(family, assumptions)}"
         ) from error
     load_into(network, checkpoint, spec.name)
-    is_packaged = spec.packaged is not None and checkpoint.path == spec.packaged
+    is_packaged = checkpoint.path == spec.packaged
+    known = is_known(spec, checkpoint)
     weights = Weights(
         source="default" if is_packaged else "checkpoint",
         name=checkpoint.path.name,
         sha256=checkpoint.sha256,
+        licence=spec.licence if known else "",
+        attribution=spec.attribution if known else "",
     )
     if checkpoint.others:
-        reason = f"the file also holds {', '.join(checkpoint.others)}; choose with --state-dict KEY"
-        taken = checkpoint.key or checkpoint.prefix.rstrip(".")
-        assumptions = (*assumptions, Assumption("state_dict", taken, reason))
+        assumptions = (*assumptions, _taken(checkpoint))
     return _loaded(family, spec, network, settings, weights, assumptions, _notes(checkpoint))
 
 
@@ -217,11 +218,26 @@ def _how_to_say(family: Family, assumptions: tuple[Assumption, ...]) -> str:
     return f" ({assumed} assumed: nothing in or beside the file says); give {ways} as trained"
 
 
+def _taken(checkpoint: Checkpoint) -> Assumption:
+    """Which of several state dicts was taken."""
+    return Assumption(
+        setting="state_dict",
+        value=_shortened([checkpoint.key or checkpoint.prefix.rstrip(".") or "the first"]),
+        reason=f"the file also holds {_shortened(checkpoint.others)}; choose with --state-dict KEY",
+    )
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """Names out of a file, at most five of them and on one line."""
+    shown = ", ".join(ascii(name)[1:-1][:60] for name in names[:5])
+    return shown + (", ..." if len(names) > 5 else "")
+
+
 def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
     """What was found in a checkpoint and left out."""
     notes = []
     if checkpoint.ignored:
-        shown = ", ".join(checkpoint.ignored[:5]) + (", ..." if checkpoint.ignored[5:] else "")
+        shown = _shortened(checkpoint.ignored)
         notes.append(f"ignored {len(checkpoint.ignored)} tensors beside the network: {shown}")
     return tuple(notes)
 

@@ -5,7 +5,6 @@ Whatever contradicts something else is an error that names both sides.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from frcrn_export.exporters.checkpoint_file import Checkpoint
 from frcrn_export.exporters.configuration import Configuration
@@ -18,6 +17,7 @@ from frcrn_export.exporters.family import (
     parse_setting,
     setting_text,
 )
+from frcrn_export.runtime.bundle.manifest import Assumption
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 _WINDOW = ("win_type", "window_type", "window_fn", "window", "wintype")
@@ -32,13 +32,10 @@ _STFT = {
 }
 
 
-@dataclass(frozen=True)
-class Assumption:
-    """A setting that nothing says, what was taken for it, and why."""
-
-    setting: str
-    value: str
-    reason: str
+def is_known(spec: ModelSpec, checkpoint: Checkpoint) -> bool:
+    """Whether these are the packaged or the published weights, whose settings are known."""
+    published = spec.published is not None and checkpoint.sha256 == spec.published.sha256
+    return published or checkpoint.path == spec.packaged
 
 
 def settings_of_checkpoint(
@@ -49,12 +46,12 @@ def settings_of_checkpoint(
     Raises CheckpointError where the file contradicts itself or its tensors, UserError where it
     contradicts the user.
     """
-    published = spec.published is not None and checkpoint.sha256 == spec.published.sha256
-    known = published or checkpoint.path == spec.packaged
     try:
         family.check_evidence(spec, checkpoint.evidence)
         facts = family.facts(spec, checkpoint.state)
-        return resolve(family, spec, facts, given, checkpoint.configuration, known=known)
+        return resolve(
+            family, spec, facts, given, checkpoint.configuration, known=is_known(spec, checkpoint)
+        )
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
 
@@ -106,7 +103,9 @@ def resolve(
             value = option.assumed(facts)
             if not known:
                 reason = f"neither the file nor one beside it says; change it with {option.flag}"
-                assumptions.append(Assumption(option.name, setting_text(value), reason))
+                assumptions.append(
+                    Assumption(setting=option.name, value=setting_text(value), reason=reason)
+                )
         settings[option.name] = value
     return settings, tuple(assumptions)
 

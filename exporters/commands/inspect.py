@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.commands.console import json_option, print_json, print_table
@@ -12,7 +13,7 @@ from frcrn_export.runtime.commands.inspect import inspect_bundle
 if TYPE_CHECKING:
     from frcrn_export.exporters.checkpoint_file import Checkpoint
     from frcrn_export.exporters.family import Settings
-    from frcrn_export.exporters.settings import Assumption
+    from frcrn_export.runtime.bundle.manifest import Assumption
 
 _SHOWN = 5
 
@@ -84,8 +85,6 @@ def _settings(checkpoint: "Checkpoint") -> "tuple[Settings, tuple[Assumption, ..
 def _facts(
     checkpoint: "Checkpoint", settings: "Settings", assumptions: "tuple[Assumption, ...]"
 ) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
         "checkpoint": str(checkpoint.path),
         "sha256": checkpoint.sha256,
@@ -97,7 +96,7 @@ def _facts(
         "dtypes": _dtypes(checkpoint),
         "ignored": list(checkpoint.ignored),
         "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
-        "assumptions": [asdict(one) for one in assumptions],
+        "assumptions": msgspec.to_builtins(assumptions),
     }
 
 
