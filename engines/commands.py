@@ -16,10 +16,16 @@ from frcrn_export.exporters.commands.options import (
 )
 from frcrn_export.runtime.bundle.manifest import QUANTIZED, Precision
 from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of
-from frcrn_export.runtime.commands.console import json_option, print_json, progress_bar, status
+from frcrn_export.runtime.commands.console import (
+    json_option,
+    print_json,
+    print_line,
+    progress_bar,
+    status,
+)
 from frcrn_export.runtime.commands.inspect_tables import print_engine, said_of_quantized
 from frcrn_export.runtime.errors import UserError, reading
-from frcrn_export.runtime.text import quoted, shown
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
@@ -266,8 +272,8 @@ def _say_how_calibrated(bundle: "Bundle", source: str) -> None:
         report = json.loads(path.read_bytes())
         warnings, judged = list(map(str, report["warnings"])), len(report["clips"])
     for warning in warnings:
-        click.echo(f"warning: {shown(warning)}", err=True)
-    click.echo(
+        print_line(f"warning: {warning}", err=True)
+    print_line(
         f"{source} was calibrated on {made.clips} recordings and judged on {judged}: {made.report}"
     )
 
@@ -310,7 +316,7 @@ def _build(
         return
     print_engine(entry, counts)
     if quantized:
-        click.echo(said_of_quantized(quantized, precision))
+        print_line(said_of_quantized(quantized, precision))
     _say_how_calibrated(bundle, entry.engine.source)
     if bundle.manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")

@@ -14,8 +14,14 @@ from frcrn_export.exporters.commands.options import (
     print_parity,
     streaming_options,
 )
-from frcrn_export.runtime.commands.console import json_option, print_json, print_table, status
-from frcrn_export.runtime.text import quoted, shown
+from frcrn_export.runtime.commands.console import (
+    json_option,
+    print_json,
+    print_line,
+    print_table,
+    status,
+)
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.model_source import ModelSource
@@ -181,11 +187,11 @@ def verify(
     else:
         print_parity(report.results)
         for path, verification in report.engines.items():
-            click.echo(f"{path}: {shown(verification, 1_000)}")
+            print_line(f"{path}: {verification}")
         if report.unchecked:
-            click.echo(f"Not compared here: {shown(', '.join(report.unchecked))}: {report.remedy}")
+            print_line(f"Not compared here: {', '.join(report.unchecked)}: {report.remedy}")
         if report.why_not_live:
-            click.echo(f"Not compared with the live network: {shown(report.why_not_live, 1_000)}.")
+            print_line(f"Not compared with the live network: {report.why_not_live}.")
     require_parity(report.results)
 
 

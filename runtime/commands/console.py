@@ -12,7 +12,7 @@ import click
 from frcrn_export.runtime.bundle.manifest import Precision
 from frcrn_export.runtime.text import shown
 
-_LONGEST_CELL = 1_000  # characters
+_LONGEST_CELL, _LONGEST_LINE = 1_000, 4_000  # characters
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 precision_option = click.option(
@@ -40,6 +40,11 @@ class Step(Protocol):
     """Called with what is being done now."""
 
     def __call__(self, step: str) -> None: ...
+
+
+def print_line(line: str, *, err: bool = False) -> None:
+    """A line that holds text from files, on standard output or on standard error."""
+    click.echo(shown(line, _LONGEST_LINE), err=err)
 
 
 def print_json(value: Any) -> None:
