@@ -167,5 +167,6 @@ def _remedy(gate: GateResult, command: str) -> str:
     if gate.name == "speed":
         return f"to keep it all the same, run: {command} --allow-slower"
     if "--auto" in command.split():
-        return f"take other ranges or more recordings: {command} --method percentile"
-    return f"let layers go back to float: {command} --auto"
+        other = "" if "--method" in command.split() else " --method percentile"
+        return f"take other ranges or more recordings: {command}{other}"
+    return f"let layers fall back to float: {command} --auto"

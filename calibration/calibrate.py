@@ -23,13 +23,14 @@ from frcrn_export.calibration.quality_scores import METRICS, Judge, Quality, jud
 from frcrn_export.calibration.quantizers import SignalQuantizer
 from frcrn_export.calibration.result import add_to_bundle, make_report
 from frcrn_export.calibration.search import SnrOf, find_names
-from frcrn_export.calibration.settings import Progress
+from frcrn_export.calibration.settings import CLIPS, METHOD, Progress
 from frcrn_export.calibration.source import int8_name
 from frcrn_export.calibration.switches import SwitchedCore
 from frcrn_export.runtime.bundle.manifest import Consumer, GateResult
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command
 from frcrn_export.runtime.errors import CheckFailed, UserError
+from frcrn_export.runtime.text import quoted
 
 _DAMAGE_PAIRS = 2  # the shortest ones: a layer alone is heard on little audio
 
@@ -91,7 +92,7 @@ def calibrate(
         speed = _speed(plan, judge, content, progress)
         gates = (*_quality_gates(plan, judge, search.quality), speed_gate(speed))
         report = make_report(plan, judge, search, qualities, speed, gates)
-        _require(plan, gates)
+        _require(plan, gates, _command(plan, checkpoint, force))
         worst = _worst(plan, judge, search.quality, content)
     add_to_bundle(plan, content, report, worst)
     return report
@@ -141,18 +142,43 @@ def _quality_gates(plan: Plan, judge: Judge, quality: Quality) -> tuple[GateResu
     return quality_gates(judge.float32, quality, plan.bundle.manifest.weights)
 
 
-def _require(plan: Plan, gates: Sequence[GateResult]) -> None:
-    """Raise CheckFailed where a gate failed, but for speed where that is allowed."""
+def _require(plan: Plan, gates: Sequence[GateResult], command: str) -> None:
+    """Raise CheckFailed where a gate failed, but for speed where that is allowed.
+
+    `command`: the one that is running.
+    """
     settings = plan.settings
     failed = [gate for gate in gates if gate.passed is False]
     if settings.allow_slower:
         failed = [gate for gate in failed if gate.name != "speed"]
     if not passed(failed):
-        command = calibrate_command(
-            plan.bundle.path, settings.consumer, settings.number, streaming=settings.streaming
-        )
-        lines = failures(failed, plan.file, command + settings.auto * " --auto")
+        lines = failures(failed, plan.file, command)
         raise CheckFailed("; ".join((*plan.clips.warnings, *lines)))
+
+
+def _command(plan: Plan, checkpoint: Path | None, force: bool) -> str:
+    """The command that is running, as far as its options decide what comes out."""
+    settings = plan.settings
+    options = [
+        f"--{name} {value}"
+        for name, value, default in (
+            ("method", settings.method, METHOD),
+            ("clips", settings.count, CLIPS),
+            ("seed", settings.seed, 0),
+        )
+        if value != default
+    ]
+    for name, path in (("pairs", settings.pairs), ("checkpoint", checkpoint)):
+        options += [f"--{name} {quoted(path)}"] * (path is not None)
+    options += ["--auto"] * settings.auto + ["--force"] * force
+    return calibrate_command(
+        plan.bundle.path,
+        settings.consumer,
+        settings.number,
+        streaming=settings.streaming,
+        folders=settings.folders,
+        options=" ".join(options),
+    )
 
 
 def _half(plan: Plan, judge: Judge, progress: Progress) -> dict[str, Quality]:

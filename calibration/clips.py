@@ -96,7 +96,7 @@ def choose_clips(
     if found:
         raise UserError(
             f"calibration would see the clips that judge it: {_some(found)}; "
-            "remove them from the folder, or give another one: --calib ANOTHER"
+            "remove them from the folder, or give another one: --calib FOLDER"
         )
     reasons = [f"{why}: {_some(paths)}" for why, paths in left_out.items()]
     if not usable:

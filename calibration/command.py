@@ -8,7 +8,12 @@ import click
 from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer
 from frcrn_export.runtime.bundle.remedies import TARGETS
-from frcrn_export.runtime.commands.console import print_json, print_table, progress_bar
+from frcrn_export.runtime.commands.console import (
+    print_json,
+    print_line,
+    print_table,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from frcrn_export.calibration.int8_report import Report
@@ -142,13 +147,13 @@ def _print(report: "Report", pairs: Path | None) -> None:
     from frcrn_export.calibration.int8_report_page import facts, tables
 
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        print_line(f"warning: {warning}", err=True)
     for line in facts(report):
-        click.echo(line)
+        print_line(line)
     for table in tables(report):
         print_table(table.columns, table.rows, table.title)
     if pairs is None:
         click.echo("The gates were measured on the packaged recording alone; give --pairs FOLDER.")
     if report.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
-    click.echo(f"The report: {report.quantization.report} and what lies beside it.")
+    print_line(f"The report: {report.quantization.report} and what lies beside it.")

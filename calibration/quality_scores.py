@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isnan
-from shlex import quote
 
 import msgspec
 import numpy as np
@@ -24,6 +23,7 @@ from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import CheckFailed
+from frcrn_export.runtime.text import quoted
 
 METRICS = ("si_sdr", "pesq", "stoi")
 # One clip that comes out (nearly) the same must not make the mean; nor one that is all wrong.
@@ -188,7 +188,7 @@ def judging(
             if not np.isfinite(enhanced).all():
                 raise CheckFailed(
                     f"{entry.path}: its output for {pair.name} is not finite; "
-                    f"run: frcrn-export verify {quote(str(bundle.path))}"
+                    f"run: frcrn-export verify {quoted(bundle.path)}"
                 )
             results.append((score(clip.clean, clip.noisy), score(clip.clean, enhanced)))
             given = recording.enhanced(core.lookahead)

@@ -227,7 +227,7 @@ def _with_next(
     except CheckFailed as error:
         raise CheckFailed(
             f"{clip.path}: {error} in {entry.path}; remove this recording from the calibration "
-            "folder, or check the bundle: frcrn-export verify BUNDLE"
+            "folder"
         ) from error
     if partial.ranges:
         found = {name: merge([partial.ranges[name], found[name]]) for name in found}

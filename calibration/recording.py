@@ -86,7 +86,7 @@ class RecordedCore:
     def _denoiser(self) -> Denoiser | StreamedSources:
         manifest, opened = self.manifest, self.opened
         if isinstance(opened, _RecordedSession):
-            return Denoiser(manifest, opened)
+            return Denoiser(manifest, opened, finite=False)
         entry = opened.entry
         return StreamedSources(Network(manifest, opened, lambda: stream_transform(manifest, entry)))
 

@@ -12,8 +12,8 @@ from frcrn_export.calibration.graph.transposed import lower_transposed
 from frcrn_export.calibration.settings import Progress
 from frcrn_export.runtime.bundle.manifest import Consumer, FileEntry, Role
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
-from frcrn_export.runtime.bundle.remedies import options_of, streaming_hint
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.bundle.remedies import make_again, onnx_command, streaming_hint
+from frcrn_export.runtime.errors import UserError, reading
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
@@ -53,23 +53,25 @@ def find_source(
     if consumer == "tensorrt":
         entry = bundle.manifest.file(role, "onnx", "fp16")
         assert entry is not None, "see with_half_core"
-        return Source(lower_transposed(onnx.load(bundle.file(entry))), entry, float32)
+        return Source(_lowered(bundle, entry), entry, float32)
     if _has_own_form(bundle.manifest.model):
         from frcrn_export.exporters.int8_source import int8_source
 
         model, entry = int8_source(load(), float32)
         return Source(model, entry, float32)
-    return Source(lower_transposed(onnx.load(bundle.file(float32))), float32, float32)
+    return Source(_lowered(bundle, float32), float32, float32)
+
+
+def _lowered(bundle: Bundle, entry: FileEntry) -> onnx.ModelProto:
+    path, remedy = bundle.file(entry), f"run: {make_again(bundle.path, bundle.manifest, entry)}"
+    with reading(path, "not an ONNX file that can be calibrated", remedy):
+        return lower_transposed(onnx.load(path, load_external_data=False))
 
 
 def _without_core(bundle: Bundle, streaming: bool) -> str:
     manifest = bundle.manifest
     kind = "streaming core" if streaming else "core"
-    hint = (
-        streaming_hint(manifest)
-        if streaming
-        else f"run: frcrn-export onnx {options_of(manifest)} -o ANOTHER"
-    )
+    hint = streaming_hint(manifest) if streaming else f"run: {onnx_command(manifest)}"
     return f"{bundle.path}: no float32 {kind} as ONNX in this bundle to calibrate; {hint}"
 
 

@@ -23,7 +23,7 @@ from frcrn_export.engines.options import BuildOptions, check_options
 from frcrn_export.engines.versions import check_version, cuda_major
 from frcrn_export.runtime.bundle.layer_report import LayerReport, OnnxNode
 from frcrn_export.runtime.bundle.transaction import replace_file
-from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.errors import BackendError, UserError, reading
 from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt, version_of
 
 if TYPE_CHECKING:
@@ -92,26 +92,17 @@ def read_source(path: Path, states: Sequence[str] = ()) -> OnnxSource:
     """
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ImportError as error:
         raise BackendError(
             f'onnx is not installed ({error}); run: pip install "frcrn-export[export]"'
         ) from error
-    try:
+    remedy = "give a core that frcrn-export wrote"
+    with reading(path, "not an ONNX file", remedy, UserError):
         data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give a core that frcrn-export wrote") from error
-    try:
         model = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise UserError(f"{path}: not an ONNX file; give a core that frcrn-export wrote") from error
-    if problem := _problem(model, states):
-        raise UserError(f"{path}: {problem}; give a core that frcrn-export wrote")
-    return OnnxSource(
-        model=data,
-        input=model.graph.input[0].name,
-        nodes=_nodes(model),
-    )
+        if problem := _problem(model, states):
+            raise UserError(f"{path}: {problem}; {remedy}")
+        return OnnxSource(model=data, input=model.graph.input[0].name, nodes=_nodes(model))
 
 
 def _problem(model: "onnx.ModelProto", states: Sequence[str]) -> str | None:
@@ -160,9 +151,6 @@ def _nodes(model: "onnx.ModelProto") -> dict[str, OnnxNode]:
         )
         for node in graph.node
     }
-
-
-_EXPORT_AGAIN = "export the bundle again: frcrn-export onnx --fp16 -o ANOTHER"
 
 
 @dataclass(frozen=True)
@@ -222,7 +210,9 @@ def _build(
     parser = trt.OnnxParser(definition, logger)
     if not parser.parse(network.model, str(source)):
         reason = parser_reason(parser)
-        raise BuildError(f"{source}: not parsed: {reason}; {_EXPORT_AGAIN}", log.text())
+        raise BuildError(
+            f"{source}: not parsed: {reason}; give a core that frcrn-export wrote", log.text()
+        )
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.progress_monitor = progress_monitor(options.backend, progress)

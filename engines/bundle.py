@@ -20,7 +20,7 @@ from frcrn_export.runtime.bundle.manifest import (
     Role,
 )
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
-from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of
+from frcrn_export.runtime.bundle.remedies import calibrate_command, onnx_command
 from frcrn_export.runtime.bundle.transaction import staged_bundle
 from frcrn_export.runtime.errors import BundleError, UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
@@ -49,8 +49,7 @@ def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False)
         kind = "streaming core" if streaming else "core"
         raise BundleError(
             f"{bundle.path}: no {precision} {kind} as ONNX in this bundle to build from; run: "
-            f"frcrn-export onnx{' --streaming' if streaming else ''} "
-            f"{options_of(bundle.manifest, streaming=streaming)} -o ANOTHER"
+            f"{onnx_command(bundle.manifest, fp16=precision == 'fp16', streaming=streaming)}"
         )
     return entry
 

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -17,9 +16,16 @@ from frcrn_export.exporters.commands.options import (
 )
 from frcrn_export.runtime.bundle.manifest import QUANTIZED, Precision
 from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of
-from frcrn_export.runtime.commands.console import json_option, print_json, progress_bar, status
+from frcrn_export.runtime.commands.console import (
+    json_option,
+    print_json,
+    print_line,
+    progress_bar,
+    status,
+)
 from frcrn_export.runtime.commands.inspect_tables import print_engine, said_of_quantized
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.errors import UserError, reading
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
@@ -205,8 +211,9 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
         click.echo("# The ONNX file first:")
         if not (folder / exported).is_file():
             if subject.bundle is not None:  # `onnx` makes bundles, it adds to none
-                folder = Path("ANOTHER")
-            click.echo(f"frcrn-export onnx {_export_options(subject, precision)} -o {folder}")
+                folder = Path("NEW_BUNDLE")
+            exported_with = _export_options(subject, precision)
+            click.echo(f"frcrn-export onnx {exported_with} -o {quoted(folder)}")
         if precision in QUANTIZED:
             streaming = subject.streaming is not None
             click.echo(calibrate_command(folder, "tensorrt", precision, streaming=streaming))
@@ -260,12 +267,14 @@ def _say_how_calibrated(bundle: "Bundle", source: str) -> None:
     made = next(file.quantization for file in bundle.manifest.files if file.path == source)
     if made is None or made.report is None:
         return
-    report = json.loads((bundle.path / made.report).read_bytes())
-    for warning in report["warnings"]:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(
-        f"{source} was calibrated on {made.clips} recordings and judged on {len(report['clips'])}: "
-        f"{made.report}"
+    path, again = bundle.path / made.report, calibrate_command(bundle.path, made.consumer)
+    with reading(path, "not a calibration report", f"run: {again} --force"):
+        report = json.loads(path.read_bytes())
+        warnings, judged = list(map(str, report["warnings"])), len(report["clips"])
+    for warning in warnings:
+        print_line(f"warning: {warning}", err=True)
+    print_line(
+        f"{source} was calibrated on {made.clips} recordings and judged on {judged}: {made.report}"
     )
 
 
@@ -279,7 +288,7 @@ def _build(
 ) -> None:
     from frcrn_export.engines.build_log import BuildError
     from frcrn_export.engines.bundle import add_engine
-    from frcrn_export.runtime.bundle.layer_report import census, quantized_nodes, read_layer_report
+    from frcrn_export.runtime.bundle.layer_report import census, layer_report, quantized_nodes
 
     path = bundle.path
     keep_log = partial(_keep_log, log)
@@ -292,8 +301,7 @@ def _build(
         keep_log(error.log)
         raise
     assert entry.engine is not None
-    layers = (path / entry.engine.layers).read_bytes()
-    report = read_layer_report(layers, entry.engine.layers)
+    report = layer_report(bundle, entry)
     counts, quantized = census(report), quantized_nodes(report)
     if as_json:
         print_json(
@@ -308,12 +316,12 @@ def _build(
         return
     print_engine(entry, counts)
     if quantized:
-        click.echo(said_of_quantized(quantized, precision))
+        print_line(said_of_quantized(quantized, precision))
     _say_how_calibrated(bundle, entry.engine.source)
     if bundle.manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
     streaming = " --streaming" if options.states else ""
     click.echo(
-        f"Next, on the GPU: frcrn-export verify {quote(str(path))}{streaming} "
+        f"Next, on the GPU: frcrn-export verify {quoted(path)}{streaming} "
         f"--backend {options.backend}"
     )

@@ -13,7 +13,12 @@ from frcrn_export.runtime.bundle.manifest import (
     TensorSpec,
 )
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
-from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of, streaming_hint
+from frcrn_export.runtime.bundle.remedies import (
+    NEW_BUNDLE,
+    calibrate_command,
+    options_of,
+    streaming_hint,
+)
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -173,7 +178,7 @@ def _existing(
     if core is None:
         raise UserError(
             f"{bundle.path}: no ONNX core in this bundle to build an engine from; run: "
-            f"frcrn-export trt {options_of(bundle.manifest)} -o ANOTHER"
+            f"frcrn-export trt {options_of(bundle.manifest)} {NEW_BUNDLE}"
         )
     return Subject(bundle.path, bundle.manifest, core.inputs[0], bundle, model, checkpoint)
 

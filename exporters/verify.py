@@ -1,6 +1,6 @@
 """What `frcrn-export verify` does: the bundle's own vectors, and the live network where it can."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from frcrn_export.runtime.bundle.manifest import Manifest, ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
+from frcrn_export.runtime.sessions.registry import RUNS_CODE
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from frcrn_export.runtime.streaming.network import network_of
 from frcrn_export.runtime.streaming.session import (
@@ -25,6 +26,7 @@ from frcrn_export.runtime.streaming.session import (
     open_stream_entry,
     streaming_entry,
 )
+from frcrn_export.runtime.text import quoted
 from frcrn_export.runtime.verify.parity import check_bundle, compare, open_artifacts
 from frcrn_export.runtime.verify.streaming_parity import open_streamed
 
@@ -36,11 +38,12 @@ if TYPE_CHECKING:
 class ParityReport:
     """All comparisons, the files that none was made of, and why the live network took no part.
 
-    `engines` says of each engine what is proven of it.
+    `engines` says of each engine what is proven of it, `remedy` how to compare what was not.
     """
 
     results: tuple[ParityResult, ...]
     unchecked: tuple[str, ...]
+    remedy: str
     why_not_live: str
     engines: dict[str, str]
 
@@ -72,7 +75,8 @@ def verify_bundle(
     if not why_not:
         progress("comparing with the live network")
         results = (*results, *_live(bundle, backends, checkpoint))
-    return ParityReport(results, unchecked, why_not, _record_engines(bundle, results))
+    engines = _record_engines(bundle, results)
+    return ParityReport(results, unchecked, how_to_check(bundle, unchecked), why_not, engines)
 
 
 def _live(
@@ -128,9 +132,21 @@ def _unchecked(bundle: Bundle, results: tuple[ParityResult, ...]) -> tuple[str, 
     files = [entry.path for entry in bundle.manifest.files if entry.role not in apart]
     if not checked.intersection(files):
         raise UserError(
-            f"{bundle.path}: no installed backend runs {', '.join(files)}; run: frcrn-export doctor"
+            f"{bundle.path}: {', '.join(files)}: not compared; {how_to_check(bundle, files)}"
         )
     return tuple(path for path in files if path not in checked)
+
+
+def how_to_check(bundle: Bundle, unchecked: Sequence[str]) -> str:
+    """What to do about files that no backend was tried on, or that none here runs."""
+    scripts = [e.path for e in bundle.manifest.files if e.format == "torchscript"]
+    ways = []
+    if any(path in scripts for path in unchecked):
+        command = f"frcrn-export verify {quoted(bundle.path)} --backend torchscript"
+        ways.append(f"{RUNS_CODE}, if you trust it run: {command}")
+    if any(path not in scripts for path in unchecked):
+        ways.append("no installed backend runs it, see: frcrn-export doctor")
+    return "; ".join(ways)
 
 
 def why_not_live(manifest: Manifest, checkpoint: Path | None) -> str:
@@ -200,7 +216,7 @@ def _check_cores(
                     continue
                 output = session.run(given.contiguous().numpy())
                 yield compare(artifact.label, f"live.core.{name}", outputs[name], output, entry)
-        denoiser = Denoiser(bundle.manifest, session)
+        denoiser = Denoiser(bundle.manifest, session, finite=False)
         for wave, expected in zip(waves, enhanced, strict=True):
             case = f"live.pipeline.{len(wave)}-samples"
             yield compare(artifact.label, case, expected, denoiser(wave.numpy()), entry)
@@ -232,7 +248,7 @@ def _check_levels(
     subject = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=lower))
     for artifact in open_artifacts(subject, ("core",), backends):
         entry = artifact.session.entry
-        denoiser = Denoiser(bundle.manifest, artifact.session)
+        denoiser = Denoiser(bundle.manifest, artifact.session, finite=False)
         for level, wave in _at_levels(model.sample_rate).items():
             if level not in enhanced:
                 enhanced[level] = model.pipeline()(torch.from_numpy(wave)).numpy()

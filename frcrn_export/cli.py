@@ -218,7 +218,10 @@ def _show_warnings() -> None:
 
     class Printed(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+            from frcrn_export.runtime.text import shown
+
+            line = f"{record.levelname.lower()}: {record.getMessage()}"
+            click.echo(shown(line, 10_000), err=True)
 
     logger = logging.getLogger("frcrn_export")
     if not any(handler.name == "command line" for handler in logger.handlers):
@@ -228,5 +231,7 @@ def _show_warnings() -> None:
 
 
 def _leave(line: str, code: int) -> None:
-    click.echo(line, err=True)
+    from frcrn_export.runtime.text import shown
+
+    click.echo(shown(line, 10_000), err=True)  # names of files and options are in it
     sys.exit(code)

@@ -23,6 +23,7 @@ from frcrn_export.runtime.audio.source import ArraySource, AudioSource, array_so
 from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
+from frcrn_export.runtime.bundle.remedies import export_again, onnx_command
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.sessions.registry import Session, open_session
 
@@ -106,7 +107,7 @@ def _require_what_the_graph_does(
     source: AudioSource, session: Session, manifest: Manifest, restore_level: bool
 ) -> None:
     """Raise BackendError for what one waveform-to-waveform file cannot do."""
-    core_command = f"export the core: frcrn-export onnx --model {manifest.model}"
+    core_command = f"export the core: {onnx_command(manifest)}"
     if not restore_level:
         raise BackendError(
             f"{session.entry.path} restores the level inside; to leave it as it is, {core_command}"
@@ -150,6 +151,7 @@ class Denoiser:
 
     manifest: Manifest
     session: Session
+    finite: bool = True  # whether results must be; what measures a network wants to see them all
 
     @classmethod
     def open(
@@ -179,7 +181,8 @@ class Denoiser:
 
         Returns float32 of the same shape and rate. Each channel is an utterance of its own.
         `restore_level=False` leaves the result at the level that the network works at. Raises
-        AudioError where the audio is empty, not finite or of the wrong shape or type.
+        AudioError where the audio is empty, not finite or of the wrong shape or type, and
+        BackendError where the network's output cannot be used.
         """
         source = array_source(audio, sample_rate or self.manifest.sample_rate)
         denoised = np.concatenate(list(self.stream(source, restore_level)), axis=1)
@@ -188,11 +191,28 @@ class Denoiser:
     def stream(self, source: AudioSource, restore_level: bool = True) -> Iterator[Float32Array]:
         """Denoise a source of any length in bounded memory.
 
-        Gives blocks [C, n] at the source's rate that put end to end have its length.
+        Gives blocks [C, n] at the source's rate that put end to end have its length. Raises
+        BackendError where the network gives NaN or infinity.
         """
         rate = self.manifest.sample_rate
         if source.sample_rate == rate:
-            return enhance(source, self.session, self.manifest, restore_level)
-        enhanced = enhance(Resampled(source, rate), self.session, self.manifest, restore_level)
+            return self._checked(enhance(source, self.session, self.manifest, restore_level))
+        resampled = Resampled(source, rate)
+        enhanced = self._checked(enhance(resampled, self.session, self.manifest, restore_level))
         blocks = resample_blocks(enhanced, source.channels, rate, source.sample_rate)
         return fit_blocks(blocks, source.channels, source.frames)
+
+    def _checked(self, blocks: Iterator[Float32Array]) -> Iterator[Float32Array]:
+        for block in blocks:
+            if self.finite and not np.isfinite(block).all():
+                entry = self.session.entry
+                remedy = (
+                    f"run: {export_again(self.manifest)}"
+                    if entry.precision == "fp32"
+                    else "take --precision fp32"
+                )
+                raise BackendError(
+                    f"{entry.path}: {self.session.backend} gave samples that are NaN or infinite; "
+                    f"{remedy}"
+                )
+            yield block

@@ -1,10 +1,22 @@
 """Errors that reach the user as one line: what is wrong, with which value, and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from frcrn_export.runtime.text import printable, shown
+
+_LONGEST = 4_000  # characters of a message
+
 
 class FrcrnExportError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose. Its message is fit for a terminal."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        # Cut at its end alone: a cut within would open the quotes of a command to paste.
+        cut = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
+        super().__init__(printable(cut))
 
 
 class UserError(FrcrnExportError):
@@ -31,3 +43,34 @@ class CheckpointError(UserError):
 
 class CheckFailed(FrcrnExportError):
     """The input was fine and a check (parity, quality, regression) missed its floor."""
+
+
+@contextmanager
+def reading(
+    source: object, problem: str, remedy: str, kind: type[UserError] = BundleError
+) -> Iterator[None]:
+    """The boundary around a reader of untrusted input: whatever it raises becomes one line.
+
+    The bytes decide what a reader raises, so no list of its exceptions is ever complete. Raises
+    `kind`: "SOURCE: PROBLEM (reason); REMEDY". Our own errors pass as they are, and so does the
+    lack of a package.
+    """
+    try:
+        yield
+    except (FrcrnExportError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        raise kind(f"{shown(source, 4096)}: {problem} ({reason(error)}); {remedy}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in a few words."""
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeEncodeError):
+        return "a name that is not UTF-8: rename it"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return shown(" ".join(str(error).split()) or type(error).__name__)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from frcrn_export.runtime.bundle.manifest import Precision
-from frcrn_export.runtime.commands.console import print_json, print_table, progress_bar
+from frcrn_export.runtime.commands.console import (
+    print_json,
+    print_line,
+    print_table,
+    progress_bar,
+)
 from frcrn_export.runtime.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -244,4 +249,4 @@ def _print(evaluation: "Evaluation", clips: bool) -> None:
     for table in tables(evaluation, clips):
         print_table(table.columns, table.rows, table.title)
     for line in notes(evaluation):
-        click.echo(line)
+        print_line(line)

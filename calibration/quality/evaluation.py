@@ -2,9 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shlex import quote
 from time import perf_counter
 
 import numpy as np
@@ -19,6 +18,7 @@ from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.streaming.audio_stream import StreamedSources
 from frcrn_export.runtime.streaming.network import open_network
+from frcrn_export.runtime.text import quoted
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _open(choice: Choice, threads: int | None) -> Denoiser | StreamedSources:
             bundle, backend, threads, windowed=choice.windowed, precision=precision
         )
         return StreamedSources(network)
-    return Denoiser.open(bundle, backend, threads, precision)
+    return replace(Denoiser.open(bundle, backend, threads, precision), finite=False)
 
 
 # Clips that wait for each process: enough to keep it busy, few enough for the memory.
@@ -211,6 +211,6 @@ def _enhanced(subject: Subject, pair: Pair, noisy: Float32Array) -> Float32Array
     if not np.isfinite(enhanced).all():
         raise CheckFailed(
             f"{subject.label}: its output for {pair.name} is not finite; "
-            f"run: frcrn-export verify {quote(str(subject.choice.bundle))}"
+            f"run: frcrn-export verify {quoted(subject.choice.bundle)}"
         )
     return enhanced

@@ -3,7 +3,6 @@
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.folder import AudioFolder, find_audio
 from frcrn_export.runtime.audio.resample import Resampled
 from frcrn_export.runtime.errors import AudioError, UserError
+from frcrn_export.runtime.text import quoted
 
 _NOISY, _CLEAN = ".noisy", ".clean"
 # What tables call all clips, and those whose names have no "_".
@@ -130,12 +130,12 @@ def _sources(pair: Pair) -> tuple[FileSource, FileSource]:
         if source.channels != 1:
             raise AudioError(
                 f"{source.path}: {source.channels} channels, quality is measured on one; "
-                f"make it mono: ffmpeg -i {quote(str(source.path))} -ac 1 mono.wav"
+                f"make it mono: ffmpeg -i {quoted(source.path)} -ac 1 mono.wav"
             )
     if noisy.sample_rate != clean.sample_rate:
         raise AudioError(
             f"{pair.name}: noisy at {noisy.sample_rate} Hz, clean at {clean.sample_rate} Hz; "
-            f"resample one: ffmpeg -i {quote(str(clean.path))} -ar {noisy.sample_rate} "
+            f"resample one: ffmpeg -i {quoted(clean.path)} -ar {noisy.sample_rate} "
             "resampled.wav"
         )
     if noisy.frames != clean.frames:

@@ -14,7 +14,14 @@ from frcrn_export.exporters.commands.options import (
     print_parity,
     streaming_options,
 )
-from frcrn_export.runtime.commands.console import json_option, print_json, print_table, status
+from frcrn_export.runtime.commands.console import (
+    json_option,
+    print_json,
+    print_line,
+    print_table,
+    status,
+)
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.model_source import ModelSource
@@ -90,7 +97,7 @@ def onnx(
             force=force,
             progress=step,
         )
-    command = f"frcrn-export verify {bundle.path} --streaming" if streaming else None
+    command = f"frcrn-export verify {quoted(bundle.path)} --streaming" if streaming else None
     _report_export(bundle, as_json, command)
 
 
@@ -180,11 +187,11 @@ def verify(
     else:
         print_parity(report.results)
         for path, verification in report.engines.items():
-            click.echo(f"{path}: {verification}")
+            print_line(f"{path}: {verification}")
         if report.unchecked:
-            click.echo(f"Not compared here: {', '.join(report.unchecked)} (frcrn-export doctor).")
+            print_line(f"Not compared here: {', '.join(report.unchecked)}: {report.remedy}")
         if report.why_not_live:
-            click.echo(f"Not compared with the live network: {report.why_not_live}.")
+            print_line(f"Not compared with the live network: {report.why_not_live}.")
     require_parity(report.results)
 
 
@@ -205,4 +212,5 @@ def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) 
     )
     if manifest.weights.source == "random":
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
-    click.echo(f"Next: {command or f'frcrn-export denoise {bundle.path} noisy.wav -o clean.wav'}")
+    denoise = f"frcrn-export denoise {quoted(bundle.path)} noisy.wav -o clean.wav"
+    click.echo(f"Next: {command or denoise}")

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
-from frcrn_export.runtime.commands.console import json_option, print_json, print_table
+from frcrn_export.runtime.commands.console import json_option, print_json, print_line, print_table
 from frcrn_export.runtime.commands.inspect import inspect_bundle
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:
             ),
         )
     for one in assumptions:
-        click.echo(f"assumed: {one.setting} {one.value} ({one.reason})")
+        print_line(f"assumed: {one.setting} {one.value} ({one.reason})")
 
 
 def _settings(checkpoint: "Checkpoint") -> "tuple[Settings, tuple[Assumption, ...]]":

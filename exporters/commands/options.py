@@ -10,7 +10,7 @@ import click
 from frcrn_export.exporters.family import Setting, parse_setting
 from frcrn_export.exporters.model_source import ModelSource
 from frcrn_export.exporters.registry import all_options, models, registry
-from frcrn_export.runtime.commands.console import print_table
+from frcrn_export.runtime.commands.console import print_line, print_table
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
@@ -171,9 +171,9 @@ def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
 def print_assumptions(loaded: "LoadedModel") -> None:
     """What was assumed of a checkpoint, and what was seen in it and not used."""
     for note in loaded.notes:
-        click.echo(f"note: {note}", err=True)
+        print_line(f"note: {note}", err=True)
     for one in loaded.assumptions:
-        click.echo(f"assumed: {one.setting} {one.value} ({one.reason})", err=True)
+        print_line(f"assumed: {one.setting} {one.value} ({one.reason})", err=True)
 
 
 def print_parity(results: "tuple[ParityResult, ...]") -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.source import BLOCK_FRAMES, check_format, finite_blocks
-from frcrn_export.runtime.errors import AudioError
+from frcrn_export.runtime.errors import AudioError, reading
 
 if TYPE_CHECKING:
     import soundfile
@@ -63,23 +63,20 @@ class FileSource:
     def _open(self) -> "soundfile.SoundFile":
         import soundfile
 
-        try:
-            return soundfile.SoundFile(self.path)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"{self.path}: cannot be read as audio ({error.error_string.rstrip('.')}); "
-                "convert it to WAV or FLAC first"
-            ) from error
+        remedy = "convert it to WAV or FLAC first"
+        with reading(self.path, "cannot be read as audio", remedy, AudioError):
+            try:
+                return soundfile.SoundFile(os.fsencode(self.path))  # names need not be UTF-8
+            except soundfile.LibsndfileError as error:
+                raise ValueError(error.error_string.rstrip(".")) from error
 
     def _blocks(self) -> Iterator[Float32Array]:
-        import soundfile
-
         missing = self.frames
         with self._open() as file:
             while missing:
                 try:
                     block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)  # [n, C]
-                except soundfile.LibsndfileError as error:
+                except Exception as error:  # the bytes decide what libsndfile raises
                     raise self._truncated() from error
                 if not len(block):
                     break
@@ -133,7 +130,7 @@ class FileWriter:
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return soundfile.SoundFile(
-            self._partial,
+            os.fsencode(self._partial),
             "w",
             samplerate=self._like.sample_rate,
             channels=self._like.channels,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle.graph_shapes import Shape, tensor_shapes
 from frcrn_export.runtime.bundle.manifest import EXPORT_AGAIN
-from frcrn_export.runtime.errors import BundleError
+from frcrn_export.runtime.errors import reading
 
 if TYPE_CHECKING:
     import onnx
@@ -37,11 +37,8 @@ def graph_cost(path: Path, sizes: Mapping[str, int]) -> GraphCost:
 
     Raises BundleError for a file that cannot be read as an ONNX graph.
     """
-    try:
+    with reading(path, "not an ONNX graph", EXPORT_AGAIN):
         return cost_of(_read(path), sizes)
-    except Exception as error:  # a foreign file can make the reader raise anything
-        reason = " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__
-        raise BundleError(f"{path}: not an ONNX graph ({reason}); {EXPORT_AGAIN}") from error
 
 
 def cost_of(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> GraphCost:

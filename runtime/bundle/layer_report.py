@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from frcrn_export.runtime.bundle.manifest import NonNegative, Profile
-from frcrn_export.runtime.errors import BundleError
+from frcrn_export.runtime.bundle.manifest import FileEntry, NonNegative, Profile
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import build_again
+from frcrn_export.runtime.errors import reading
 
-# What decoding raises: not JSON or not this type, nested too deeply, not UTF-8.
-_DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+_MOST_BYTES = 64 << 20  # FRCRN's are 2 MB
 
 Size = Annotated[int, Meta(ge=-1)]  # of one axis; -1 is dynamic
 # Short and printable, since these two reach the user's terminal.
@@ -89,17 +90,26 @@ class LayerReport(Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self) + b"\n"
 
 
-def read_layer_report(data: bytes, source: str) -> LayerReport:
+def layer_report(bundle: Bundle, entry: FileEntry) -> LayerReport:
+    """The report of an engine of a bundle. Raises as `read_layer_report`."""
+    assert entry.engine is not None
+    path, remedy = bundle.path / entry.engine.layers, f"run: {build_again(bundle.path, entry)}"
+    with reading(path, "not a layer report", remedy):
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"{size / 1e6:.0f} MB, at most {_MOST_BYTES / 1e6:.0f}")
+        data = path.read_bytes()
+    return read_layer_report(data, str(path), remedy)
+
+
+def read_layer_report(
+    data: bytes, source: str, remedy: str = "build the engine again"
+) -> LayerReport:
     """The report in the bytes of a bundle's file. `source` names it in errors.
 
-    Raises BundleError for anything that is not one.
+    Raises BundleError for anything that is not one, which says `remedy`.
     """
-    try:
+    with reading(source, "not a layer report", remedy):
         return msgspec.json.decode(data, type=LayerReport)
-    except _DECODE_ERRORS as error:
-        raise BundleError(
-            f"{source}: not a layer report ({error}); build the engine again: frcrn-export trt"
-        ) from error
 
 
 def census(report: LayerReport) -> dict[str, dict[str, int]]:

@@ -16,7 +16,7 @@ SCHEMA_VERSION = 2
 UNKNOWN_END = float(1 << 24)
 MANIFEST_NAME = "manifest.json"
 
-EXPORT_AGAIN = "export the bundle again: frcrn-export onnx -o ANOTHER"
+EXPORT_AGAIN = "export the bundle again: frcrn-export onnx -o NEW_BUNDLE"
 
 _FLOAT32_MAX = 3.4028234663852886e38
 

@@ -20,10 +20,7 @@ from frcrn_export.runtime.bundle.manifest import (
     StreamingInfo,
 )
 from frcrn_export.runtime.bundle.remedies import export_again
-from frcrn_export.runtime.errors import BundleError
-
-# What decoding raises: not JSON or not this type, nested too deeply, not UTF-8, too large.
-_DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, MemoryError)
+from frcrn_export.runtime.errors import BundleError, reading
 
 # Values in all tensors of one row, input, output and states: 128 MiB in float32.
 _MAX_ROW_ELEMENTS = 2**25
@@ -40,10 +37,8 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
     paths that leave the bundle and a path that is listed twice. Fields that are not known here are
     left out: within a schema fields are added, and never needed.
     """
-    try:
+    with reading(source, "not a manifest", EXPORT_AGAIN):
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except _DECODE_ERRORS as error:
-        raise BundleError(f"{source}: not a manifest ({error}); {EXPORT_AGAIN}") from error
     if schema < SCHEMA_VERSION:
         raise BundleError(f"{source}: {_of_old_schema(data, schema)}")
     if schema > SCHEMA_VERSION:
@@ -51,11 +46,9 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
             f"{source}: schema {schema} is newer than this program's {SCHEMA_VERSION}; "
             "run: pip install --upgrade frcrn-export"
         )
-    try:
+    with reading(source, "not a manifest that can be used", EXPORT_AGAIN):
         manifest = msgspec.json.decode(data, type=Manifest)
-    except _DECODE_ERRORS as error:
-        raise BundleError(f"{source}: {error}; {EXPORT_AGAIN}") from error
-    _check(manifest, source)
+        _check(manifest, source)
     return manifest
 
 
@@ -71,7 +64,7 @@ def _of_old_schema(data: bytes, schema: int) -> str:
         document["schema"] = SCHEMA_VERSION
         document["files"] = [file for file in document["files"] if file.get("engine") is None]
         manifest = msgspec.convert(document, Manifest)
-    except (*_DECODE_ERRORS, LookupError, TypeError, AttributeError):
+    except Exception:  # whatever it is, it is no bundle of that schema
         return f"{said}; {EXPORT_AGAIN}"
     weights, needed = manifest.weights, ""
     if weights.source == "checkpoint":

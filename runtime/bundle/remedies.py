@@ -1,12 +1,24 @@
-"""The commands that make a bundle's files again, as errors name them."""
+"""The commands that make a bundle's files again, as errors print them: whole, quoted, to paste."""
 
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
-from frcrn_export.runtime.bundle.manifest import Consumer, FileEntry, Manifest, Precision
+from frcrn_export.runtime.bundle.manifest import (
+    Consumer,
+    FileEntry,
+    Manifest,
+    Precision,
+    Profile,
+    TensorrtBackend,
+)
+from frcrn_export.runtime.text import quoted, shown
 
+# Where a command writes that must not touch what is there; the user may put another name.
+NEW_BUNDLE = "-o NEW_BUNDLE"
 # What `frcrn-export calibrate --for` calls them.
 TARGETS: dict[Consumer, str] = {"tensorrt": "rtx4090d", "cpu": "cpu"}
+# The dynamic axes that `frcrn-export trt` has an option for.
+_AXES = ("batch", "frames", "samples")
 
 
 def options_of(
@@ -17,24 +29,30 @@ def options_of(
     With `streaming` the form of the network that can stream; `checkpoint` is where the weights lie,
     where that is known.
     """
-    options = [f"--model {manifest.model}"]
+    options = [f"--model {quoted(manifest.model)}"]
     pooling = str(manifest.variant.get("squeeze_excite", "global"))
     if streaming and manifest.variant.get("squeeze_excite") == "global":
         pooling = "cumulative"
     if pooling != "global":
-        options.append(f"--squeeze-excite {pooling}")
+        options.append(f"--squeeze-excite {quoted(pooling)}")
     weights = manifest.weights
     if weights.source == "random":
         options.append(f"--random-weights {weights.seed}")
     elif weights.source == "checkpoint":
-        options.append(f"--checkpoint {shlex.quote(str(checkpoint or weights.name))}")
+        options.append(f"--checkpoint {quoted(checkpoint or weights.name)}")
     return " ".join(options)
 
 
 def export_to(root: Path) -> str:
     """The command that exports a bundle to a path, or to another where something is in the way."""
     free = not root.exists() or (root.is_dir() and not any(root.iterdir()))
-    return f"frcrn-export onnx -o {shlex.quote(str(root)) if free else 'ANOTHER'}"
+    return f"frcrn-export onnx -o {quoted(root)}" if free else f"frcrn-export onnx {NEW_BUNDLE}"
+
+
+def onnx_command(manifest: Manifest, *, fp16: bool = False, streaming: bool = False) -> str:
+    """The command that exports a network with its weights as ONNX, into a new bundle."""
+    kinds = " --fp16" * fp16 + " --streaming" * streaming
+    return f"frcrn-export onnx {options_of(manifest, streaming=streaming)}{kinds} {NEW_BUNDLE}"
 
 
 def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool = False) -> str:
@@ -42,10 +60,10 @@ def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool =
     ways = []
     if _can_stream(manifest):
         options = options_of(manifest, streaming=True)
-        ways.append(f"run: frcrn-export {command} --streaming {options} -o ANOTHER")
+        ways.append(f"run: frcrn-export {command} --streaming {options} {NEW_BUNDLE}")
     if windows:
         ways.append("recompute overlapping windows: windowed=True (--windowed)")
-    return ", or ".join(ways) or f"{manifest.model} cannot stream: leave out --streaming"
+    return ", or ".join(ways) or f"{shown(manifest.model)} cannot stream: leave out --streaming"
 
 
 def _can_stream(manifest: Manifest) -> bool:
@@ -57,8 +75,15 @@ def _can_stream(manifest: Manifest) -> bool:
 
 def export_again(manifest: Manifest) -> str:
     """The command that exports the same weights into the same kinds of files, to another place."""
-    if all(entry.format != "onnx" for entry in manifest.files):
-        return f"frcrn-export torchscript {options_of(manifest)} -o ANOTHER"
+    commands = []
+    if any(entry.format == "onnx" for entry in manifest.files):
+        commands.append(_onnx_again(manifest))
+    if manifest.file("core", "torchscript") or not commands:
+        commands.append(f"frcrn-export torchscript {options_of(manifest)} {NEW_BUNDLE}")
+    return " && ".join(commands)
+
+
+def _onnx_again(manifest: Manifest) -> str:
     streaming = manifest.file("core_streaming", "onnx")
     command = ["frcrn-export onnx", options_of(manifest, streaming=streaming is not None)]
     if manifest.file("pipeline", "onnx"):
@@ -69,7 +94,7 @@ def export_again(manifest: Manifest) -> str:
         hop = 1 if manifest.stft else manifest.padding.size
         info = streaming.streaming
         command.append(f"--streaming --chunk {info.chunk // hop} --lookahead {info.lookahead}")
-    return " ".join([*command, "-o ANOTHER"])
+    return " ".join([*command, NEW_BUNDLE])
 
 
 def calibrate_command(
@@ -78,35 +103,88 @@ def calibrate_command(
     precision: Precision | None = "int8",
     *,
     streaming: bool = False,
+    folders: Sequence[Path] = (),
+    options: str = "",
 ) -> str:
-    """The command that makes a bundle's INT8 or FP8 core, offline or streaming, for a consumer."""
-    command = f"frcrn-export calibrate {shlex.quote(str(root))} --for {TARGETS[consumer]}"
+    """The command that makes a bundle's INT8 or FP8 core, offline or streaming, for a consumer.
+
+    `folders` hold the recordings; where they are not known, FOLDER stands for them. `options`:
+    further ones.
+    """
+    command = f"frcrn-export calibrate {quoted(root)} --for {TARGETS[consumer]}"
     command += " --fp8" * (precision == "fp8")
-    return f"{command} --calib FOLDER" + " --streaming" * streaming
+    for folder in map(quoted, folders or ("FOLDER",)):
+        command += f" --calib {folder}"
+    return f"{command}{' --streaming' * streaming}{' ' * bool(options)}{options}"
 
 
 def make_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
     """The command that makes one file again: engines, INT8 and FP8 alone, else with its bundle."""
     for built in manifest.files:
         if built.engine is not None and entry.path in (built.path, built.engine.layers):
-            return _build_again(root, built)
+            return build_again(root, built)
     quantized = [made for made in manifest.files if made.quantization is not None]
     for made in sorted(quantized, key=lambda made: -len(made.path)):
-        assert made.quantization is not None
         if entry.path.startswith(made.path.removesuffix("onnx")):  # its reports too
-            consumer, streaming = made.quantization.consumer, made.streaming is not None
-            command = calibrate_command(root, consumer, made.precision, streaming=streaming)
-            return f"{command} --force"
+            return _calibrate_again(root, manifest, made)
     return export_again(manifest)
 
 
-def _build_again(root: Path, entry: FileEntry) -> str:
+def _calibrate_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
+    made = entry.quantization
+    assert made is not None
+    options = [f"--method {made.method} --clips {made.clips} --seed {made.seed}"]
+    if made.kept_slower:
+        options.append("--allow-slower")
+    if manifest.weights.source == "checkpoint":
+        options.append(f"--checkpoint {quoted(manifest.weights.name)}")
+    return calibrate_command(
+        root,
+        made.consumer,
+        entry.precision,
+        streaming=entry.streaming is not None,
+        options=" ".join([*options, "--force"]),
+    )
+
+
+def build_command(
+    root: Path,
+    precision: Precision,
+    backend: TensorrtBackend,
+    *,
+    streaming: bool = False,
+    batch: int = 1,
+    calibrated: bool = True,
+) -> str:
+    """The command that builds a first engine of a bundle, with streaming for `batch` streams.
+
+    `calibrated`: whether the bundle has the INT8 or FP8 file that such an engine is built from.
+    """
+    command = f"frcrn-export trt {quoted(root)} --{precision}{' --calib FOLDER' * (not calibrated)}"
+    command += f" --backend {backend}{' --streaming' * streaming}"
+    return command + f" --batch {batch}" * (batch > 1)
+
+
+def build_again(
+    root: Path, entry: FileEntry, *, gpu: str | None = None, profile: Profile | None = None
+) -> str:
+    """The command that builds an engine anew, as it was or for another `gpu` or `profile`."""
     engine = entry.engine
     assert engine is not None
-    command = ["frcrn-export trt", shlex.quote(str(root)), f"--{entry.precision}"]
-    if entry.streaming is not None:
-        command.append(f"--streaming --batch {engine.profile.max[0]}")
-    command.append(f"--gpu {engine.gpu} --backend {engine.backend}")
+    command = ["frcrn-export trt", quoted(root), f"--{entry.precision}"]
+    command += ["--streaming"] * (entry.streaming is not None)
+    command += _profile_options(entry, profile or engine.profile)
+    command.append(f"--gpu {quoted(gpu or engine.gpu)} --backend {engine.backend}")
     command += ["--hardware-compatible"] * engine.hardware_compatible
     command += ["--refittable"] * engine.refittable
     return " ".join([*command, "--force"])
+
+
+def _profile_options(entry: FileEntry, profile: Profile) -> list[str]:
+    sizes = zip(profile.min, profile.opt, profile.max, strict=True)
+    named = zip(entry.inputs[0].shape, sizes, strict=True)
+    return [
+        f"--{axis} {low}" if low == high else f"--{axis} {low}:{best}:{high}"
+        for axis, (low, best, high) in named
+        if axis in _AXES
+    ]

@@ -10,6 +10,9 @@ from typing import Any, Protocol, get_args
 import click
 
 from frcrn_export.runtime.bundle.manifest import Precision
+from frcrn_export.runtime.text import shown
+
+_LONGEST_CELL, _LONGEST_LINE = 1_000, 4_000  # characters
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 precision_option = click.option(
@@ -39,6 +42,11 @@ class Step(Protocol):
     def __call__(self, step: str) -> None: ...
 
 
+def print_line(line: str, *, err: bool = False) -> None:
+    """A line that holds text from files, on standard output or on standard error."""
+    click.echo(shown(line, _LONGEST_LINE), err=err)
+
+
 def print_json(value: Any) -> None:
     """Indented JSON on standard output."""
     click.echo(json.dumps(value, indent=2))
@@ -60,17 +68,21 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    cells = [list(row) for row in rows]
-    names = [name.lstrip(">") for name in columns]
+    cells = [list(map(_cell, row)) for row in rows]
+    names = [_cell(name.lstrip(">")) for name in columns]
     numeric = [name.startswith(">") for name in columns]
     text = [[name, *(row[i] for row in cells)] for i, name in enumerate(names)]
     console = Console()
     narrow = console.is_terminal or "COLUMNS" in os.environ
     widths = _column_widths(text, numeric, console.width if narrow else None)
-    table = Table(title=title, title_justify="left")
+    table = Table(title=None if title is None else Text(_cell(title)), title_justify="left")
     for name, right, width in zip(names, numeric, widths, strict=True):
         table.add_column(
-            name, justify="right" if right else "left", overflow="fold", no_wrap=right, width=width
+            Text(name),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right,
+            width=width,
         )
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
@@ -109,16 +121,22 @@ def _table_width(widths: Sequence[int]) -> int:
     return sum(widths) + 3 * len(widths) + 1
 
 
+def _cell(text: str) -> str:
+    """What a file may have said, fit for a terminal."""
+    return shown(text, _LONGEST_CELL)
+
+
 @contextmanager
 def status() -> Iterator[Step]:
     """A line on standard error that says what is being done; silent where nobody watches."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(stderr=True)
     with console.status("starting") as line:
 
         def show(step: str) -> None:
-            line.update(step)
+            line.update(Text(shown(step)))
 
         yield show
 
@@ -137,11 +155,11 @@ def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda phase, done, steps: None
         return
     columns = (TextColumn(title), BarColumn(), TaskProgressColumn())
-    phase_column = TextColumn("{task.description}")
+    phase_column = TextColumn("{task.description}", markup=False)
     with Progress(*columns, phase_column, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def show(phase: str, done: int, steps: int) -> None:
-            bar.update(task, description=phase, completed=done, total=steps)
+            bar.update(task, description=shown(phase), completed=done, total=steps)
 
         yield show

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from frcrn_export.runtime.commands.console import precision_option, print_json, print_table
+from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.audio.folder import FileResult, Job
@@ -147,7 +148,7 @@ def _denoise_with_progress(
         done = 0
 
         def show(job: "Job", share: float) -> None:
-            bar.update(task, description=job.source.name, completed=done + share)
+            bar.update(task, description=shown(job.source.name), completed=done + share)
 
         results = []
         for result in denoise_files(denoiser, jobs, restore_level=restore_level, progress=show):

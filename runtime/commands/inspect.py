@@ -67,14 +67,10 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
 
 def _censuses(bundle: "Bundle") -> dict[str, dict[str, dict[str, int]]]:
     """For each engine: ONNX operator -> precision -> how many nodes run in it."""
-    from frcrn_export.runtime.bundle.layer_report import census, read_layer_report
+    from frcrn_export.runtime.bundle.layer_report import census, layer_report
 
-    counts = {}
-    for entry in bundle.manifest.files:
-        if entry.engine is not None:
-            layers = bundle.path / entry.engine.layers
-            counts[entry.path] = census(read_layer_report(layers.read_bytes(), str(layers)))
-    return counts
+    engines = (entry for entry in bundle.manifest.files if entry.engine is not None)
+    return {entry.path: census(layer_report(bundle, entry)) for entry in engines}
 
 
 def _print_engines(bundle: "Bundle") -> None:

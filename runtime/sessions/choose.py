@@ -1,6 +1,5 @@
 """Which file of a bundle a backend runs, and what to do where it is not there."""
 
-from shlex import quote
 from typing import TYPE_CHECKING, get_args
 
 from frcrn_export.runtime.bundle.manifest import (
@@ -15,9 +14,15 @@ from frcrn_export.runtime.bundle.manifest import (
     TensorrtBackend,
 )
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.bundle.remedies import calibrate_command, options_of
+from frcrn_export.runtime.bundle.remedies import (
+    build_command,
+    calibrate_command,
+    onnx_command,
+    options_of,
+)
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.gpu import first_gpu
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.sessions.registry import Backend
@@ -129,26 +134,35 @@ def missing_file(
     if backend.format == "torchscript" and (precision not in (None, "fp32") or streaming):
         return BackendError(f"{name} runs in fp32 and offline; take --backend onnxruntime")
     what = f"{'streaming ' * streaming}{precision or backend.format} file"
-    command = _command(bundle, name, backend, precision, streaming)
-    command += f" --batch {batch}" * (batch > 1 and backend.engines is not None)
+    command = _command(bundle, name, backend, precision, streaming, batch)
     return BackendError(f"{bundle.path}: no {what} in this bundle for {name}; run: {command}")
 
 
 def _command(
-    bundle: Bundle, name: str, backend: "Backend", precision: Precision | None, streaming: bool
+    bundle: Bundle,
+    name: str,
+    backend: "Backend",
+    precision: Precision | None,
+    streaming: bool,
+    batch: int,
 ) -> str:
-    manifest, root = bundle.manifest, quote(str(bundle.path))
-    options = options_of(manifest, streaming=streaming)
-    command = backend.export_command.format(bundle=root, options=options)
+    manifest = bundle.manifest
+    role: Role = "core_streaming" if streaming else "core"
     if backend.engines is not None:
-        wanted = f"{precision or 'fp16'}{' --calib FOLDER' * (precision in QUANTIZED)}"
-        command = command.replace("--fp16", f"--{wanted}")
-    elif precision in QUANTIZED:
-        role: Role = "core_streaming" if streaming else "core"
-        if manifest.file(role, "onnx") is not None:
-            for_gpu = name in _ON_GPU or precision == "fp8"
-            consumer: Consumer = "tensorrt" if for_gpu else "cpu"
-            return calibrate_command(bundle.path, consumer, precision, streaming=streaming)
-    elif precision == "fp16":
-        command += " --fp16"
-    return command + " --streaming" * streaming
+        wanted = precision or "fp16"
+        calibrated = wanted not in QUANTIZED or manifest.file(role, "onnx", wanted, "tensorrt")
+        return build_command(
+            bundle.path,
+            wanted,
+            backend.engines,
+            streaming=streaming,
+            batch=batch,
+            calibrated=bool(calibrated),
+        )
+    if backend.format == "torchscript":
+        return f"frcrn-export torchscript {options_of(manifest)} -o {quoted(bundle.path)}"
+    if precision in QUANTIZED and manifest.file(role, "onnx") is not None:
+        for_gpu = name in _ON_GPU or precision == "fp8"
+        consumer: Consumer = "tensorrt" if for_gpu else "cpu"
+        return calibrate_command(bundle.path, consumer, precision, streaming=streaming)
+    return onnx_command(manifest, fp16=precision == "fp16", streaming=streaming)

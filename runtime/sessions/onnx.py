@@ -1,15 +1,15 @@
 """Sessions in ONNX Runtime, on a CPU or through its CUDA and TensorRT providers."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
+from frcrn_export.runtime.bundle.onnx_file import foreign_part
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.bundle.remedies import export_again
-from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.registry import check_input
+from frcrn_export.runtime.bundle.remedies import export_again, make_again
+from frcrn_export.runtime.errors import BackendError, reading, reason
+from frcrn_export.runtime.sessions.registry import check_input, check_output
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -36,10 +36,12 @@ class OnnxSession:
         check_input(self.entry, inputs)
         name = self.session.get_inputs()[0].name
         try:
-            output: Float32Array = self.session.run(None, {name: inputs})[0]
+            output = self.session.run(None, {name: inputs})[0]
         except Exception as error:  # ONNX Runtime's own exceptions share no other base
-            raise BackendError(f"{self.entry.path}: {self.backend} failed: {error}") from error
-        return output
+            raise BackendError(
+                f"{self.entry.path}: {self.backend} failed: {reason(error)}"
+            ) from error
+        return check_output(self.entry, inputs, output)
 
 
 def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
@@ -53,7 +55,7 @@ def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSess
     for provider in (_CPU,) if for_cpu else _CHAINS:
         if provider not in onnxruntime.get_available_providers():
             continue
-        session = _try(bundle.file(entry), provider, threads)
+        session = _try(bundle, entry, provider, threads)
         if session is not None:
             return _session(session, "onnxruntime", provider, entry)
     raise BackendError(
@@ -87,7 +89,7 @@ def _open(
             f"{backend}: the installed ONNX Runtime has no {provider}; run: "
             'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"'
         )
-    session = _try(bundle.file(entry), provider, threads)
+    session = _try(bundle, entry, provider, threads)
     if session is None:
         raise BackendError(
             f"{backend}: {provider} cannot run {bundle.file(entry)} here; run: frcrn-export doctor"
@@ -108,6 +110,8 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _FATAL
+    # Whatever its name ends in: `.ort` is another format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.intra_op_num_threads = threads or 0
     # A memory pattern is a second copy of all activations: 8 s through a large network take 1.3 GiB
     # without it and 2.3 with it, in the same time.
@@ -118,10 +122,21 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
     return options
 
 
-def _try(path: Path, provider: str, threads: int | None) -> "onnxruntime.InferenceSession | None":
-    """A session whose first provider is `provider`, or None where it does not start."""
+def _try(
+    bundle: Bundle, entry: FileEntry, provider: str, threads: int | None
+) -> "onnxruntime.InferenceSession | None":
+    """A session whose first provider is `provider`, or None where it does not start.
+
+    Raises BackendError for a file that holds what no export of ours does.
+    """
     import onnxruntime
 
+    path, remedy = bundle.file(entry), f"run: {make_again(bundle.path, bundle.manifest, entry)}"
+    with reading(path, "not an ONNX file", remedy, BackendError):
+        str(path).encode()  # ONNX Runtime takes no other names
+        foreign = foreign_part(path)
+    if foreign is not None:
+        raise BackendError(f"{path}: it holds {foreign}; {remedy}")
     onnxruntime.set_default_logger_severity(_FATAL)
     if provider != _CPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()

@@ -8,6 +8,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Protocol
 
+import numpy as np
+
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import (
     EXPORT_AGAIN,
@@ -18,7 +20,7 @@ from frcrn_export.runtime.bundle.manifest import (
     TensorrtBackend,
 )
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.bundle.remedies import options_of
+from frcrn_export.runtime.bundle.remedies import onnx_command
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.sessions.choose import check_precision, choose_file, missing_file
 from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
@@ -63,7 +65,6 @@ class Backend:
     package: str
     extra: str
     format: Format
-    export_command: str
     engines: TensorrtBackend | None = None
 
     def takes(self, entry: FileEntry) -> bool:
@@ -76,20 +77,15 @@ class Backend:
         return opener(bundle, entry, threads)
 
 
-# `export_command` with the bundle's path and the model's options filled in makes the missing file.
-_TO_ANOTHER = "{options} -o ANOTHER"
-
-
 def _onnxruntime(opener: str, extra: str) -> Backend:
     module = "frcrn_export.runtime.sessions.onnx"
-    return Backend(module, opener, "onnxruntime", extra, "onnx", f"frcrn-export onnx {_TO_ANOTHER}")
+    return Backend(module, opener, "onnxruntime", extra, "onnx")
 
 
 def _engines(backend: TensorrtBackend, opener: str) -> Backend:
     module = "frcrn_export.runtime.sessions.tensorrt"
     spec = TENSORRT_BACKENDS[backend]
-    command = f"frcrn-export trt {{bundle}} --fp16 --backend {backend}"
-    return Backend(module, opener, spec.module, spec.extra, "engine", command, backend)
+    return Backend(module, opener, spec.module, spec.extra, "engine", backend)
 
 
 BACKENDS = MappingProxyType(
@@ -104,16 +100,17 @@ BACKENDS = MappingProxyType(
             "torch",
             "export",
             "torchscript",
-            "frcrn-export torchscript {options} -o {bundle}",
         ),
         "tensorrt": _engines("tensorrt", "open_tensorrt"),
         "tensorrt-rtx": _engines("tensorrt-rtx", "open_tensorrt_rtx"),
     }
 )
 
-# What `auto` takes, in this order: an engine that can run here, else the first that is installed.
+# What `auto` takes: an engine that can run here, else ONNX Runtime. Never TorchScript: opening it
+# runs code that is in the file.
 ENGINE_BACKENDS = ("tensorrt", "tensorrt-rtx")
-_AUTO = ("onnxruntime", "torchscript")
+_AUTO = "onnxruntime"
+RUNS_CODE = "opening TorchScript runs the code in it"
 
 
 def open_session(
@@ -123,6 +120,8 @@ def open_session(
     precision: Precision | None = None,
 ) -> Session:
     """Open a bundle's core with a backend of `BACKENDS`, or with the first of `auto` that can.
+
+    TorchScript is opened only where `backend` names it: a foreign `core.pt` can do anything.
 
     `threads` limits the processor threads of one run; None leaves the choice to the backend.
     `precision`: the file of this precision; without it float32, of engines float16 first. Raises
@@ -214,19 +213,45 @@ def check_input(entry: FileEntry, inputs: Float32Array) -> None:
         )
 
 
+def check_output(entry: FileEntry, inputs: Float32Array, output: object) -> Float32Array:
+    """The output of a session. Raises BackendError where it is not what the manifest states.
+
+    That is float32 in a shape whose named axes have the sizes that they have in the input.
+    """
+    if not isinstance(output, np.ndarray) or output.dtype != np.float32:
+        kind = output.dtype if isinstance(output, np.ndarray) else type(output).__name__
+        raise BackendError(f"{entry.path}: gives {kind}, not float32; {EXPORT_AGAIN}")
+    if entry.inputs and entry.outputs:
+        sizes = dict(zip(entry.inputs[0].shape, inputs.shape, strict=True))
+        wanted = [sizes.get(axis, axis) for axis in entry.outputs[0].shape]
+        if len(wanted) != output.ndim or not all(
+            isinstance(size, str) or size == got
+            for size, got in zip(wanted, output.shape, strict=True)
+        ):
+            raise BackendError(
+                f"{entry.path}: gives {list(output.shape)} for an input of {list(inputs.shape)}, "
+                f"the manifest says [{', '.join(map(str, wanted))}]; {EXPORT_AGAIN}"
+            )
+    return output
+
+
 def _choose(bundle: Bundle, precision: Precision | None) -> str:
-    usable = [name for name in _AUTO if artifact(bundle, name, precision)]
-    if not usable and precision is not None:
-        raise missing_file(bundle, _AUTO[0], BACKENDS[_AUTO[0]], precision)
-    if not usable:
+    found = BACKENDS[_AUTO]
+    if artifact(bundle, _AUTO, precision):
+        if is_installed(found.package):
+            return _AUTO
+        raise BackendError(f"no backend is installed; run: {_install_line(found)}")
+    if precision is not None:
+        raise missing_file(bundle, _AUTO, found, precision)
+    if script := artifact(bundle, "torchscript"):
         raise BackendError(
-            f"{bundle.path}: no file in this bundle that can be run; "
-            f"run: frcrn-export onnx {options_of(bundle.manifest)} -o ANOTHER"
+            f"{bundle.path / script.path}: {RUNS_CODE}; if you trust it, add --backend "
+            f"torchscript, or make a file without code: {onnx_command(bundle.manifest)}"
         )
-    for name in usable:
-        if is_installed(BACKENDS[name].package):
-            return name
-    raise BackendError(f"no backend is installed; run: {_install_line(BACKENDS[usable[0]])}")
+    raise BackendError(
+        f"{bundle.path}: no file in this bundle that can be run; "
+        f"run: {onnx_command(bundle.manifest)}"
+    )
 
 
 def is_installed(package: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from frcrn_export.runtime.bundle.manifest import EngineInfo, FileEntry, Profile, TensorSpec
 from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import Gpu, GpuMemoryError, cuda_errors, first_gpu
 from frcrn_export.runtime.sessions.choose import runs_on
@@ -45,7 +46,7 @@ class Reasons:
 
 @dataclass(frozen=True)
 class Engine:
-    """A deserialized engine, what the manifest says of it, and the command that builds it anew.
+    """A deserialized engine, and what the manifest of its bundle says of it.
 
     `runtime` and `logger` have to live as long as `plan` does.
     """
@@ -54,10 +55,10 @@ class Engine:
     runtime: "trt.Runtime"
     logger: "trt.ILogger"
     reasons: Reasons
+    bundle: Bundle
     entry: FileEntry
     info: EngineInfo
     gpu: Gpu
-    rebuild: str
 
     def failure(self, what: str) -> BackendError:
         """The error for a call of TensorRT that failed, with its own reason."""
@@ -67,13 +68,7 @@ class Engine:
 
     def rebuild_for(self, profile: Profile) -> str:
         """The command that builds it anew for another profile."""
-        ranges = zip(profile.min, profile.opt, profile.max, strict=True)
-        options = [
-            f" --{axis} {low}:{best}:{high}"
-            for axis, (low, best, high) in zip(self.entry.inputs[0].shape, ranges, strict=True)
-            if isinstance(axis, str)
-        ]
-        return self.rebuild + "".join(options)
+        return build_again(self.bundle.path, self.entry, profile=profile)
 
 
 def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
@@ -89,7 +84,7 @@ def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
     if installed != info.version:
         raise BackendError(
             f"{entry.path} is for {info.backend} {info.version}, and {installed} is installed; "
-            f"run: {rebuild_command(bundle, entry, info.gpu)}"
+            f"run: {build_again(bundle.path, entry)}"
         )
     gpu = first_gpu()
     _require_gpu(bundle, entry, info, gpu)
@@ -102,22 +97,13 @@ def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
     with cuda_errors(entry.path):
         runtime = trt.Runtime(logger)
         plan = runtime.deserialize_cuda_engine(bundle.file(entry).read_bytes())
-    rebuild = rebuild_command(bundle, entry, info.gpu)
+    rebuild = build_again(bundle.path, entry)
     if plan is None:
         raise BackendError(
             f"{entry.path}: {info.backend} cannot load it ({reasons.take()}); run: {rebuild}"
         )
     _require_tensors(plan, entry, rebuild)
-    return Engine(plan, runtime, logger, reasons, entry, info, gpu, rebuild)
-
-
-def rebuild_command(bundle: Bundle, entry: FileEntry, gpu: str) -> str:
-    """The command that builds an engine anew. `gpu` as `--gpu` takes it."""
-    assert entry.engine is not None
-    return (
-        f"frcrn-export trt {bundle.path} --{entry.precision} --gpu {gpu} "
-        f"--backend {entry.engine.backend}" + (" --streaming" if entry.streaming else "")
-    )
+    return Engine(plan, runtime, logger, reasons, bundle, entry, info, gpu)
 
 
 def _require_gpu(bundle: Bundle, entry: FileEntry, info: EngineInfo, gpu: Gpu) -> None:
@@ -125,12 +111,12 @@ def _require_gpu(bundle: Bundle, entry: FileEntry, info: EngineInfo, gpu: Gpu) -
         raise BackendError(
             f"{entry.path} needs a driver for CUDA {info.cuda}, this one serves CUDA "
             f"{gpu.cuda[0]}.{gpu.cuda[1]}; update it, or with a {info.backend} for CUDA "
-            f"{gpu.cuda[0]} run: {rebuild_command(bundle, entry, 'auto')}"
+            f"{gpu.cuda[0]} run: {build_again(bundle.path, entry, gpu='auto')}"
         )
     if not runs_on(info, gpu.sm):
         raise BackendError(
             f"{entry.path} is for {info.gpu} (SM {sms_text(info.sms)}), this GPU is {gpu.name} "
-            f"(SM {sm_text(gpu.sm)}); run: {rebuild_command(bundle, entry, 'auto')}"
+            f"(SM {sm_text(gpu.sm)}); run: {build_again(bundle.path, entry, gpu='auto')}"
         )
 
 

@@ -1,5 +1,6 @@
 """Sessions in TorchScript: the core as PyTorch saved it, on a CPU or the first CUDA device."""
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,11 +8,14 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again
-from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.registry import check_input
+from frcrn_export.runtime.errors import BackendError, reading
+from frcrn_export.runtime.sessions.registry import RUNS_CODE, check_input, check_output
+from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,27 +33,24 @@ class TorchScriptSession:
         check_input(self.entry, inputs)
         try:
             with torch.inference_mode():
-                output = self.module(torch.from_numpy(inputs).to(self.device))
-        except RuntimeError as error:
-            last = str(error).strip().splitlines()[-1]
+                output = self.module(torch.from_numpy(inputs).to(self.device)).cpu().numpy()
+        except Exception as error:  # the module decides what it raises
+            last = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise BackendError(f"{self.entry.path}: {self.backend} failed: {last}") from error
-        array: Float32Array = output.cpu().numpy()
-        return array
+        return check_output(self.entry, inputs, output)
 
 
 def open_torchscript(bundle: Bundle, entry: FileEntry, threads: int | None) -> TorchScriptSession:
-    """Load the module. `threads` sets PyTorch's for the whole process."""
+    """Load the module, which runs code that is in it. `threads` are PyTorch's of the process."""
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     path = bundle.file(entry)
-    try:
+    if not bundle.trusted:
+        logger.warning("%s: %s; open only what you trust", shown(path), RUNS_CODE)
+    problem = f"this PyTorch ({torch.__version__}) cannot load it"
+    with reading(path, problem, f"run: {export_again(bundle.manifest)}", BackendError):
         module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        raise BackendError(
-            f"{path}: this PyTorch ({torch.__version__}) cannot load it; "
-            f"run: {export_again(bundle.manifest)}"
-        ) from error
     return TorchScriptSession(module, "torchscript", device, entry)

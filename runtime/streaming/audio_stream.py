@@ -10,7 +10,7 @@ import numpy as np
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.source import AudioSource
 from frcrn_export.runtime.bundle.manifest import Manifest
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import Network
@@ -35,10 +35,12 @@ class AudioStream:
         """`gain`, `restore_level`: as in `StreamingDenoiser`. Raises UserError for too few rows."""
         rows = len(network.session.inputs)
         if network.session.backend in ENGINE_BACKENDS and rows < channels:
-            raise UserError(
-                f"{channels} channels, and an engine for {rows}; take --backend onnxruntime "
-                f"or build another: frcrn-export trt --streaming --batch {channels}"
-            )
+            try:
+                network.session.resize(channels)
+            except BackendError as error:  # it knows the command that builds another
+                raise UserError(
+                    f"{channels} channels: take --backend onnxruntime, or another engine: {error}"
+                ) from error
         self.network = network
         self.sample_rate, self.channels = sample_rate, channels
         self.replaced_samples = 0

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bundle.manifest import FileEntry, StateSpec
+from frcrn_export.runtime.bundle.manifest import FileEntry, Profile, StateSpec
 from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import TensorMemory, cuda_errors, use_gpu
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
-from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine, rebuild_command
+from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine
 from frcrn_export.runtime.sessions.tensorrt_lane import BoundShape, Contexts, capture_shape
 from frcrn_export.runtime.streaming.transforms import StateArray, initial_state
 
@@ -34,7 +35,7 @@ def open_engine(bundle: Bundle, entry: FileEntry, batch: int) -> "TensorRTStream
     if (rows := entry.engine.profile.max[0]) != batch:
         raise BackendError(
             f"{entry.path} is for {_streams(rows)} at once, not {batch}; run: "
-            f"{rebuild_command(bundle, entry, entry.engine.gpu)} --batch {batch}"
+            f"{build_again(bundle.path, entry, profile=_for_rows(entry.engine.profile, batch))}"
         )
     engine = load_engine(bundle, entry)
     with cuda_errors(entry.path):
@@ -46,6 +47,11 @@ def open_engine(bundle: Bundle, entry: FileEntry, batch: int) -> "TensorRTStream
             else ClassicContexts(engine, device, stream)
         )
         return TensorRTStreamSession(engine, device, stream, contexts)
+
+
+def _for_rows(profile: Profile, batch: int) -> Profile:
+    shape = (batch, *profile.max[1:])
+    return Profile(min=shape, opt=shape, max=shape)
 
 
 class TensorRTStreamSession:
@@ -130,9 +136,10 @@ class TensorRTStreamSession:
 
     def resize(self, batch: int) -> None:
         if batch != len(self.inputs):
+            profile = _for_rows(self._engine.info.profile, batch)
             raise BackendError(
                 f"{self._engine.entry.path} is for {_streams(len(self.inputs))} at once, not "
-                f"{batch}; run: {self._engine.rebuild} --batch {batch}"
+                f"{batch}; run: {self._engine.rebuild_for(profile)}"
             )
 
     def initial_states(self) -> list[StateArray]:

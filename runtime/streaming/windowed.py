@@ -20,7 +20,7 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.framing import padding_samples, whole_hops
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry, Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.bundle.remedies import options_of
+from frcrn_export.runtime.bundle.remedies import onnx_command
 from frcrn_export.runtime.denoiser import rows_at_once, wave_function
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.sessions.registry import Session, open_session
@@ -186,7 +186,7 @@ def open_windowed(
     if session.entry.role == "pipeline":
         raise BackendError(
             f"{session.entry.path} finds its level by itself, so its windows do not fit together; "
-            f"export the core: frcrn-export onnx {options_of(bundle.manifest)} -o ANOTHER"
+            f"export the core: {onnx_command(bundle.manifest)}"
         )
     windows = windows_for(bundle.manifest, session.entry, seconds)
     return WindowSession(session, bundle.manifest, windows.length), windows

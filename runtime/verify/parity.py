@@ -3,8 +3,8 @@
 Needs neither torch nor the checkpoint, so the target machine can run it.
 """
 
-import zipfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,11 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import FileEntry, ParityResult, Precision, Role
+from frcrn_export.runtime.bundle.npz import read_arrays
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again
 from frcrn_export.runtime.denoiser import Denoiser
-from frcrn_export.runtime.errors import BackendError, BundleError
+from frcrn_export.runtime.errors import BackendError, BundleError, reading
 from frcrn_export.runtime.sessions.choose import engine_entries
 from frcrn_export.runtime.sessions.registry import (
     BACKENDS,
@@ -25,12 +26,14 @@ from frcrn_export.runtime.sessions.registry import (
     is_installed,
     require_backend,
 )
+from frcrn_export.runtime.text import shown
 from frcrn_export.runtime.verify.streaming_parity import open_streamed
 
 FLOOR_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 45.0, "int8": 20.0, "fp8": 20.0}
+_MOST_BYTES = 256 << 20  # of all vectors; FRCRN's, streaming included, are 30 MB
 _IDENTICAL_DB = 300.0  # JSON has no infinity
 
-_DEFAULT_BACKENDS = ("onnxruntime-cpu", "torchscript", *ENGINE_BACKENDS)
+_DEFAULT_BACKENDS = ("onnxruntime-cpu", *ENGINE_BACKENDS)
 
 # Stages of `parity.npz` that an artifact's role is compared at.
 _STAGES: dict[Role, tuple[str, ...]] = {
@@ -58,18 +61,13 @@ def read_cases(bundle: Bundle) -> list[Case]:
     if entry is None:
         raise BundleError(f"{bundle.path}: no parity vectors; run: {export_again(bundle.manifest)}")
     path = bundle.file(entry)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = sorted({name.rsplit(".", 1)[0] for name in archive.files})
-            return [
-                Case(
-                    stage, case, archive[f"{stage}.{case}.input"], archive[f"{stage}.{case}.output"]
-                )
-                for stage, case in (name.split(".", 1) for name in names)
-            ]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        again = export_again(bundle.manifest)
-        raise BundleError(f"{path}: not parity vectors ({error}); run: {again}") from error
+    with reading(path, "not parity vectors", f"run: {export_again(bundle.manifest)}"):
+        arrays = read_arrays(path, _MOST_BYTES)
+        names = sorted({name.rsplit(".", 1)[0] for name in arrays})
+        return [
+            Case(stage, case, arrays[f"{stage}.{case}.input"], arrays[f"{stage}.{case}.output"])
+            for stage, case in (name.split(".", 1) for name in names)
+        ]
 
 
 @dataclass(frozen=True)
@@ -85,11 +83,16 @@ def open_artifacts(
 ) -> Iterator[Artifact]:
     """Open the files of these roles, one after another, by each named backend for their format.
 
-    Without names: ONNX files by ONNX Runtime on the processor, TorchScript by PyTorch and engines
-    by TensorRT, as far as these are installed and can run here. Of several engines only those for
-    the GPU that is here are opened. Raises BackendError if a named backend cannot run here.
+    Without names: ONNX files by ONNX Runtime on the processor, engines by TensorRT, and of a bundle
+    that is trusted TorchScript by PyTorch, as far as these are installed and can run here. Of
+    several engines only those for the GPU that is here are opened. Raises BackendError if a named
+    backend cannot run here.
     """
-    chosen = backends or tuple(b for b in _DEFAULT_BACKENDS if is_installed(BACKENDS[b].package))
+    chosen = backends or tuple(
+        backend
+        for backend in _DEFAULT_BACKENDS + ("torchscript",) * bundle.trusted
+        if is_installed(BACKENDS[backend].package)
+    )
     for backend in chosen:
         require_backend(backend)
     candidates = {backend: _candidates(bundle, backend) for backend in chosen}
@@ -124,18 +127,25 @@ def check_bundle(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[Par
         entry = artifact.session.entry
         for case in cases:
             if case.stage in _STAGES[entry.role] and _takes(entry, case):
-                output = _run(bundle, artifact.session, case)
+                with _comparing(bundle, case):
+                    output = _run(bundle, artifact.session, case)
                 name = f"{case.stage}.{case.name}"
                 yield compare(artifact.label, name, case.output, output, entry)
     for streamed in open_streamed(bundle, backends):
         for case in cases:
             if case.stage == "streaming":
+                with _comparing(bundle, case):
+                    output = streamed(case.input)
                 name = f"{case.stage}.{case.name}"
-                yield compare(
-                    streamed.label, name, case.output, streamed(case.input), streamed.entry
-                )
+                yield compare(streamed.label, name, case.output, output, streamed.entry)
     if bundle.manifest.stft is not None:
         yield from _check_numpy_ops(bundle, cases)
+
+
+def _comparing(bundle: Bundle, case: Case) -> AbstractContextManager[None]:
+    """Around a run: the file decides the shapes of what goes in."""
+    problem = f"parity vectors {shown(case.stage)}.{shown(case.name)} do not fit it"
+    return reading(bundle.path, problem, f"run: {export_again(bundle.manifest)}")
 
 
 def _takes(entry: FileEntry, case: Case) -> bool:
@@ -166,7 +176,7 @@ def compare(
 def _run(bundle: Bundle, session: Session, case: Case) -> Float32Array:
     if case.stage in ("core", "core_long", "pre", "post"):
         return session.run(case.input)
-    denoiser = Denoiser(bundle.manifest, session)
+    denoiser = Denoiser(bundle.manifest, session, finite=False)
     return denoiser(case.input, bundle.manifest.sample_rate, case.stage == "pipeline")
 
 
@@ -177,6 +187,6 @@ def _check_numpy_ops(bundle: Bundle, cases: list[Case]) -> Iterator[ParityResult
     for case in cases:
         if case.stage in ("pre", "post"):
             run = stft.analysis if case.stage == "pre" else stft.synthesis
-            yield compare(
-                "stft (numpy)", f"{case.stage}.{case.name}", case.output, run(case.input), None
-            )
+            with _comparing(bundle, case):
+                output = run(case.input)
+            yield compare("stft (numpy)", f"{case.stage}.{case.name}", case.output, output, None)

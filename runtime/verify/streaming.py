@@ -79,7 +79,6 @@ def keep_pace(
 Progress = Callable[[str], None]
 
 _REFERENCE_BACKEND = "onnxruntime-cpu"
-_EXPORT_AGAIN = "export the bundle again: frcrn-export onnx --streaming -o ANOTHER"
 _CHUNK = 1_000  # samples, no multiple of any hop
 _LAG_SECONDS = 1.0  # of output
 
@@ -114,7 +113,7 @@ class StreamReport:
     latency: Latency
     lag_samples: int
     pace: Pace | None
-    make_again: str = _EXPORT_AGAIN
+    make_again: str
 
     @property
     def passed(self) -> bool:
@@ -166,7 +165,7 @@ def check_streams(
                 denoiser.latency,
                 lag,
                 pace,
-                _remedy(bundle, core.entry),
+                f"run: {make_again(bundle.path, bundle.manifest, core.entry)}",
             )
         )
     if not reports:
@@ -174,12 +173,6 @@ def check_streams(
             f"{bundle.path}: no backend here runs its streaming cores; run: frcrn-export doctor"
         )
     return reports
-
-
-def _remedy(bundle: Bundle, entry: FileEntry) -> str:
-    if entry.quantization is None:
-        return _EXPORT_AGAIN
-    return f"run: {make_again(bundle.path, bundle.manifest, entry)}"
 
 
 def _is_made_to_run(entry: FileEntry) -> bool:

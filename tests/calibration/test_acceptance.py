@@ -137,7 +137,7 @@ def test_each_can_fail_alone(int8: Quality, name: str, text: str) -> None:
     (line,) = failures(list(found.values()), "core.int8.cpu.onnx", CALIBRATE)
     assert line.startswith("core.int8.cpu.onnx: ")
     assert text in line
-    assert line.endswith(f"let layers go back to float: {CALIBRATE} --auto")
+    assert line.endswith(f"let layers fall back to float: {CALIBRATE} --auto")
 
 
 def test_a_gain_is_no_loss() -> None:

@@ -134,7 +134,7 @@ def test_too_few_clips_are_said_with_the_number_needed(tmp_path: Path) -> None:
 def test_clips_that_quality_is_judged_by_are_refused(folder: Path, tmp_path: Path) -> None:
     judged = {audio_sha256(read_clip(clip, RATE)): clip.path.name for clip in _of(folder, 5)}
     refused = {key: Path("evaluation") / name for key, name in judged.items()}
-    with pytest.raises(UserError, match=r"and 2 more; remove them.*--calib ANOTHER") as raised:
+    with pytest.raises(UserError, match=r"and 2 more; remove them.*--calib FOLDER") as raised:
         choose_clips([folder], RATE, refused=refused)
     assert raised.value.exit_code == 2
     first = str(raised.value).split(": ", 1)[1].split(" is ")

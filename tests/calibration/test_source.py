@@ -113,7 +113,7 @@ def test_a_bundle_of_torchscript_alone(tmp_path: Path, consumer: Consumer) -> No
         find_source(open_bundle(root), consumer, False, never)  # type: ignore[arg-type]
     assert str(why.value) == (
         f"{root}: no float32 core as ONNX in this bundle to calibrate; run: frcrn-export onnx "
-        "--model wave-unet-16k --random-weights 0 -o ANOTHER"
+        "--model wave-unet-16k --random-weights 0 -o NEW_BUNDLE"
     )
 
 
@@ -122,7 +122,7 @@ def test_a_bundle_without_a_streaming_core(masking_bundle: Path) -> None:
         find_source(open_bundle(masking_bundle), "cpu", True, never)  # type: ignore[arg-type]
     assert str(why.value) == (
         f"{masking_bundle}: no float32 streaming core as ONNX in this bundle to calibrate; run: "
-        "frcrn-export onnx --streaming --model wave-unet-16k --random-weights 0 -o ANOTHER"
+        "frcrn-export onnx --streaming --model wave-unet-16k --random-weights 0 -o NEW_BUNDLE"
     )
 
 

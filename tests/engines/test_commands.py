@@ -145,9 +145,9 @@ def test_explain_prints_commands_and_builds_nothing(
     assert code == 0
     lines = out.splitlines()
     # Into another bundle: `onnx` adds to none.
-    again = "frcrn-export onnx --model wave-unet-16k --random-weights 1 --fp16 -o ANOTHER"
+    again = "frcrn-export onnx --model wave-unet-16k --random-weights 1 --fp16 -o NEW_BUNDLE"
     assert again in lines
-    assert any(line.startswith("tensorrt_rtx --onnx=ANOTHER/core.fp16.onnx ") for line in lines)
+    assert any(line.startswith("tensorrt_rtx --onnx=NEW_BUNDLE/core.fp16.onnx ") for line in lines)
     assert sum("polygraphy run" in line for line in lines) == 2
     assert f"--saveEngine={ENGINE}" in out  # not into the bundle
     assert contents(wave_unet_bundle) == before
@@ -172,7 +172,10 @@ def test_a_damaged_engine_is_built_anew(
         (path / ENGINE).write_bytes(b"x" * (path / ENGINE).stat().st_size)
     else:
         (path / (ENGINE if damage == "missing" else f"{Path(ENGINE).stem}.layers.json")).unlink()
-    command = f"trt {path} --fp16 --gpu rtx4090d --backend tensorrt-rtx --force"
+    command = (
+        f"trt {path} --fp16 --batch 1:1:4 --samples 64:16000:128640 --gpu rtx4090d "
+        "--backend tensorrt-rtx --force"
+    )
     for reader in (("trt", path), ("inspect", path), ("verify", path)):
         assert f"run: frcrn-export {command}" in fails(capsys, *reader)
     code, _, err = run(capsys, *command.split())

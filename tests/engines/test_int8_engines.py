@@ -167,4 +167,4 @@ def test_explain_says_how_to_calibrate(
     assert lines[2] == "# Build the engine:"
     lines = run(capsys, "trt", wave_unet_bundle, "--int8", "--explain")[1].splitlines()
     assert lines[1].startswith("frcrn-export onnx --model wave-unet-16k --random-weights 1 --fp16")
-    assert lines[2] == calibrate.format("ANOTHER")
+    assert lines[2] == calibrate.format("NEW_BUNDLE")

@@ -139,7 +139,7 @@ def test_a_bundle_without_a_streaming_core(
     assert code == 2
     assert "no streaming core in this bundle" in err
     assert (
-        "run: frcrn-export trt --streaming --model wave-unet-16k --random-weights 1 -o ANOTHER"
+        "run: frcrn-export trt --streaming --model wave-unet-16k --random-weights 1 -o NEW_BUNDLE"
         in err
     )
     code, _, err = run(capsys, "trt", wave_unet_bundle, "--chunk", "2")

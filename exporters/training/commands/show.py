@@ -1,12 +1,12 @@
 """What `train` shows: where the run stands, and what came of it."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.exporters.training_task import SAMPLE_RATE
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,7 @@ def show_result(console: "Console", model: str, result: "TrainingResult") -> Non
         _line(console, "Nothing better was found: these are the weights of the checkpoint.")
     _line(
         console,
-        f"Next: frcrn-export onnx --model {model} --checkpoint {shlex.quote(str(result.weights))}",
+        f"Next: frcrn-export onnx --model {model} --checkpoint {quoted(result.weights)}",
     )
 
 

@@ -26,7 +26,7 @@ def test_a_network_is_exported_in_the_form_that_streams(pooling: str, streams_wi
     found = described(variant={"squeeze_excite": pooling}, weights=CHECKPOINT)
     assert streaming_hint(found, "trt") == (
         f"run: frcrn-export trt --streaming --model gain --squeeze-excite {streams_with} "
-        "--checkpoint 'my best.pt' -o ANOTHER"
+        "--checkpoint 'my best.pt' -o NEW_BUNDLE"
     )
 
 
@@ -45,7 +45,7 @@ def test_networks_that_cannot_stream_are_offered_windows_alone(found: Manifest) 
 
 def test_windows_are_the_second_choice_where_they_are_one() -> None:
     found = described(variant={"causal": True}, weights=DEFAULT)
-    command = "run: frcrn-export onnx --streaming --model gain -o ANOTHER"
+    command = "run: frcrn-export onnx --streaming --model gain -o NEW_BUNDLE"
     assert streaming_hint(found) == command
     assert streaming_hint(found, windows=True).startswith(f"{command}, or recompute")
 
@@ -54,7 +54,7 @@ def test_a_bundle_is_exported_where_there_is_none(tmp_path: Path) -> None:
     assert export_to(tmp_path / "a b") == f"frcrn-export onnx -o '{tmp_path}/a b'"
     assert export_to(tmp_path) == f"frcrn-export onnx -o {tmp_path}"
     (tmp_path / "notes.txt").touch()
-    assert export_to(tmp_path) == "frcrn-export onnx -o ANOTHER"
+    assert export_to(tmp_path) == "frcrn-export onnx -o NEW_BUNDLE"
 
 
 def test_a_bundle_is_exported_again_with_all_that_it_had() -> None:
@@ -64,13 +64,13 @@ def test_a_bundle_is_exported_again_with_all_that_it_had() -> None:
     half = msgspec.structs.replace(core, precision="fp16")
     assert export_again(described(files=(core, streaming, half))) == (
         "frcrn-export onnx --model gain --random-weights 0 --fp16 "
-        "--streaming --chunk 2 --lookahead 14 -o ANOTHER"
+        "--streaming --chunk 2 --lookahead 14 -o NEW_BUNDLE"
     )
     whole = msgspec.structs.replace(core, role="pipeline")
-    assert "--stft inline -o ANOTHER" in export_again(described(files=(whole,)))
+    assert "--stft inline -o NEW_BUNDLE" in export_again(described(files=(whole,)))
     script = msgspec.structs.replace(core, format="torchscript")
     assert export_again(described(files=(script,))) == (
-        "frcrn-export torchscript --model gain --random-weights 0 -o ANOTHER"
+        "frcrn-export torchscript --model gain --random-weights 0 -o NEW_BUNDLE"
     )
 
 
@@ -92,10 +92,11 @@ def test_int8_files_and_their_reports_are_made_by_calibrate(tmp_path: Path) -> N
         return make_again(tmp_path, found, found.files[index])
 
     command = f"frcrn-export calibrate {tmp_path} --for"
+    made = "--method percentile --clips 64 --seed 3 --force"
     assert "frcrn-export onnx" in again(0)
-    assert again(1) == f"{command} rtx4090d --calib FOLDER --force"
-    assert again(2) == again(3) == f"{command} cpu --calib FOLDER --force"
-    assert again(4) == f"{command} cpu --calib FOLDER --streaming --force"
+    assert again(1) == f"{command} rtx4090d --calib FOLDER {made}"
+    assert again(2) == again(3) == f"{command} cpu --calib FOLDER {made}"
+    assert again(4) == f"{command} cpu --calib FOLDER --streaming {made}"
 
 
 def test_fp8_files_and_their_engines_are_made_as_they_were(tmp_path: Path) -> None:
@@ -107,6 +108,10 @@ def test_fp8_files_and_their_engines_are_made_as_they_were(tmp_path: Path) -> No
     engine = next(entry for entry in found.files if entry.engine is not None)
     assert engine.path.startswith(source.path.removesuffix("onnx"))
     assert make_again(root, found, source) == (
-        f"frcrn-export calibrate {root} --for rtx4090d --fp8 --calib FOLDER --force"
+        f"frcrn-export calibrate {root} --for rtx4090d --fp8 --calib FOLDER "
+        "--method percentile --clips 64 --seed 3 --force"
     )
-    assert make_again(root, found, engine).startswith(f"frcrn-export trt {root} --fp8 --gpu")
+    assert make_again(root, found, engine) == (
+        f"frcrn-export trt {root} --fp8 --batch 1 --samples 1:9:99 --gpu rtx4090d "
+        "--backend tensorrt --force"
+    )

@@ -129,7 +129,9 @@ def test_windows_have_to_be_asked_for(offline_bundle: Path, tmp_path: Path) -> N
     refused = call(wav(16_000), offline_bundle)
     assert isinstance(refused.exception, BundleError)
     assert "--windowed" in str(refused.exception)
-    assert "onnx --streaming --model gain --random-weights 0 -o ANOTHER" in str(refused.exception)
+    assert "onnx --streaming --model gain --random-weights 0 -o NEW_BUNDLE" in str(
+        refused.exception
+    )
     assert refused.stdout_bytes == b""
     result = call(wav(16_000), offline_bundle, "--windowed")
     assert "windows compute each sample 4 times" in result.stderr

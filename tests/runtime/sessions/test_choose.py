@@ -218,7 +218,7 @@ def test_a_missing_file_says_the_command_that_makes_it(tmp_path: Path) -> None:
         assert str(caught.value) == (
             f"{tmp_path}/a b: no int8 file in this bundle for {name}; run: {command}"
         )
-    with pytest.raises(BackendError, match=r"no fp16 file .*; run: .* -o ANOTHER --fp16$"):
+    with pytest.raises(BackendError, match=r"no fp16 file .*; run: .* --fp16 -o NEW_BUNDLE$"):
         Denoiser.open(bundle, precision="fp16")
     with pytest.raises(BackendError, match="torchscript runs in fp32 and offline; take --backend"):
         Denoiser.open(bundle, "torchscript", precision="int8")
@@ -249,7 +249,7 @@ def test_a_missing_streaming_file(tmp_path: Path) -> None:
         f"frcrn-export calibrate {tmp_path}/b --for cpu --calib FOLDER --streaming"
     )
     offline = open_bundle(write_bundle(tmp_path / "c"))
-    with pytest.raises(BackendError, match="run: frcrn-export onnx .* -o ANOTHER --streaming"):
+    with pytest.raises(BackendError, match="run: frcrn-export onnx .* --streaming -o NEW_BUNDLE"):
         StreamingDenoiser.open(offline, precision="int8")
 
 

@@ -81,7 +81,7 @@ def test_a_bundle_without_the_file_says_how_to_make_it(tmp_path: Path) -> None:
         open_session(onnx, "torchscript")
     script = open_bundle(write_bundle(tmp_path / "script", formats=("torchscript",)))
     with pytest.raises(
-        BackendError, match="run: frcrn-export onnx --model gain --random-weights 0 -o ANOTHER"
+        BackendError, match="run: frcrn-export onnx --model gain --random-weights 0 -o NEW_BUNDLE"
     ):
         open_session(script, "onnxruntime-cpu")
     (tmp_path / "empty").mkdir()

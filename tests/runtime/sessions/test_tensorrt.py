@@ -140,7 +140,8 @@ def test_a_shape_outside_the_profile_says_how_to_build_for_it(
             session.run(noise(*shape))
         assert str(caught.value) == (
             f"{name}: its profile takes [1, 1, 10] to [4, 1, 1000], got {list(shape)}; run: "
-            f"frcrn-export trt {bundle.path} --fp16 --gpu rtx4090d --backend tensorrt {options}"
+            f"frcrn-export trt {bundle.path} --fp16 {options} --gpu rtx4090d --backend tensorrt "
+            "--force"
         )
     with pytest.raises(BackendError, match=r"is \[batch, 1, samples\], got \[1, 2, 100\]"):
         session.run(noise(1, 2, 100))
@@ -177,7 +178,8 @@ def test_a_full_gpu_says_what_needs_less(
     assert "\n" not in message
     assert message.endswith(
         "free some memory of the GPU (NVIDIA GeForce RTX 4090 D, 0 GiB), or run: frcrn-export trt "
-        f"{bundle.path} --fp16 --gpu rtx4090d --backend {backend} --batch 1:1:1 --samples 1:1:100"
+        f"{bundle.path} --fp16 --batch 1 --samples 1:1:100 --gpu rtx4090d --backend {backend} "
+        "--force"
     )
 
 
@@ -212,7 +214,7 @@ def test_a_denoiser_whose_window_does_not_fit_says_how_to_build(
     segments = Segments(length=16_000, left=0, right=0, above=0)
     root = write_bundle(tmp_path / "bundle", manifest(segments=segments))
     add_engine(root, "tensorrt", low=(1, 1, 1), best=(1, 1, 100), high=(1, 1, 8_000))
-    with pytest.raises(BackendError, match="--batch 1:1:1 --samples 1:100:16000$"):
+    with pytest.raises(BackendError, match="--batch 1 --samples 1:100:16000 .* --force$"):
         Denoiser.open(root, backend="tensorrt")(noise(20_000))
 
 

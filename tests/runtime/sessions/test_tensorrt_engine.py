@@ -32,7 +32,10 @@ def refusal(root: Path, backend: TensorrtBackend) -> str:
 
 
 def rebuild(root: Path, backend: TensorrtBackend, gpu: str = "rtx4090d") -> str:
-    return f"run: frcrn-export trt {root} --fp16 --gpu {gpu} --backend {backend}"
+    return (
+        f"run: frcrn-export trt {root} --fp16 --batch 1:1:4 --samples 1:100:1000 --gpu {gpu} "
+        f"--backend {backend} --force"
+    )
 
 
 @pytest.mark.parametrize(("backend", "extra"), [("tensorrt", "trt"), ("tensorrt-rtx", "rtx")])

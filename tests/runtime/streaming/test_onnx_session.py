@@ -64,5 +64,6 @@ def test_int8_states_of_another_kind_are_refused(change: dict[str, Any], tmp_pat
     message = str(caught.value)
     assert "not the file that the manifest describes, other inputs: past; run: " in message
     assert message.endswith(
-        f"run: frcrn-export calibrate {path} --for cpu --calib FOLDER --streaming --force"
+        f"run: frcrn-export calibrate {path} --for cpu --calib FOLDER --streaming "
+        "--method percentile --clips 64 --seed 3 --force"
     )

@@ -147,15 +147,14 @@ def test_an_engine_for_another_number_of_streams(gpu: SimulatedGpu, tmp_path: Pa
     bundle = engine_bundle(tmp_path / "b", Core("delay", 1, 1), batch=4)
     with pytest.raises(BackendError) as caught:
         StreamingDenoiser.open(bundle, "tensorrt")
-    command = (
-        f"frcrn-export trt {bundle.path} --fp16 --gpu rtx4090d --backend tensorrt --streaming "
-    )
+    command = f"frcrn-export trt {bundle.path} --fp16 --streaming --batch"
+    again = "--gpu rtx4090d --backend tensorrt --force"
     name = "core_streaming.batch4.fp16.sm89.tensorrt.engine"
-    expected = f"{name} is for 4 streams at once, not 1; run: {command}--batch 1"
+    expected = f"{name} is for 4 streams at once, not 1; run: {command} 1 {again}"
     assert str(caught.value) == expected
     session = open_stream_session(bundle, "tensorrt", batch=4)
     assert (len(session.inputs), session.entry.precision) == (4, "fp16")
-    with pytest.raises(BackendError, match="is for 4 streams at once, not 2; run: .* --batch 2$"):
+    with pytest.raises(BackendError, match=r"is for 4 streams .* not 2; run: .* --batch 2 .*e$"):
         session.load(session.initial_states(), 2)
     # `auto` takes ONNX Runtime then, and the engine where it fits.
     assert open_stream_session(bundle).backend == "onnxruntime"
@@ -192,7 +191,9 @@ def test_an_engine_with_other_states_than_the_manifest_says(
     shape = (1, 2, STFT.bins, 1)
     plan = make_plan(onnx, PlanHeader("tensorrt", (shape, shape, shape)))
     bundle = engine_bundle(tmp_path / "b", Core("delay", 1, 2), plan=plan)
-    with pytest.raises(BackendError, match="'index' FLOAT.*the manifest says.*--streaming$"):
+    with pytest.raises(
+        BackendError, match="'index' FLOAT.* says.*--streaming --batch 1 .*--force$"
+    ):
         open_stream_session(bundle, "tensorrt")
 
 

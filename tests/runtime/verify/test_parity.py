@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -48,7 +49,7 @@ def bundle_path(wave_unet_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_an_untouched_bundle_passes(bundle_path: Path) -> None:
-    results = list(check_bundle(open_bundle(bundle_path)))
+    results = list(check_bundle(replace(open_bundle(bundle_path), trusted=True)))
     assert {result.artifact for result in results} == {"core.onnx", "core.pt"}
     assert {result.case.split(".")[0] for result in results} == {"core", "pipeline", "levelled"}
     assert all(result.passed for result in results)
@@ -62,7 +63,8 @@ def test_one_weight_off_by_one_percent_fails(bundle_path: Path) -> None:
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     onnx.save(model, bundle_path / "core.onnx")
     rewrite_manifest(bundle_path)
-    results = {r.artifact: r.passed for r in check_bundle(open_bundle(bundle_path))}
+    bundle = replace(open_bundle(bundle_path), trusted=True)
+    results = {r.artifact: r.passed for r in check_bundle(bundle)}
     assert results == {"core.onnx": False, "core.pt": True}
 
 
@@ -84,7 +86,7 @@ def test_an_engine_is_compared_by_its_own_backend(
     classic, rtx = add_wave_engine(bundle_path), add_wave_engine(bundle_path, "tensorrt-rtx")
     results = list(check_bundle(open_bundle(bundle_path), backends))
     assert all(result.passed for result in results)
-    engines = {result.artifact for result in results} - {"core.onnx", "core.pt"}
+    engines = {result.artifact for result in results} - {"core.onnx"}
     assert engines == ({classic} if backends else {classic, rtx})
     of_one = {result.case.split(".")[0] for result in results if result.artifact == classic}
     assert of_one == {"core", "pipeline", "levelled"}
@@ -108,7 +110,7 @@ def test_engines_for_other_gpus_are_left_out(gpu: SimulatedGpu, bundle_path: Pat
     bundle = open_bundle(bundle_path)
     assert {r.artifact for r in check_bundle(bundle, ("tensorrt",))} == {fitting}
     gpu.capability = (7, 5)
-    assert {r.artifact for r in check_bundle(bundle)} == {"core.onnx", "core.pt"}
+    assert {r.artifact for r in check_bundle(bundle)} == {"core.onnx"}
     with pytest.raises(BackendError, match=f"^{fitting} is for rtx4090d"):
         list(check_bundle(bundle, ("tensorrt",)))
     assert foreign != fitting
@@ -118,7 +120,7 @@ def test_without_a_gpu_engines_are_left_out_unless_named(bundle_path: Path) -> N
     """With the real packages, as far as they are here."""
     add_wave_engine(bundle_path, "tensorrt-rtx", version="1.0")
     bundle = open_bundle(bundle_path)
-    assert {r.artifact for r in check_bundle(bundle)} == {"core.onnx", "core.pt"}
+    assert {r.artifact for r in check_bundle(bundle)} == {"core.onnx"}
     with pytest.raises(BackendError, match="tensorrt-rtx"):
         list(check_bundle(bundle, ("tensorrt-rtx",)))
 

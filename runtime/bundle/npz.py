@@ -1,0 +1,42 @@
+"""Reading `.npz` files of float32 arrays that nobody vouches for."""
+
+import zipfile
+from math import prod
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from frcrn_export.runtime.arrays import Float32Array
+
+_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def read_arrays(path: Path, most_bytes: int) -> dict[str, Float32Array]:
+    """The arrays by name. No more is allocated than the archive says that it holds.
+
+    Raises ValueError for more than `most_bytes`, other dtypes than float32 and headers that do not
+    fit what follows them; else whatever a reader of damaged archives raises.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        total = sum(member.file_size for member in members)
+        if total > most_bytes:
+            raise ValueError(f"{total / 1e6:.0f} MB of arrays, at most {most_bytes / 1e6:.0f}")
+        arrays = {}
+        for member in members:
+            with archive.open(member) as stream:
+                arrays[member.filename.removesuffix(".npy")] = _read_array(stream)
+        return arrays
+
+
+def _read_array(stream: IO[bytes]) -> Float32Array:
+    shape, by_column, dtype = _READERS[np.lib.format.read_magic(stream)](stream)
+    data = stream.read()
+    if dtype != np.float32 or len(data) != prod(shape) * dtype.itemsize:
+        raise ValueError(f"an array {dtype} {list(shape)} in {len(data)} bytes")
+    values: Float32Array = np.frombuffer(data, np.float32).copy()
+    return values.reshape(shape, order="F" if by_column else "C")

@@ -1,0 +1,114 @@
+"""ONNX files looked into without a library: what a foreign one may not hold.
+
+ONNX is protobuf, and only the fields that lead to nodes and tensors are followed. What is refused
+can run for ever, or is not in the file that the manifest's hash is of; no file that we export holds
+any of it. What remains ends: its steps are bounded by the sizes in it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
+_VARINT_BYTES = 10
+
+# Field numbers of onnx.proto.
+_MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
+_GRAPH_NODE, _GRAPH_TENSOR, _GRAPH_SPARSE = 1, 5, 15
+_NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
+_SPARSE_TENSORS = (1, 2)
+_TENSOR_EXTERNAL = 13
+
+
+class _ForeignError(Exception):
+    """What a file holds that none of ours does."""
+
+
+def foreign_part(path: Path) -> str | None:
+    """What an ONNX file holds that it may not, or None.
+
+    Raises ValueError for bytes that are not protobuf, OSError, and RecursionError for a file that
+    is nested without end.
+    """
+    try:
+        for number, value in _fields(memoryview(path.read_bytes())):
+            if number == _MODEL_FUNCTIONS:
+                return "functions of its own"
+            if number == _MODEL_GRAPH:
+                _check_graph(value, in_scan=False)
+    except _ForeignError as found:
+        return str(found)
+    return None
+
+
+def _check_graph(graph: memoryview, *, in_scan: bool) -> None:
+    for number, value in _fields(graph):
+        if number == _GRAPH_NODE:
+            _check_node(value, in_scan=in_scan)
+        elif number == _GRAPH_TENSOR:
+            _check_tensor(value)
+        elif number == _GRAPH_SPARSE:
+            _check_sparse(value)
+
+
+def _check_node(node: memoryview, *, in_scan: bool) -> None:
+    operator, graphs = "", []
+    for number, value in _fields(node):
+        if number == _NODE_OPERATOR:
+            operator = bytes(value).decode()
+        elif number == _NODE_ATTRIBUTE:
+            for kind, part in _fields(value):
+                if kind in _ATTRIBUTE_GRAPHS:
+                    graphs.append(part)
+                elif kind in _ATTRIBUTE_TENSORS:
+                    _check_tensor(part)
+                elif kind in _ATTRIBUTE_SPARSE:
+                    _check_sparse(part)
+    # A Scan takes as many steps as its input is long, one in another the product of both.
+    if graphs and operator != "If" and (operator != "Scan" or in_scan):
+        raise _ForeignError(f"a node {operator}{' in a Scan' * in_scan}, which may never end")
+    for graph in graphs:
+        _check_graph(graph, in_scan=in_scan or operator == "Scan")
+
+
+def _check_tensor(tensor: memoryview) -> None:
+    for number, _ in _fields(tensor):
+        if number == _TENSOR_EXTERNAL:
+            raise _ForeignError("weights that lie in another file")
+
+
+def _check_sparse(tensor: memoryview) -> None:
+    for number, value in _fields(tensor):
+        if number in _SPARSE_TENSORS:
+            _check_tensor(value)
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The fields of a message: number and bytes, none for a number that is not its own length."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        kind, size = key & 7, 0
+        if kind == _VARINT:
+            _, position = _varint(message, position)
+        elif kind == _BYTES:
+            size, position = _varint(message, position)
+        elif kind in _FIXED_BYTES:
+            position += _FIXED_BYTES[kind]
+        else:
+            raise ValueError("not an ONNX file")
+        if position + size > len(message):
+            raise ValueError("truncated")
+        yield key >> 3, message[position : position + size]
+        position += size
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    value = 0
+    for index, byte in enumerate(message[position : position + _VARINT_BYTES]):
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, position + index + 1
+    raise ValueError("truncated")

@@ -1,0 +1,58 @@
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frcrn_export.runtime.bundle.npz import read_arrays
+
+
+def write(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(f"{name}.npy", data)
+    return path
+
+
+def header(shape: str, dtype: str = "<f4") -> bytes:
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def test_arrays_come_back(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, one=values, two=np.asfortranarray(values), none=values[:0])
+    arrays = read_arrays(path, 1_000)
+    for name, expected in (("one", values), ("two", values), ("none", values[:0])):
+        np.testing.assert_array_equal(arrays[name], expected)
+        assert arrays[name].flags.writeable
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header("(1000000000,)"),  # 4 GB that are not there
+        header("(2,)") + bytes(4),
+        header("(1,)", "<f8") + bytes(8),
+        header("(1,)", "|O") + bytes(8),
+        header("(-1, -1)") + bytes(4),
+        b"\x93NUMPY\x09\x00",
+        b"",
+    ],
+)
+def test_headers_that_do_not_fit(tmp_path: Path, data: bytes) -> None:
+    path = write(tmp_path / "a.npz", {"x": data})
+    with pytest.raises((ValueError, KeyError)):
+        read_arrays(path, 1_000)
+
+
+def test_an_archive_that_unpacks_into_more_than_is_taken(tmp_path: Path) -> None:
+    stream = BytesIO()
+    np.save(stream, np.zeros(1_000_000, np.float32))
+    path = write(tmp_path / "a.npz", {"x": stream.getvalue()})
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match="4 MB of arrays, at most 1"):
+        read_arrays(path, 1_000_000)
