@@ -97,7 +97,7 @@ def read_source(path: Path, states: Sequence[str] = ()) -> OnnxSource:
             f'onnx is not installed ({error}); run: pip install "frcrn-export[export]"'
         ) from error
     remedy = "give a core that frcrn-export wrote"
-    with reading(path, "not an ONNX file", remedy, UserError):
+    with reading(path, "cannot be read as ONNX", remedy, UserError):
         data = path.read_bytes()
         model = onnx.load_model_from_string(data)
         if problem := _problem(model, states):

@@ -152,7 +152,7 @@ def main(args: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _leave("interrupted", 130)
     except click.ClickException as error:
-        _leave(f"error: {_one_line(error)}", error.exit_code)
+        _leave(_fit_to_print(f"error: {_one_line(error)}"), error.exit_code)
     except Exception as error:
         if "--debug" in args:
             raise
@@ -171,7 +171,14 @@ def _said_of(error: Exception) -> tuple[str, int]:
     if isinstance(error, ModuleNotFoundError) and (missing := _missing(error)):
         return f"error: {missing}", 2
     kind = f"unexpected {type(error).__name__}"
-    return f"{kind}: {error} (traceback: frcrn-export --debug …)", 1
+    return f"{kind}: {_fit_to_print(str(error))} (traceback: frcrn-export --debug …)", 1
+
+
+def _fit_to_print(line: str) -> str:
+    """Names of files and options are in it; our own errors see to that themselves."""
+    from frcrn_export.runtime.text import shown
+
+    return shown(line, 4_000)
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
@@ -218,10 +225,8 @@ def _show_warnings() -> None:
 
     class Printed(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            from frcrn_export.runtime.text import shown
-
             line = f"{record.levelname.lower()}: {record.getMessage()}"
-            click.echo(shown(line, 10_000), err=True)
+            click.echo(_fit_to_print(line), err=True)
 
     logger = logging.getLogger("frcrn_export")
     if not any(handler.name == "command line" for handler in logger.handlers):
@@ -231,7 +236,5 @@ def _show_warnings() -> None:
 
 
 def _leave(line: str, code: int) -> None:
-    from frcrn_export.runtime.text import shown
-
-    click.echo(shown(line, 10_000), err=True)  # names of files and options are in it
+    click.echo(line, err=True)
     sys.exit(code)
