@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.bundle.graph_cost import graph_cost
 from frcrn_export.runtime.bundle.layer_report import LayerReport, census, read_layer_report
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, parse_manifest
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import FrcrnExportError
 from frcrn_export.runtime.sessions.registry import open_session

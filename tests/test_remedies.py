@@ -15,7 +15,8 @@ import pytest
 import soundfile
 
 from frcrn_export.cli import main
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, parse_manifest
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import open_bundle
 from tests.bundles import write_manifest
 from tests.runtime.verify.test_parity import rewrite_manifest

@@ -64,7 +64,7 @@ def test_a_folder_a_missing_file_and_garbage(tmp_path: Path) -> None:
         read_source(tmp_path / "missing.onnx")
     with pytest.raises(UserError, match="Is a directory"):
         read_source(tmp_path)
-    for data, reason in [(b"PK\x03\x04 no", "not an ONNX file"), (b"", "without nodes")]:
+    for data, reason in [(b"PK\x03\x04 no", "cannot be read as ONNX"), (b"", "without nodes")]:
         path = tmp_path / "bad.onnx"
         path.write_bytes(data)
         with pytest.raises(UserError, match=rf"bad\.onnx: .*{reason}.*; give a core"):
