@@ -5,6 +5,7 @@ that comparing the two means something.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from frcrn_export.runtime.bundle.manifest import Level, Padding, Segments, StftS
 _TARGET_RMS = 10 ** (-25 / 20)
 # The publications of this rule differ in what they add to the rms.
 _EPS_LEVELLED = float(torch.finfo(torch.float64).eps)
-_EPS_RESTORED = 1e-6
+EPS_RESTORED = 1e-6
 
 
 class WaveformNetwork(nn.Module):
@@ -55,7 +56,7 @@ class ReferencePipeline:
     @torch.inference_mode()
     def __call__(self, wave: Tensor, *, restore_level: bool = True) -> Tensor:
         """Denoise one utterance, [N] float32 -> [N] float32 at the network's sample rate."""
-        gain = level_gain(wave, self._level, _EPS_RESTORED if restore_level else _EPS_LEVELLED)
+        gain = level_gain(wave, self._level, EPS_RESTORED if restore_level else _EPS_LEVELLED)
         padded = F.pad(wave * gain, (0, padding_samples(len(wave), self._padding)))
         if len(wave) > self._segments.above:
             enhanced = self._in_segments(padded)
@@ -85,31 +86,51 @@ class ReferencePipeline:
 
 
 def level_gain(wave: Tensor, level: Level, eps: float) -> float:
-    """The factor that brings a waveform [N] to the level its network was trained at.
+    """The factor that brings a waveform [N] to the level its network was trained at."""
+    return float(level_gains(wave.double()[None], level, eps))
+
+
+def level_gains(waves: Tensor, level: Level, eps: float) -> Tensor:
+    """The factors [B, 1] that bring waveforms [B, N] to the level of the network, in their dtype.
 
     `active_rms`: to -25 dB rms, then again by the rms of the samples whose power is above the mean
-    power. `peak`: to a peak of 1. Silence is left as it is.
+    power. `peak`: to a peak of 1. Silence is left as it is. Can be traced.
     """
-    samples = wave.double()
-    if level == "none" or not bool(samples.any()):
-        return 1.0
+    if level == "none":
+        return torch.ones_like(waves[:, :1])
     if level == "peak":
-        return float(1.0 / samples.abs().max())
-    first = _TARGET_RMS / (float(samples.square().mean().sqrt()) + eps)
-    power = (samples * first).square()
-    active = power[power > power.mean()]
-    second = _TARGET_RMS / (float(active.mean().sqrt()) + eps) if len(active) else 1.0
-    return first * second
+        peak = waves.abs().amax(dim=1, keepdim=True)
+        return 1.0 / torch.where(peak >= torch.finfo(torch.float32).tiny, peak, 1.0)
+    power = waves.square()
+    mean_power = power.mean(dim=1, keepdim=True)
+    first = _TARGET_RMS / (mean_power.sqrt() + eps)
+    active = (power > mean_power).to(power.dtype)
+    count = active.sum(dim=1, keepdim=True)
+    active_power = (power * active).sum(dim=1, keepdim=True) / count.clamp(min=1.0)
+    second = _TARGET_RMS / (first * active_power.sqrt() + eps)
+    # A constant magnitude has no sample above its mean.
+    second = torch.where(count > 0, second, 1.0)
+    return torch.where(mean_power > 0, first * second, 1.0)
+
+
+# Of numbers or of sizes that are being traced; torch has no types for them.
+_either: Callable[[bool, int, int], int] = torch.sym_ite
+_larger: Callable[[int, int], int] = torch.sym_max
 
 
 def padding_samples(samples: int, padding: Padding) -> int:
-    """How many zeros the padding rule appends to an utterance of `samples` samples."""
+    """How many zeros the padding rule appends to an utterance of `samples` samples.
+
+    Without branches, so that a trace is of every length, and without a floor division of what may
+    be negative, which ONNX rounds otherwise.
+    """
     size, stride = padding.size, padding.stride
     if padding.rule == "multiple":
         return -samples % size
-    if samples < size:
-        return size - samples
-    if samples < size + stride:
-        return size + stride - samples
-    whole, rest = divmod(samples - size, stride)
-    return samples - whole * stride if rest else 0
+    if padding.rule == "hops":
+        beyond = _larger(samples - size, 0)
+        return size + beyond + -beyond % stride - samples
+    rest = (samples - size) % stride
+    windows = _either(rest == 0, rest, size + rest)
+    two = _either(samples < size + stride, size + stride - samples, windows)
+    return _either(samples < size, size - samples, two)

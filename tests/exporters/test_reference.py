@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -7,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frcrn_export.exporters.families.frcrn.network import FRCRN
-from frcrn_export.exporters.reference import ReferencePipeline, level_gain, padding_samples
+from frcrn_export.exporters.reference import (
+    EPS_RESTORED,
+    ReferencePipeline,
+    level_gain,
+    level_gains,
+    padding_samples,
+)
 from frcrn_export.exporters.registry import models
-from frcrn_export.runtime.bundle.manifest import Padding, Segments
+from frcrn_export.runtime.audio import framing
+from frcrn_export.runtime.audio.level import measure_gain
+from frcrn_export.runtime.bundle.manifest import Level, Padding, Segments
 from tests.golden_weights import frcrn_golden_state
 
 FRCRN_PADDING = Padding(rule="windows", size=16_000, stride=12_000)
@@ -82,6 +91,28 @@ def test_segments_cover_every_sample_once(samples: int, left: int, right: int, a
 )
 def test_published_padding(samples: int, total: int) -> None:
     assert samples + padding_samples(samples, FRCRN_PADDING) == total
+
+
+@given(
+    samples=st.integers(1, 5_000),
+    rule=st.sampled_from(("multiple", "hops", "windows")),
+    size=st.integers(1, 900),
+    stride=st.integers(1, 900),
+)
+def test_padding_is_that_of_the_runtime(
+    samples: int, rule: Literal["multiple", "hops", "windows"], size: int, stride: int
+) -> None:
+    padding = Padding(rule=rule, size=size, stride=stride)
+    assert padding_samples(samples, padding) == framing.padding_samples(samples, padding)
+
+
+@pytest.mark.parametrize("level", ["active_rms", "peak", "none"])
+def test_level_is_that_of_the_runtime(level: Level) -> None:
+    waves = torch.randn(3, 4_000) * torch.tensor([[1.0], [0.01], [0.0]])
+    for eps in (EPS_RESTORED, 0.0):
+        gains = level_gains(waves.double(), level, eps)
+        expected = measure_gain(lambda: [waves.numpy()], level, eps)
+        np.testing.assert_allclose(gains[:, 0], expected, rtol=1e-6)
 
 
 def test_level_of_the_active_samples_becomes_minus_25_db() -> None:
