@@ -11,7 +11,7 @@ from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.graph.transposed import lower_transposed
 from frcrn_export.calibration.settings import Progress
 from frcrn_export.runtime.bundle.manifest import Consumer, FileEntry, Role
-from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again, onnx_command, streaming_hint
 from frcrn_export.runtime.errors import UserError, reading
 
@@ -92,8 +92,7 @@ def with_half_core(
     from frcrn_export.exporters.bundle import add_fp16_core, add_fp16_streaming_core
 
     add = add_fp16_streaming_core if streaming else add_fp16_core
-    add(model, bundle.path, progress=lambda step: progress(step, 0, 1))
-    return open_bundle(bundle.path, int8=False)
+    return add(model, bundle, progress=lambda step: progress(step, 0, 1))
 
 
 def live_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedModel":

@@ -54,7 +54,7 @@ def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False)
 
 
 def add_engine(
-    destination: Path,
+    destination: Path | Bundle,
     precision: Precision,
     options: BuildOptions,
     *,
@@ -70,10 +70,13 @@ def add_engine(
     said. Raises UserError where there is such an engine already (unless `force`) or the disk is
     full, and as `build_engine`; the bundle is then as before.
     """
-    bundle = open_bundle(destination, engines=not force)
+    if isinstance(destination, Bundle):
+        bundle = destination
+    else:
+        bundle = open_bundle(destination, engines=not force)
     name = engine_name(precision, options)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
-        raise UserError(f"{destination / name} exists; add --force to replace it")
+        raise UserError(f"{bundle.path / name} exists; add --force to replace it")
     source = engine_source(bundle, precision, bool(options.states))
     built = build_engine(bundle.file(source), options, progress)
     keep_log(built.log)
@@ -85,7 +88,7 @@ def add_engine(
         streaming=source.streaming,
     )
     layers = file_entry(layer_report, layers_name, "layers", "json", precision)
-    with transaction(destination) as work:
+    with transaction(bundle.path) as work:
         work.write(plan, engine)
         work.write(layer_report, layers)
         work.add(bundle.manifest, needs=(source,), force=force)

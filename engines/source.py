@@ -19,6 +19,7 @@ from frcrn_export.runtime.bundle.remedies import (
     options_of,
     streaming_hint,
 )
+from frcrn_export.runtime.bundle.transaction import require_free
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Subject:
         if not half or self.manifest.file(self._role, "onnx", "fp16"):
             return self.bundle
         add = add_fp16_streaming_core if self.streaming else add_fp16_core
-        return add(self.model or self._live(), self.path, progress=step)
+        return add(self.model or self._live(), self.bundle, progress=step)
 
     @property
     def _role(self) -> Role:
@@ -139,8 +140,8 @@ def find_subject(
                 "leave out --random-weights"
             )
         return _existing(bundle, None, source.checkpoint, streaming)
-    if path is not None and path.exists() and any(path.iterdir() if path.is_dir() else [path]):
-        raise UserError(f"{path} exists and is no bundle; choose another path")
+    if path is not None:
+        require_free(path, force=True)
     loaded = load()
     path = path or Path(loaded.spec.name)
     if (path / MANIFEST_NAME).is_file():

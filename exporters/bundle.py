@@ -109,18 +109,18 @@ def export_torchscript(
 
 def add_fp16_core(
     model: LoadedModel,
-    destination: Path,
+    destination: Path | Bundle,
     *,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
     """Add `core.fp16.onnx` to a bundle of the same weights. Raises as the functions above."""
-    return _add(StreamingForms(model), open_bundle(destination), FP16_CORE, force, progress)
+    return _add(StreamingForms(model), _opened(destination), FP16_CORE, force, progress)
 
 
 def add_fp16_streaming_core(
     model: LoadedModel,
-    destination: Path,
+    destination: Path | Bundle,
     *,
     force: bool = False,
     progress: Progress = lambda step: None,
@@ -129,12 +129,17 @@ def add_fp16_streaming_core(
 
     Raises as the functions above.
     """
-    bundle = open_bundle(destination)
+    bundle = _opened(destination)
     options = bundled_options(bundle.manifest)
     if options is None:
         hint = streaming_hint(bundle.manifest, "onnx --fp16")
-        raise UserError(f"{destination}: no streaming core in this bundle; {hint}")
+        raise UserError(f"{bundle.path}: no streaming core in this bundle; {hint}")
     return _add(StreamingForms(model, options), bundle, FP16_STREAMING_CORE, force, progress)
+
+
+def _opened(bundle: Path | Bundle) -> Bundle:
+    """A bundle that was opened before is not read, and hashed, again."""
+    return bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
 
 
 def _export(

@@ -86,17 +86,17 @@ def _is_checked(entry: FileEntry, engines: bool, int8: bool) -> bool:
 def _locate(root: Path, manifest: Manifest, entry: FileEntry) -> Path:
     """The path of a file that is as the manifest says: in its place, or on its way there."""
     staged = root / TRANSACTION_NAME / COMMIT_NAME / entry.path
-    if staged.exists() and _problem(root, staged, entry) is None:
-        return staged
     path = root / entry.path
-    again = make_again(root, manifest, entry)
-    with reading(path, "cannot be read", f"copy it again, or run: {again}"):
+    again = f"copy it again, or run: {make_again(root, manifest, entry)}"
+    with reading(path, "cannot be read", again):
+        if staged.exists() and _problem(root, staged, entry) is None:
+            return staged
         problem = _problem(root, path, entry)
     if problem is None:
         return path
     if problem == _LEAVES:
         raise BundleError(f"{path}: {problem}; refusing to open it")
-    raise BundleError(f"{path}: {problem}; copy it again, or run: {again}")
+    raise BundleError(f"{path}: {problem}; {again}")
 
 
 def _problem(root: Path, path: Path, entry: FileEntry) -> str | None:
