@@ -21,7 +21,7 @@ from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.onnx_export import Graph, export_onnx
+from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.registry import models
 from frcrn_export.exporters.stft_ops import StftAnalysis
@@ -61,7 +61,7 @@ def lowered_export(network: FRCRN) -> bytes:
     shape = ("batch", 2, FRCRN_16K.bins, "frames")
     tensors = (TensorSpec(name=n, dtype="float32", shape=shape) for n in ("spec", "enhanced"))
     graph = Graph(lower_frcrn(network), torch.randn(2, 2, FRCRN_16K.bins, 5), *tensors)
-    return export_onnx(graph, "core", {}).SerializeToString()
+    return onnx_from_graph(graph, "core", {}).SerializeToString()
 
 
 def default_options(threads: int) -> onnxruntime.SessionOptions:

@@ -32,7 +32,7 @@ from frcrn_export.calibration.quality.report import json_report, markdown
 from frcrn_export.calibration.quality.scoring import Scorer
 from frcrn_export.calibration.quality.tables import tables
 from frcrn_export.exporters.assets import ASSETS
-from frcrn_export.exporters.bundle import export_onnx_bundle
+from frcrn_export.exporters.bundle import export_onnx
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.runtime.audio.measures import si_sdr_db
 from frcrn_export.runtime.audio.source import Float32Array
@@ -100,7 +100,7 @@ def main() -> None:
     pairs = find_pairs(args.pairs.resolve())
     model = load_model("wave-unet-16k", args.checkpoint)
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        export_onnx_bundle(model, Path("default"))
+        export_onnx(model, Path("default"))
         (subject,) = open_subjects([Choice(Path("default"), "onnxruntime-cpu")], threads=1)
         evaluation = measure([subject], pairs, Scorer(RATE))
         result = figures(subject, evaluation, pairs)

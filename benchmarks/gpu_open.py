@@ -27,9 +27,9 @@ from benchmarks.gpu_runners import (
     without_gradients,
 )
 from benchmarks.gpu_timing import Runner
-from frcrn_export.exporters.graphs import core_graph, half_graph
+from frcrn_export.exporters.graphs import core_graph, fp16_graph
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.onnx_export import export_onnx
+from frcrn_export.exporters.onnx_export import onnx_from_graph
 from frcrn_export.runtime.bundle.manifest import Precision
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
@@ -175,5 +175,5 @@ def _onnx_file(setup: Setup, precision: Precision) -> tuple[bytes, str]:
     entry = setup.bundle.manifest.file("core", "onnx", precision) if setup.bundle else None
     if setup.bundle and entry:
         return setup.bundle.file(entry).read_bytes(), entry.path
-    graph = (half_graph if precision == "fp16" else core_graph)(setup.model)
-    return export_onnx(graph, "core", {}).SerializeToString(), "exported for this run"
+    graph = (fp16_graph if precision == "fp16" else core_graph)(setup.model)
+    return onnx_from_graph(graph, "core", {}).SerializeToString(), "exported for this run"

@@ -24,7 +24,7 @@ import torch
 from machine import write
 
 from frcrn_export.exporters.assets import DEMO_NOISY
-from frcrn_export.exporters.bundle import export_onnx_bundle
+from frcrn_export.exporters.bundle import export_onnx
 from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.loading import LoadedModel, load_model
@@ -93,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, load) in enumerate(models.items()):
             path = Path(folder) / str(number)
-            export_onnx_bundle(load(), path, streaming=StreamingOptions(chunk=CHUNK))
+            export_onnx(load(), path, streaming=StreamingOptions(chunk=CHUNK))
             results[name] = found = soak(path, arguments.hours)
             memory, snr = found["memory_mb"], found["snr_of_last_against_young_db"]
             print(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from frcrn_export.calibration.acceptance import Speed
 from frcrn_export.calibration.graph.dtypes import Number
@@ -10,8 +9,7 @@ from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import METRICS, Quality
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, QuantizationInfo, Weights
-from frcrn_export.runtime.bundle.reader import sha256_of
-from frcrn_export.runtime.bundle.transaction import replace_file
+from frcrn_export.runtime.bundle.transaction import file_entry
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,8 @@ def report_name(file: str, end: str = "quality.json") -> str:
     return f"{file.removesuffix('.onnx')}.{end}"
 
 
-def write_report(folder: Path, report: Report, worst: WorstClip) -> tuple[FileEntry, ...]:
-    """Write a report's files into a bundle's folder; their entries for the manifest.
+def report_files(report: Report, worst: WorstClip) -> list[tuple[bytes, FileEntry]]:
+    """A report's files, with their entries for the manifest.
 
     Raises UserError where matplotlib is missing.
     """
@@ -134,18 +132,7 @@ def write_report(folder: Path, report: Report, worst: WorstClip) -> tuple[FileEn
         report_name(report.file, "quality.md"): ("markdown", markdown(report, images).encode()),
         **{name: ("png", png) for name, png in images.items()},
     }
-    return tuple(
-        _written(folder / name, report.number, *content) for name, content in files.items()
-    )
-
-
-def _written(path: Path, number: Number, format: Format, content: bytes) -> FileEntry:
-    replace_file(path, content)
-    return FileEntry(
-        path=path.name,
-        role="report",
-        format=format,
-        precision=number,
-        sha256=sha256_of(path),
-        bytes=len(content),
-    )
+    return [
+        (content, file_entry(content, name, "report", format, report.number))
+        for name, (format, content) in files.items()
+    ]

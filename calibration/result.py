@@ -13,22 +13,14 @@ from frcrn_export.calibration.int8_report import (
     SearchPoint,
     TensorRange,
     WorstClip,
+    report_files,
     report_name,
-    write_report,
 )
 from frcrn_export.calibration.plan import Plan
 from frcrn_export.calibration.quality_scores import Judge, Quality
 from frcrn_export.calibration.search import Search
-from frcrn_export.runtime.bundle.manifest import (
-    MANIFEST_NAME,
-    FileEntry,
-    GateResult,
-    QuantizationInfo,
-)
-from frcrn_export.runtime.bundle.parse import parse_manifest
-from frcrn_export.runtime.bundle.reader import sha256_of
-from frcrn_export.runtime.bundle.transaction import staged_bundle
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.bundle.manifest import GateResult, QuantizationInfo
+from frcrn_export.runtime.bundle.transaction import file_entry, transaction
 
 _GIVEN_BACK = "given back by the search"
 _REASONS: dict[Reason, str] = {
@@ -118,31 +110,21 @@ def _tensor_ranges(plan: Plan, search: Search) -> list[TensorRange]:
 def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) -> None:
     """Write the file and its report into the bundle, all or nothing. Raises UserError."""
     bundle, source = plan.bundle, plan.source
-    with staged_bundle(bundle.path, force=True, keep=True) as folder:
-        # Since the work began another command may have added files; not others in their place.
-        present = parse_manifest((folder / MANIFEST_NAME).read_bytes())
-        if source.float32 not in present.files:
-            raise UserError(f"{bundle.path}: changed while it was used; run the command again")
-        path = folder / report.file
-        path.write_bytes(content)
-        entry = FileEntry(
-            path=report.file,
-            role=source.float32.role,
-            format="onnx",
-            precision=report.number,
-            sha256=sha256_of(path),
-            bytes=len(content),
-            inputs=source.entry.inputs,
-            outputs=source.entry.outputs,
-            streaming=with_states_of(content, source.entry).streaming,
-            quantization=report.quantization,
-        )
-        added = (entry, *write_report(folder, report, worst))
-        paths = {each.path for each in added}
-        others = (each for each in present.files if each.path not in paths)
-        manifest = msgspec.structs.replace(
-            present,
-            files=(*others, *added),
-            parity=tuple(r for r in present.parity if r.artifact != report.file),
-        )
-        (folder / MANIFEST_NAME).write_bytes(manifest.to_json())
+    entry = msgspec.structs.replace(
+        file_entry(
+            content,
+            report.file,
+            source.float32.role,
+            "onnx",
+            report.number,
+            source.entry.inputs,
+            source.entry.outputs,
+        ),
+        streaming=with_states_of(content, source.entry).streaming,
+        quantization=report.quantization,
+    )
+    with transaction(bundle.path) as work:
+        work.write(content, entry)
+        for made, described in report_files(report, worst):
+            work.write(made, described)
+        work.add(bundle.manifest, needs=(source.float32,), force=True)

@@ -11,7 +11,7 @@ from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.graph.transposed import lower_transposed
 from frcrn_export.calibration.settings import Progress
 from frcrn_export.runtime.bundle.manifest import Consumer, FileEntry, Role
-from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again, onnx_command, streaming_hint
 from frcrn_export.runtime.errors import UserError, reading
 
@@ -55,7 +55,7 @@ def find_source(
         assert entry is not None, "see with_half_core"
         return Source(_lowered(bundle, entry), entry, float32)
     if _has_own_form(bundle.manifest.model):
-        from frcrn_export.exporters.int8_source import int8_source
+        from frcrn_export.exporters.artifacts import int8_source
 
         model, entry = int8_source(load(), float32)
         return Source(model, entry, float32)
@@ -89,11 +89,10 @@ def with_half_core(
     if bundle.manifest.file(role, "onnx", "fp16") is not None:
         return bundle
     model = load()
-    from frcrn_export.exporters.bundle import add_half_core, add_half_streaming_core
+    from frcrn_export.exporters.bundle import add_fp16_core, add_fp16_streaming_core
 
-    add = add_half_streaming_core if streaming else add_half_core
-    add(model, bundle.path, progress=lambda step: progress(step, 0, 1))
-    return open_bundle(bundle.path, int8=False)
+    add = add_fp16_streaming_core if streaming else add_fp16_core
+    return add(model, bundle, progress=lambda step: progress(step, 0, 1))
 
 
 def live_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedModel":

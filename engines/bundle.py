@@ -9,7 +9,6 @@ from frcrn_export.engines.build import BuiltEngine, build_engine
 from frcrn_export.engines.build_log import Progress
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.runtime.bundle.manifest import (
-    MANIFEST_NAME,
     QUANTIZED,
     Consumer,
     EngineInfo,
@@ -19,9 +18,9 @@ from frcrn_export.runtime.bundle.manifest import (
     QuantizationInfo,
     Role,
 )
-from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command, onnx_command
-from frcrn_export.runtime.bundle.transaction import staged_bundle
+from frcrn_export.runtime.bundle.transaction import file_entry, transaction
 from frcrn_export.runtime.errors import BundleError, UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
 
@@ -55,7 +54,7 @@ def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False)
 
 
 def add_engine(
-    destination: Path,
+    destination: Path | Bundle,
     precision: Precision,
     options: BuildOptions,
     *,
@@ -71,51 +70,29 @@ def add_engine(
     said. Raises UserError where there is such an engine already (unless `force`) or the disk is
     full, and as `build_engine`; the bundle is then as before.
     """
-    bundle = open_bundle(destination, engines=not force)
+    if isinstance(destination, Bundle):
+        bundle = destination
+    else:
+        bundle = open_bundle(destination, engines=not force)
     name = engine_name(precision, options)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
-        raise UserError(f"{destination / name} exists; add --force to replace it")
+        raise UserError(f"{bundle.path / name} exists; add --force to replace it")
     source = engine_source(bundle, precision, bool(options.states))
     built = build_engine(bundle.file(source), options, progress)
     keep_log(built.log)
     layers_name = f"{Path(name).stem}.layers.json"
-    with staged_bundle(destination, force=force, keep=True) as folder:
-        (folder / name).write_bytes(built.plan)
-        (folder / layers_name).write_bytes(built.layers.to_json())
-        layers = FileEntry(
-            path=layers_name,
-            role="layers",
-            format="json",
-            precision=precision,
-            sha256=sha256_of(folder / layers_name),
-            bytes=(folder / layers_name).stat().st_size,
-        )
-        engine = FileEntry(
-            path=name,
-            role=source.role,
-            format="engine",
-            precision=precision,
-            sha256=sha256_of(folder / name),
-            bytes=len(built.plan),
-            inputs=source.inputs,
-            outputs=source.outputs,
-            engine=_info(bundle.manifest, source, layers_name, options, built),
-            streaming=source.streaming,
-        )
-        (folder / MANIFEST_NAME).write_bytes(
-            _with_engine(bundle.manifest, engine, layers).to_json()
-        )
-    return engine, built.seconds
-
-
-def _with_engine(manifest: Manifest, engine: FileEntry, layers: FileEntry) -> Manifest:
-    """The manifest with both files; what was measured with an engine of that name is dropped."""
-    paths = (engine.path, layers.path)
-    return msgspec.structs.replace(
-        manifest,
-        files=(*(entry for entry in manifest.files if entry.path not in paths), engine, layers),
-        parity=tuple(r for r in manifest.parity if r.artifact.split(" ")[0] != engine.path),
+    plan, layer_report = built.plan, built.layers.to_json()
+    engine = msgspec.structs.replace(
+        file_entry(plan, name, source.role, "engine", precision, source.inputs, source.outputs),
+        engine=_info(bundle.manifest, source, layers_name, options, built),
+        streaming=source.streaming,
     )
+    layers = file_entry(layer_report, layers_name, "layers", "json", precision)
+    with transaction(bundle.path) as work:
+        work.write(plan, engine)
+        work.write(layer_report, layers)
+        work.add(bundle.manifest, needs=(source,), force=force)
+    return engine, built.seconds
 
 
 def _info(

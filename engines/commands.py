@@ -295,7 +295,7 @@ def _build(
     try:
         with progress_bar("building") as progress:
             entry, seconds = add_engine(
-                path, precision, options, force=force, progress=progress, keep_log=keep_log
+                bundle, precision, options, force=force, progress=progress, keep_log=keep_log
             )
     except BuildError as error:
         keep_log(error.log)

@@ -19,6 +19,7 @@ from frcrn_export.runtime.bundle.remedies import (
     options_of,
     streaming_hint,
 )
+from frcrn_export.runtime.bundle.transaction import require_free
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,21 +87,21 @@ class Subject:
 
     def _exported(self, precision: Precision, step: Step) -> Bundle:
         from frcrn_export.exporters.bundle import (
-            add_half_core,
-            add_half_streaming_core,
-            export_onnx_bundle,
+            add_fp16_core,
+            add_fp16_streaming_core,
+            export_onnx,
         )
 
         half = precision == "fp16"
         if self.bundle is None:
             assert self.model is not None
-            return export_onnx_bundle(
-                self.model, self.path, half=half, streaming=self.streaming, progress=step
+            return export_onnx(
+                self.model, self.path, fp16=half, streaming=self.streaming, progress=step
             )
         if not half or self.manifest.file(self._role, "onnx", "fp16"):
             return self.bundle
-        add = add_half_streaming_core if self.streaming else add_half_core
-        return add(self.model or self._live(), self.path, progress=step)
+        add = add_fp16_streaming_core if self.streaming else add_fp16_core
+        return add(self.model or self._live(), self.bundle, progress=step)
 
     @property
     def _role(self) -> Role:
@@ -139,8 +140,8 @@ def find_subject(
                 "leave out --random-weights"
             )
         return _existing(bundle, None, source.checkpoint, streaming)
-    if path is not None and path.exists() and any(path.iterdir() if path.is_dir() else [path]):
-        raise UserError(f"{path} exists and is no bundle; choose another path")
+    if path is not None:
+        require_free(path, force=True)
     loaded = load()
     path = path or Path(loaded.spec.name)
     if (path / MANIFEST_NAME).is_file():
@@ -156,12 +157,12 @@ def find_subject(
     if streaming is None:
         return Subject(path, manifest, core_graph(loaded).input, None, loaded, source.checkpoint)
     from frcrn_export.exporters.streaming_export import (
+        StreamingForms,
         state_tensors,
-        streaming_core,
         streaming_tensors,
     )
 
-    core = streaming_core(loaded, streaming)
+    core = StreamingForms(loaded, streaming).core()
     given, states = streaming_tensors(loaded, core)[0], state_tensors(core)
     return Subject(path, manifest, given, None, loaded, source.checkpoint, streaming, states)
 

@@ -1,37 +1,34 @@
 """Exporting: write the files of a bundle, describe them, compare them, and only then keep them."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from frcrn_export.exporters.bundle_files import (
-    HALF_NAME,
-    TORCHSCRIPT_NAME,
-    half_file,
-    half_streaming_file,
-    inline_files,
-    parity_file,
-    split_files,
-    streaming_file,
-    torchscript_file,
+from frcrn_export.exporters.artifacts import (
+    FP16_CORE,
+    FP16_STREAMING_CORE,
+    INLINE,
+    PARITY,
+    TORCHSCRIPT,
+    Artifact,
+    onnx_artifacts,
 )
 from frcrn_export.exporters.family import Variant
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.streaming_export import (
-    HALF_STREAMING_NAME,
+    StreamingForms,
     StreamingOptions,
     bundled_options,
-    streaming_core,
 )
 from frcrn_export.exporters.verify import check_live, require_parity
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint
-from frcrn_export.runtime.bundle.transaction import staged_bundle
+from frcrn_export.runtime.bundle.transaction import require_free, same_weights, transaction
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.verify.parity import check_bundle
 
@@ -42,88 +39,88 @@ _TOOLS = ("frcrn-export", "torch", "onnx", "onnxscript", "onnxruntime", "onnxrun
 INLINE_SECONDS = 120
 
 
-def export_onnx_bundle(
+def export_onnx(
     model: LoadedModel,
     destination: Path,
     *,
     stft: StftPlacement = "split",
-    half: bool = False,
+    fp16: bool = False,
     streaming: StreamingOptions | None = None,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
-    """Write a bundle of ONNX files and keep it if every comparison passes.
+    """Export a model into a bundle of ONNX files, which is kept if every comparison passes.
 
-    `split`: `core.onnx`, for spectral networks `pre.onnx` and `post.onnx`, for FRCRN
-    `core.long.onnx`; with `half` also `core.fp16.onnx`, with `streaming` also
-    `core.streaming.onnx`, with both `core.streaming.fp16.onnx` as well. `inline`: one
-    `denoiser.onnx` from raw waveform to waveform. Raises CheckFailed, with nothing left behind, on
-    a parity miss; UserError if something is in the way, the disk is full or the network cannot
-    stream.
+    Args:
+        model: The network with its weights.
+        destination: The folder of the bundle; it is made, or has to be empty, or with `force` a
+            bundle, whose files are replaced.
+        stft: `split`: `core.onnx`, for spectral networks `pre.onnx` and `post.onnx` beside it, and
+            further cores that the network's family has. `inline`: one `denoiser.onnx` from raw
+            waveform to waveform.
+        fp16: Also `core.fp16.onnx`, and with `streaming` `core.streaming.fp16.onnx`: float16
+            inside, float32 in and out. TensorRT engines are built from them.
+        streaming: Also `core.streaming.onnx`, with the chunk and look-ahead (in frames) that are
+            given here.
+        force: Replace a bundle that is there.
+        progress: Called with what is done next, in words.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        CheckFailed: A file misses parity; nothing is left behind.
+        UserError: Something is in the way, the disk is full, or the network has no such form.
     """
-    if half and stft == "inline":
-        raise UserError("--stft inline has no float16 form; leave out --fp16 or --stft inline")
-    if streaming and stft == "inline":
-        raise UserError("--stft inline has no state; leave out --streaming or --stft inline")
-    core = streaming_core(model, streaming) if streaming else None
-    with staged_bundle(destination, force=force) as folder:
-        progress("exporting")
-        files = inline_files(model, folder) if stft == "inline" else split_files(model, folder)
-        if half:
-            progress("exporting in float16")
-            files.append(half_file(model, folder))
-        if core and streaming:
-            progress("exporting the streaming core")
-            files.append(streaming_file(model, core, folder))
-            if half:
-                files.append(half_streaming_file(model, folder, streaming))
-        progress("running the reference")
-        files.append(parity_file(model, folder, core))
-        manifest = manifest_of(model, tuple(files))
-        if stft == "inline":
-            manifest = _without_windows(manifest)
-        _prove(folder, manifest, manifest.files, model, progress)
-    return open_bundle(destination)
+    rows = onnx_artifacts(
+        model, inline=stft == "inline", fp16=fp16, streaming=streaming is not None
+    )
+    return _export(StreamingForms(model, streaming), destination, rows, force, progress)
 
 
-def export_torchscript_bundle(
+def export_torchscript(
     model: LoadedModel,
     destination: Path,
     *,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
-    """Write `core.pt` into a bundle of its own, or add it to a bundle of the same weights.
+    """Export a model as `core.pt`, into a bundle of its own or into one of the same weights.
 
-    Raises as `export_onnx_bundle` does; UserError also where the bundle there is of another model
-    or already has a `core.pt` (unless `force`).
+    Args:
+        model: The network with its weights.
+        destination: The folder of the bundle.
+        force: Replace a `core.pt` that is there.
+        progress: Called with what is done next, in words.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        CheckFailed: `core.pt` misses parity; what was there is unchanged.
+        UserError: The bundle there is of another model or of other weights, something is in the
+            way, or the disk is full.
     """
+    forms = StreamingForms(model)
     if (destination / MANIFEST_NAME).is_file():
-        return _add(model, destination, TORCHSCRIPT_NAME, torchscript_file, force, progress)
-    with staged_bundle(destination, force=force) as folder:
-        progress("exporting")
-        files = [torchscript_file(model, folder)]
-        progress("running the reference")
-        files.append(parity_file(model, folder))
-        manifest = manifest_of(model, tuple(files))
-        _prove(folder, manifest, manifest.files, model, progress)
-    return open_bundle(destination)
+        return _add(forms, open_bundle(destination), TORCHSCRIPT, force, progress)
+    return _export(forms, destination, (TORCHSCRIPT,), force, progress)
 
 
-def add_half_core(
+def add_fp16_core(
     model: LoadedModel,
-    destination: Path,
+    destination: Path | Bundle,
     *,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
     """Add `core.fp16.onnx` to a bundle of the same weights. Raises as the functions above."""
-    return _add(model, destination, HALF_NAME, half_file, force, progress)
+    return _add(StreamingForms(model), _opened(destination), FP16_CORE, force, progress)
 
 
-def add_half_streaming_core(
+def add_fp16_streaming_core(
     model: LoadedModel,
-    destination: Path,
+    destination: Path | Bundle,
     *,
     force: bool = False,
     progress: Progress = lambda step: None,
@@ -132,36 +129,77 @@ def add_half_streaming_core(
 
     Raises as the functions above.
     """
-    present = open_bundle(destination).manifest
-    options = bundled_options(present)
+    bundle = _opened(destination)
+    options = bundled_options(bundle.manifest)
     if options is None:
-        hint = streaming_hint(present, "onnx --fp16")
-        raise UserError(f"{destination}: no streaming core in this bundle; {hint}")
-    write = partial(half_streaming_file, options=options)
-    return _add(model, destination, HALF_STREAMING_NAME, write, force, progress)
+        hint = streaming_hint(bundle.manifest, "onnx --fp16")
+        raise UserError(f"{bundle.path}: no streaming core in this bundle; {hint}")
+    return _add(StreamingForms(model, options), bundle, FP16_STREAMING_CORE, force, progress)
 
 
-def _add(
-    model: LoadedModel,
+def _opened(bundle: Path | Bundle) -> Bundle:
+    """A bundle that was opened before is not read, and hashed, again."""
+    return bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+
+
+def _export(
+    forms: StreamingForms,
     destination: Path,
-    name: str,
-    write: Callable[[LoadedModel, Path], FileEntry],
+    rows: tuple[Artifact, ...],
     force: bool,
     progress: Progress,
 ) -> Bundle:
-    """Add one file to a bundle; what is there keeps its results."""
-    present = open_bundle(destination).manifest
-    require_same_weights(present, model, destination)
-    others = tuple(entry for entry in present.files if entry.path != name)
-    if len(others) < len(present.files) and not force:
-        raise UserError(f"{destination / name} exists; add --force to replace it")
-    with staged_bundle(destination, force=force, keep=True) as folder:
-        progress(f"exporting {name}")
-        added = write(model, folder)
-        vectors = tuple(entry for entry in others if entry.role == "parity")
-        manifest = msgspec.structs.replace(present, files=(*others, added))
-        _prove(folder, manifest, (added, *vectors), model, progress)
-    return open_bundle(destination)
+    """Make a bundle of these artifacts and of the parity vectors."""
+    require_free(destination, force=force)
+    if forms.options is not None:
+        forms.core()  # what cannot stream is said before anything is exported
+    with transaction(destination) as work:
+        for row in (*rows, PARITY):
+            progress(f"making {row.path}")
+            work.write(*row.make(forms))
+        manifest = manifest_of(forms.model, work.files)
+        if INLINE in rows:
+            manifest = _without_windows(manifest)
+        bundle = work.preview(manifest)
+        results = _compared(bundle, bundle, forms, progress)
+        return work.create(manifest.with_parity(results), force=force)
+
+
+def _add(
+    forms: StreamingForms, present: Bundle, row: Artifact, force: bool, progress: Progress
+) -> Bundle:
+    """Add one artifact to a bundle; what is there keeps its results."""
+    require_same_weights(present.manifest, forms.model, present.path)
+    others = tuple(entry for entry in present.manifest.files if entry.path != row.path)
+    if len(others) < len(present.manifest.files) and not force:
+        raise UserError(f"{present.path / row.path} exists; add --force to replace it")
+    with transaction(present.path) as work:
+        progress(f"making {row.path}")
+        work.write(*row.make(forms))
+        whole = work.preview(
+            msgspec.structs.replace(present.manifest, files=(*others, *work.files))
+        )
+        vectors = (entry for entry in others if entry.role == "parity")
+        files = (*work.files, *vectors)
+        added = replace(whole, manifest=msgspec.structs.replace(whole.manifest, files=files))
+        results = _compared(added, whole, forms, progress)
+        # A streaming core is made as the float32 one beside it was.
+        needs = [e for e in others if e.role == row.role == "core_streaming" and not e.engine]
+        return work.add(present.manifest, results, needs=needs, force=force)
+
+
+def _compared(
+    bundle: Bundle, whole: Bundle, forms: StreamingForms, progress: Progress
+) -> tuple[ParityResult, ...]:
+    """The files of a bundle compared with the reference; `whole` has what they are called with.
+
+    Raises CheckFailed for a miss.
+    """
+    progress("comparing with the reference")
+    written = replace(bundle, trusted=True)  # we wrote these: TorchScript among them may be opened
+    results = (*check_bundle(written), *check_live(written, forms, whole=whole))
+    require_parity(results)
+    return results
 
 
 def manifest_of(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:
@@ -195,24 +233,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _prove(
-    folder: Path,
-    manifest: Manifest,
-    files: tuple[FileEntry, ...],
-    model: LoadedModel,
-    progress: Progress,
-) -> None:
-    """Compare these files of the folder with the reference and write the results down."""
-    progress("comparing with the reference")
-    (folder / MANIFEST_NAME).write_bytes(manifest.to_json())
-    open_bundle(folder)
-    # We wrote these files: TorchScript among them may be opened.
-    subject = Bundle(folder, msgspec.structs.replace(manifest, files=files), trusted=True)
-    results = (*check_bundle(subject), *check_live(subject, model))
-    require_parity(results)
-    (folder / MANIFEST_NAME).write_bytes(manifest.with_parity(results).to_json())
-
-
 def require_same_weights(present: Manifest, model: LoadedModel, destination: Path) -> None:
     """Raise UserError where the bundle at `destination` was not made from this model."""
     if present.model == model.spec.name and present.variant != model.variant:
@@ -220,7 +240,7 @@ def require_same_weights(present: Manifest, model: LoadedModel, destination: Pat
             f"{destination} holds {present.model} as {_text(present.variant)}, not as "
             f"{_text(model.variant)}; choose another path with -o"
         )
-    if (present.model, present.weights) != (model.spec.name, model.weights):
+    if present.model != model.spec.name or not same_weights(present.weights, model.weights):
         raise UserError(
             f"{destination} holds {present.model} with the weights {present.weights.name}, not "
             f"{model.spec.name} with {model.weights.name}; choose another path with -o"

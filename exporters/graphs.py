@@ -30,7 +30,7 @@ def core_graph(model: LoadedModel) -> Graph:
     return Graph(model.lowered, example, _tensor("wave", shape), _tensor("enhanced", shape))
 
 
-def half_graph(model: LoadedModel) -> Graph:
+def fp16_graph(model: LoadedModel) -> Graph:
     """The core in the form for GPUs: float16 inside, tensors and shapes as `core_graph`."""
     module = model.family.gpu_form(model.network)
     return dataclasses.replace(core_graph(model), module=module)

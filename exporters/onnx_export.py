@@ -44,14 +44,14 @@ class Graph:
     output: TensorSpec
 
 
-def export_onnx(graph: Graph, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """Export and check one graph of one input and one output; else as `export_module`."""
-    return export_module(
+def onnx_from_graph(graph: Graph, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """Export and check one graph of one input and one output; else as `onnx_from_module`."""
+    return onnx_from_module(
         graph.module, (graph.example,), (graph.input,), (graph.output,), name, metadata
     )
 
 
-def export_module(
+def onnx_from_module(
     module: nn.Module,
     examples: tuple[Tensor, ...],
     inputs: tuple[TensorSpec, ...],

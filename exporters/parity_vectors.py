@@ -4,7 +4,7 @@ Real speech, at lengths that were not traced, one at a time and as a batch, soft
 `stage.case.input` and `stage.case.output`; `frcrn_export.runtime.verify.parity` reads them.
 """
 
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
-from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
+from frcrn_export.exporters.streaming_export import StreamingForms
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 
@@ -24,15 +24,17 @@ _STREAMED_FRAMES, _STREAMED_CALLS = 101, 36
 _QUIET = 10 ** (-30 / 20)
 
 
-def write_vectors(model: LoadedModel, path: Path, streaming: StreamingCore | None = None) -> None:
-    """Run the reference and write its inputs and outputs, those of a streaming core included."""
-    with path.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **parity_vectors(model, streaming))
+def parity_npz(forms: StreamingForms) -> bytes:
+    """The inputs and outputs of the reference as a file, those of its streaming core included."""
+    file = BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **parity_vectors(forms))
+    return file.getvalue()
 
 
 @torch.inference_mode()
-def parity_vectors(model: LoadedModel, streaming: StreamingCore | None = None) -> Vectors:
+def parity_vectors(forms: StreamingForms) -> Vectors:
     """Inputs and reference outputs of every stage of a model."""
+    model = forms.model
     speech = torch.from_numpy(read_speech(model.sample_rate))
     vectors: Vectors = {}
 
@@ -45,10 +47,11 @@ def parity_vectors(model: LoadedModel, streaming: StreamingCore | None = None) -
     for extra in model.family.extra_cores(model.spec, model.network):
         for case, given in core_inputs(model, speech, extra.parity_frames, batch=1).items():
             record(extra.role, case, given, model.network(given))
-    if streaming is not None:
+    if forms.options is not None:
+        streaming = forms.core()
         frames = _frames_to_stream(model, streaming.chunk)
         for case, given in core_inputs(model, speech, (frames,), batch=2).items():
-            record("streaming", case, given, streaming_reference(model, streaming.lookahead, given))
+            record("streaming", case, given, forms.reference(streaming.lookahead, given))
     if (stft := model.spec.stft) is not None:
         wave = torch.stack([speech[:4321], speech[9000:13321]])
         spec = StftAnalysis(stft)(wave)
@@ -59,19 +62,6 @@ def parity_vectors(model: LoadedModel, streaming: StreamingCore | None = None) -
     record("pipeline", "short-quiet", speech[:7001] * _QUIET, pipeline(speech[:7001] * _QUIET))
     record("levelled", "speech", speech, pipeline(speech, restore_level=False))
     return vectors
-
-
-def streaming_reference(model: LoadedModel, lookahead: int, given: Tensor) -> Tensor:
-    """What a streaming core makes of whole streams: what the reference network does.
-
-    With less than the full look-ahead there is no such network; then it is the streaming form in
-    PyTorch, called once for the whole stream.
-    """
-    streaming = model.family.streaming
-    if lookahead == streaming(model.network, 1, None).lookahead:
-        expected: Tensor = model.network(given)
-        return expected
-    return run_streaming(streaming(model.network, given.shape[-1] + lookahead, lookahead), given)
 
 
 def _frames_to_stream(model: LoadedModel, chunk: int) -> int:

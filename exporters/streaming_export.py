@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 import onnx
 import torch
+from torch import Tensor
 
 from frcrn_export.exporters.family import Form
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.onnx_export import export_module
+from frcrn_export.exporters.onnx_export import onnx_from_module
 from frcrn_export.exporters.recurrent import require_causal
-from frcrn_export.exporters.streaming_core import StreamingCore
+from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.runtime.bundle.manifest import Manifest, StreamingInfo, TensorSpec
 
-STREAMING_NAME = "core.streaming.onnx"
-HALF_STREAMING_NAME = "core.streaming.fp16.onnx"
 _END = "end"
 _BATCH = 2  # of the traced example, as for the other files
 
@@ -33,16 +32,44 @@ class StreamingOptions:
     lookahead: int | None = None
 
 
-def streaming_core(
-    model: LoadedModel, options: StreamingOptions, half: bool = False, for_int8: bool = False
-) -> StreamingCore:
-    """The streaming form of a model, with `half` the one that computes in float16.
+class StreamingForms:
+    """A model and its streaming forms, each of which is built once: FRCRN's take seconds."""
 
-    `for_int8`: the one that INT8 files for processors are made from. Raises UserError where it has
-    none, or not this one.
-    """
-    form: Form = "fp16" if half else "int8_cpu" if for_int8 else "fp32"
-    return model.family.streaming(model.network, options.chunk or 1, options.lookahead, form)
+    def __init__(self, model: LoadedModel, options: StreamingOptions | None = None) -> None:
+        self.model = model
+        self.options = options
+        self._built: dict[tuple[int, int | None, Form], StreamingCore] = {}
+
+    def core(self, form: Form = "fp32") -> StreamingCore:
+        """What the options ask for, in one of its forms.
+
+        Raises UserError where the model cannot stream, or not so.
+        """
+        options = self.options or StreamingOptions()
+        return self._build(options.chunk or 1, options.lookahead, form)
+
+    def reference(self, lookahead: int, given: Tensor) -> Tensor:
+        """What a streaming core makes of whole streams: what the reference network does.
+
+        With less than the full look-ahead there is no such network; then it is the streaming form
+        in PyTorch, called once for the whole stream.
+        """
+        if lookahead == self._full_lookahead:
+            expected: Tensor = self.model.network(given)
+            return expected
+        return run_streaming(self._build(given.shape[-1] + lookahead, lookahead), given)
+
+    @property
+    def _full_lookahead(self) -> int:
+        options = self.options or StreamingOptions()
+        chunk = options.chunk if options.lookahead is None else None
+        return self._build(chunk or 1, None).lookahead
+
+    def _build(self, chunk: int, lookahead: int | None, form: Form = "fp32") -> StreamingCore:
+        key = (chunk, lookahead, form)
+        if key not in self._built:
+            self._built[key] = self.model.family.streaming(self.model.network, *key)
+        return self._built[key]
 
 
 def bundled_options(manifest: Manifest) -> StreamingOptions | None:
@@ -79,19 +106,19 @@ def streaming_info(core: StreamingCore) -> StreamingInfo:
     )
 
 
-def export_streaming(
+def onnx_from_streaming(
     model: LoadedModel, core: StreamingCore, name: str, metadata: Mapping[str, str]
 ) -> onnx.ModelProto:
     """Export and check a core, any number of streams in a batch.
 
-    Raises as `export_module`, and UserError for a recurrent layer that goes backwards in time.
+    Raises as `onnx_from_module`, and UserError for a recurrent layer that goes backwards in time.
     """
     require_causal(core.module)
     given, enhanced = streaming_tensors(model, core)
     examples = [torch.randn(_BATCH, *map(int, given.shape[1:]))]
     if core.end:
         examples.append(torch.full((_BATCH,), 2.0 * core.chunk))
-    return export_module(
+    return onnx_from_module(
         core.module,
         (*examples, *core.initial(_BATCH)),
         (given, *state_tensors(core)),

@@ -1,7 +1,7 @@
 """What `frcrn-export verify` does: the bundle's own vectors, and the live network where it can."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ import torch
 
 from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.parity_vectors import core_inputs, streaming_reference
+from frcrn_export.exporters.parity_vectors import core_inputs
+from frcrn_export.exporters.streaming_export import StreamingForms
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Manifest, ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
@@ -85,7 +86,7 @@ def _live(
     from frcrn_export.exporters.loading import load_bundled
 
     model = load_bundled(bundle.manifest, checkpoint)
-    return tuple(check_live(bundle, model, backends))
+    return tuple(check_live(bundle, StreamingForms(model), backends))
 
 
 def _record_engines(bundle: Bundle, results: tuple[ParityResult, ...]) -> dict[str, str]:
@@ -189,13 +190,19 @@ _LEVEL_SAMPLES = 16_000
 
 
 def check_live(
-    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...] = ()
+    bundle: Bundle,
+    forms: StreamingForms,
+    backends: tuple[str, ...] = (),
+    whole: Bundle | None = None,
 ) -> Iterator[ParityResult]:
-    """Compare every core and every pipeline of a bundle with `model`."""
-    yield from _check_cores(bundle, model, backends)
-    yield from _check_streaming(bundle, model, backends)
-    yield from _check_levels(bundle, model, backends)
-    yield from _check_stream_levels(bundle, backends)
+    """Compare every core and every pipeline of a bundle with its model.
+
+    `whole` is the bundle with all its files, where `bundle` is what is added to it.
+    """
+    yield from _check_cores(bundle, forms.model, backends)
+    yield from _check_streaming(bundle, forms, backends)
+    yield from _check_levels(bundle, forms.model, backends)
+    yield from _check_stream_levels(bundle, whole or bundle, backends)
 
 
 @torch.inference_mode()
@@ -224,15 +231,16 @@ def _check_cores(
 
 @torch.inference_mode()
 def _check_streaming(
-    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
+    bundle: Bundle, forms: StreamingForms, backends: tuple[str, ...]
 ) -> Iterator[ParityResult]:
     """Streaming cores over a whole utterance, and over a batch of streams."""
+    model = forms.model
     speech = torch.from_numpy(read_speech(model.sample_rate))
     stft = model.spec.stft
     hops = stft.frames(len(speech)) if stft else len(speech) // model.processing.padding.size
     for streamed in open_streamed(bundle, backends):
         for name, given in core_inputs(model, speech, (hops,), _BATCH).items():
-            expected = streaming_reference(model, streamed.info.lookahead, given)
+            expected = forms.reference(streamed.info.lookahead, given)
             output = streamed(given.contiguous().numpy())
             case = f"live.streaming.{name}"
             yield compare(streamed.label, case, expected.numpy(), output, streamed.entry)
@@ -245,7 +253,7 @@ def _check_levels(
     """Pipelines that compute in less than float32, on quiet and loud speech."""
     enhanced: dict[int, Float32Array] = {}
     lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
-    subject = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=lower))
+    subject = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
     for artifact in open_artifacts(subject, ("core",), backends):
         entry = artifact.session.entry
         denoiser = Denoiser(bundle.manifest, artifact.session, finite=False)
@@ -256,7 +264,9 @@ def _check_levels(
             yield compare(artifact.label, case, enhanced[level], denoiser(wave), entry)
 
 
-def _check_stream_levels(bundle: Bundle, backends: tuple[str, ...]) -> Iterator[ParityResult]:
+def _check_stream_levels(
+    bundle: Bundle, whole: Bundle, backends: tuple[str, ...]
+) -> Iterator[ParityResult]:
     """Streams in less than float32, with their causal level, against the float32 core's streams.
 
     (That one is compared with the network itself.)
@@ -265,11 +275,10 @@ def _check_stream_levels(bundle: Bundle, backends: tuple[str, ...]) -> Iterator[
     lower = tuple(e for e in files if e.role == "core_streaming" and e.precision != "fp32")
     if not lower:
         return
-    whole = open_bundle(bundle.path)  # `bundle` may be what was added to it
     session = open_stream_entry(whole, streaming_entry(whole), "onnxruntime-cpu")
     waves = _at_levels(bundle.manifest.sample_rate)
     expected = {level: _stream(whole, session, wave) for level, wave in waves.items()}
-    subject = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, files=lower))
+    subject = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
     for streamed in open_streamed(subject, backends):
         for level, wave in waves.items():
             output = _stream(whole, streamed.session, wave)

@@ -37,13 +37,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def wave_unet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a small Wave-U-Net with ONNX and TorchScript cores. Copy it to change it."""
-    from frcrn_export.exporters.bundle import export_onnx_bundle, export_torchscript_bundle
+    from frcrn_export.exporters.bundle import export_onnx, export_torchscript
     from frcrn_export.exporters.loading import load_model
 
     model = load_model("wave-unet-16k", seed=1)
     path = tmp_path_factory.mktemp("bundles") / "wave-unet"
-    export_onnx_bundle(model, path)
-    export_torchscript_bundle(model, path)
+    export_onnx(model, path)
+    export_torchscript(model, path)
     return path
 
 

@@ -86,13 +86,13 @@ def onnx(
     options = streaming_options(streaming, chunk, lookahead)
     with status() as step:
         loaded = load(source, step)
-        from frcrn_export.exporters.bundle import export_onnx_bundle
+        from frcrn_export.exporters.bundle import export_onnx
 
-        bundle = export_onnx_bundle(
+        bundle = export_onnx(
             loaded,
             output or Path(loaded.spec.name),
             stft="inline" if stft == "inline" else "split",
-            half=half,
+            fp16=half,
             streaming=options,
             force=force,
             progress=step,
@@ -113,9 +113,9 @@ def torchscript(
     """Export a verified TorchScript core: core.pt, in a new bundle or beside the ONNX files."""
     with status() as step:
         loaded = load(source, step)
-        from frcrn_export.exporters.bundle import export_torchscript_bundle
+        from frcrn_export.exporters.bundle import export_torchscript
 
-        bundle = export_torchscript_bundle(
+        bundle = export_torchscript(
             loaded, output or Path(loaded.spec.name), force=force, progress=step
         )
     _report_export(bundle, as_json)

@@ -15,6 +15,9 @@ SCHEMA_VERSION = 2
 # What a streaming core is told while nobody knows how long the stream will be; exact in float32.
 UNKNOWN_END = float(1 << 24)
 MANIFEST_NAME = "manifest.json"
+# Where a transaction keeps what it writes; its folder `commit` belongs to the bundle, see there.
+TRANSACTION_NAME = ".transaction"
+COMMIT_NAME = "commit"
 
 EXPORT_AGAIN = "export the bundle again: frcrn-export onnx -o NEW_BUNDLE"
 

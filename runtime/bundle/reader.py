@@ -1,13 +1,16 @@
 """Opening a bundle: a directory with a manifest, artifacts and parity vectors."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from frcrn_export.runtime.bundle.manifest import (
+    COMMIT_NAME,
     EXPORT_AGAIN,
     MANIFEST_NAME,
     QUANTIZED,
+    TRANSACTION_NAME,
     FileEntry,
     Manifest,
 )
@@ -17,23 +20,27 @@ from frcrn_export.runtime.errors import BundleError, reading
 
 _CHUNK_BYTES = 1 << 20
 _MAX_MANIFEST_BYTES = 16 << 20
+_LEAVES = "a link that leaves the bundle"
+_ATTEMPTS = 5  # of reading a bundle that another command keeps changing
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A bundle whose manifest was read and whose files were found to match it.
 
-    `trusted`: this process wrote it, so code in it may run: TorchScript is opened without being
-    asked for.
+    `staged` says where files lie that are not in their places yet, see `transaction`. `trusted`:
+    this process wrote it, so code in it may run: TorchScript is opened without being asked for.
     """
 
     path: Path
     manifest: Manifest
+    staged: Mapping[str, Path] = field(default_factory=dict)
     trusted: bool = False
 
     def file(self, entry: FileEntry) -> Path:
         """Where a file of the manifest lies."""
-        return self.path / entry.path
+        staged = self.staged.get(entry.path)
+        return staged if staged is not None and staged.exists() else self.path / entry.path
 
 
 def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) -> Bundle:
@@ -43,17 +50,23 @@ def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) ->
     be made anew. Raises BundleError naming the file and what is wrong with it.
     """
     root = Path(path)
-    with reading(root / MANIFEST_NAME, "cannot be read", EXPORT_AGAIN):
-        manifest = _read_manifest(root)
-        for entry in manifest.files:
-            is_engine = entry.format == "engine" or entry.role == "layers"
-            is_int8 = entry.precision in QUANTIZED and not is_engine
-            if (engines or not is_engine) and (int8 or not is_int8):
-                _check_file(root, manifest, entry)
-    return Bundle(root, manifest)
+    for attempt in range(_ATTEMPTS):
+        with reading(root / MANIFEST_NAME, "cannot be read", EXPORT_AGAIN):
+            content = _read_manifest(root)
+            manifest = parse_manifest(content, str(root / MANIFEST_NAME))
+        checked = [entry for entry in manifest.files if _is_checked(entry, engines, int8)]
+        try:
+            located = {entry.path: _locate(root, manifest, entry) for entry in checked}
+            break
+        except BundleError:
+            # Another command may have changed the bundle while it was read.
+            if attempt == _ATTEMPTS - 1 or _read_manifest(root) == content:
+                raise
+    staged = {name: found for name, found in located.items() if found != root / name}
+    return Bundle(root, manifest, staged)
 
 
-def _read_manifest(root: Path) -> Manifest:
+def _read_manifest(root: Path) -> bytes:
     path = root / MANIFEST_NAME
     if not path.is_file():
         raise BundleError(
@@ -61,24 +74,45 @@ def _read_manifest(root: Path) -> Manifest:
         )
     if path.stat().st_size > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{path}: too large for a manifest; {EXPORT_AGAIN}")
-    return parse_manifest(path.read_bytes(), str(path))
+    return path.read_bytes()
 
 
-def _check_file(root: Path, manifest: Manifest, entry: FileEntry) -> None:
+def _is_checked(entry: FileEntry, engines: bool, int8: bool) -> bool:
+    is_engine = entry.format == "engine" or entry.role == "layers"
+    is_int8 = entry.precision in QUANTIZED and not is_engine
+    return (engines or not is_engine) and (int8 or not is_int8)
+
+
+def _locate(root: Path, manifest: Manifest, entry: FileEntry) -> Path:
+    """The path of a file that is as the manifest says: in its place, or on its way there."""
+    staged = root / TRANSACTION_NAME / COMMIT_NAME / entry.path
     path = root / entry.path
     again = f"copy it again, or run: {make_again(root, manifest, entry)}"
     with reading(path, "cannot be read", again):
-        if not path.is_file():
-            raise BundleError(f"{path}: listed in the manifest but missing; {again}")
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise BundleError(f"{path}: a link that leaves the bundle; refusing to open it")
+        if staged.exists() and _problem(root, staged, entry) is None:
+            return staged
+        problem = _problem(root, path, entry)
+    if problem is None:
+        return path
+    if problem == _LEAVES:
+        raise BundleError(f"{path}: {problem}; refusing to open it")
+    raise BundleError(f"{path}: {problem}; {again}")
+
+
+def _problem(root: Path, path: Path, entry: FileEntry) -> str | None:
+    """How a file differs from what the manifest says, or None."""
+    if not path.is_file():
+        return "listed in the manifest but missing"
+    if not path.resolve().is_relative_to(root.resolve()):
+        return _LEAVES
+    try:
         size = path.stat().st_size
         if size != entry.bytes:
-            raise BundleError(f"{path}: {size} bytes, the manifest says {entry.bytes}; {again}")
-        if sha256_of(path) != entry.sha256:
-            raise BundleError(
-                f"{path}: its sha256 is not the manifest's: the file was altered; {again}"
-            )
+            return f"{size} bytes, the manifest says {entry.bytes}"
+        altered = sha256_of(path) != entry.sha256
+    except FileNotFoundError:  # moved since
+        return "listed in the manifest but missing"
+    return "its sha256 is not the manifest's: the file was altered" if altered else None
 
 
 def sha256_of(path: Path) -> str:

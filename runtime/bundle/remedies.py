@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frcrn_export.runtime.bundle.manifest import (
+    TRANSACTION_NAME,
     Consumer,
     FileEntry,
     Manifest,
@@ -45,7 +46,9 @@ def options_of(
 
 def export_to(root: Path) -> str:
     """The command that exports a bundle to a path, or to another where something is in the way."""
-    free = not root.exists() or (root.is_dir() and not any(root.iterdir()))
+    free = not root.exists() or (
+        root.is_dir() and all(path.name == TRANSACTION_NAME for path in root.iterdir())
+    )
     return f"frcrn-export onnx -o {quoted(root)}" if free else f"frcrn-export onnx {NEW_BUNDLE}"
 
 

@@ -1,85 +1,490 @@
-"""Written beside its destination, moved there in one step or not at all: a bundle, or a file."""
+"""The transaction: the one way in which a bundle is written, made or changed.
+
+Whatever happens (a kill at any point, a full disk, two commands at once), a bundle is as before or
+as after. The manifest is what makes it so: a reader believes `manifest.json` and takes a file only
+where its sha256 is the manifest's, and one rename replaces the manifest. What cannot be replaced in
+that same step are the files that it lists under names they had before; they follow it:
+
+1. New files are written into a folder of their own, `.transaction/ID/`. This is where the long work
+   goes, without any lock.
+2. Under the lock the manifest is read again and changed, and written into that folder, too; then
+   the folder is renamed `.transaction/commit/`.
+3. `commit/manifest.json` is renamed `manifest.json`: from here on the bundle is the new one.
+4. The files move from `commit/` to their places, those listed no more are removed, then `commit/`.
+
+`open_bundle` looks for each file in `commit/` first, then in its place. So it finds all of them
+after a kill between 3 and 4 as well, without writing anything. The next command that writes ends
+what was begun: where `commit/` still has its manifest it is dropped, else its files are moved.
+
+The folder of the bundle is never replaced: links to it, its mode, mounts and other people's files
+in it stay. Locks are `flock`s, which end with their process: `.transaction/lock` is held during 2
+to 4, `.transaction/ID.lock` from 1 on, so that what a dead process left behind is told from what a
+living one writes. Both are removed with the transaction.
+"""
 
 import errno
+import hashlib
+import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+import msgspec
+
+from frcrn_export.runtime.bundle.filesystem import FileSystem
+from frcrn_export.runtime.bundle.manifest import (
+    COMMIT_NAME,
+    MANIFEST_NAME,
+    TRANSACTION_NAME,
+    FileEntry,
+    Format,
+    Manifest,
+    ParityResult,
+    Precision,
+    Role,
+    TensorSpec,
+    Weights,
+)
+from frcrn_export.runtime.bundle.parse import is_inside, parse_manifest
+from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import UserError
 
+logger = logging.getLogger(__name__)
+
+DISK = FileSystem()
+
+_LOCK_NAME = "lock"
+_PREVIOUS_NAME = ".previous.json"  # beside the new manifest: the one that it replaces
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def file_entry(
+    content: bytes,
+    path: str,
+    role: Role,
+    format: Format,
+    precision: Precision = "fp32",
+    inputs: tuple[TensorSpec, ...] = (),
+    outputs: tuple[TensorSpec, ...] = (),
+) -> FileEntry:
+    """Describe a file that is to be written."""
+    return FileEntry(
+        path=path,
+        role=role,
+        format=format,
+        precision=precision,
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def require_free(destination: Path, *, force: bool) -> None:
+    """Raise UserError where something is in the way: a bundle needs `force`.
+
+    Anything else is never replaced.
+    """
+    with _explained(destination):
+        root = _real(destination)
+        if DISK.exists(root / MANIFEST_NAME):
+            if not force:
+                raise UserError(
+                    f"{destination} exists; add --force to replace it, or choose another -o"
+                )
+        elif DISK.exists(root) and not (root.is_dir() and _is_empty(root)):
+            raise UserError(f"{destination} exists and is no bundle; choose another path with -o")
 
 
 @contextmanager
-def staged_bundle(destination: Path, *, force: bool, keep: bool = False) -> Iterator[Path]:
-    """A folder that becomes `destination` when the block ends without an error.
+def transaction(destination: Path) -> Iterator["Transaction"]:
+    """What writes files for the bundle at `destination`; they are dropped if it is not committed.
 
-    With `keep`, it starts as a copy of the bundle that is there. Raises UserError if something is
-    in the way: a bundle needs `force` (or `keep`), anything else is never replaced; or if the disk
-    is full.
+    Raises UserError where nothing can be written there, or the disk is full.
     """
-    destination = destination.absolute()
-    exists = destination.exists() and not _is_empty_folder(destination)
-    if exists and not (destination / MANIFEST_NAME).is_file():
-        raise UserError(f"{destination} exists and is no bundle; choose another path with -o")
-    if exists and not (force or keep):
-        raise UserError(f"{destination} exists; add --force to replace it, or choose another -o")
+    root = _real(destination)
+    with _explained(destination):
+        work, made = _begin(destination, root)
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+        yield work
     except OSError as error:
-        raise UserError(f"{destination}: cannot write there ({error.strerror})") from error
-    try:
-        if exists and keep:
-            shutil.copytree(destination, staging, dirs_exist_ok=True)
-        yield staging
-        staging.chmod(0o777 & ~_umask())
-        _replace(destination, staging)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        kept = ", what was there is unchanged" if exists else ""
-        raise UserError(
-            f"{destination}: {error.strerror}{kept}; make room or choose another path"
-        ) from error
+        if error.errno in _NO_ROOM:
+            raise _no_room(destination, error) from error
+        raise
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        work.end()
+        for folder in made:
+            with suppress(OSError):
+                DISK.remove_folder(folder)  # fails where a bundle is there now
+
+
+class Transaction:
+    """Files written beside a bundle, and the one step that puts them into it."""
+
+    def __init__(self, destination: Path, root: Path, name: str, lock: int) -> None:
+        self._destination = destination
+        self._root = root
+        self._folder = root / TRANSACTION_NAME / name
+        self._lock = lock
+        self._staged: dict[str, FileEntry] = {}
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """The files written so far."""
+        return tuple(self._staged.values())
+
+    def write(self, content: bytes, entry: FileEntry) -> None:
+        """Write a file of the bundle to be. Raises UserError where the disk is full."""
+        with _explained(self._destination):
+            _write(self._folder / entry.path, content)
+        self._staged[entry.path] = entry
+
+    def preview(self, manifest: Manifest) -> Bundle:
+        """The bundle as it would be with this manifest, to be checked before it is kept."""
+        return Bundle(
+            self._destination, manifest, {path: self._folder / path for path in self._staged}
+        )
+
+    def create(self, manifest: Manifest, *, force: bool) -> Bundle:
+        """Make these files a bundle; with `force` instead of the one that is there.
+
+        Raises UserError as `require_free`, and where the disk is full.
+        """
+
+        def instead(present: bytes | None) -> Manifest:
+            require_free(self._destination, force=force)
+            return manifest
+
+        return self._commit(instead)
+
+    def update(self, change: Callable[[Manifest], Manifest]) -> Bundle:
+        """Put these files into the bundle that is there; `change` gives its manifest from today's.
+
+        Raises UserError where there is no bundle any more or the disk is full, and as `change`.
+        """
+
+        def changed(present: bytes | None) -> Manifest:
+            if present is None:
+                raise _changed(self._destination)
+            return change(parse_manifest(present, str(self._destination / MANIFEST_NAME)))
+
+        return self._commit(changed)
+
+    def add(
+        self,
+        base: Manifest,
+        results: Iterable[ParityResult] = (),
+        *,
+        needs: Iterable[FileEntry] = (),
+        force: bool = False,
+    ) -> Bundle:
+        """Put these files into the bundle beside what is there; `results` are theirs.
+
+        `base` is the manifest that they were made from, `needs` the files. What another command
+        added since then stays. Raises UserError where the bundle became another one, lacks a file
+        of `needs`, or has a file of these names (unless `force`).
+        """
+
+        def joined(present: Manifest) -> Manifest:
+            if not _same_origin(present, base) or any(e not in present.files for e in needs):
+                raise _changed(self._destination)
+            taken = [entry.path for entry in present.files if entry.path in self._staged]
+            if taken and not force:
+                raise UserError(f"{self._destination / taken[0]} exists; add --force to replace it")
+            return _with_files(present, self.files).with_parity(results)
+
+        return self.update(joined)
+
+    def end(self) -> None:
+        """Give back the lock, and drop what was not committed."""
+        with suppress(OSError):
+            _remove_tree(self._folder)
+        _give_back(self._lock, self._folder.with_suffix(".lock"))
+        with suppress(OSError):
+            DISK.remove_folder(self._folder.parent)  # fails while other transactions lie in it
+
+    def _commit(self, change: Callable[[bytes | None], Manifest]) -> Bundle:
+        with _explained(self._destination), _locked(self._destination, self._root):
+            _settle(self._root)
+            before = DISK.read(self._root / MANIFEST_NAME)
+            manifest = change(before)
+            _write(self._folder / MANIFEST_NAME, manifest.to_json())
+            if before is not None:
+                _write(self._folder / _PREVIOUS_NAME, before)
+            for name in (MANIFEST_NAME, *self._staged):
+                mode = DISK.mode(self._root / name)
+                if mode is not None:
+                    DISK.set_mode(self._folder / name, mode)
+            DISK.sync_folder(self._folder)
+            self._swap()
+        return Bundle(self._destination, manifest)
+
+    def _swap(self) -> None:
+        commit = self._root / TRANSACTION_NAME / COMMIT_NAME
+        DISK.rename(self._folder, commit)
+        try:
+            DISK.sync_folder(commit.parent)
+            DISK.rename(commit / MANIFEST_NAME, self._root / MANIFEST_NAME)
+        except BaseException:
+            with suppress(OSError):
+                _settle(self._root)
+            raise
+        try:
+            DISK.sync_folder(self._root)
+            _settle(self._root)
+        except OSError as error:  # the bundle is the new one all the same
+            logger.warning(
+                "%s: written, but its files still lie in %s (%s); the next command that writes to "
+                "it moves them",
+                self._destination,
+                commit,
+                error.strerror,
+            )
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, whoever else reads or writes it. Raises OSError."""
+    """Write a file whole or not at all, whoever else reads or writes it. Raises OSError.
+
+    What a killed process left of it is overwritten by the next that writes it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    partial = path.with_name(f".{path.name}.partial")
+    lock = _lock_file(partial, partial)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(name).chmod(mode)
-        Path(name).replace(path)
+        os.ftruncate(lock, 0)
+        _write_all(lock, content)
+        mode = DISK.mode(path)
+        if mode is not None:
+            DISK.set_mode(partial, mode)
+        if os.name == "nt":  # which renames no open file
+            DISK.close(lock)
+        DISK.rename(partial, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        DISK.unlink(partial)
+        raise
+    finally:
+        with suppress(OSError):
+            DISK.close(lock)
+
+
+def _begin(destination: Path, root: Path) -> tuple[Transaction, list[Path]]:
+    """A transaction with a folder of its own, and the folders that were made for it."""
+    missing: list[Path] = []
+    for folder in (root, *root.parents):
+        if DISK.exists(folder):
+            break
+        missing.append(folder)
+    made: list[Path] = []
+    try:
+        for folder in reversed(missing):
+            if DISK.make_folder(folder):
+                made.insert(0, folder)
+        with _locked(destination, root):
+            _settle(root)
+            _sweep(root / TRANSACTION_NAME)
+            name = secrets.token_hex(8)
+            folder = root / TRANSACTION_NAME / name
+            path = folder.with_suffix(".lock")
+            lock = _lock_file(path, destination)
+            try:
+                DISK.make_folder(folder)
+            except BaseException:
+                _give_back(lock, path)
+                raise
+            return Transaction(destination, root, name, lock), made
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                DISK.remove_folder(folder)
         raise
 
 
-def _replace(destination: Path, staging: Path) -> None:
-    if not destination.exists():
-        staging.rename(destination)
+@contextmanager
+def _locked(destination: Path, root: Path) -> Iterator[None]:
+    """Alone with the bundle. The lock file is there only while somebody holds or wants it."""
+    home = root / TRANSACTION_NAME
+    path = home / _LOCK_NAME
+    while True:
+        try:
+            DISK.make_folder(home)
+            lock = _lock_file(path, destination)
+            break
+        except FileNotFoundError:  # another command has just ended and tidied up
+            if not DISK.exists(root):
+                raise
+    try:
+        yield
+    finally:
+        _give_back(lock, path)
+        with suppress(OSError):
+            DISK.remove_folder(home)  # fails while other transactions lie in it
+
+
+def _lock_file(path: Path, destination: Path) -> int:
+    """Open and lock a file, which is made where there is none; wait for others that hold it."""
+    while True:
+        handle = DISK.open_lock(path)
+        try:
+            try:
+                DISK.lock(handle, wait=False)
+            except BlockingIOError:
+                logger.warning("%s: waiting for another command that writes to it", destination)
+                DISK.lock(handle, wait=True)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                logger.warning(
+                    "%s: no locks on this file system (%s): run one command at a time",
+                    destination,
+                    error.strerror,
+                )
+            if DISK.is_at(handle, path):
+                return handle
+        except BaseException:
+            DISK.close(handle)
+            raise
+        DISK.close(handle)  # whoever held it has removed it since
+
+
+def _give_back(lock: int, path: Path) -> None:
+    with suppress(OSError):
+        DISK.unlink(path)
+    with suppress(OSError):
+        DISK.close(lock)
+
+
+def _settle(root: Path) -> None:
+    """End what a transaction began and did not end; whoever calls this has the lock."""
+    home = root / TRANSACTION_NAME
+    commit = home / COMMIT_NAME
+    if not DISK.exists(commit) or commit.is_symlink():  # no transaction makes a link
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{destination.name}.old.", dir=destination.parent))
-    destination.rename(old / destination.name)
-    staging.rename(destination)
-    shutil.rmtree(old, ignore_errors=True)
+    if not DISK.exists(commit / MANIFEST_NAME):  # it is the bundle's: go on
+        listed = _listed(DISK.read(root / MANIFEST_NAME))
+        for name in DISK.names(commit):
+            if name in listed:
+                DISK.rename(commit / name, root / name)
+        for path in _listed(DISK.read(commit / _PREVIOUS_NAME)) - listed:
+            if (root / path).parent.resolve().is_relative_to(root):
+                DISK.unlink(root / path)
+        DISK.sync_folder(root)
+    # Under another name first: without its manifest, half of it would look committed.
+    dropped = home / secrets.token_hex(8)
+    DISK.rename(commit, dropped)
+    with suppress(OSError):
+        _remove_tree(dropped)
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def _sweep(home: Path) -> None:
+    """Remove what dead processes left; whoever calls this has the lock of the bundle."""
+    ids = {name.removesuffix(".lock") for name in DISK.names(home)}
+    for name in sorted(ids - {_LOCK_NAME, COMMIT_NAME}):
+        path = home / f"{name}.lock"
+        with suppress(OSError):  # BlockingIOError: it lives
+            lock = DISK.open_lock(path)
+            try:
+                DISK.lock(lock, wait=False)
+                _remove_tree(home / name)
+                DISK.unlink(path)
+            finally:
+                DISK.close(lock)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder of files; links are removed, not followed."""
+    if folder.is_symlink():
+        DISK.unlink(folder)
+        return
+    for name in DISK.names(folder):
+        DISK.unlink(folder / name)
+    with suppress(FileNotFoundError):
+        DISK.remove_folder(folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a new file, and see it onto the disk."""
+    handle = DISK.create(path)
+    try:
+        _write_all(handle, content)
+        DISK.sync(handle)
+    finally:
+        DISK.close(handle)
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[DISK.write(handle, rest) :]
+
+
+class _Path(msgspec.Struct):
+    path: str
+
+
+class _Listing(msgspec.Struct):
+    """As much of a manifest as any version of it has."""
+
+    files: tuple[_Path, ...] = ()
+
+
+def _listed(manifest: bytes | None) -> set[str]:
+    """The files that a manifest of any version lists inside its bundle; none if it is damaged."""
+    try:
+        listing = msgspec.json.decode(manifest or b"{}", type=_Listing)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return set()
+    return {file.path for file in listing.files if is_inside(file.path)}
+
+
+def _with_files(present: Manifest, added: tuple[FileEntry, ...]) -> Manifest:
+    """The manifest with these files; what was measured with others of their names is dropped."""
+    paths = {entry.path for entry in added}
+    return msgspec.structs.replace(
+        present,
+        files=(*(entry for entry in present.files if entry.path not in paths), *added),
+        parity=tuple(r for r in present.parity if r.artifact.split(" ")[0] not in paths),
+    )
+
+
+def same_weights(one: Weights, other: Weights) -> bool:
+    """Whether these are the same numbers, whatever the files are called."""
+    return (one.sha256, one.seed) == (other.sha256, other.seed)
+
+
+def _same_origin(one: Manifest, other: Manifest) -> bool:
+    """Whether files that were made for one bundle fit into the other."""
+    names = ("model", "variant", "domain", "sample_rate", "stft", "level", "padding")
+    same = same_weights(one.weights, other.weights)
+    return same and all(getattr(one, n) == getattr(other, n) for n in names)
+
+
+def _is_empty(folder: Path) -> bool:
+    return set(DISK.names(folder)) <= {TRANSACTION_NAME}
+
+
+def _real(destination: Path) -> Path:
+    """The folder itself, where a link to it is given."""
+    return Path(os.path.realpath(destination))
+
+
+def _changed(destination: Path) -> UserError:
+    return UserError(f"{destination}: changed while it was used; run the command again")
+
+
+def _no_room(destination: Path, error: OSError) -> UserError:
+    kept = ", what was there is unchanged" if (destination / MANIFEST_NAME).exists() else ""
+    return UserError(f"{destination}: {error.strerror}{kept}; make room or choose another path")
+
+
+@contextmanager
+def _explained(destination: Path) -> Iterator[None]:
+    """Say in one line why something cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise _no_room(destination, error) from error
+        raise UserError(f"{destination}: cannot write there ({error.strerror})") from error

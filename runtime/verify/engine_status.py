@@ -5,15 +5,14 @@ from collections.abc import Iterable
 import msgspec
 
 from frcrn_export.runtime.bundle.manifest import (
-    MANIFEST_NAME,
     EngineInfo,
     FileEntry,
     Manifest,
     ParityResult,
 )
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.bundle.transaction import replace_file
-from frcrn_export.runtime.errors import BundleError
+from frcrn_export.runtime.bundle.transaction import transaction
+from frcrn_export.runtime.errors import BundleError, UserError
 
 
 def engines_run(manifest: Manifest, results: Iterable[ParityResult]) -> tuple[ParityResult, ...]:
@@ -29,16 +28,20 @@ def record_runs(bundle: Bundle, results: Iterable[ParityResult], gpu: str) -> Ma
     Raises BundleError where it cannot be written.
     """
     ran = engines_run(bundle.manifest, results)
-    files = tuple(_described(entry, ran, gpu) for entry in bundle.manifest.files)
-    recorded = msgspec.structs.replace(bundle.manifest, files=files).with_parity(ran)
-    path = bundle.path / MANIFEST_NAME
+
+    def recorded(present: Manifest) -> Manifest:
+        """With the results of engines that are still those which were run."""
+        hashes = {entry.path: entry.sha256 for entry in present.files}
+        same = {e.path for e in bundle.manifest.files if hashes.get(e.path) == e.sha256}
+        now = tuple(result for result in ran if result.artifact.split(" ")[0] in same)
+        files = tuple(_described(entry, now, gpu) for entry in present.files)
+        return msgspec.structs.replace(present, files=files).with_parity(now)
+
     try:
-        replace_file(path, recorded.to_json())
-    except OSError as error:
-        raise BundleError(
-            f"{path}: the results cannot be written ({error.strerror}); verify a copy of the bundle"
-        ) from error
-    return recorded
+        with transaction(bundle.path) as work:
+            return work.update(recorded).manifest
+    except UserError as error:
+        raise BundleError(f"{error}; the results are not kept: verify a copy of it") from error
 
 
 def _described(entry: FileEntry, ran: tuple[ParityResult, ...], gpu: str) -> FileEntry:

@@ -106,7 +106,7 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     from frcrn_export.exporters.assets import read_speech
-    from frcrn_export.exporters.bundle import add_half_core, export_onnx_bundle
+    from frcrn_export.exporters.bundle import add_fp16_core, export_onnx
     from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
     from frcrn_export.exporters.loading import load_model
     from frcrn_export.exporters.streaming_export import StreamingOptions
@@ -126,6 +126,6 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     save_file(network.state_dict(), folder / "w.safetensors", metadata=config.to_metadata())
     model = load_model("wave-unet-16k", folder / "w.safetensors")
-    export_onnx_bundle(model, folder / "bundle", streaming=StreamingOptions(4))
-    add_half_core(model, folder / "bundle")
+    export_onnx(model, folder / "bundle", streaming=StreamingOptions(4))
+    add_fp16_core(model, folder / "bundle")
     return folder / "bundle"

@@ -260,7 +260,7 @@ def test_nothing_half_written(
     if where == "make_report":
         monkeypatch.setattr(module, "make_report", fail)
     else:  # when the file is there already
-        monkeypatch.setattr(result, "write_report", fail)
+        monkeypatch.setattr(result, "report_files", fail)
     before = contents(masking_bundle)
     with pytest.raises(error, match="in the middle"):
         calibrate(masking_bundle, settings())

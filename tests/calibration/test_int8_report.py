@@ -1,14 +1,13 @@
 import json
-from pathlib import Path
+from hashlib import sha256
 
 import numpy as np
 import pytest
 
-from frcrn_export.calibration.int8_report import SearchPoint, report_name, write_report
+from frcrn_export.calibration.int8_report import SearchPoint, report_files, report_name
 from frcrn_export.calibration.int8_report_json import quality_json
 from frcrn_export.calibration.int8_report_page import markdown, tables
 from frcrn_export.runtime.bundle.manifest import Weights
-from frcrn_export.runtime.bundle.reader import sha256_of
 from tests.bundles import manifest
 from tests.calibration.reports import FILE, quality, report, worst
 from tests.int8_standins import quantization
@@ -120,12 +119,10 @@ def test_rows_are_as_wide_as_their_table() -> None:
             assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
-def test_files_are_named_for_what_they_describe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_named_for_what_they_describe(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr("frcrn_export.calibration.int8_report_page._DPI", 20)
-    entries = write_report(tmp_path, report(), worst())
+    contents, entries = zip(*report_files(report(), worst()), strict=True)
     assert [(entry.path, entry.format) for entry in entries] == [
         ("core.int8.cpu.quality.json", "json"),
         ("core.int8.cpu.quality.md", "markdown"),
@@ -133,11 +130,9 @@ def test_files_are_named_for_what_they_describe(
         ("core.int8.cpu.ranges.png", "png"),
         ("core.int8.cpu.search.png", "png"),
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(e.path for e in entries)
-    for entry in entries:
-        path = tmp_path / entry.path
+    for content, entry in zip(contents, entries, strict=True):
         assert (entry.role, entry.precision) == ("report", "int8")
-        assert (entry.sha256, entry.bytes) == (sha256_of(path), path.stat().st_size)
-    page = (tmp_path / entries[1].path).read_text()
+        assert (entry.sha256, entry.bytes) == (sha256(content).hexdigest(), len(content))
+    page = contents[1].decode()
     assert all(f"]({entry.path})" in page for entry in entries[2:])
     manifest(files=entries).to_json()

@@ -196,7 +196,7 @@ def test_a_full_disk_leaves_the_bundle_as_it_was(
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(result, "write_report", full)
+    monkeypatch.setattr(result, "report_files", full)
     before = contents(plan.bundle.path)
     with pytest.raises(UserError, match="No space left on device, what was there is unchanged"):
         add_to_bundle(plan, plan.quantized(["encoder.out"]), reported(plan), worst())

@@ -11,7 +11,7 @@ from frcrn_export.calibration.source import (
     live_model,
     with_half_core,
 )
-from frcrn_export.exporters import int8_source
+from frcrn_export.exporters import artifacts
 from frcrn_export.runtime.bundle.manifest import Consumer, Weights
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
 from frcrn_export.runtime.errors import UserError
@@ -138,7 +138,7 @@ def test_frcrn_for_processors_has_a_form_of_its_own(
         assert model is network
         return rows, core
 
-    monkeypatch.setattr(int8_source, "int8_source", form)
+    monkeypatch.setattr(artifacts, "int8_source", form)
     load: Callable[[], object] = lambda: network  # noqa: E731
     found = find_source(bundle, "cpu", False, load)  # type: ignore[arg-type]
     assert found.model is rows

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from frcrn_export import cli
-from frcrn_export.engines import bundle as bundling
 from frcrn_export.engines import commands
+from frcrn_export.runtime.bundle import transaction
+from frcrn_export.runtime.bundle.filesystem import FileSystem
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.sessions import tensorrt_backends as backends
@@ -260,15 +261,19 @@ def test_a_full_disk_leaves_the_bundle_as_it_was(
 ) -> None:
     path = shutil.copytree(engine_bundle, tmp_path / "bundle")
     before = contents(path)
-    write = Path.write_bytes
 
-    def full(file: Path, data: bytes) -> int:
-        if file.suffix == ".engine":
-            write(file, data[: len(data) // 2])
-            raise OSError(errno.ENOSPC, "No space left on device", str(file))
-        return write(file, data)
+    class Full(FileSystem):
+        def create(self, path: Path) -> int:
+            self.path = path
+            return super().create(path)
 
-    monkeypatch.setattr(bundling.Path, "write_bytes", full)
+        def write(self, handle: int, content: memoryview) -> int:
+            if self.path.suffix == ".engine":
+                super().write(handle, content[: len(content) // 2])
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(handle, content)
+
+    monkeypatch.setattr(transaction, "DISK", Full())
     line = fails(capsys, "trt", path, "--gpu", "8.6")
     assert "No space left on device, what was there is unchanged" in line
     assert contents(path) == before

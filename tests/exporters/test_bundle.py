@@ -12,10 +12,10 @@ from frcrn_export.engines.options import BuildOptions
 from frcrn_export.engines.profiles import make_profile
 from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
 from frcrn_export.exporters.bundle import (
-    add_half_core,
-    add_half_streaming_core,
-    export_onnx_bundle,
-    export_torchscript_bundle,
+    add_fp16_core,
+    add_fp16_streaming_core,
+    export_onnx,
+    export_torchscript,
 )
 from frcrn_export.exporters.families.wave_unet import FAMILY as family
 from frcrn_export.exporters.loading import LoadedModel, load_model
@@ -50,7 +50,7 @@ def scale_one_weight(module: torch.nn.Module, factor: float) -> None:
 @pytest.mark.parametrize("name", ["wave-unet-16k", *SLOW_MODELS])
 def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
     model = load_model(name, seed=0)
-    bundle = export_onnx_bundle(model, tmp_path / "out", half=True)
+    bundle = export_onnx(model, tmp_path / "out", fp16=True)
     manifest = bundle.manifest
     assert manifest.model == name
     assert manifest.weights.seed == 0
@@ -75,7 +75,7 @@ def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(output, expected, atol=1e-4 * np.abs(expected).max())
     if manifest.stft is not None:
         _check_ops(bundle, manifest.stft)
-        joined = export_torchscript_bundle(model, bundle.path).manifest
+        joined = export_torchscript(model, bundle.path).manifest
         assert set(manifest.parity) <= set(joined.parity)
         assert all(r.passed for r in joined.parity if r.artifact == "core.pt")
     _check_engine(bundle)
@@ -113,7 +113,7 @@ def run(bundle: Bundle, role: str, value: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", ["wave-unet-16k", SLOW_MODELS[0]])
 def test_one_file_from_waveform_to_waveform(name: str, tmp_path: Path) -> None:
     model = load_model(name, seed=0)
-    bundle = export_onnx_bundle(model, tmp_path / "out", stft="inline")
+    bundle = export_onnx(model, tmp_path / "out", stft="inline")
     assert [entry.path for entry in bundle.manifest.files] == ["denoiser.onnx", "parity.npz"]
     wave = np.stack([speech(5_001), 0.01 * speech(5_001)[::-1]])
     output = run(bundle, "pipeline", wave)
@@ -126,11 +126,11 @@ def test_one_file_from_waveform_to_waveform(name: str, tmp_path: Path) -> None:
 def test_fixed_segments_have_no_inline_form(tmp_path: Path) -> None:
     model = load_model("wave-unet-12x24", seed=0)
     with pytest.raises(UserError, match="no inline form"):
-        export_onnx_bundle(model, tmp_path / "out", stft="inline")
+        export_onnx(model, tmp_path / "out", stft="inline")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("export", [export_onnx_bundle, export_torchscript_bundle])
+@pytest.mark.parametrize("export", [export_onnx, export_torchscript])
 def test_one_weight_off_by_one_percent_fails_and_leaves_nothing(export, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     model = load_model("wave-unet-16k", seed=0)
     scale_one_weight(model.lowered, 1.01)
@@ -150,11 +150,11 @@ def test_torchscript_joins_the_bundle_of_the_same_weights(
 
     same = load_model("wave-unet-16k", seed=1)
     with pytest.raises(UserError, match=r"core\.pt exists; add --force"):
-        export_torchscript_bundle(same, target)
-    export_torchscript_bundle(same, target, force=True)
+        export_torchscript(same, target)
+    export_torchscript(same, target, force=True)
     other = load_model("wave-unet-16k", seed=2)
     with pytest.raises(UserError, match="holds wave-unet-16k with the weights seed 1"):
-        export_torchscript_bundle(other, target, force=True)
+        export_torchscript(other, target, force=True)
 
 
 def test_a_half_core_that_is_off_is_not_added(
@@ -173,14 +173,14 @@ def test_a_half_core_that_is_off_is_not_added(
 
     monkeypatch.setattr(family, "gpu_form", wrong)
     with pytest.raises(CheckFailed, match=r"core\.fp16\.onnx.* at least 45 dB needed"):
-        add_half_core(model, target)
+        add_fp16_core(model, target)
     assert {file.name: file.read_bytes() for file in target.iterdir()} == before
 
 
 def test_inline_has_no_half_form(tmp_path: Path) -> None:
     model = load_model("wave-unet-16k", seed=0)
     with pytest.raises(UserError, match="leave out --fp16"):
-        export_onnx_bundle(model, tmp_path / "out", stft="inline", half=True)
+        export_onnx(model, tmp_path / "out", stft="inline", fp16=True)
 
 
 def test_random_weights_are_the_same_for_the_same_seed() -> None:
@@ -195,7 +195,7 @@ def test_random_weights_are_the_same_for_the_same_seed() -> None:
 def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
     model = load_model("wave-unet-16k", seed=1)
     options = StreamingOptions(chunk=3)
-    bundle = export_onnx_bundle(model, tmp_path / "out", half=True, streaming=options)
+    bundle = export_onnx(model, tmp_path / "out", fp16=True, streaming=options)
     assert [(entry.path, entry.role) for entry in bundle.manifest.files] == [
         ("core.onnx", "core"),
         ("core.fp16.onnx", "core"),
@@ -233,19 +233,19 @@ def manifest_file(bundle: Bundle, precision: Precision) -> FileEntry | None:
 
 def test_a_half_streaming_core_is_added_to_a_bundle(tmp_path: Path) -> None:
     model = load_model("wave-unet-16k", seed=1)
-    plain = export_onnx_bundle(model, tmp_path / "out")
+    plain = export_onnx(model, tmp_path / "out")
     with pytest.raises(UserError, match="no streaming core in this bundle; run: frcrn-export onnx"):
-        add_half_streaming_core(model, plain.path)
+        add_fp16_streaming_core(model, plain.path)
     streaming = StreamingOptions(chunk=2)
-    export_onnx_bundle(model, plain.path, streaming=streaming, force=True)
-    half = manifest_file(add_half_streaming_core(model, plain.path), "fp16")
+    export_onnx(model, plain.path, streaming=streaming, force=True)
+    half = manifest_file(add_fp16_streaming_core(model, plain.path), "fp16")
     assert half is not None
     assert half.streaming is not None
     assert half.streaming.chunk == 2 * 64
     weights = [w for w in onnx.load(plain.path / half.path).graph.initializer if len(w.dims) > 1]
     assert {w.data_type for w in weights} == {onnx.TensorProto.FLOAT16}
     with pytest.raises(UserError, match="add --force"):
-        add_half_streaming_core(model, plain.path)
+        add_fp16_streaming_core(model, plain.path)
 
 
 def test_a_streaming_core_that_is_off_leaves_nothing(
@@ -261,11 +261,11 @@ def test_a_streaming_core_that_is_off_leaves_nothing(
 
     monkeypatch.setattr(family, "streaming", wrong)
     with pytest.raises(CheckFailed, match=r"core\.streaming\.onnx, .*streaming"):
-        export_onnx_bundle(model, tmp_path / "out", streaming=StreamingOptions())
+        export_onnx(model, tmp_path / "out", streaming=StreamingOptions())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_inline_has_no_streaming_form(tmp_path: Path) -> None:
     model = load_model("wave-unet-16k", seed=0)
     with pytest.raises(UserError, match="leave out --streaming or --stft inline"):
-        export_onnx_bundle(model, tmp_path / "out", stft="inline", streaming=StreamingOptions())
+        export_onnx(model, tmp_path / "out", stft="inline", streaming=StreamingOptions())

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.onnx_export import Graph, export_onnx
+from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 
 
@@ -36,7 +36,7 @@ def small_graph() -> Graph:
 
 def test_the_graph_is_clean_named_and_dynamic(tmp_path: Path) -> None:
     graph = small_graph()
-    model = export_onnx(graph, "small", {"weights": "none"})
+    model = onnx_from_graph(graph, "small", {"weights": "none"})
     assert sorted({node.op_type for node in model.graph.node}) == ["Add", "Conv", "Mul"]
     assert sum(np.prod(tensor.dims) for tensor in model.graph.initializer) < 100
     shapes = {
@@ -54,7 +54,7 @@ def test_the_graph_is_clean_named_and_dynamic(tmp_path: Path) -> None:
 def test_it_computes_what_the_module_does_in_eval_mode() -> None:
     graph = small_graph()
     graph.module.train()
-    session = onnxruntime.InferenceSession(export_onnx(graph, "small", {}).SerializeToString())
+    session = onnxruntime.InferenceSession(onnx_from_graph(graph, "small", {}).SerializeToString())
     for batch, samples in ((1, 7), (5, 100)):
         x = torch.randn(batch, 2, samples)
         (y,) = session.run(None, {"x": x.numpy()})

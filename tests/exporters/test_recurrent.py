@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.module_passes import compute_in_half
-from frcrn_export.exporters.onnx_export import export_module
+from frcrn_export.exporters.onnx_export import onnx_from_module
 from frcrn_export.exporters.recurrent import OnnxRecurrent, recurrent_to_onnx
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
-from frcrn_export.exporters.streaming_export import export_streaming
+from frcrn_export.exporters.streaming_export import onnx_from_streaming
 from frcrn_export.exporters.torchscript_export import export_torchscript
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import TensorSpec
@@ -82,7 +82,7 @@ def test_the_operator_is_the_layer_at_every_size(
     def described(name: str, shape: tuple[int | str, ...]) -> TensorSpec:
         return TensorSpec(name=name, dtype="float32", shape=shape)
 
-    model = export_module(
+    model = onnx_from_module(
         module,
         tuple(tensors(2, 23)),
         (
@@ -191,10 +191,10 @@ def test_what_has_no_onnx_form() -> None:
 
 
 def test_a_layer_that_goes_backwards_cannot_stream() -> None:
-    model = load_model("wave-unet-16k", random_seed=0)
+    model = load_model("wave-unet-16k", seed=0)
     core = StreamingCore(nn.Sequential(nn.LSTM(3, 3, bidirectional=True)), 64, 0, (), end=False)
     with pytest.raises(UserError, match=r"^0: a bidirectional nn.LSTM cannot stream; train"):
-        export_streaming(model, core, "streaming", {})
+        onnx_from_streaming(model, core, "streaming", {})
 
 
 def slow(network: nn.Module) -> nn.Module:

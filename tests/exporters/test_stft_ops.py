@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from frcrn_export.exporters.graphs import post_graph, pre_graph
-from frcrn_export.exporters.onnx_export import export_onnx
+from frcrn_export.exporters.onnx_export import onnx_from_graph
 from frcrn_export.exporters.registry import models
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.audio.framing import padding_samples, whole_hops
@@ -77,7 +77,7 @@ def test_synthesis_undoes_analysis_inside(spec: StftSpec) -> None:
 @pytest.mark.parametrize("frames", [2, 12])
 def test_the_exported_synthesis_is_finite_to_its_very_edges(spec: StftSpec, frames: int) -> None:
     # There the window is zero, and only the published 1e-8 keeps the division defined.
-    model = export_onnx(post_graph(spec), "post", {})
+    model = onnx_from_graph(post_graph(spec), "post", {})
     session = onnxruntime.InferenceSession(model.SerializeToString())
     spectrum = speech_like(1, 2, spec.bins, frames)
     (wave,) = session.run(None, {"enhanced": spectrum})
@@ -87,7 +87,7 @@ def test_the_exported_synthesis_is_finite_to_its_very_edges(spec: StftSpec, fram
 @pytest.mark.parametrize("spec", OTHERS, ids=lambda spec: f"{spec.window}-{spec.fft_length}")
 def test_the_exported_analysis_takes_any_length(spec: StftSpec) -> None:
     session = onnxruntime.InferenceSession(
-        export_onnx(pre_graph(spec), "pre", {}).SerializeToString()
+        onnx_from_graph(pre_graph(spec), "pre", {}).SerializeToString()
     )
     for batch, samples in ((1, spec.window_length), (3, 4_321), (2, 260)):
         wave = speech_like(batch, samples)

@@ -7,9 +7,9 @@ import torch
 from frcrn_export.exporters.loading import LoadedModel, load_model
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.exporters.streaming_export import (
+    StreamingForms,
     StreamingOptions,
-    export_streaming,
-    streaming_core,
+    onnx_from_streaming,
     streaming_info,
     streaming_tensors,
 )
@@ -23,12 +23,12 @@ def model() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def core(model: LoadedModel) -> StreamingCore:
-    return streaming_core(model, StreamingOptions(chunk=2))
+    return StreamingForms(model, StreamingOptions(chunk=2)).core()
 
 
 @pytest.fixture(scope="module")
 def exported(model: LoadedModel, core: StreamingCore) -> onnx.ModelProto:
-    return export_streaming(model, core, "streaming", {"weights": "none"})
+    return onnx_from_streaming(model, core, "streaming", {"weights": "none"})
 
 
 def shapes(values: list[onnx.ValueInfoProto]) -> dict[str, tuple[int | str, ...]]:

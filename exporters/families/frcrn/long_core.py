@@ -15,7 +15,7 @@ from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES, LongUNet
 from frcrn_export.exporters.families.frcrn.lowered import LoweredFrcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.family import ExtraCore, ModelSpec
-from frcrn_export.exporters.onnx_export import Graph, export_onnx
+from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 
 # Up to here (5 s) core.onnx takes half a gigabyte at most, and is faster.
@@ -59,7 +59,7 @@ def long_cores(spec: ModelSpec, network: FRCRN) -> tuple[ExtraCore, ...]:
 
 
 def _export(network: FRCRN, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """Export and check the core for long utterances. Raises as `export_onnx` does."""
+    """Export and check the core for long utterances. Raises as `onnx_from_graph` does."""
     lowered = LoweredFrcrn(network).eval()
     bins = network.config.bins
     shape = (1, 2, "frames", bins)
@@ -69,7 +69,7 @@ def _export(network: FRCRN, name: str, metadata: Mapping[str, str]) -> onnx.Mode
         TensorSpec(name="spec", dtype="float32", shape=shape),
         TensorSpec(name="enhanced", dtype="float32", shape=shape),
     )
-    first = export_onnx(graph, name, metadata)
+    first = onnx_from_graph(graph, name, metadata)
     second = _with_weights(first, LongUNet(lowered.unet2, PIECE_FRAMES))
     whole = _joined(first, second, bins)
     whole.doc_string = f"{name}: spec -> enhanced"

@@ -134,12 +134,12 @@ def test_windows_forget_what_left_them(tmp_path: Path, name: str) -> None:
 @pytest.fixture(scope="module")
 def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packaged wave-unet-16k, 128 ms a call."""
-    from frcrn_export.exporters.bundle import export_onnx_bundle
+    from frcrn_export.exporters.bundle import export_onnx
     from frcrn_export.exporters.streaming_export import StreamingOptions
 
     path = tmp_path_factory.mktemp("soak") / "bundle"
     model = load_model("wave-unet-16k")
-    return export_onnx_bundle(model, path, streaming=StreamingOptions(chunk=16)).path
+    return export_onnx(model, path, streaming=StreamingOptions(chunk=16)).path
 
 
 @pytest.mark.slow

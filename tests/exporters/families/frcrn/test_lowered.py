@@ -18,7 +18,7 @@ from frcrn_export.exporters.families.frcrn.network import (
     FRCRN_16K_512,
     FrcrnConfig,
 )
-from frcrn_export.exporters.onnx_export import Graph, export_onnx
+from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 from tests.golden_weights import frcrn_golden_state
 
@@ -116,7 +116,7 @@ def exported(golden_network: FRCRN) -> onnx.ModelProto:
     shape = ("batch", 2, FRCRN_16K.bins, "frames")
     tensors = (TensorSpec(name=n, dtype="float32", shape=shape) for n in ("spec", "enhanced"))
     example = torch.randn(2, 2, FRCRN_16K.bins, 5)
-    return export_onnx(Graph(lower_frcrn(golden_network), example, *tensors), "core", {})
+    return onnx_from_graph(Graph(lower_frcrn(golden_network), example, *tensors), "core", {})
 
 
 @pytest.mark.slow

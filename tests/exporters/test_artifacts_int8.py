@@ -11,15 +11,15 @@ import onnxruntime
 import pytest
 import torch
 
+from frcrn_export.exporters.artifacts import int8_source
 from frcrn_export.exporters.families.frcrn import FAMILY as family
 from frcrn_export.exporters.graphs import core_graph
-from frcrn_export.exporters.int8_source import int8_source
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.registry import find_model
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.exporters.streaming_export import (
+    StreamingForms,
     StreamingOptions,
-    streaming_core,
     streaming_info,
     streaming_tensors,
 )
@@ -93,7 +93,7 @@ def test_whole_it_equals_the_network(model: LoadedModel, offline: FileEntry) -> 
 
 
 def test_as_a_stream_it_equals_the_float_core(model: LoadedModel) -> None:
-    core = streaming_core(model, StreamingOptions(2))
+    core = StreamingForms(model, StreamingOptions(2)).core()
     given, enhanced = streaming_tensors(model, core)
     float32 = msgspec.structs.replace(
         core_entry(STFT, path="core.streaming.onnx", role="core_streaming"),

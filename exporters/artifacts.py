@@ -1,0 +1,215 @@
+"""The table of artifacts: every file that an export can put into a bundle, and what makes it.
+
+Which parity applies to a file follows from its row: the stages that it is compared at from the
+role, the floor from the precision (see `frcrn_export.runtime.verify.parity`).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from io import BytesIO
+
+import msgspec
+import onnx
+import torch
+
+from frcrn_export.exporters.family import ExtraCore
+from frcrn_export.exporters.graphs import (
+    core_graph,
+    fp16_graph,
+    inline_graph,
+    post_graph,
+    pre_graph,
+)
+from frcrn_export.exporters.inline_graph import inline_model
+from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
+from frcrn_export.exporters.parity_vectors import parity_npz
+from frcrn_export.exporters.streaming_export import (
+    StreamingForms,
+    StreamingOptions,
+    onnx_from_streaming,
+    streaming_info,
+    streaming_tensors,
+)
+from frcrn_export.runtime.bundle.manifest import FileEntry, Format, Precision, Role, TensorSpec
+from frcrn_export.runtime.bundle.transaction import file_entry
+from frcrn_export.runtime.errors import UserError
+
+Made = tuple[bytes, FileEntry]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One row: a file of a bundle, and what makes its content and its entry of the manifest."""
+
+    path: str
+    role: Role
+    precision: Precision
+    maker: "Callable[[Artifact, StreamingForms], Made]"
+    format: Format = "onnx"
+
+    def make(self, forms: StreamingForms) -> Made:
+        """The file, made from a model. Raises UserError where the model has no such form."""
+        return self.maker(self, forms)
+
+    def title(self, model: LoadedModel) -> str:
+        """What an ONNX file calls its graph."""
+        return f"{model.spec.name}-{self.path.removesuffix('.onnx').replace('.', '-')}"
+
+    def entry(self, content: bytes, graph: Graph | None = None) -> FileEntry:
+        """Its entry of the manifest, with the input and output of the graph that it was made of."""
+        tensors = ((graph.input,), (graph.output,)) if graph else ((), ())
+        return file_entry(content, self.path, self.role, self.format, self.precision, *tensors)
+
+
+def _onnx(
+    graph_of: Callable[[LoadedModel], Graph],
+) -> Callable[[Artifact, StreamingForms], Made]:
+    """What makes an ONNX file of a graph of the model."""
+
+    def make(row: Artifact, forms: StreamingForms) -> Made:
+        graph = graph_of(forms.model)
+        proto = onnx_from_graph(graph, row.title(forms.model), metadata(forms.model))
+        content = proto.SerializeToString(deterministic=True)
+        return content, row.entry(content, graph)
+
+    return make
+
+
+def _pre(model: LoadedModel) -> Graph:
+    assert model.spec.stft is not None
+    return pre_graph(model.spec.stft)
+
+
+def _post(model: LoadedModel) -> Graph:
+    assert model.spec.stft is not None
+    return post_graph(model.spec.stft)
+
+
+def _extra_core(extra: ExtraCore) -> Artifact:
+    """The row of a further form of the core that a family has: one utterance at a time."""
+
+    def make(row: Artifact, forms: StreamingForms) -> Made:
+        model = forms.model
+        assert model.spec.stft is not None
+        proto = extra.export(row.title(model), metadata(model))
+        content = proto.SerializeToString(deterministic=True)
+        shape = (1, 2, model.spec.stft.bins, "frames")
+        source, target = (
+            TensorSpec(name=name, dtype="float32", shape=shape) for name in ("spec", "enhanced")
+        )
+        entry = msgspec.structs.replace(
+            row.entry(content), inputs=(source,), outputs=(target,), above_frames=extra.above_frames
+        )
+        return content, entry
+
+    return Artifact(f"{extra.role.replace('core_', 'core.')}.onnx", extra.role, "fp32", make)
+
+
+def _streaming(row: Artifact, forms: StreamingForms) -> Made:
+    model, core = forms.model, forms.core("fp16" if row.precision == "fp16" else "fp32")
+    proto = onnx_from_streaming(model, core, row.title(model), metadata(model))
+    content = proto.SerializeToString(deterministic=True)
+    given, enhanced = streaming_tensors(model, core)
+    entry = msgspec.structs.replace(
+        row.entry(content), inputs=(given,), outputs=(enhanced,), streaming=streaming_info(core)
+    )
+    return content, entry
+
+
+def _inline(row: Artifact, forms: StreamingForms) -> Made:
+    model = forms.model
+    graph = inline_graph(model)
+    network = onnx_from_graph(graph, f"{model.spec.name}-network", {})
+    whole = inline_model(network, model.processing.level, model.processing.padding)
+    onnx.helper.set_model_props(whole, metadata(model))
+    onnx.checker.check_model(whole, full_check=True)
+    content = whole.SerializeToString(deterministic=True)
+    return content, row.entry(content, graph)
+
+
+def _torchscript(row: Artifact, forms: StreamingForms) -> Made:
+    """The core traced and frozen. Shapes stay dynamic where the module's are.
+
+    Tracing can bake in the traced length: the parity check runs other lengths and finds it.
+    """
+    graph = core_graph(forms.model)
+    file = BytesIO()  # torch ends the whole process where it cannot write to a path
+    with torch.inference_mode():
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            graph.module.eval(), (graph.example,), check_trace=False
+        )
+        torch.jit.save(torch.jit.freeze(traced), file)
+    content = file.getvalue()
+    return content, row.entry(content, graph)
+
+
+def _parity(row: Artifact, forms: StreamingForms) -> Made:
+    content = parity_npz(forms)
+    return content, row.entry(content)
+
+
+CORE = Artifact("core.onnx", "core", "fp32", _onnx(core_graph))
+PRE = Artifact("pre.onnx", "pre", "fp32", _onnx(_pre))
+POST = Artifact("post.onnx", "post", "fp32", _onnx(_post))
+FP16_CORE = Artifact("core.fp16.onnx", "core", "fp16", _onnx(fp16_graph))
+STREAMING_CORE = Artifact("core.streaming.onnx", "core_streaming", "fp32", _streaming)
+FP16_STREAMING_CORE = Artifact("core.streaming.fp16.onnx", "core_streaming", "fp16", _streaming)
+INLINE = Artifact("denoiser.onnx", "pipeline", "fp32", _inline)
+TORCHSCRIPT = Artifact("core.pt", "core", "fp32", _torchscript, "torchscript")
+PARITY = Artifact("parity.npz", "parity", "fp32", _parity, "npz")
+
+
+def onnx_artifacts(
+    model: LoadedModel, *, inline: bool, fp16: bool, streaming: bool
+) -> tuple[Artifact, ...]:
+    """The ONNX files of an export, in their order. Raises UserError for what excludes another."""
+    if inline and fp16:
+        raise UserError("--stft inline has no float16 form; leave out --fp16 or --stft inline")
+    if inline and streaming:
+        raise UserError("--stft inline has no state; leave out --streaming or --stft inline")
+    if inline:
+        return (INLINE,)
+    rows = [CORE]
+    if model.spec.stft is not None:
+        rows += [PRE, POST]
+    rows += map(_extra_core, model.family.extra_cores(model.spec, model.network))
+    if fp16:
+        rows.append(FP16_CORE)
+    if streaming:
+        rows.append(STREAMING_CORE)
+    if streaming and fp16:
+        rows.append(FP16_STREAMING_CORE)
+    return tuple(rows)
+
+
+def int8_source(model: LoadedModel, core: FileEntry) -> tuple[onnx.ModelProto, FileEntry]:
+    """A model in the form for INT8, with the same I/O signature as the bundle's float32 `core`.
+
+    States, if it streams, are its own: the entry describes them. No file of a bundle, but what
+    INT8 files for processors are made from where `core` is not the form for it. Raises as
+    `onnx_from_module`.
+    """
+    name = f"{model.spec.name}-int8-source"
+    if core.streaming is None:
+        module = model.family.int8_cpu_form(model.network)
+        graph = dataclasses.replace(core_graph(model), module=module)
+        return onnx_from_graph(graph, name, metadata(model)), core
+    hop = 1 if model.spec.stft else model.processing.padding.size
+    options = StreamingOptions(core.streaming.chunk // hop, core.streaming.lookahead)
+    streaming = StreamingForms(model, options).core("int8_cpu")
+    entry = msgspec.structs.replace(core, streaming=streaming_info(streaming))
+    return onnx_from_streaming(model, streaming, name, metadata(model)), entry
+
+
+def metadata(model: LoadedModel) -> dict[str, str]:
+    """What ONNX files say of the model that they hold."""
+    return {
+        "sample_rate": str(model.sample_rate),
+        "model": model.spec.name,
+        "version": version("frcrn-export"),
+        "weights": model.weights.name,
+        "weights_sha256": model.weights.sha256 or "",
+    }
