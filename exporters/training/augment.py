@@ -1,4 +1,4 @@
-"""What recordings go through on their way: equalisers, narrow bands, overload, plain noise."""
+"""What recordings go through on their way: random EQ, band limits, clipping, plain noise."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,10 +6,10 @@ import numpy.typing as npt
 from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
 
-BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)  # where a random colour has its corners
+BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)  # the corners of the random EQ
 
 
-def colour(rng: np.random.Generator, audio: Float32Array, limit_db: float) -> Float32Array:
+def random_eq(rng: np.random.Generator, audio: Float32Array, limit_db: float) -> Float32Array:
     """`audio` [N] through a random smooth equaliser of up to +-`limit_db`."""
     gains_db = rng.uniform(-limit_db, limit_db, len(BANDS_HZ))
     frequencies = _frequencies(len(audio))
@@ -24,7 +24,7 @@ def limit_band(audio: Float32Array, highest_hz: float) -> Float32Array:
     return _filtered(audio, np.square(np.sin(0.5 * np.pi * edge))).astype(np.float32)
 
 
-def overload(audio: Float32Array, share: float) -> Float32Array:
+def clip(audio: Float32Array, share: float) -> Float32Array:
     """`audio` [N] cut off at the magnitude that a `share` of its samples exceeds."""
     ceiling = np.float32(np.quantile(np.abs(audio), 1.0 - share))
     return np.clip(audio, -ceiling, ceiling).astype(np.float32)

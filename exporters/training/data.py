@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from frcrn_export.exporters.training.augment import colour, limit_band, overload, plain_noise
+from frcrn_export.exporters.training.augment import clip, limit_band, plain_noise, random_eq
 from frcrn_export.exporters.training.rooms import draw_room, reverberate
 from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
@@ -107,8 +107,8 @@ class MixRecipe:
     snr_db: tuple[float, float] = (-5.0, 20.0)
     lowest_peak_db: float = -25.0  # of the noisy crop; most are near 0
     speed: tuple[float, float] = (0.9, 1.1)
-    speech_colour_db: float = 4.0  # largest gain or cut of a band
-    noise_colour_db: float = 6.0
+    speech_eq_db: float = 4.0  # largest gain or cut of a band
+    noise_eq_db: float = 6.0
     room_share: float = 0.1  # the echo stays in the target: taking it away is another job
     reverberation_s: tuple[float, float] = (0.15, 0.7)
     second_noise_share: float = 0.3
@@ -119,8 +119,8 @@ class MixRecipe:
     nearly_clean_db: tuple[float, float] = (20.0, 60.0)
     narrow_share: float = 0.06  # telephones and codecs, the target too
     highest_hz: tuple[float, float] = (3400.0, 7500.0)
-    overload_share: float = 0.03  # the target is what was not cut off
-    overloaded: tuple[float, float] = (0.0005, 0.01)  # of the samples
+    clipping_share: float = 0.03  # the target is what was not cut off
+    clipped: tuple[float, float] = (0.0005, 0.01)  # of the samples
 
     @property
     def samples(self) -> int:
@@ -172,21 +172,21 @@ def crop_at_speed(
 def draw_noise(
     rng: np.random.Generator, noise: Sequence[Float32Array], recipe: MixRecipe
 ) -> Float32Array:
-    """[recipe.samples] of a coloured crop of a recording, or of plain noise."""
+    """[recipe.samples] of a randomly equalised crop of a recording, or of plain noise."""
     if rng.random() < recipe.plain_noise_share:
         return plain_noise(rng, recipe.samples, rng.uniform(*recipe.slope_db))
     played = crop_at_speed(rng, noise, recipe.samples, recipe.speed)
-    return colour(rng, played, recipe.noise_colour_db)
+    return random_eq(rng, played, recipe.noise_eq_db)
 
 
 def draw_speech(
     rng: np.random.Generator, speech: Sequence[Float32Array], recipe: MixRecipe
 ) -> Float32Array:
-    """[recipe.samples] of coloured speech, some in a room; or of silence."""
+    """[recipe.samples] of randomly equalised speech, some of it reverberant; or of silence."""
     if rng.random() < recipe.noise_only_share:
         return np.zeros(recipe.samples, np.float32)
     played = crop_at_speed(rng, speech, recipe.samples, recipe.speed)
-    clean = colour(rng, played, recipe.speech_colour_db)
+    clean = random_eq(rng, played, recipe.speech_eq_db)
     if rng.random() < recipe.room_share:
         clean = reverberate(clean, draw_room(rng, recipe.reverberation_s))
     return clean
@@ -209,8 +209,8 @@ def draw_example(
     if rng.random() < recipe.narrow_share:
         highest_hz = rng.uniform(*recipe.highest_hz)
         noisy, clean = limit_band(noisy, highest_hz), limit_band(clean, highest_hz)
-    if rng.random() < recipe.overload_share:
-        noisy = overload(noisy, rng.uniform(*recipe.overloaded))
+    if rng.random() < recipe.clipping_share:
+        noisy = clip(noisy, rng.uniform(*recipe.clipped))
     # The pipeline divides by the peak of the whole file: a click there leaves the rest quiet.
     peak = 10.0 ** (recipe.lowest_peak_db * rng.random() ** 2 / 20.0)
     level = peak / max(float(np.abs(noisy).max()), 1e-6)

@@ -1,4 +1,4 @@
-"""Impulse responses of made-up rooms."""
+"""Synthetic room impulse responses, by the image source method."""
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,7 @@ def _images(
     source: npt.NDArray[np.float64],
     ear: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Distance to the ear of each mirror image of the source, and how many walls it met."""
+    """Distance to the ear of each mirror image of the source, and its reflection order."""
     reach = EARLY_SECONDS * SPEED_OF_SOUND + float(np.linalg.norm(source - ear))
     offsets, bounces = [], []
     for length, at, hears in zip(lengths, source, ear, strict=True):

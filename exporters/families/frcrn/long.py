@@ -1,4 +1,4 @@
-"""A U-Net of FRCRN for long utterances: the same numbers in far less memory, piece by piece.
+"""A U-Net of FRCRN for long utterances: the same numbers in far less memory, chunk by chunk.
 
 All that it computes is local in time but for the means of squeeze-and-excitation and the small
 bottleneck. So the U-Net is a row of stages, between which the means become known; a stage is
@@ -31,7 +31,7 @@ class LongUNet(nn.Module):
     """[B, 2, T, F] to the same shape, equal to a LoweredUNet, in pieces of ``piece`` frames.
 
     A tensor in pieces is [n, B, C, P, F]. Level i, the output of encoder i and of the decoder for
-    the same rows, has T + i + 1 frames; the pieces go on beyond, with values of no meaning.
+    the same rows, has T + i + 1 frames; the pieces go on beyond, with padding frames (ignored).
     """
 
     def __init__(self, unet: LoweredUNet, piece: int) -> None:

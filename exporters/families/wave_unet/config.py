@@ -1,4 +1,4 @@
-"""The shape of a `wave-unet-16k`: what it is built from, and how far it hears."""
+"""The shape of a `wave-unet-16k`: what it is built from, and its receptive field."""
 
 from dataclasses import asdict, dataclass, fields
 from math import prod
@@ -17,12 +17,12 @@ class WaveUNetConfig:
     kernel_size: odd, of every encoder and decoder.
     causal: no output sample depends on input later than the end of its own hop.
     context_blocks: residual convolutions at the lowest rate with dilations 1, 2, 4, ...; six of
-        them let the network hear 1 s of past where it hears 0.1 s. The described form has none.
+        them give the network a receptive field of 1 s where it has 0.1 s. The described form has none.
     context_cycle: after so many context blocks the dilations start again from 1.
     residual: `out` gives what to add to the noisy waveform (so clean speech passes unharmed) and
         not, as in the described form, the clean waveform itself.
     bands: 0, or the masking form: so many filters of `band_length` samples, a frame of them every
-        `band_stride` samples, go around the U-Net, which hears how loud they are and gives what to
+        `band_stride` samples, go around the U-Net, whose input is their log magnitude and whose output is what to
         multiply them by. For causal networks that are not residual.
     """
 
@@ -103,7 +103,7 @@ class WaveUNetConfig:
         left = right = 0
         stride = self.band_stride if self.bands else 1
         for sample in range(self.hop):
-            frame = sample // stride  # of what the U-Net hears
+            frame = sample // stride  # at the input of the U-Net
             first, last = self._input_range(frame)
             if self.bands:
                 first, last = first * stride - self.band_padding[0], (last + 1) * stride - 1

@@ -10,7 +10,7 @@ from frcrn_export.exporters.families.wave_unet.network import (
     PaddedConv1d,
     TrimmedConvTranspose1d,
     WaveUNet,
-    loudness,
+    log_magnitude,
 )
 from frcrn_export.exporters.module_passes import fold_batch_norm
 
@@ -36,7 +36,9 @@ class LoweredWaveUNet(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         if self.analysis is not None and self.synthesis is not None:
             bands = self.analysis(wave)  # [B, C, N / stride]
-            masked: Tensor = self.synthesis(bands * torch.sigmoid(self.layers(loudness(bands))))
+            masked: Tensor = self.synthesis(
+                bands * torch.sigmoid(self.layers(log_magnitude(bands)))
+            )
             return masked
         output: Tensor = self.layers(wave)
         return wave + output if self.residual else output

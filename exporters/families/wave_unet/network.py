@@ -23,7 +23,7 @@ __all__ = [
     "TrimmedConvTranspose1d",
     "WaveUNet",
     "WaveUNetConfig",
-    "loudness",
+    "log_magnitude",
 ]
 
 
@@ -75,8 +75,8 @@ def block(conv: PaddedConv1d | TrimmedConvTranspose1d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm1d(conv.out_channels), nn.ReLU())
 
 
-def loudness(bands: Tensor) -> Tensor:
-    """What the U-Net of the masking form hears of the bands, of their shape; 0 for silence."""
+def log_magnitude(bands: Tensor) -> Tensor:
+    """The log magnitude of the bands, of their shape: the input of the masking form's U-Net; 0 for silence."""
     return torch.log(100.0 * bands.abs() + 1.0)  # below 1/100 nearly linear
 
 
@@ -128,7 +128,7 @@ class WaveUNet(nn.Module):
             raise ValueError(f"a length of {wave.shape[2]} is not a multiple of {self.hop} samples")
         if self.analysis is not None and self.synthesis is not None:
             bands = self.analysis(wave)  # [B, C, N / stride]
-            masked: Tensor = self.synthesis(bands * torch.sigmoid(self.unet(loudness(bands))))
+            masked: Tensor = self.synthesis(bands * torch.sigmoid(self.unet(log_magnitude(bands))))
             return masked
         output = self.unet(wave)
         return wave + output if self.residual else output

@@ -1,7 +1,7 @@
 """Streaming form of a causal `wave-unet-16k`: each layer keeps the past it needs of its input.
 
 Zeros for a past are the zero padding at the start, so nothing has to be masked; a causal network
-hears nothing past its own hop, so there is no look-ahead and nothing to do at the end.
+has no look-ahead past its own hop, so there is no look-ahead and nothing to do at the end.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from frcrn_export.exporters.families.wave_unet.network import (
     PaddedConv1d,
     TrimmedConvTranspose1d,
     WaveUNet,
-    loudness,
+    log_magnitude,
 )
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.runtime.bundle.manifest import StateSpec
@@ -70,7 +70,7 @@ class StreamingWaveUNet(nn.Module):
         x = bands = wave.to(self.out.weight.dtype)  # [B, 1, N]
         if self.analysis is not None:
             bands = self.analysis(x, pasts, following)  # [B, C, N / stride]
-            x = loudness(bands)
+            x = log_magnitude(bands)
         skips: list[Tensor] = []
         for conv in self.encoder:
             x = F.relu(conv(x, pasts, following))  # [B, C, N / stride]

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frcrn_export.exporters.training.augment import colour, limit_band, overload, plain_noise
+from frcrn_export.exporters.training.augment import clip, limit_band, plain_noise, random_eq
 
 Clips = list[npt.NDArray[np.float32]]
 
@@ -11,9 +11,9 @@ def spectrum_db(audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return 20 * np.log10(np.abs(np.fft.rfft(audio)) + 1e-12)
 
 
-def test_colour_stays_within_its_limit(noise: Clips) -> None:
-    coloured = colour(np.random.default_rng(0), noise[0], 6.0)
-    gain_db = spectrum_db(coloured) - spectrum_db(noise[0])
+def test_the_random_eq_stays_within_its_limit(noise: Clips) -> None:
+    equalised = random_eq(np.random.default_rng(0), noise[0], 6.0)
+    gain_db = spectrum_db(equalised) - spectrum_db(noise[0])
     assert gain_db.max() < 6.1
     assert gain_db.min() > -6.1
     assert np.ptp(gain_db) > 1.0
@@ -27,8 +27,8 @@ def test_narrow_band_keeps_what_is_below_and_nothing_above(noise: Clips, highest
     assert gain_db[hz > 1.06 * highest_hz].max() < -60
 
 
-def test_overload_cuts_off_a_share(noise: Clips) -> None:
-    cut = overload(noise[0], 0.01)
+def test_clipping_cuts_off_a_share(noise: Clips) -> None:
+    cut = clip(noise[0], 0.01)
     ceiling = np.abs(cut).max()
     assert np.mean(np.abs(noise[0]) > ceiling) == pytest.approx(0.01, abs=1e-3)
     below = np.abs(noise[0]) < ceiling

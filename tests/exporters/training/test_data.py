@@ -157,7 +157,7 @@ def test_batch_is_repeatable_levelled_and_of_the_asked_snr(speech: Clips, noise:
         noise_only_share=0.0,
         nearly_clean_share=0.0,
         narrow_share=0.0,
-        overload_share=0.0,
+        clipping_share=0.0,
     )
     noisy, clean = draw_batch((1, 2, 3), speech, noise, recipe, 32)
     assert noisy.shape == clean.shape == (32, 1, 8000)
@@ -189,7 +189,7 @@ def test_shares_are_how_often_something_happens(speech: Clips, noise: Clips) -> 
         noise_only_share=0.0,
         nearly_clean_share=0.0,
         narrow_share=0.0,
-        overload_share=0.0,
+        clipping_share=0.0,
     )
 
     def batch(**shares: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -199,7 +199,7 @@ def test_shares_are_how_often_something_happens(speech: Clips, noise: Clips) -> 
     nearly, nearly_target = batch(nearly_clean_share=1.0)
     added, added_nearly = np.abs(noisy - clean), np.abs(nearly - nearly_target)
     assert np.median(added_nearly.max((1, 2))) < 0.2 * np.median(added.max((1, 2)))
-    cut, target = batch(overload_share=1.0)
+    cut, target = batch(clipping_share=1.0)
     assert (np.abs(cut) > 0.999).sum() > (np.abs(noisy) > 0.999).sum()
     assert (np.abs(target) > 0.999).sum() <= (np.abs(cut) > 0.999).sum()
     for name in ("room_share", "second_noise_share", "plain_noise_share", "narrow_share"):
