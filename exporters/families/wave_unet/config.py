@@ -17,13 +17,13 @@ class WaveUNetConfig:
     kernel_size: odd, of every encoder and decoder.
     causal: no output sample depends on input later than the end of its own hop.
     context_blocks: residual convolutions at the lowest rate with dilations 1, 2, 4, ...; six of
-        them give the network a receptive field of 1 s where it has 0.1 s. The described form has none.
+        them make a receptive field of 1 s out of 0.1 s. The described form has none.
     context_cycle: after so many context blocks the dilations start again from 1.
     residual: `out` gives what to add to the noisy waveform (so clean speech passes unharmed) and
         not, as in the described form, the clean waveform itself.
     bands: 0, or the masking form: so many filters of `band_length` samples, a frame of them every
-        `band_stride` samples, go around the U-Net, whose input is their log magnitude and whose output is what to
-        multiply them by. For causal networks that are not residual.
+        `band_stride` samples, go around the U-Net. Its input is their log magnitude, its output
+        what to multiply them by. For causal networks that are not residual.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)

@@ -76,7 +76,7 @@ def block(conv: PaddedConv1d | TrimmedConvTranspose1d) -> nn.Sequential:
 
 
 def log_magnitude(bands: Tensor) -> Tensor:
-    """The log magnitude of the bands, of their shape: the input of the masking form's U-Net; 0 for silence."""
+    """The input of the masking form's U-Net, of the bands' shape; 0 for silence."""
     return torch.log(100.0 * bands.abs() + 1.0)  # below 1/100 nearly linear
 
 
