@@ -70,13 +70,13 @@ class Subject:
                 f"{self.path} has no {number.upper()} {kind} for TensorRT; add --calib FOLDER with "
                 f"recordings of speech, or run: {command}"
             )
-        from frcrn_export.calibration.calibrate import calibrate_bundle
+        from frcrn_export.calibration.calibrate import calibrate
 
         self._exported("fp16", step)
-        calibrate_bundle(
+        calibrate(
             self.path,
+            calib,
             consumer="tensorrt",
-            folders=calib,
             streaming=streaming,
             number=number,
             progress=lambda phase, done, steps: step(

@@ -43,6 +43,11 @@ class Bundle:
         return staged if staged is not None and staged.exists() else self.path / entry.path
 
 
+def path_of(bundle: Bundle | Path | str) -> Path:
+    """The folder of a bundle, opened or not."""
+    return bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+
+
 def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) -> Bundle:
     """Read a bundle and check every file against the manifest: present, inside, size, sha256.
 
