@@ -32,7 +32,7 @@ WaveFunction = Callable[[Float32Array], Float32Array]
 # Windows that go through the core at once. On a CPU more than one only costs memory.
 _BATCH = {"cpu": 1, "cuda": 16}
 # How many times the length that `core_long` begins at goes whole through a core that has no such
-# other form: FRCRN, 20 s, takes 2 GB then.
+# other form: 20 s of a network of 14 M parameters take 2 GB then.
 _WHOLE_WITHOUT_LONG = 4
 
 
