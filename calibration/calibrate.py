@@ -23,11 +23,11 @@ from frcrn_export.calibration.quality_scores import METRICS, Judge, Quality, jud
 from frcrn_export.calibration.quantizers import SignalQuantizer
 from frcrn_export.calibration.result import add_to_bundle, make_report
 from frcrn_export.calibration.search import SnrOf, find_names
-from frcrn_export.calibration.settings import CLIPS, METHOD, Progress
+from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES, Progress
 from frcrn_export.calibration.source import int8_name
 from frcrn_export.calibration.switches import SwitchedCore
-from frcrn_export.runtime.bundle.manifest import Consumer, GateResult
-from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer, GateResult
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
 from frcrn_export.runtime.bundle.remedies import calibrate_command
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.text import quoted
@@ -35,21 +35,87 @@ from frcrn_export.runtime.text import quoted
 _DAMAGE_PAIRS = 2  # the shortest ones: a layer alone is heard on little audio
 
 
-def calibrate_bundle(
-    path: Path,
+def calibrate(
+    bundle: Bundle | Path | str,
+    recordings: Path | str | Sequence[Path | str],
     *,
-    consumer: Consumer,
-    folders: Sequence[Path],
-    streaming: bool = False,
+    consumer: Consumer = "tensorrt",
     number: Number = "int8",
+    streaming: bool = False,
+    pairs: Path | str | None = None,
+    method: CalibrationMethod = METHOD,
+    clips: int = CLIPS,
+    seed: int = 0,
+    auto: bool = False,
+    minutes: float = MINUTES,
+    allow_slower: bool = False,
+    threads: int | None = None,
+    checkpoint: Path | str | None = None,
+    force: bool = False,
     progress: Progress = lambda phase, done, steps: None,
 ) -> Report:
-    """Calibrate with the defaults; see `calibrate`."""
-    settings = Settings(consumer, tuple(folders), streaming, number=number)
-    return calibrate(path, settings, progress=progress)
+    """Add an INT8 or FP8 core to a bundle, calibrated on recordings, if it passes its gates.
+
+    Example:
+        >>> report = frcrn_export.calibrate("wave", "recordings", consumer="cpu")
+        >>> [gate.name for gate in report.quantization.gates if gate.passed is False]
+        []
+
+    Args:
+        bundle: A bundle with a float32 core as ONNX. For TensorRT a float16 core is added where it
+            has none.
+        recordings: Folders of noisy speech at any rate, as it will be denoised.
+        consumer: "tensorrt", or "cpu" for ONNX Runtime on processors with VNNI.
+        number: "int8", or for TensorRT "fp8".
+        streaming: Calibrate the streaming core, by streaming.
+        pairs: A folder with NAME.noisy.* and NAME.clean.*, none of them among the recordings: what
+            the gates are measured on. None is the packaged recording.
+        method: How the range of each tensor is chosen: "minmax", "percentile", "entropy", "mse".
+        clips: How many recordings to take, spread over loudness and noise.
+        seed: Of the choice of clips.
+        auto: Where a gate of quality fails, let layers fall back to float until it passes.
+        minutes: How long `auto` may measure the sensitivity of layers.
+        allow_slower: Keep a file that is not faster than float32.
+        threads: Limit of processor threads; None is the backend's own choice.
+        checkpoint: The weights file, where the network itself is needed and the bundle does not
+            say where its weights are.
+        force: Replace such a file that the bundle has.
+        progress: Called with a phase, the steps of it that are done, and how many it has.
+
+    Returns:
+        The report: scores by precision, gates, speed, layers and ranges. It is in the bundle as
+        well, as JSON, a page and pictures.
+
+    Raises:
+        CheckFailed: A gate failed; the bundle is as it was, but for the float16 core.
+        UserError: No float core, or such a file without `force`; recordings that cannot be used,
+            or that are among the pairs; FP8 for processors; weights that are not here.
+        BundleError: The bundle cannot be read.
+    """
+    if number == "fp8" and consumer == "cpu":
+        raise UserError("FP8 is for TensorRT alone; take consumer='tensorrt', or number='int8'")
+    folders = [recordings] if isinstance(recordings, (str, Path)) else recordings
+    settings = Settings(
+        consumer=consumer,
+        folders=tuple(map(Path, folders)),
+        streaming=streaming,
+        pairs=None if pairs is None else Path(pairs),
+        method=method,
+        count=clips,
+        seed=seed,
+        auto=auto,
+        minutes=minutes,
+        allow_slower=allow_slower,
+        threads=threads,
+        number=number,
+    )
+    weights = None if checkpoint is None else Path(checkpoint)
+    return calibrate_with(
+        path_of(bundle), settings, checkpoint=weights, force=force, progress=progress
+    )
 
 
-def calibrate(
+def calibrate_with(
     path: Path,
     settings: Settings,
     *,
@@ -57,14 +123,7 @@ def calibrate(
     force: bool = False,
     progress: Progress = lambda phase, done, steps: None,
 ) -> Report:
-    """Add an INT8 or FP8 core and its report to a bundle, if it passes its gates.
-
-    `checkpoint`: the weights, where the network itself is needed and the bundle does not say where
-    they are. For TensorRT a float16 core is added first, where there is none. Raises CheckFailed
-    where a gate fails, which leaves the bundle otherwise as it was; UserError where the
-    bundle has no float core or has such a file already (unless `force`), for calibration folders
-    that hold nothing usable, or one of the clips that judge; and where the weights are not here.
-    """
+    """Calibrate the bundle at `path` as the settings say; see `calibrate`."""
     require_matplotlib()
     require_packages(METRICS)
     bundle = open_bundle(path, int8=not force)  # what is replaced may be broken

@@ -114,7 +114,7 @@ def calibrate(
     """
     if fp8 and target == "cpu":
         raise click.UsageError("--fp8 is for TensorRT alone; leave out --for cpu, or --fp8")
-    from frcrn_export.calibration.calibrate import calibrate as run
+    from frcrn_export.calibration.calibrate import calibrate_with
     from frcrn_export.calibration.plan import Settings
 
     settings = Settings(
@@ -132,7 +132,9 @@ def calibrate(
         number="fp8" if fp8 else "int8",
     )
     with progress_bar("Calibrating") as progress:
-        report = run(bundle, settings, checkpoint=checkpoint, force=force, progress=progress)
+        report = calibrate_with(
+            bundle, settings, checkpoint=checkpoint, force=force, progress=progress
+        )
     if as_json:
         import json
 

@@ -165,7 +165,7 @@ class BuiltEngine:
     cuda: int
 
 
-def build_engine(
+def build_plan(
     source: Path, options: BuildOptions, progress: Progress | None = None
 ) -> BuiltEngine:
     """Build an engine from one of our ONNX files. `progress` is called from another thread.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from frcrn_export.engines.build import BuiltEngine, build_engine
+from frcrn_export.engines.build import BuiltEngine, build_plan
 from frcrn_export.engines.build_log import Progress
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.runtime.bundle.manifest import (
@@ -68,7 +68,7 @@ def add_engine(
 
     Gives its entry, and the seconds that the build took. `keep_log` is given all that the builder
     said. Raises UserError where there is such an engine already (unless `force`) or the disk is
-    full, and as `build_engine`; the bundle is then as before.
+    full, and as `build_plan`; the bundle is then as before.
     """
     if isinstance(destination, Bundle):
         bundle = destination
@@ -78,7 +78,7 @@ def add_engine(
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{bundle.path / name} exists; add --force to replace it")
     source = engine_source(bundle, precision, bool(options.states))
-    built = build_engine(bundle.file(source), options, progress)
+    built = build_plan(bundle.file(source), options, progress)
     keep_log(built.log)
     layers_name = f"{Path(name).stem}.layers.json"
     plan, layer_report = built.plan, built.layers.to_json()

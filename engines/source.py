@@ -70,13 +70,13 @@ class Subject:
                 f"{self.path} has no {number.upper()} {kind} for TensorRT; add --calib FOLDER with "
                 f"recordings of speech, or run: {command}"
             )
-        from frcrn_export.calibration.calibrate import calibrate_bundle
+        from frcrn_export.calibration.calibrate import calibrate
 
         self._exported("fp16", step)
-        calibrate_bundle(
+        calibrate(
             self.path,
+            calib,
             consumer="tensorrt",
-            folders=calib,
             streaming=streaming,
             number=number,
             progress=lambda phase, done, steps: step(
@@ -139,7 +139,7 @@ def find_subject(
                 f"{path} holds {bundle.manifest.weights.name}, not random weights of seed {seed}; "
                 "leave out --random-weights"
             )
-        return _existing(bundle, None, source.checkpoint, streaming)
+        return existing_subject(bundle, None, source.checkpoint, streaming)
     if path is not None:
         require_free(path, force=True)
     loaded = load()
@@ -149,7 +149,7 @@ def find_subject(
 
         bundle = open_bundle(path, engines=not replacing)
         require_same_weights(bundle.manifest, loaded, path)
-        return _existing(bundle, loaded, source.checkpoint, streaming)
+        return existing_subject(bundle, loaded, source.checkpoint, streaming)
     from frcrn_export.exporters.bundle import manifest_of
     from frcrn_export.exporters.graphs import core_graph
 
@@ -167,12 +167,13 @@ def find_subject(
     return Subject(path, manifest, given, None, loaded, source.checkpoint, streaming, states)
 
 
-def _existing(
+def existing_subject(
     bundle: Bundle,
     model: "LoadedModel | None",
     checkpoint: Path | None,
     streaming: "StreamingOptions | None",
 ) -> Subject:
+    """An opened bundle to build in. Raises UserError where it has no ONNX core of this kind."""
     if streaming is not None:
         return _existing_streaming(bundle, model, checkpoint, streaming)
     core = bundle.manifest.file("core", "onnx") or bundle.manifest.file("core", "onnx", "fp16")

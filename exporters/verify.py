@@ -16,7 +16,7 @@ from frcrn_export.exporters.parity_vectors import core_inputs
 from frcrn_export.exporters.streaming_export import StreamingForms
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Manifest, ParityResult
-from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of, sha256_of
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.sessions.registry import RUNS_CODE
@@ -53,31 +53,62 @@ class ParityReport:
         """Whether the live reference network was compared."""
         return not self.why_not_live
 
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison reached its floor."""
+        return all(result.passed for result in self.results)
 
-def verify_bundle(
-    path: Path,
-    backends: tuple[str, ...] = (),
-    checkpoint: Path | None = None,
+
+def verify(
+    bundle: Bundle | Path | str,
+    *,
+    backends: Sequence[str] = (),
+    checkpoint: Path | str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> ParityReport:
-    """Compare every artifact of a bundle with its parity vectors and, if possible, live.
+    """Compare every artifact of a bundle with the PyTorch reference.
 
-    What engines gave is written into the manifest. Raises BundleError for a bundle that was altered
-    or cannot be written, UserError for another checkpoint than the one it was made from.
+    With the reference outputs inside the bundle, and where its weights are here also with the
+    reference network itself, at lengths that were never traced. What engines gave is written into
+    the manifest.
+
+    Example:
+        >>> report = frcrn_export.verify("wave")
+        >>> report.passed, report.live
+        (True, True)
+
+    Args:
+        bundle: A bundle.
+        backends: Names in `frcrn_export.runtime.sessions.BACKENDS`. Empty: for each artifact one
+            that is installed.
+        checkpoint: The weights file that the bundle was made from, where the bundle does not say
+            where its weights are.
+        progress: Called with what is being done.
+
+    Returns:
+        Every comparison with its SNR in dB, its floor and its largest absolute error, and what was
+        not compared. A miss is in the report; it raises nothing.
+
+    Raises:
+        BundleError: The bundle was altered, or cannot be read or written.
+        BackendError: A backend that was named cannot run here.
+        UserError: No artifact can run here; a checkpoint that does not match the manifest.
     """
     progress("checking the files")
-    bundle = open_bundle(path)
-    if checkpoint is not None:
-        require_same_checkpoint(bundle.manifest, checkpoint)
+    opened = open_bundle(path_of(bundle))
+    weights = None if checkpoint is None else Path(checkpoint)
+    names = tuple(backends)
+    if weights is not None:
+        require_same_checkpoint(opened.manifest, weights)
     progress("comparing with the reference outputs")
-    results = tuple(check_bundle(bundle, backends))
-    unchecked = _unchecked(bundle, results)
-    why_not = why_not_live(bundle.manifest, checkpoint)
+    results = tuple(check_bundle(opened, names))
+    unchecked = _unchecked(opened, results)
+    why_not = why_not_live(opened.manifest, weights)
     if not why_not:
         progress("comparing with the live network")
-        results = (*results, *_live(bundle, backends, checkpoint))
-    engines = _record_engines(bundle, results)
-    return ParityReport(results, unchecked, how_to_check(bundle, unchecked), why_not, engines)
+        results = (*results, *_live(opened, names, weights))
+    engines = _record_engines(opened, results)
+    return ParityReport(results, unchecked, how_to_check(opened, unchecked), why_not, engines)
 
 
 def _live(

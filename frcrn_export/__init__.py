@@ -11,7 +11,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from frcrn_export.calibration.calibrate import calibrate
+    from frcrn_export.calibration.quality.evaluation import evaluate
+    from frcrn_export.engines.engine import build_engine
     from frcrn_export.exporters.loading import load_model
+    from frcrn_export.exporters.verify import verify
     from frcrn_export.runtime.bundle.reader import open_bundle
     from frcrn_export.runtime.denoiser import Denoiser
     from frcrn_export.runtime.errors import (
@@ -37,8 +41,12 @@ __all__ = [
     "MultiStream",
     "StreamingDenoiser",
     "UserError",
+    "build_engine",
+    "calibrate",
+    "evaluate",
     "load_model",
     "open_bundle",
+    "verify",
 ]
 
 # The four packages lie beside this folder in a checkout, and inside it when installed.
@@ -56,8 +64,12 @@ _MODULES = MappingProxyType(
         "MultiStream": "frcrn_export.runtime.streaming.multi",
         "StreamingDenoiser": "frcrn_export.runtime.streaming.denoiser",
         "UserError": "frcrn_export.runtime.errors",
+        "build_engine": "frcrn_export.engines.engine",
+        "calibrate": "frcrn_export.calibration.calibrate",
+        "evaluate": "frcrn_export.calibration.quality.evaluation",
         "load_model": "frcrn_export.exporters.loading",
         "open_bundle": "frcrn_export.runtime.bundle.reader",
+        "verify": "frcrn_export.exporters.verify",
     }
 )
 

@@ -150,14 +150,14 @@ def main(args: list[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, _terminate)
         result = cli.main(args, prog_name="frcrn-export", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
-        _leave("interrupted", 130)
+        _interrupted()
     except click.ClickException as error:
         _leave(_fit_to_print(f"error: {_one_line(error)}"), error.exit_code)
     except Exception as error:
         if "--debug" in args:
             raise
         if _was_interrupted(error):
-            _leave("interrupted", 130)
+            _interrupted()
         _leave(*_said_of(error))
     sys.exit(result if isinstance(result, int) else 0)
 
@@ -233,6 +233,12 @@ def _show_warnings() -> None:
         handler = Printed(logging.WARNING)
         handler.name = "command line"
         logger.addHandler(handler)
+
+
+def _interrupted() -> None:
+    """Leave without importing anything more: an import may be what was interrupted."""
+    click.echo("interrupted", err=True)
+    sys.exit(130)
 
 
 def _leave(line: str, code: int) -> None:

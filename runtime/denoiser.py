@@ -145,8 +145,16 @@ def _enhance_windows(
 class Denoiser:
     """Removes noise from speech. Calls keep no state, so threads may share a denoiser.
 
-    >>> denoiser = Denoiser.open("bundle")
-    >>> clean = denoiser(noisy, sample_rate=48_000)
+    Example:
+        >>> denoiser = frcrn_export.Denoiser.open("wave")
+        >>> noisy, rate = soundfile.read("noisy.wav", dtype="float32")
+        >>> clean = denoiser(noisy, sample_rate=rate)
+        >>> clean.shape == noisy.shape
+        True
+
+    Attributes:
+        manifest: What the bundle says of itself.
+        session: The core, opened by a backend.
     """
 
     manifest: Manifest
@@ -161,12 +169,21 @@ class Denoiser:
         threads: int | None = None,
         precision: Precision | None = None,
     ) -> "Denoiser":
-        """Open a bundle directory and check its files.
+        """Open a bundle and check its files.
 
-        `backend`: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`. `threads`: limit
-        of processor threads, None for the backend's own choice. `precision`: "fp32", "fp16",
-        "int8" or "fp8"; None for float32, of engines float16 first, and never 8 bits. Raises
-        BundleError, BackendError, UserError.
+        Args:
+            bundle: A bundle, or its folder.
+            backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
+            threads: Limit of processor threads; None is the backend's own choice.
+            precision: "fp32", "fp16", "int8" or "fp8"; None is float32, of engines float16 first,
+                and never 8 bits.
+
+        Returns:
+            A denoiser, which any number of threads may call.
+
+        Raises:
+            BundleError: The bundle is missing, was altered, or cannot be read.
+            BackendError: The backend is unknown, not installed, or cannot run this bundle here.
         """
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         return cls(opened.manifest, open_session(opened, backend, threads, precision))
@@ -177,12 +194,20 @@ class Denoiser:
         sample_rate: int | None = None,
         restore_level: bool = True,
     ) -> Float32Array:
-        """Denoise [N] or [channels, N] floats in [-1, 1] at `sample_rate` Hz, or the bundle's.
+        """Denoise an array.
 
-        Returns float32 of the same shape and rate. Each channel is an utterance of its own.
-        `restore_level=False` leaves the result at the level that the network works at. Raises
-        AudioError where the audio is empty, not finite or of the wrong shape or type, and
-        BackendError where the network's output cannot be used.
+        Args:
+            audio: [N] or [channels, N] floats in [-1, 1]. Each channel is an utterance of its own.
+            sample_rate: Of the audio, in Hz; None is the bundle's.
+            restore_level: Give the result at the level of the input, not at the one that the
+                network works at.
+
+        Returns:
+            float32 of the same shape and rate.
+
+        Raises:
+            AudioError: The audio is empty, not finite, or of the wrong shape or type.
+            BackendError: The backend failed, or the network's output cannot be used.
         """
         source = array_source(audio, sample_rate or self.manifest.sample_rate)
         denoised = np.concatenate(list(self.stream(source, restore_level)), axis=1)
@@ -191,8 +216,17 @@ class Denoiser:
     def stream(self, source: AudioSource, restore_level: bool = True) -> Iterator[Float32Array]:
         """Denoise a source of any length in bounded memory.
 
-        Gives blocks [C, n] at the source's rate that put end to end have its length. Raises
-        BackendError where the network gives NaN or infinity.
+        Args:
+            source: Audio that is read block by block, such as
+                `frcrn_export.runtime.audio.file.FileSource`.
+            restore_level: As in a call.
+
+        Returns:
+            Blocks [channels, n] float32 at the source's rate; put end to end they have its length.
+
+        Raises:
+            AudioError: The source cannot be read.
+            BackendError: The backend failed, or the network gives NaN or infinity.
         """
         rate = self.manifest.sample_rate
         if source.sample_rate == rate:

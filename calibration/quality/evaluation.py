@@ -8,17 +8,33 @@ from time import perf_counter
 
 import numpy as np
 
-from frcrn_export.calibration.quality.pairs import Pair, check_pair, read_pair
-from frcrn_export.calibration.quality.scoring import Result, Scorer, Scores, scoring
+from frcrn_export.calibration.quality.pairs import (
+    ALL,
+    Pair,
+    check_pair,
+    find_pairs,
+    match_folders,
+    read_pair,
+)
+from frcrn_export.calibration.quality.scoring import (
+    MEASURES,
+    Result,
+    Scorer,
+    require_packages,
+    scoring,
+)
+from frcrn_export.calibration.quality.summary import ClipResult, Group, Mean
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.source import array_source
 from frcrn_export.runtime.bundle.manifest import Precision
-from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.streaming.audio_stream import StreamedSources
 from frcrn_export.runtime.streaming.network import open_network
 from frcrn_export.runtime.text import quoted
+
+Progress = Callable[[str, int, int], None]  # the pair, how many are done, of how many
 
 
 @dataclass(frozen=True)
@@ -107,20 +123,6 @@ _WAITING = 4
 
 
 @dataclass(frozen=True)
-class ClipResult:
-    """One pair: scores of the noisy recording, and of what each subject made of it, in order."""
-
-    pair: Pair
-    seconds: float
-    noisy: Scores
-    denoised: tuple[Scores, ...]
-
-    def gain(self, metric: str, subject: int) -> float | None:
-        """Denoised minus noisy, where both have a value."""
-        return difference(self.denoised[subject], self.noisy, metric)
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """Everything measured. `real_time_factors`: processing over audio time, one for each subject.
 
@@ -132,12 +134,79 @@ class Evaluation:
     clips: tuple[ClipResult, ...]
     real_time_factors: tuple[float | None, ...]
 
+    def noisy(self, metric: str) -> Mean | None:
+        """The mean of a metric over the noisy recordings; None where it has no value."""
+        return Group(ALL, self.clips).noisy(metric)
 
-def difference(one: Scores, other: Scores, metric: str) -> float | None:
-    """One minus the other, None where one of them has no value."""
-    if metric not in one.values or metric not in other.values:
-        return None
-    return one.values[metric] - other.values[metric]
+    def denoised(self, metric: str, subject: int = 0) -> Mean | None:
+        """The mean of a metric over what a subject made of them."""
+        return Group(ALL, self.clips).denoised(metric, subject)
+
+    def gain(self, metric: str, subject: int = 0) -> Mean | None:
+        """The mean of how much a subject improved a metric, clip by clip."""
+        return Group(ALL, self.clips).gain(metric, subject)
+
+
+def evaluate(
+    bundles: Bundle | Path | str | Sequence[Bundle | Path | str],
+    pairs: Path | str | tuple[Path | str, Path | str],
+    *,
+    backend: str = "auto",
+    precision: Precision | None = None,
+    stream: bool = False,
+    windowed: bool = False,
+    metrics: Sequence[str] = tuple(MEASURES),
+    dnsmos: Path | str | None = None,
+    threads: int | None = None,
+    jobs: int = 1,
+    progress: Progress = lambda phase, done, steps: None,
+) -> Evaluation:
+    """Measure the quality of what bundles make of noisy speech, against clean speech.
+
+    Example:
+        >>> result = frcrn_export.evaluate("wave", "pairs", metrics=["si_sdr"])
+        >>> result.gain("si_sdr").mean > 1  # dB
+        True
+
+    Args:
+        bundles: One bundle or several, which are compared. All of one sample rate.
+        pairs: A folder with NAME.noisy.* and NAME.clean.*, or two folders, of noisy and of clean
+            recordings with the same names.
+        backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
+        precision: "fp32", "fp16", "int8" or "fp8"; None is what `Denoiser.open` takes.
+        stream: Denoise through a streaming core, as in real time.
+        windowed: With `stream`: by overlapping windows of the offline core.
+        metrics: Of "si_sdr" (dB), "pesq" (wide band), "stoi" and "seg_snr" (dB).
+        dnsmos: The file sig_bak_ovr.onnx of the DNS challenge, to measure DNSMOS P.835 as well.
+        threads: Limit of the network's processor threads.
+        jobs: Processes that score; with 1 the speed is measured, too.
+        progress: Called with the pair, how many are done, and how many there are.
+
+    Returns:
+        Every score of every clip; `noisy`, `denoised` and `gain` give means with their 95%
+        confidence intervals.
+
+    Raises:
+        UserError: No pairs, nothing that could be measured, bundles of different rates, or
+            packages that are not installed.
+        AudioError: A pair that cannot be read, or whose lengths differ.
+        BundleError: A bundle cannot be read.
+        BackendError: No backend runs it here.
+        CheckFailed: An output is not finite.
+    """
+    measures = tuple(metrics)
+    if unknown := [name for name in measures if name not in MEASURES]:
+        raise UserError(f"unknown metric {unknown[0]!r}; choose of: {', '.join(MEASURES)}")
+    require_packages(measures)
+    several = [bundles] if isinstance(bundles, (Bundle, Path, str)) else bundles
+    found = (
+        match_folders(*map(Path, pairs)) if isinstance(pairs, tuple) else find_pairs(Path(pairs))
+    )
+    choices = [Choice(path_of(each), backend, precision, stream, windowed) for each in several]
+    subjects = open_subjects(choices, threads)
+    file = None if dnsmos is None else Path(dnsmos)
+    scorer = Scorer(subjects[0].sample_rate, measures, file)
+    return measure(subjects, found, scorer, jobs, progress)
 
 
 def measure(
@@ -145,7 +214,7 @@ def measure(
     pairs: Sequence[Pair],
     scorer: Scorer,
     jobs: int = 1,
-    progress: Callable[[str, int, int], None] = lambda phase, done, steps: None,
+    progress: Progress = lambda phase, done, steps: None,
 ) -> Evaluation:
     """Denoise every pair with every subject here, and score the results in `jobs` processes.
 

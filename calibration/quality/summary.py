@@ -6,10 +6,31 @@ from math import sqrt
 
 import numpy as np
 
-from frcrn_export.calibration.quality.evaluation import ClipResult, difference
-from frcrn_export.calibration.quality.pairs import ALL, OTHER
+from frcrn_export.calibration.quality.pairs import ALL, OTHER, Pair
+from frcrn_export.calibration.quality.scoring import Scores
 
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """One pair: scores of the noisy recording, and of what each subject made of it, in order."""
+
+    pair: Pair
+    seconds: float
+    noisy: Scores
+    denoised: tuple[Scores, ...]
+
+    def gain(self, metric: str, subject: int) -> float | None:
+        """Denoised minus noisy, where both have a value."""
+        return difference(self.denoised[subject], self.noisy, metric)
+
+
+def difference(one: Scores, other: Scores, metric: str) -> float | None:
+    """One minus the other, None where one of them has no value."""
+    if metric not in one.values or metric not in other.values:
+        return None
+    return one.values[metric] - other.values[metric]
 
 
 @dataclass(frozen=True)

@@ -171,10 +171,11 @@ def verify(
         return
     if seconds is not None:
         raise click.UsageError("--seconds goes with --streaming; add it")
-    from frcrn_export.exporters.verify import require_parity, verify_bundle
+    from frcrn_export.exporters.verify import require_parity
+    from frcrn_export.exporters.verify import verify as compare
 
     with status() as step:
-        report = verify_bundle(bundle, backends, checkpoint, progress=step)
+        report = compare(bundle, backends=backends, checkpoint=checkpoint, progress=step)
     if as_json:
         print_json(
             {

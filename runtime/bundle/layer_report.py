@@ -12,7 +12,7 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import reading
 
-_MOST_BYTES = 64 << 20  # FRCRN's are 2 MB
+_MOST_BYTES = 64 << 20  # those of 250 layers are 2 MB
 
 Size = Annotated[int, Meta(ge=-1)]  # of one axis; -1 is dynamic
 # Short and printable, since these two reach the user's terminal.

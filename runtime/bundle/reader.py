@@ -43,11 +43,30 @@ class Bundle:
         return staged if staged is not None and staged.exists() else self.path / entry.path
 
 
+def path_of(bundle: Bundle | Path | str) -> Path:
+    """The folder of a bundle, opened or not."""
+    return bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+
+
 def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) -> Bundle:
     """Read a bundle and check every file against the manifest: present, inside, size, sha256.
 
-    Without `engines`, or `int8` (FP8 too), these and their reports are not checked: where one is to
-    be made anew. Raises BundleError naming the file and what is wrong with it.
+    Example:
+        >>> bundle = frcrn_export.open_bundle("wave")
+        >>> bundle.manifest.sample_rate
+        16000
+
+    Args:
+        path: The bundle's folder.
+        engines: Check the engines and their reports; not where one is to be made anew.
+        int8: Check the files in INT8 and FP8 and their reports; not where one is to be made anew.
+
+    Returns:
+        The bundle, its manifest read.
+
+    Raises:
+        BundleError: A file is missing, was altered or leads out of the bundle, or the manifest
+            cannot be read.
     """
     root = Path(path)
     for attempt in range(_ATTEMPTS):

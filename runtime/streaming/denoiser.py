@@ -18,10 +18,13 @@ class StreamingDenoiser:
 
     Sample i of all that `process` and `flush` return belongs to sample i of all that was given.
 
-    >>> denoiser = StreamingDenoiser.open("bundle")
-    >>> for chunk in microphone:
-    ...     play(denoiser.process(chunk))
-    >>> play(denoiser.flush())
+    Example:
+        >>> denoiser = frcrn_export.StreamingDenoiser.open("wave")
+        >>> blocks = soundfile.blocks("noisy.wav", 441, dtype="float32")  # or a microphone
+        >>> clean = [denoiser.process(block) for block in blocks]
+        >>> clean.append(denoiser.flush())
+        >>> sum(map(len, clean)) == soundfile.info("noisy.wav").frames
+        True
     """
 
     def __init__(
@@ -45,29 +48,58 @@ class StreamingDenoiser:
     ) -> "StreamingDenoiser":
         """Open a bundle that has a streaming core, or with `windowed` any bundle.
 
-        `sample_rate`: what the chunks have, in Hz, to be sure that it is the bundle's. `gain`: the
-        level's gain where it is known beforehand, instead of the causal rule.
-        `restore_level=False` leaves the result at the level that the network works at.
-        `windowed`: for networks that cannot stream, compute overlapping windows with the offline
-        core, True for 1 s or the one length that it takes, or the length in seconds; `latency` has
-        the delay and the cost. `precision`: "fp32", "fp16", "int8" or "fp8"; None for float32,
-        of engines float16 first, and never 8 bits. Raises BundleError, BackendError, AudioError,
-        UserError.
+        Args:
+            bundle: A bundle, or its folder.
+            backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
+            threads: Limit of processor threads; None is the backend's own choice.
+            sample_rate: What the audio has, in Hz, to be sure that it is the bundle's.
+            gain: A fixed linear input gain; turns the automatic level off.
+            restore_level: Give the result at the level of the input, not at the one that the
+                network works at.
+            windowed: For networks that cannot stream: compute overlapping windows with the offline
+                core, True for 1 s or the one length that it takes, or the length in seconds.
+                `latency` has the delay and the cost.
+            precision: "fp32", "fp16", "int8" or "fp8"; None is float32, of engines float16 first,
+                and never 8 bits.
+
+        Returns:
+            A denoiser for one stream.
+
+        Raises:
+            BundleError: The bundle is missing, was altered, or has no streaming core.
+            BackendError: The backend is unknown, not installed, or cannot run this bundle here.
+            AudioError: `sample_rate` is not the bundle's.
+            UserError: An argument that makes no sense for this bundle.
         """
         network = open_network(bundle, backend, threads, sample_rate, windowed, precision=precision)
         return cls(network, gain, restore_level)
 
     def process(self, chunk: npt.NDArray[Any]) -> Float32Array:
-        """Take [n] floats in [-1, 1] at the bundle's rate, n >= 0; give what is done, [m] float32.
+        """Take a block of the stream, and give what is done.
 
-        Samples that are NaN or infinite (or beyond 65536) become 0, see `replaced_samples`. Raises
-        AudioError for anything but a mono array of floats, UserError after `flush`.
+        Args:
+            chunk: [n] floats in [-1, 1] at the bundle's rate, n >= 0. Samples that are NaN or
+                infinite (or beyond 65536) become 0, see `replaced_samples`.
+
+        Returns:
+            [m] float32: the next samples of the stream, `latency` behind.
+
+        Raises:
+            AudioError: Anything but a mono array of floats.
+            UserError: The stream has ended, see `flush`.
         """
         self._stream.push(chunk)
         return self._advance()
 
     def flush(self) -> Float32Array:
-        """End the stream and give the rest, so that as many samples came out as went in."""
+        """End the stream.
+
+        Returns:
+            [m] float32: the rest, so that as many samples came out as went in.
+
+        Raises:
+            UserError: The stream has ended already.
+        """
         self._stream.finish()
         return self._advance()
 

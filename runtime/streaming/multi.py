@@ -22,10 +22,14 @@ class MultiStream:
 
     Every stream gives what a `StreamingDenoiser` of its own would give. For one thread.
 
-    >>> calls = MultiStream.open("bundle", max_streams=32)
-    >>> alice, bob = calls.add(), calls.add()
-    >>> done = calls.process({alice: chunk, bob: other})  # {alice: samples, bob: samples}
-    >>> rest = calls.flush(alice)  # alice hangs up, bob stays
+    Example:
+        >>> noisy, rate = soundfile.read("noisy.wav", dtype="float32")
+        >>> calls = frcrn_export.MultiStream.open("wave", max_streams=32)
+        >>> alice, bob = calls.add(), calls.add()
+        >>> done = calls.process({alice: noisy[:8000], bob: noisy[8000:9000]})
+        >>> rest = calls.flush(alice)  # alice hangs up, bob stays
+        >>> len(done[alice]) + len(rest), bob in calls
+        (8000, True)
     """
 
     # Streams that have samples for another call sit in the rows of the session, the others are
@@ -64,11 +68,28 @@ class MultiStream:
         windowed: bool | float = False,
         precision: Precision | None = None,
     ) -> "MultiStream":
-        """Open a bundle that has a streaming core; the arguments of `StreamingDenoiser.open`.
+        """Open a bundle that has a streaming core, or with `windowed` any bundle.
 
-        `max_streams`: memory is made for so many at once, and `add` refuses more; without it, it
-        grows with them. Engines have the rows that they were built with (`frcrn-export trt
-        --batch`), so they need it. Raises BundleError, BackendError, AudioError, UserError.
+        Args:
+            bundle: A bundle, or its folder.
+            backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
+            threads: Limit of processor threads; None is the backend's own choice.
+            max_streams: Memory is made for so many at once, and `add` refuses more; None lets it
+                grow with them. Engines have the rows that they were built with (`frcrn-export trt
+                --batch`), so they need it.
+            sample_rate: What the audio has, in Hz, to be sure that it is the bundle's.
+            restore_level: As in `StreamingDenoiser.open`.
+            windowed: As in `StreamingDenoiser.open`.
+            precision: As in `StreamingDenoiser.open`.
+
+        Returns:
+            No streams yet, see `add`.
+
+        Raises:
+            BundleError: The bundle is missing, was altered, or has no streaming core.
+            BackendError: The backend is unknown, not installed, or cannot run this bundle here.
+            AudioError: `sample_rate` is not the bundle's.
+            UserError: An argument that makes no sense for this bundle.
         """
         if max_streams is not None and max_streams < 1:
             raise UserError(f"max_streams={max_streams}: give at least 1")
@@ -80,10 +101,16 @@ class MultiStream:
         return cls(network, max_streams, restore_level)
 
     def add(self, gain: float | None = None) -> int:
-        """Begin a stream; the number is what it is called from now on, and is never used again.
+        """Begin a stream.
 
-        `gain`: the level's gain where it is known beforehand. Raises UserError where there are
-        `max_streams` already.
+        Args:
+            gain: A fixed linear input gain; turns the automatic level off.
+
+        Returns:
+            The number that the stream is called by from now on; it is never used again.
+
+        Raises:
+            UserError: There are `max_streams` already.
         """
         if self._most is not None and len(self._streams) >= self._most:
             raise UserError(
@@ -98,9 +125,17 @@ class MultiStream:
         """Take the next samples of some streams, and give for each of them what is done.
 
         The streams with enough samples for another call go through the network together, so give
-        all that arrived at once. A chunk is as `StreamingDenoiser.process` takes it, of any length.
-        Raises AudioError for a wrong chunk and UserError for a stream that is not there, before
-        any stream moved.
+        all that arrived at once.
+
+        Args:
+            chunks: By stream, [n] floats as `StreamingDenoiser.process` takes them, of any length.
+
+        Returns:
+            By stream, [m] float32.
+
+        Raises:
+            AudioError: A wrong chunk; no stream has moved.
+            UserError: A stream that is not there; no stream has moved.
         """
         given = {stream: self._stream(stream) for stream in chunks}
         for chunk in chunks.values():
@@ -111,14 +146,31 @@ class MultiStream:
         return {number: stream.pull() for number, stream in given.items()}
 
     def flush(self, stream: int) -> Float32Array:
-        """End a stream and give its rest, so that as many samples came out as went in; it leaves.
+        """End a stream, which leaves. Several that end together: `flush_all`.
 
-        Other streams stay where they are. Several that end together: `flush_all`.
+        Args:
+            stream: Its number.
+
+        Returns:
+            [m] float32: its rest, so that as many samples came out as went in.
+
+        Raises:
+            UserError: There is no such stream.
         """
         return self.flush_all([stream])[stream]
 
     def flush_all(self, streams: Sequence[int] | None = None) -> dict[int, Float32Array]:
-        """End these streams, or all, together, and give what is left of each; they leave."""
+        """End streams together; they leave.
+
+        Args:
+            streams: Their numbers; None is all.
+
+        Returns:
+            By stream, [m] float32: its rest.
+
+        Raises:
+            UserError: There is no such stream; none has ended.
+        """
         numbers = list(self._streams) if streams is None else streams
         ending = {number: self._stream(number) for number in numbers}
         for stream in ending.values():
@@ -130,13 +182,30 @@ class MultiStream:
         return rest
 
     def remove(self, stream: int) -> None:
-        """Forget a stream, and what it still had to give."""
+        """Forget a stream, and what it still had to give.
+
+        Args:
+            stream: Its number.
+
+        Raises:
+            UserError: There is no such stream.
+        """
         self._stream(stream)
         del self._streams[stream]
         self._parked.pop(stream, None)
 
     def replaced_samples(self, stream: int) -> int:
-        """How many samples of a stream were not finite and became 0."""
+        """How many samples of a stream were not finite and became 0.
+
+        Args:
+            stream: Its number.
+
+        Returns:
+            A count.
+
+        Raises:
+            UserError: There is no such stream.
+        """
         return self._stream(stream).replaced_samples
 
     def __len__(self) -> int:

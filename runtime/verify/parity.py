@@ -30,7 +30,7 @@ from frcrn_export.runtime.text import shown
 from frcrn_export.runtime.verify.streaming_parity import open_streamed
 
 FLOOR_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 45.0, "int8": 20.0, "fp8": 20.0}
-_MOST_BYTES = 256 << 20  # of all vectors; FRCRN's, streaming included, are 30 MB
+_MOST_BYTES = 256 << 20  # of all vectors; the largest network's, streaming included, are 30 MB
 _IDENTICAL_DB = 300.0  # JSON has no infinity
 
 _DEFAULT_BACKENDS = ("onnxruntime-cpu", *ENGINE_BACKENDS)

@@ -11,7 +11,7 @@ import pytest
 
 from frcrn_export.calibration import calibrate as module
 from frcrn_export.calibration import plan, result
-from frcrn_export.calibration.calibrate import calibrate, calibrate_bundle
+from frcrn_export.calibration.calibrate import calibrate, calibrate_with
 from frcrn_export.calibration.plan import Settings
 from frcrn_export.runtime.bundle.manifest import Consumer
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
@@ -67,7 +67,7 @@ def test_what_a_bundle_has_afterwards(
     masking_bundle: Path, settings: Make, consumer: Consumer, stem: str, layers: int, noisy: Signal
 ) -> None:
     before = contents(masking_bundle)
-    report = calibrate(masking_bundle, settings(consumer, seed=3))
+    report = calibrate_with(masking_bundle, settings(consumer, seed=3))
     after = contents(masking_bundle)
     added = [f"{stem}.onnx", *(f"{stem}.{end}" for end in ("quality.json", "quality.md"))]
     assert set(after) - set(before) == {*added, f"{stem}.worst.png"}
@@ -100,10 +100,9 @@ def test_what_a_bundle_has_afterwards(
 @fast
 def test_the_packaged_recording_judges_by_default(masking_bundle: Path, clips_folder: Path) -> None:
     told: list[str] = []
-    report = calibrate_bundle(
+    report = calibrate(
         masking_bundle,
-        consumer="tensorrt",
-        folders=[clips_folder],
+        str(clips_folder),
         progress=lambda phase, done, steps: told.append(phase),
     )
     assert [clip.name for clip in report.int8.clips] == ["demo"]
@@ -111,15 +110,55 @@ def test_the_packaged_recording_judges_by_default(masking_bundle: Path, clips_fo
     assert report.quantization.candidates == 3
 
 
+def test_fp8_is_for_tensorrt_alone(masking_bundle: Path, clips_folder: Path) -> None:
+    with pytest.raises(UserError, match="FP8 is for TensorRT alone"):
+        calibrate(masking_bundle, clips_folder, consumer="cpu", number="fp8")
+
+
+def test_every_argument_arrives(monkeypatch: pytest.MonkeyPatch, masking_bundle: Path) -> None:
+    given: dict[str, object] = {}
+
+    def calibrate_with(path: Path, settings: Settings, **options: object) -> None:
+        given.update(path=path, settings=settings, **options)
+
+    monkeypatch.setattr(module, "calibrate_with", calibrate_with)
+    calibrate(
+        open_bundle(masking_bundle),
+        ["a", Path("b")],
+        consumer="cpu",
+        streaming=True,
+        pairs="p",
+        method="entropy",
+        clips=5,
+        seed=7,
+        auto=True,
+        minutes=1.5,
+        allow_slower=True,
+        threads=2,
+        checkpoint="w.pt",
+        force=True,
+    )
+    del given["progress"]
+    folders = (Path("a"), Path("b"))
+    assert given == {
+        "path": masking_bundle,
+        "settings": Settings(
+            "cpu", folders, True, Path("p"), "entropy", 5, 7, True, 1.5, True, 2, "int8"
+        ),
+        "checkpoint": Path("w.pt"),
+        "force": True,
+    }
+
+
 @fast
 def test_it_is_not_made_twice_but_by_force(masking_bundle: Path, settings: Make) -> None:
-    calibrate(masking_bundle, settings())
-    calibrate(masking_bundle, settings("tensorrt"))
+    calibrate_with(masking_bundle, settings())
+    calibrate_with(masking_bundle, settings("tensorrt"))
     before = contents(masking_bundle)
     with pytest.raises(UserError, match=r"core\.int8\.cpu\.onnx exists; add --force"):
-        calibrate(masking_bundle, settings(method="minmax"))
+        calibrate_with(masking_bundle, settings(method="minmax"))
     assert contents(masking_bundle) == before
-    report = calibrate(masking_bundle, settings(method="minmax"), force=True)
+    report = calibrate_with(masking_bundle, settings(method="minmax"), force=True)
     assert report.quantization.method == "minmax"
     after = contents(masking_bundle)
     assert set(after) == set(before)
@@ -130,10 +169,10 @@ def test_it_is_not_made_twice_but_by_force(masking_bundle: Path, settings: Make)
 
 @fast
 def test_a_damaged_one_is_made_anew(masking_bundle: Path, settings: Make) -> None:
-    calibrate(masking_bundle, settings())
+    calibrate_with(masking_bundle, settings())
     before = contents(masking_bundle)
     (masking_bundle / "core.int8.cpu.onnx").write_bytes(b"broken")
-    calibrate(masking_bundle, settings(), force=True)
+    calibrate_with(masking_bundle, settings(), force=True)
     after = contents(masking_bundle)
     assert after["core.int8.cpu.onnx"] == before["core.int8.cpu.onnx"]
 
@@ -145,11 +184,11 @@ def test_recordings_of_hardly_any_level_fail_the_gate(tmp_path: Path, settings: 
     quiet = write_clips(tmp_path / "quiet", gain=1 / 200)
     before = contents(bundle)
     with pytest.raises(CheckFailed, match=r"core\.int8\.cpu\.onnx: mean core SNR .* 20 dB") as why:
-        calibrate(bundle, settings(folders=(quiet,)))
+        calibrate_with(bundle, settings(folders=(quiet,)))
     command = rf"calibrate {bundle} --for cpu --calib {quiet} --pairs \S+ --auto"
     assert re.search(command, str(why.value))
     assert contents(bundle) == before
-    calibrate(bundle, settings())  # the same recordings at their level
+    calibrate_with(bundle, settings())  # the same recordings at their level
 
 
 @fast
@@ -160,7 +199,7 @@ def test_ranges_that_are_far_too_narrow_fail_the_gate(
     narrow(monkeypatch, 100)
     before = contents(masking_bundle)
     with pytest.raises(CheckFailed, match="mean core SNR"):
-        calibrate(masking_bundle, settings(consumer))
+        calibrate_with(masking_bundle, settings(consumer))
     assert contents(masking_bundle) == before
 
 
@@ -171,10 +210,10 @@ def test_the_harmful_signal_goes_back_to_float(
     narrow(monkeypatch, 100, "parallel.out")  # what one layer alone gives
     before = contents(masking_bundle)
     with pytest.raises(CheckFailed, match="mean core SNR"):
-        calibrate(masking_bundle, settings())
+        calibrate_with(masking_bundle, settings())
     assert contents(masking_bundle) == before
 
-    report = calibrate(masking_bundle, settings(auto=True))
+    report = calibrate_with(masking_bundle, settings(auto=True))
     made = report.quantization
     assert (made.layers, made.candidates) == (3, 4)
     rows = {row.name: row for row in report.layers}
@@ -203,13 +242,13 @@ def test_where_no_layer_passes_nothing_is_kept(
     narrow(monkeypatch, 1e6)
     before = contents(masking_bundle)
     with pytest.raises(CheckFailed, match="mean core SNR"):
-        calibrate(masking_bundle, settings(auto=True))
+        calibrate_with(masking_bundle, settings(auto=True))
     assert contents(masking_bundle) == before
 
 
 @fast
 def test_what_passes_at_once_is_not_searched(masking_bundle: Path, settings: Make) -> None:
-    report = calibrate(masking_bundle, settings(auto=True))
+    report = calibrate_with(masking_bundle, settings(auto=True))
     assert [(point.passed, point.chosen) for point in report.search] == [(True, True)]
     assert {row.damage_db for row in (*report.layers, *report.ranges)} == {None}
 
@@ -220,9 +259,9 @@ def test_a_slower_file_is_kept_by_request_alone(
     monkeypatch.setattr(module, "measure_speed", lambda *args, **options: speed(0.8))
     before = contents(masking_bundle)
     with pytest.raises(CheckFailed, match=r"speed .*0\.8.*--allow-slower"):
-        calibrate(masking_bundle, settings())
+        calibrate_with(masking_bundle, settings())
     assert contents(masking_bundle) == before
-    report = calibrate(masking_bundle, settings(allow_slower=True))
+    report = calibrate_with(masking_bundle, settings(allow_slower=True))
     assert report.quantization.kept_slower is True
     manifest = open_bundle(masking_bundle).manifest
     entry = manifest.file("core", "onnx", "int8", "cpu")
@@ -239,7 +278,7 @@ def test_allow_slower_forgives_nothing_else(
     narrow(monkeypatch, 100)
     before = contents(masking_bundle)
     with pytest.raises(CheckFailed, match="mean core SNR") as why:
-        calibrate(masking_bundle, settings(allow_slower=True))
+        calibrate_with(masking_bundle, settings(allow_slower=True))
     assert "speed" not in str(why.value)
     assert contents(masking_bundle) == before
 
@@ -263,7 +302,7 @@ def test_nothing_half_written(
         monkeypatch.setattr(result, "report_files", fail)
     before = contents(masking_bundle)
     with pytest.raises(error, match="in the middle"):
-        calibrate(masking_bundle, settings())
+        calibrate_with(masking_bundle, settings())
     assert contents(masking_bundle) == before
     open_bundle(masking_bundle)
 
@@ -279,4 +318,4 @@ def test_what_is_missing_is_known_before_the_work(
         with monkeypatch.context() as patched:
             patched.setattr(module, name, missing)
             with pytest.raises(UserError, match="not installed"):
-                calibrate(masking_bundle, settings())
+                calibrate_with(masking_bundle, settings())

@@ -233,12 +233,12 @@ def test_options_that_cannot_be_understood(options: list[str], capsys: Capture) 
 
 
 def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    def calibrate(path: Path, settings: Any, **options: Any) -> None:
+    def calibrate_with(path: Path, settings: Any, **options: Any) -> None:
         given.update(path=path, settings=settings, **options)
         raise UserError("enough")
 
     given: dict[str, Any] = {}
-    monkeypatch.setattr(module, "calibrate", calibrate)
+    monkeypatch.setattr(module, "calibrate_with", calibrate_with)
     options = (
         "--calib a --calib b --for cpu --streaming --pairs p --method entropy --clips 5 --seed 7 "
         "--auto --minutes 1.5 --allow-slower -t 2 -c w.pt --force"

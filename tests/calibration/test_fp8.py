@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from frcrn_export.calibration.calibrate import calibrate
+from frcrn_export.calibration.calibrate import calibrate_with
 from frcrn_export.calibration.command import calibrate as command
 from frcrn_export.calibration.plan import Settings
 from frcrn_export.runtime.audio.measures import snr_db
@@ -89,7 +89,7 @@ def test_the_gate_names_the_command(tmp_path: Path, clips_folder: Path, held_out
     before = contents(root)
     settings = Settings("tensorrt", (quiet,), pairs=held_out, threads=1, number="fp8")
     with pytest.raises(CheckFailed, match=r"core\.fp8\.onnx: ") as why:
-        calibrate(root, settings)
+        calibrate_with(root, settings)
     command = f"calibrate {root} --for rtx4090d --fp8 --calib {quiet} --pairs {held_out} --auto"
     assert command in str(why.value)
     assert contents(root) == before

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from frcrn_export.engines.build import BuiltEngine, build_engine, read_source, save_timing_cache
+from frcrn_export.engines.build import BuiltEngine, build_plan, read_source, save_timing_cache
 from frcrn_export.engines.build_log import BuildError
 from frcrn_export.engines.targets import find_target
 from frcrn_export.runtime.bundle.layer_report import OnnxNode, census, quantized_nodes
@@ -123,7 +123,7 @@ def half_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def half_engine(half_core: Path) -> BuiltEngine:
-    return build_engine(half_core, options())
+    return build_plan(half_core, options())
 
 
 def test_engine_and_everything_about_it(half_engine: BuiltEngine) -> None:
@@ -152,12 +152,12 @@ def test_convolutions_run_in_half_and_the_mask_in_float(half_engine: BuiltEngine
 
 def test_float32_core_gives_a_float_engine(tmp_path: Path) -> None:
     core = tiny_core(tmp_path / "core.onnx", half=False)
-    built = build_engine(core, options(tf32=False))
+    built = build_plan(core, options(tf32=False))
     assert census(built.layers)["Conv"] == {"Float": 2}
 
 
 def test_quantized_convolutions_run_in_int8(tmp_path: Path) -> None:
-    built = build_engine(tiny_int8_core(tmp_path / "core.int8.onnx"), options())
+    built = build_plan(tiny_int8_core(tmp_path / "core.int8.onnx"), options())
     assert census(built.layers)["Conv"] == {"Half": 1, "Int8": 1}
     assert quantized_nodes(built.layers) == {"node_conv2d_1": "Int8"}
     # With one weight scale the convolution itself makes half precision of its sums.
@@ -167,31 +167,31 @@ def test_quantized_convolutions_run_in_int8(tmp_path: Path) -> None:
 
 def test_where_the_builder_runs_them_in_half_that_is_seen(tmp_path: Path) -> None:
     core = tiny_int8_core(tmp_path / "core.int8.onnx")
-    built = build_engine(core, options(target=find_target("rtx2080ti")))
+    built = build_plan(core, options(target=find_target("rtx2080ti")))
     assert census(built.layers)["Conv"] == {"Half": 2}
     assert quantized_nodes(built.layers) == {"node_conv2d_1": "Half"}
 
 
 def test_quantized_convolutions_run_in_fp8(tmp_path: Path) -> None:
-    built = build_engine(tiny_int8_core(tmp_path / "core.onnx", "fp8"), options())
+    built = build_plan(tiny_int8_core(tmp_path / "core.onnx", "fp8"), options())
     assert quantized_nodes(built.layers) == {"node_conv2d_1": "FP8"}
 
 
 @pytest.mark.parametrize("name", ["rtx2080ti", "a100", "rtx3090", "rtx5090", "gb10"])
 def test_builds_for_every_sm_that_rtx_serves(half_core: Path, name: str) -> None:
     target = find_target(name)
-    built = build_engine(half_core, options(target=target))
+    built = build_plan(half_core, options(target=target))
     assert census(built.layers)["Conv"] == {"Half": 2}
 
 
 def test_engines_for_two_sms_differ(half_core: Path, half_engine: BuiltEngine) -> None:
-    other = build_engine(half_core, options(target=find_target("rtx2080ti")))
+    other = build_plan(half_core, options(target=find_target("rtx2080ti")))
     assert other.plan != half_engine.plan
 
 
 def test_reports_progress(half_core: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    build_engine(half_core, options(), lambda *step: seen.append(step))
+    build_plan(half_core, options(), lambda *step: seen.append(step))
     phases = {phase for phase, _, _ in seen}
     assert "Building engine" in phases
     for phase in phases:
@@ -220,9 +220,9 @@ def test_ctrl_c_stops_the_builder(half_core: Path) -> None:
             time.sleep(0.02)  # steps go on until the main thread has heard the signal
 
     with pytest.raises(KeyboardInterrupt):
-        build_engine(half_core, options(), interrupt)
+        build_plan(half_core, options(), interrupt)
     complete: list[str] = []
-    build_engine(half_core, options(), lambda phase, done, total: complete.append(phase))
+    build_plan(half_core, options(), lambda phase, done, total: complete.append(phase))
     assert len(seen) < len(complete)
 
 
@@ -231,13 +231,13 @@ def test_an_error_of_the_progress_callback_is_not_lost(half_core: Path) -> None:
         raise ValueError("the terminal went away")
 
     with pytest.raises(ValueError, match="the terminal went away"):
-        build_engine(half_core, options(), fail)
+        build_plan(half_core, options(), fail)
 
 
 def test_parser_s_reason_and_node(tmp_path: Path) -> None:
     core = tiny_core(tmp_path / "core.onnx", broken_channels=1)
     with pytest.raises(BuildError) as caught:
-        build_engine(core, options())
+        build_plan(core, options())
     message = str(caught.value)
     assert message.startswith(f"{core}: not parsed: node 'node_conv2d' (Conv): ")
     assert "Kernel weight dimension failed to broadcast to input" in message
@@ -256,7 +256,7 @@ def test_mixed_types_are_named_without_source_places(tmp_path: Path) -> None:
     helper.set_model_props(model, {"sample_rate": "16000"})
     onnx.save(model, core)
     with pytest.raises(BuildError, match=r"'node_mul' \(Mul\): .* must have same input types") as e:
-        build_engine(core, options())
+        build_plan(core, options())
     assert "/_src/" not in str(e.value)
     assert "cuda" not in str(e.value).lower()
 
@@ -281,7 +281,7 @@ def test_builder_s_reason_and_what_to_try(
     half_core: Path, changes: dict[str, object], reason: str, advice: str
 ) -> None:
     with pytest.raises(BuildError, match=rf"{half_core}: not built: .*{reason}.*; {advice}") as e:
-        build_engine(half_core, options(**changes))  # type: ignore[arg-type]
+        build_plan(half_core, options(**changes))  # type: ignore[arg-type]
     assert len(str(e.value).splitlines()) == 1
     assert "/_src/" not in str(e.value)
     assert e.value.exit_code == 2
@@ -290,7 +290,7 @@ def test_builder_s_reason_and_what_to_try(
 def test_the_source_is_checked_before_the_builder_starts(tmp_path: Path) -> None:
     core = tiny_core(tmp_path / "core.onnx", half=False, output_type=TensorProto.INT64)
     with pytest.raises(UserError, match="enhanced is not float32"):
-        build_engine(core, options())
+        build_plan(core, options())
 
 
 def test_out_of_memory_is_one_line(half_core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,4 +301,4 @@ def test_out_of_memory_is_one_line(half_core: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(tensorrt_rtx, "Builder", exhausted)
     with pytest.raises(UserError, match="out of memory; close other programs"):
-        build_engine(half_core, options())
+        build_plan(half_core, options())

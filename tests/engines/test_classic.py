@@ -12,7 +12,7 @@ import pytest
 import tensorrt_rtx as rtx
 
 from frcrn_export.engines import options as options_module
-from frcrn_export.engines.build import build_engine
+from frcrn_export.engines.build import build_plan
 from frcrn_export.engines.targets import Target, find_target
 from frcrn_export.runtime.bundle.layer_report import census
 from frcrn_export.runtime.errors import BackendError, UserError
@@ -67,7 +67,7 @@ def core(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("version", ["10.3.0.26", "10.13.3.9", "11.4.0.1"])
 def test_builds_with_10_and_11(install: Install, core: Path, version: str) -> None:
     install(version=version)
-    built = build_engine(core, options("tensorrt"))
+    built = build_plan(core, options("tensorrt"))
     assert (built.version, built.cuda) == (version, 12)
     assert census(built.layers)["Conv"] == {"Half": 2}
 
@@ -76,14 +76,14 @@ def test_asks_the_engine_for_its_layers_where_the_builder_did_not_log_them(
     install: Install, core: Path
 ) -> None:
     install(version="10.3.0", layers=LAYERS_OF_10)
-    counts = census(build_engine(core, options("tensorrt")).layers)
+    counts = census(build_plan(core, options("tensorrt")).layers)
     assert counts["Conv"] == {"Half": 1, "unlisted": 1}
     assert counts["LeakyRelu"] == {"Half": 1}
 
 
 def test_options_reach_the_builder(install: Install, core: Path) -> None:
     module = install()
-    build_engine(
+    build_plan(
         core, options("tensorrt", workspace_bytes=1 << 28, hardware_compatible=True, tf32=False)
     )
     (config,) = module.configs
@@ -99,16 +99,16 @@ def test_refit_and_tf32_are_flags(
     flags: list[rtx.BuilderFlag] = []
     monkeypatch.setattr(classic.Config, "set_flag", lambda self, flag: flags.append(flag))
     install()
-    build_engine(core, options("tensorrt", refittable=True, tf32=True))
+    build_plan(core, options("tensorrt", refittable=True, tf32=True))
     assert flags == [rtx.BuilderFlag.TF32, rtx.BuilderFlag.REFIT]
 
 
 def test_timing_cache_is_made_then_used(install: Install, core: Path, tmp_path: Path) -> None:
     cache = tmp_path / "new" / "timings.cache"
     install()
-    build_engine(core, options("tensorrt", timing_cache=cache))
+    build_plan(core, options("tensorrt", timing_cache=cache))
     assert cache.read_bytes() == TimingCache.HEADER + b"+1"
-    build_engine(core, options("tensorrt", timing_cache=cache))
+    build_plan(core, options("tensorrt", timing_cache=cache))
     assert cache.read_bytes() == TimingCache.HEADER + b"+1+1"
     assert [path.name for path in cache.parent.iterdir()] == ["timings.cache"]
 
@@ -120,20 +120,20 @@ def test_a_timing_cache_of_another_gpu_is_refused_and_kept(
     cache.write_bytes(b"timings of SM 7.5")
     install()
     with pytest.raises(UserError, match="not a timing cache of this GPU and this TensorRT; remove"):
-        build_engine(core, options("tensorrt", timing_cache=cache))
+        build_plan(core, options("tensorrt", timing_cache=cache))
     assert cache.read_bytes() == b"timings of SM 7.5"
 
 
 def test_builds_only_on_the_kind_of_gpu_it_builds_for(install: Install, core: Path) -> None:
     install(find_target("rtx3090"))
     with pytest.raises(UserError, match=r"RTX 4090 D \(SM 8\.9\) is wanted.*has RTX 3090, SM 8\.6"):
-        build_engine(core, options("tensorrt"))
+        build_plan(core, options("tensorrt"))
 
 
 def test_a_release_that_is_too_old_is_named(install: Install, core: Path) -> None:
     install(version="8.6.1")
     with pytest.raises(BackendError, match=r"tensorrt 8\.6\.1 is too old, 10\.3 .*--upgrade"):
-        build_engine(core, options("tensorrt"))
+        build_plan(core, options("tensorrt"))
 
 
 def test_without_tensorrt_says_how_to_install_it(
@@ -142,7 +142,7 @@ def test_without_tensorrt_says_how_to_install_it(
     install()
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(BackendError, match=r'pip install "frcrn-export\[trt\]"'):
-        build_engine(core, options("tensorrt"))
+        build_plan(core, options("tensorrt"))
 
 
 @pytest.mark.skipif(

@@ -79,11 +79,11 @@ def test_fp8(
 
     numbers = []
 
-    def calibrate_bundle(bundle: Path, **options: object) -> None:
+    def recorded(bundle: Path, recordings: object, **options: object) -> None:
         numbers.append(options["number"])
         add_int8(bundle, number="fp8")
 
-    monkeypatch.setattr(calibrate, "calibrate_bundle", calibrate_bundle)
+    monkeypatch.setattr(calibrate, "calibrate", recorded)
     code, out, _ = run(capsys, "trt", path, "--fp8", "--calib", tmp_path)
     assert (code, numbers) == (0, ["fp8"])
     source = entry(path, "core.fp8.onnx")
@@ -119,20 +119,23 @@ def test_calibrates_where_it_has_to(
     path = shutil.copytree(engine_bundle, tmp_path / "bundle")
     calls = []
 
-    def calibrate_bundle(
-        bundle: Path, progress: Callable[[str, int, int], None], **options: object
+    def recorded(
+        bundle: Path,
+        recordings: object,
+        progress: Callable[[str, int, int], None],
+        **options: object,
     ) -> None:
-        calls.append((bundle, options))
+        calls.append((bundle, recordings, options))
         progress("measuring ranges", 1, 2)
         add_int8(bundle)
 
-    monkeypatch.setattr(calibrate, "calibrate_bundle", calibrate_bundle)
+    monkeypatch.setattr(calibrate, "calibrate", recorded)
     folders = tmp_path / "a", tmp_path / "b"
     args = [arg for folder in folders for arg in ("--calib", folder)]
     code, _, _ = run(capsys, "trt", path, "--int8", *args)
     assert code == 0
-    options = {"consumer": "tensorrt", "folders": folders, "streaming": False, "number": "int8"}
-    assert calls == [(path, options)]
+    options = {"consumer": "tensorrt", "streaming": False, "number": "int8"}
+    assert calls == [(path, folders, options)]
     assert entry(path, ENGINE).precision == "int8"
     run(capsys, "trt", path, "--int8", "--force", *args)
     assert len(calls) == 1  # it is there now

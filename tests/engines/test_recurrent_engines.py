@@ -6,7 +6,7 @@ import onnx
 import pytest
 from torch import nn
 
-from frcrn_export.engines.build import build_engine
+from frcrn_export.engines.build import build_plan
 from frcrn_export.exporters.module_passes import compute_in_half
 from frcrn_export.runtime.bundle.layer_report import census
 from frcrn_export.runtime.bundle.manifest import Profile
@@ -28,7 +28,7 @@ def test_any_number_of_frames(kind: str, half: bool, tmp_path: Path) -> None:
     network = half_network(kind) if half else mask_network(KINDS[kind])
     onnx.save(offline_onnx(network), tmp_path / "core.onnx")
     profile = Profile(min=(1, 2, BINS, 1), opt=(1, 2, BINS, 100), max=(2, 2, BINS, 200))
-    built = build_engine(tmp_path / "core.onnx", options(profile=profile))
+    built = build_plan(tmp_path / "core.onnx", options(profile=profile))
     spec, enhanced = built.layers.io
     assert spec.dims == enhanced.dims == (-1, 2, BINS, -1)
     assert census(built.layers)["Conv"] == ({"Half": 3, "Float": 1} if half else {"Float": 4})
@@ -41,6 +41,6 @@ def test_a_frame_at_a_time(kind: str, tmp_path: Path) -> None:
     shape = (3, 2, BINS, 1)
     states = tuple(state.tensor(state.name) for state in core.states)
     profile = Profile(min=shape, opt=shape, max=shape)
-    built = build_engine(tmp_path / "core.onnx", options(profile=profile, states=states))
+    built = build_plan(tmp_path / "core.onnx", options(profile=profile, states=states))
     inputs = {tensor.name: tensor.dims for tensor in built.layers.io if tensor.mode == "input"}
     assert inputs == {"spec": shape} | {s.name: (3, *map(int, s.shape[1:])) for s in states}

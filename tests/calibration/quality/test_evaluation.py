@@ -1,5 +1,3 @@
-"""None"""
-
 import os
 import signal
 from pathlib import Path
@@ -8,10 +6,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from frcrn_export.calibration.quality.evaluation import Choice, measure, open_subjects
+from frcrn_export.calibration.quality.evaluation import Choice, evaluate, measure, open_subjects
 from frcrn_export.calibration.quality.metrics import segmental_snr_db, si_sdr_db
 from frcrn_export.calibration.quality.pairs import find_pairs
 from frcrn_export.calibration.quality.scoring import Scorer, Scores, require_packages, scoring
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import (
     AudioError,
@@ -212,3 +211,36 @@ def test_dnsmos_at_another_rate(tmp_path: Path) -> None:
 def test_other_errors_pass() -> None:
     with pytest.raises(ZeroDivisionError), scoring(Scorer(RATE), 2):
         raise ZeroDivisionError
+
+
+def test_the_library_function(tmp_path: Path, noisy: Signal, clean: Signal) -> None:
+    bundle = write_bundle(tmp_path / "a", gain=0.5)
+    pairs = tmp_path / "pairs"
+    write_pair(pairs, "one", noisy, clean)
+    told: list[str] = []
+    result = evaluate(
+        [bundle, str(bundle)],
+        str(pairs),
+        metrics=["si_sdr", "seg_snr"],
+        progress=lambda phase, done, steps: told.append(phase),
+    )
+    assert told
+    assert result.metrics == ("si_sdr", "seg_snr")
+    assert len(result.subjects) == 2
+    gain = result.gain("si_sdr")
+    assert gain is not None
+    assert gain.mean == pytest.approx(0, abs=1e-3)  # half of it is as good
+    before, after = result.noisy("si_sdr"), result.denoised("si_sdr", 1)
+    assert before is not None
+    assert after is not None
+    assert after.mean - before.mean == pytest.approx(gain.mean, abs=1e-6)
+    assert result.gain("pesq") is None
+    folders = tmp_path / "noisy", tmp_path / "clean"
+    for folder, end in zip(folders, ("noisy", "clean"), strict=True):
+        folder.mkdir()
+        (path,) = pairs.glob(f"*.{end}.*")
+        (folder / f"one{path.suffix}").write_bytes(path.read_bytes())
+    again = evaluate(open_bundle(bundle), folders, metrics=["si_sdr"])
+    assert again.clips[0].noisy.values == {"si_sdr": before.mean}
+    with pytest.raises(UserError, match="unknown metric 'mos'; choose of: si_sdr, pesq"):
+        evaluate(bundle, pairs, metrics=["mos"])

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.calibration.quality.evaluation import Choice, ClipResult, Evaluation, Subject
+from frcrn_export.calibration.quality.evaluation import Choice, Evaluation, Subject
 from frcrn_export.calibration.quality.gates import Gate, failures
 from frcrn_export.calibration.quality.pairs import Pair
 from frcrn_export.calibration.quality.scoring import Scores
+from frcrn_export.calibration.quality.summary import ClipResult
 
 
 def evaluation(*clips: tuple[Scores, Scores]) -> Evaluation:
