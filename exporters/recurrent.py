@@ -28,7 +28,10 @@ class OnnxRecurrent(nn.RNNBase):
     """A GRU or LSTM as ONNX operators, one a layer, called as nn.GRU or nn.LSTM is.
 
     Runs in ONNX only. `recurrent_to_onnx` makes it of a layer, whose settings and hooks it keeps.
+    `amid_float16`: other layers of its network compute in float16.
     """
+
+    amid_float16: bool
 
     def forward(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """[B, T, C] (T first without batch_first) and the state before, zeros where there is none.
@@ -41,6 +44,10 @@ class OnnxRecurrent(nn.RNNBase):
                 "leave out pack_padded_sequence, and unsqueeze what has no batch axis"
             )
         y = x.transpose(0, 1) if self.batch_first else x
+        if self.amid_float16:
+            # TensorRT-RTX 1.7 does not build a GRU or LSTM right behind a cast from float16. Behind
+            # something that it cannot leave out it does; this changes no number.
+            y = y.clamp(min=torch.finfo(y.dtype).min)
         states = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
         count = self.num_layers
         before = [s.chunk(count) if count > 1 else (s,) for s in states]  # [D, B, H] each
@@ -95,13 +102,14 @@ def recurrent_to_onnx(module: nn.Module) -> nn.Module:
         return module
     shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
     copied = copy.deepcopy(module, shared)
+    amid_float16 = any(weight.dtype == torch.float16 for weight in module.parameters())
     for layer in recurrent_layers(copied).values():
-        _become_operator(layer)
+        _become_operator(layer, amid_float16)
     return copied
 
 
 @torch.no_grad()
-def _become_operator(layer: nn.RNNBase) -> None:
+def _become_operator(layer: nn.RNNBase, amid_float16: bool) -> None:
     """Give a layer the operator's weights for its own; hooks and settings stay."""
     packed: dict[str, Tensor] = {}
     for index in range(layer.num_layers):
@@ -116,6 +124,7 @@ def _become_operator(layer: nn.RNNBase) -> None:
             both = (stacked("bias_ih"), stacked("bias_hh"))
             packed[f"B{index}"] = torch.cat(both, dim=1)  # [D, 2 * gates * H]
     layer.__class__ = OnnxRecurrent
+    layer.amid_float16 = amid_float16
     layer._flat_weights = []
     layer._parameters.clear()
     for name, tensor in packed.items():

@@ -14,13 +14,14 @@ from frcrn_export.runtime.bundle.manifest import Consumer
 
 # One utterance of about a second, or what a streaming core is given at a time.
 SIZES = {"batch": 1, "frames": 100, "samples": 16384}
-LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+RECURRENT = ("GRU", "LSTM")  # which stay in float
+LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm", *RECURRENT)
 
 
 @dataclass(frozen=True)
 class Work:
-    """`multiplications` of every convolution and matrix product, by node name; `values`: how many
-    each tensor has, where that is known."""
+    """`multiplications` of every convolution, matrix product and recurrent layer, by node name;
+    `values`: how many each tensor has, where that is known."""
 
     multiplications: Mapping[str, int]
     values: Mapping[str, int]
@@ -41,7 +42,7 @@ def measure_work(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Wo
 
 
 def multiplications(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Mapping[str, int]:
-    """The multiplications of every convolution and matrix product, by node name; see above."""
+    """The multiplications of every layer, by node name; see above."""
     return measure_work(model, sizes).multiplications
 
 
@@ -105,8 +106,8 @@ def int8_layers(
     """All layers that a consumer can compute in INT8, in the graph's order.
 
     Convolutions (for TensorRT those with one group, or a multiple of 4 channels in each) and
-    products with a constant matrix of 2 axes. Never ConvTranspose, which neither consumer computes
-    in INT8: transposed.py makes ordinary convolutions of them.
+    products with a constant matrix of 2 axes. Neither consumer computes GRU, LSTM and ConvTranspose
+    in INT8; transposed.py makes ordinary convolutions of the last.
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)

@@ -14,6 +14,7 @@ import onnx
 
 from frcrn_export.calibration.graph.layers import (
     LAYER_TYPES,
+    RECURRENT,
     SIZES,
     Layer,
     measure_work,
@@ -54,13 +55,15 @@ class Signal:
 def find_signals(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> list[Signal]:
     """Those that a layer reads or writes that is worth computing in INT8, and their sums.
 
-    In the graph's order. None with the values of the graph's first input or output.
+    In the graph's order. None with the values of the graph's first input or output, nor with the
+    states of recurrent layers, in which every rounding would stay for the rest of a stream.
     """
     graph = model.graph
-    layers = quantizable(model, "cpu", sizes)
     sources = copied_from(graph)
     group = _groups(graph, sources)
-    outside = {group.get(graph.input[0].name), group.get(graph.output[0].name)}
+    floats = {graph.input[0].name, graph.output[0].name, *_recurrent_states(graph)}
+    outside = {group.get(name) for name in floats}
+    layers = [x for x in quantizable(model, "cpu", sizes) if group[x.input] not in outside]
     wanted = {group[name] for layer in layers for name in (layer.input, layer.output)} - outside
     wanted |= _sums(graph, sources, group, wanted) - outside
     members: dict[str, list[str]] = {}
@@ -120,6 +123,13 @@ def find_masks(graph: onnx.GraphProto) -> set[str]:
         if of_truth or (node.op_type in _MOVES and node.input[0] in masks):
             masks.update(node.output)
     return masks
+
+
+def _recurrent_states(graph: onnx.GraphProto) -> Iterable[str]:
+    """The states that go into GRUs and LSTMs and come out."""
+    for node in graph.node:
+        if node.op_type in RECURRENT:
+            yield from (*node.input[5:7], *node.output[1:])
 
 
 def _computed(graph: onnx.GraphProto) -> Iterable[str]:

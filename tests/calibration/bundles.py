@@ -9,10 +9,18 @@ import onnx
 from onnx import numpy_helper
 
 from frcrn_export.calibration.acceptance import Speed
-from frcrn_export.runtime.bundle.manifest import FileEntry, Level, Padding, Precision, Weights
+from frcrn_export.runtime.bundle.manifest import (
+    FileEntry,
+    Level,
+    Padding,
+    Precision,
+    StateSpec,
+    StreamingInfo,
+    Weights,
+)
 from frcrn_export.runtime.bundle.reader import sha256_of
 from tests.bundles import core_entry, manifest, write_manifest
-from tests.calibration.graphs import masking_network
+from tests.calibration.graphs import RECURRENT_HIDDEN, masking_network, recurrent_network
 
 TRAINED = Weights(source="checkpoint", name="best.pt", sha256="0" * 64)
 # What a processor can compute in INT8 of it; for TensorRT all but the depthwise one.
@@ -34,6 +42,8 @@ KEPT = {
     "mask": "makes the mask",
 }
 
+CHUNK = 64  # samples a call of the recurrent network, 8 frames
+
 
 def write_masking_bundle(
     path: Path,
@@ -54,6 +64,46 @@ def write_masking_bundle(
     )
     write_manifest(path, changed)
     return path
+
+
+def write_recurrent_bundle(path: Path, kind: str) -> Path:
+    """The recurrent network of graphs.py, offline and streaming, in both precisions."""
+    path.mkdir(parents=True)
+    described = manifest(level="peak", padding=Padding(rule="multiple", size=8))
+    files = []
+    for streaming in (False, True):
+        for half in (False, True):
+            name = f"core{'.streaming' * streaming}{'.fp16' * half}.onnx"
+            onnx.save(_responsive(recurrent_network(kind, streaming, half)), path / name)
+            entry = core_entry(path=name)
+            wave, enhanced = entry.inputs[0], entry.outputs[0]
+            wave = msgspec.structs.replace(wave, name="wave")
+            if streaming:
+                frame = ("batch", 1, CHUNK)
+                wave = msgspec.structs.replace(wave, shape=frame)
+                enhanced = msgspec.structs.replace(enhanced, shape=frame)
+            changed = msgspec.structs.replace(
+                entry,
+                role="core_streaming" if streaming else "core",
+                precision="fp16" if half else "fp32",
+                inputs=(wave,),
+                outputs=(enhanced,),
+                sha256=sha256_of(path / name),
+                bytes=(path / name).stat().st_size,
+                streaming=_recurrent_streaming(kind) if streaming else None,
+            )
+            files.append(changed)
+    named = msgspec.structs.replace(described, model="wave-unet-16k", files=tuple(files))
+    write_manifest(path, named)
+    return path
+
+
+def _recurrent_streaming(kind: str) -> StreamingInfo:
+    states = tuple(
+        StateSpec(name=name, next=f"{name}.next", shape=("batch", 1, RECURRENT_HIDDEN))
+        for name in ("state0", "state1")[: 1 if kind == "GRU" else 2]
+    )
+    return StreamingInfo(chunk=CHUNK, lookahead=0, states=states)
 
 
 def _core(root: Path, precision: Precision) -> FileEntry:

@@ -179,6 +179,94 @@ def streaming_network() -> onnx.ModelProto:
     return model
 
 
+RECURRENT_HIDDEN = 40
+
+
+def recurrent_network(
+    kind: str = "GRU", streaming: bool = False, half: bool = False
+) -> onnx.ModelProto:
+    """wave [batch, 1, samples] to enhanced by a mask on 32 bands that a GRU or LSTM has a part in.
+
+    With `streaming` its states [batch, 1, RECURRENT_HIDDEN] are inputs and outputs; with `half` the
+    convolutions are in float16, it is not.
+    """
+    random = np.random.default_rng(4)
+    dtype = np.float16 if half else np.float32
+    weights = [numpy_helper.from_array(np.array([1], np.int64), "directions")]
+    if half:
+        weights.append(numpy_helper.from_array(np.array(np.finfo(np.float32).min), "lowest"))
+    to = {"to": TensorProto.FLOAT16}, {"to": TensorProto.FLOAT}
+    gates, state_count = (3, 1) if kind == "GRU" else (4, 2)
+    states = [f"state{index}" for index in range(state_count)] if streaming else []
+
+    def weight(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> str:
+        values = random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        weights.append(numpy_helper.from_array(values.astype(dtype), name))
+        return name
+
+    def conv(
+        name: str, source: str, shape: tuple[int, ...], op: str = "Conv", **attributes: object
+    ) -> onnx.NodeProto:
+        inputs = [source, weight(f"{name}.weight", shape, dtype)]
+        return helper.make_node(op, inputs, [f"{name}.out"], name, **attributes)
+
+    def node(op: str, sources: list[str], output: str, **attributes: object) -> onnx.NodeProto:
+        return helper.make_node(op, sources, [output], f"node.{output}", **attributes)
+
+    def cast(source: str, output: str, back: bool) -> list[onnx.NodeProto]:
+        return [node("Cast", [source], output, **to[back])] if half else []
+
+    wave, turned, y = ("wave.half", "turned.float", "y.half") if half else ("wave", "turned", "y")
+    result = "synthesis.out" if half else "enhanced"
+    given = [turned, *(weight(f"recurrent.{n}", (1, gates * RECURRENT_HIDDEN, size), np.float32)
+                       for n, size in (("W", 48), ("R", RECURRENT_HIDDEN)))]  # fmt: skip
+    after = [f"{state}.after" for state in states]
+    attributes = {"hidden_size": RECURRENT_HIDDEN} | (
+        {"linear_before_reset": 1} if kind == "GRU" else {}
+    )
+    nodes = [
+        *cast("wave", "wave.half", back=False),
+        conv("analysis", wave, (32, 1, 8), strides=[8]),
+        node("Relu", ["analysis.out"], "shared"),
+        conv("before", "shared", (48, 32, 1)),
+        node("Relu", ["before.out"], "encoded"),
+        node("Transpose", ["encoded"], "turned", perm=[2, 0, 1]),
+        *cast("turned", "turned.wide", back=True),
+        # As in exporters/recurrent.py.
+        *([node("Max", ["turned.wide", "lowest"], "turned.float")] if half else []),
+        *(node("Transpose", [s], f"{s}.before", perm=[1, 0, 2]) for s in states),
+        helper.make_node(
+            kind,
+            [*given, *(["", "", *(f"{s}.before" for s in states)] if streaming else [])],
+            ["outputs", *after],
+            "recurrent",
+            **attributes,
+        ),
+        *(node("Transpose", [f"{s}.after"], f"{s}.next", perm=[1, 0, 2]) for s in states),
+        node("Squeeze", ["outputs", "directions"], "y"),
+        *cast("y", "y.half", back=False),
+        node("Transpose", [y], "heard", perm=[1, 2, 0]),
+        conv("behind", "heard", (32, RECURRENT_HIDDEN, 1)),
+        conv("parallel", "shared", (32, 32, 1)),
+        node("Add", ["behind.out", "parallel.out"], "sum"),
+        node("Relu", ["sum"], "rectified"),
+        conv("mask", "rectified", (32, 32, 1)),
+        node("Sigmoid", ["mask.out"], "masks"),
+        node("Mul", ["shared", "masks"], "masked"),
+        conv("synthesis", "masked", (32, 1, 8), op="ConvTranspose", strides=[8]),
+        *cast("synthesis.out", "enhanced", back=True),
+    ]
+    if not half:
+        nodes[-1].output[0] = result
+    model = _model(nodes, "wave", "enhanced", ["batch", 1, "samples"], weights, check=False)
+    for values, end in ((model.graph.input, ""), (model.graph.output, ".next")):
+        for state in states:
+            shape = ["batch", 1, RECURRENT_HIDDEN]
+            values.append(helper.make_tensor_value_info(state + end, TensorProto.FLOAT, shape))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def _model(
     nodes: list[onnx.NodeProto],
     given: str,

@@ -4,14 +4,21 @@ from pathlib import Path
 
 import onnx
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from frcrn_export.engines.build import build_plan
 from frcrn_export.exporters.module_passes import compute_in_half
 from frcrn_export.runtime.bundle.layer_report import census
 from frcrn_export.runtime.bundle.manifest import Profile
 from tests.engines.tiny import options
-from tests.recurrent_networks import BINS, mask_core, mask_network, offline_onnx, streaming_onnx
+from tests.recurrent_networks import (
+    BINS,
+    MaskNetwork,
+    mask_core,
+    mask_network,
+    offline_onnx,
+    streaming_onnx,
+)
 
 KINDS = {"GRU": nn.GRU, "LSTM": nn.LSTM}
 
@@ -32,6 +39,22 @@ def test_any_number_of_frames(kind: str, half: bool, tmp_path: Path) -> None:
     spec, enhanced = built.layers.io
     assert spec.dims == enhanced.dims == (-1, 2, BINS, -1)
     assert census(built.layers)["Conv"] == ({"Half": 3, "Float": 1} if half else {"Float": 4})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_right_behind_a_cast_from_float16(kind: str, tmp_path: Path) -> None:
+    """Which the builder does not take as it is."""
+
+    class Bare(MaskNetwork):
+        def forward(self, spec: Tensor) -> Tensor:
+            x = self.before(self.first(spec.flatten(1, 2)))
+            return self.masked(spec[..., 4:], self.recurrent(x.transpose(1, 2))[0])
+
+    network = Bare(KINDS[kind])
+    compute_in_half([network.first, network.before])
+    onnx.save(offline_onnx(network), tmp_path / "core.onnx")
+    profile = Profile(min=(1, 2, BINS, 8), opt=(1, 2, BINS, 100), max=(2, 2, BINS, 200))
+    build_engine(tmp_path / "core.onnx", options(profile=profile))
 
 
 @pytest.mark.parametrize("kind", KINDS)
