@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.onnx_export import export_module
+from frcrn_export.exporters.onnx_export import onnx_from_module
 from frcrn_export.exporters.reference import EPS_RESTORED, level_gains, padding_samples
 from frcrn_export.runtime.bundle.manifest import Level, Padding, TensorSpec
 
@@ -47,7 +47,7 @@ def inline_model(network: onnx.ModelProto, level: Level, padding: Padding) -> on
     The result has the same input and output names; its output is as long as its input.
     """
     wave, raw = torch.randn(_EXAMPLE), torch.randn(_EXAMPLE[0], _EXAMPLE[1] + 1)
-    prepare = export_module(
+    prepare = onnx_from_module(
         _Prepare(level, padding),
         (wave,),
         (_tensor("wave", "samples"),),
@@ -55,7 +55,7 @@ def inline_model(network: onnx.ModelProto, level: Level, padding: Padding) -> on
         "prepare",
         {},
     )
-    finish = export_module(
+    finish = onnx_from_module(
         _Finish(),
         (raw, torch.ones(_EXAMPLE)),
         (_tensor("raw", "padded"), _tensor("gains", "samples")),

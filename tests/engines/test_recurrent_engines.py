@@ -54,7 +54,7 @@ def test_right_behind_a_cast_from_float16(kind: str, tmp_path: Path) -> None:
     compute_in_half([network.first, network.before])
     onnx.save(offline_onnx(network), tmp_path / "core.onnx")
     profile = Profile(min=(1, 2, BINS, 8), opt=(1, 2, BINS, 100), max=(2, 2, BINS, 200))
-    build_engine(tmp_path / "core.onnx", options(profile=profile))
+    build_plan(tmp_path / "core.onnx", options(profile=profile))
 
 
 @pytest.mark.parametrize("kind", KINDS)
