@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.onnx_export import Graph, export_module, export_onnx
+from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph, onnx_from_module
 from frcrn_export.exporters.streaming_core import States, StatesRecorder, StreamingCore
 from frcrn_export.exporters.streaming_export import streaming_info
 from frcrn_export.runtime.bundle.manifest import FileEntry, Role, TensorSpec
@@ -79,11 +79,11 @@ def spec_tensor(name: str, frames: int | str, bins: int = BINS) -> TensorSpec:
 def offline_onnx(network: MaskNetwork) -> onnx.ModelProto:
     tensors = (spec_tensor(name, "frames", network.bins) for name in ("spec", "enhanced"))
     graph = Graph(network, torch.randn(2, 2, network.bins, 23), *tensors)
-    return export_onnx(graph, "offline", {})
+    return onnx_from_graph(graph, "offline", {})
 
 
 def streaming_onnx(core: StreamingCore, bins: int = BINS) -> onnx.ModelProto:
-    return export_module(
+    return onnx_from_module(
         core.module,
         (torch.randn(2, 2, bins, core.chunk), *core.initial(2)),
         (spec_tensor("spec", core.chunk, bins), *(s.tensor(s.name) for s in core.states)),
