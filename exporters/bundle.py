@@ -52,7 +52,7 @@ def export_onnx(
     """Export a model into a bundle of ONNX files, which is kept if every comparison passes.
 
     Example:
-        >>> bundle = frcrn_export.export_onnx(frcrn_export.load_model("wave-unet-16k"), "new")
+        >>> bundle = frcrn_export.export_onnx(frcrn_export.load_model(), "new")
         >>> [file.path for file in bundle.manifest.files if file.role == "core"]
         ['core.onnx']
 
@@ -93,7 +93,7 @@ def export_torchscript(
     """Export a model as `core.pt`, into a bundle of its own or into one of the same weights.
 
     Example:
-        >>> model = frcrn_export.load_model("wave-unet-16k")
+        >>> model = frcrn_export.load_model()
         >>> bundle = frcrn_export.export_torchscript(model, "wave")
         >>> bundle.manifest.file("core", "torchscript").path
         'core.pt'
