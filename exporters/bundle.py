@@ -41,7 +41,7 @@ INLINE_SECONDS = 120
 
 def export_onnx(
     model: LoadedModel,
-    destination: Path,
+    destination: Path | str,
     *,
     stft: StftPlacement = "split",
     fp16: bool = False,
@@ -50,6 +50,11 @@ def export_onnx(
     progress: Progress = lambda step: None,
 ) -> Bundle:
     """Export a model into a bundle of ONNX files, which is kept if every comparison passes.
+
+    Example:
+        >>> bundle = frcrn_export.export_onnx(frcrn_export.load_model(), "new")
+        >>> [file.path for file in bundle.manifest.files if file.role == "core"]
+        ['core.onnx']
 
     Args:
         model: The network with its weights.
@@ -75,17 +80,23 @@ def export_onnx(
     rows = onnx_artifacts(
         model, inline=stft == "inline", fp16=fp16, streaming=streaming is not None
     )
-    return _export(StreamingForms(model, streaming), destination, rows, force, progress)
+    return _export(StreamingForms(model, streaming), Path(destination), rows, force, progress)
 
 
 def export_torchscript(
     model: LoadedModel,
-    destination: Path,
+    destination: Path | str,
     *,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
     """Export a model as `core.pt`, into a bundle of its own or into one of the same weights.
+
+    Example:
+        >>> model = frcrn_export.load_model()
+        >>> bundle = frcrn_export.export_torchscript(model, "wave")
+        >>> bundle.manifest.file("core", "torchscript").path
+        'core.pt'
 
     Args:
         model: The network with its weights.
@@ -102,6 +113,7 @@ def export_torchscript(
             way, or the disk is full.
     """
     forms = StreamingForms(model)
+    destination = Path(destination)
     if (destination / MANIFEST_NAME).is_file():
         return _add(forms, open_bundle(destination), TORCHSCRIPT, force, progress)
     return _export(forms, destination, (TORCHSCRIPT,), force, progress)

@@ -33,7 +33,7 @@ class StreamingOptions:
 
 
 class StreamingForms:
-    """A model and its streaming forms, each of which is built once: FRCRN's take seconds."""
+    """A model and its streaming forms, each of which is built once: some take seconds."""
 
     def __init__(self, model: LoadedModel, options: StreamingOptions | None = None) -> None:
         self.model = model

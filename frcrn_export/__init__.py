@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from frcrn_export.calibration.calibrate import calibrate
     from frcrn_export.calibration.quality.evaluation import evaluate
     from frcrn_export.engines.engine import build_engine
+    from frcrn_export.exporters.bundle import export_onnx, export_torchscript
     from frcrn_export.exporters.loading import load_model
+    from frcrn_export.exporters.streaming_export import StreamingOptions
     from frcrn_export.exporters.verify import verify
     from frcrn_export.runtime.bundle.reader import open_bundle
     from frcrn_export.runtime.denoiser import Denoiser
@@ -40,10 +42,13 @@ __all__ = [
     "FrcrnExportError",
     "MultiStream",
     "StreamingDenoiser",
+    "StreamingOptions",
     "UserError",
     "build_engine",
     "calibrate",
     "evaluate",
+    "export_onnx",
+    "export_torchscript",
     "load_model",
     "open_bundle",
     "verify",
@@ -63,10 +68,13 @@ _MODULES = MappingProxyType(
         "FrcrnExportError": "frcrn_export.runtime.errors",
         "MultiStream": "frcrn_export.runtime.streaming.multi",
         "StreamingDenoiser": "frcrn_export.runtime.streaming.denoiser",
+        "StreamingOptions": "frcrn_export.exporters.streaming_export",
         "UserError": "frcrn_export.runtime.errors",
         "build_engine": "frcrn_export.engines.engine",
         "calibrate": "frcrn_export.calibration.calibrate",
         "evaluate": "frcrn_export.calibration.quality.evaluation",
+        "export_onnx": "frcrn_export.exporters.bundle",
+        "export_torchscript": "frcrn_export.exporters.bundle",
         "load_model": "frcrn_export.exporters.loading",
         "open_bundle": "frcrn_export.runtime.bundle.reader",
         "verify": "frcrn_export.exporters.verify",
