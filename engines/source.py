@@ -12,6 +12,7 @@ from frcrn_export.runtime.bundle.manifest import (
     Role,
     TensorSpec,
 )
+from frcrn_export.runtime.bundle.own_module import module_of
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import (
     NEW_BUNDLE,
@@ -178,9 +179,10 @@ def existing_subject(
         return _existing_streaming(bundle, model, checkpoint, streaming)
     core = bundle.manifest.file("core", "onnx") or bundle.manifest.file("core", "onnx", "fp16")
     if core is None:
+        command = "trt" if module_of(bundle.manifest) is None else "onnx --fp16"
         raise UserError(
             f"{bundle.path}: no ONNX core in this bundle to build an engine from; run: "
-            f"frcrn-export trt {options_of(bundle.manifest)} {NEW_BUNDLE}"
+            f"frcrn-export {command} {options_of(bundle.manifest)} {NEW_BUNDLE}"
         )
     return Subject(bundle.path, bundle.manifest, core.inputs[0], bundle, model, checkpoint)
 

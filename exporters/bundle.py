@@ -227,6 +227,7 @@ def manifest_of(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:
         padding=model.processing.padding,
         segments=model.processing.segments,
         files=files,
+        assumptions=model.assumptions,
         tools={name: found for name in _TOOLS if (found := _version(name))},
     )
 

@@ -36,13 +36,17 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MAX_VALUES = 500_000_000
 
 
-def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    path: Path, key: str | None = None, wanted: StateDict | None = None
+) -> Checkpoint:
     """Read a checkpoint: a torch or safetensors file, raw or nested, under any prefix.
 
     Args:
         path: The file. Code in it is refused, never run.
         key: Which state dict to take where there are several, such as "ema" or "model.ema"; a
             prefix ("student") where one state dict holds several networks.
+        wanted: The state dict of the network that the weights are for, where it is of no family:
+            its names are looked for, and no model is recognised.
 
     Raises:
         CheckpointError: The file is missing, damaged or no checkpoint, holds code, holds no state
@@ -53,10 +57,13 @@ def load_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         tree, metadata = read_checkpoint_file(path)
         found = dict(_state_dicts(tree))
         chosen, prefix_key = _choose(found, key)
-        network = _find_network(found[chosen], prefix_key)
+        if wanted is None:
+            network = _find_network(found[chosen], prefix_key)
+        else:
+            network = _match_names(found[chosen], prefix_key, wanted)
         if not any(tensor.numel() for tensor in network.state.values()):
             raise ValueError("holds no weights: save a trained network's state dict")
-        _require_plain(network.state)
+        _require_plain(network.state, wanted or {})
         return Checkpoint(
             # Copies, since the tensors of a mapped file change with it.
             state={name: tensor.detach().clone() for name, tensor in network.state.items()},
@@ -84,11 +91,16 @@ def require_model(checkpoint: Checkpoint, model: str) -> None:
         )
 
 
-def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
+def load_into(
+    network: nn.Module,
+    checkpoint: Checkpoint,
+    model: str,
+    remedy: str = "give another --checkpoint or --model",
+) -> None:
     """Copy the weights into `network`, which must have exactly these tensors.
 
     Raises CheckpointError that names the right model, or else the tensors that are missing,
-    unexpected or of another shape; the network is unchanged then.
+    unexpected or of another shape, and `remedy`; the network is unchanged then.
     """
     require_model(checkpoint, model)
     wanted = {k: v for k, v in network.state_dict().items() if not k.endswith(_COUNTER)}
@@ -106,7 +118,7 @@ def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
     if faults:
         raise CheckpointError(
             f"{checkpoint.path}: these are not the weights of {model}: {'; '.join(faults)}; "
-            "give another --checkpoint or --model"
+            f"{remedy}"
         )
     network.load_state_dict(given, strict=False)  # not strict: the counters may be absent
 
@@ -216,6 +228,38 @@ def _find_network(state: StateDict, prefix: str | None) -> _Network:
     )
 
 
+def _match_names(state: StateDict, prefix: str | None, wanted: StateDict) -> _Network:
+    """The network with the wanted names, under the prefix that most of them are found under.
+
+    Raises ValueError where several networks with other values have as many.
+    """
+    plain = _without_wrappers(state)
+    counts: dict[str, int] = {}
+    for name in plain:
+        parts = name.split(".")
+        for cut in range(len(parts)):
+            if ".".join(parts[cut:]) in wanted:
+                before = ".".join([*parts[:cut], ""]) if cut else ""
+                counts[before] = counts.get(before, 0) + 1
+    best = [found for found, count in counts.items() if count == max(counts.values())]
+    best = [""] if "" in best else best
+    if prefix is None and len(best) > 1 and not _is_one(plain, best):
+        names = ", ".join(found.rstrip(".") or "(no prefix)" for found in sorted(best))
+        raise ValueError(f"holds several networks ({names}): choose one with --state-dict KEY")
+    taken = prefix if prefix is not None else min(best, key=len, default="")
+    top = {name.partition(".")[0] for name in wanted}
+    under = _under(plain, taken)
+    inside = {name: t for name, t in under.items() if name.partition(".")[0] in top}
+    return _Network(
+        model=None,
+        state=_weights(inside or under),
+        evidence={},
+        prefix=taken,
+        ignored=tuple(sorted(plain.keys() - {taken + name for name in inside or under})),
+        siblings=tuple(found.rstrip(".") for found in best if found != taken),
+    )
+
+
 def _is_one(state: StateDict, prefixes: Iterable[str]) -> bool:
     """Whether networks under several prefixes are one that is registered twice."""
     first, *rest = [_under(state, prefix) for prefix in prefixes]
@@ -290,12 +334,16 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
 
 
-def _require_plain(state: StateDict) -> None:
-    """Raise ValueError for tensors that are no plain finite numbers, or more than a file holds."""
+def _require_plain(state: StateDict, wanted: StateDict) -> None:
+    """Raise ValueError for tensors that are no plain finite numbers, or more than a file holds.
+
+    Numbers of another dtype are taken where the network wants them so.
+    """
     if sum(tensor.numel() for tensor in state.values()) > _MAX_VALUES:
         raise ValueError(f"holds more than {_MAX_VALUES} values: too large for a network of speech")
     for name, tensor in state.items():
-        if tensor.layout is not torch.strided or tensor.dtype not in _DTYPES:
+        dtypes = (*_DTYPES, wanted[name].dtype) if name in wanted else _DTYPES
+        if tensor.layout is not torch.strided or tensor.dtype not in dtypes:
             raise ValueError(
                 f"{name} is {tensor.dtype} {tensor.layout}, not plain floating-point numbers: "
                 "save the float32 weights"

@@ -46,8 +46,12 @@ def fold_batch_norm(
     return folded.to(weight.dtype), shift.to(weight.dtype)
 
 
-def compute_in_half(halves: Iterable[nn.Module], keep: Iterable[nn.Module] = ()) -> None:
+def compute_in_half(
+    halves: Iterable[nn.Module], keep: Iterable[nn.Module] = (), first_only: bool = False
+) -> None:
     """Let modules compute in float16: weights converted, inputs cast, outputs cast to float32.
+
+    With `first_only` the first input alone is cast: the states of a stream come as they are.
 
     `keep` are modules inside them that stay float32, with casts at their borders. So do GRUs and
     LSTMs, whose states are not even cast: what a slow gate adds to a state in float16 is lost (a
@@ -59,7 +63,7 @@ def compute_in_half(halves: Iterable[nn.Module], keep: Iterable[nn.Module] = ())
     exact = [_copied_state(module) for module in (*kept, *recurrent)]
     for module in halves:
         module.half()
-        _cast_at_border(module, torch.float16, torch.float32)
+        _cast_at_border(module, torch.float16, torch.float32, first_only=first_only)
     for module, state in zip((*kept, *recurrent), exact, strict=True):
         module.float()
         module.load_state_dict(state)
@@ -74,13 +78,19 @@ def _copied_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def _cast_at_border(module: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:
+def _cast_at_border(
+    module: nn.Module, inside: torch.dtype, outside: torch.dtype, first_only: bool = False
+) -> None:
+    """With `first_only` all inputs but the first stay as they are."""
+
     def cast(values: Any, dtype: torch.dtype) -> Any:
         return tree_map_only(Tensor, lambda x: x.to(dtype), values)
 
-    module.register_forward_pre_hook(
-        lambda _, args, kwargs: cast((args, kwargs), inside), with_kwargs=True
-    )
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        first, rest = (args[:1], args[1:]) if first_only else (args, ())
+        return (*cast(first, inside), *rest), kwargs if first_only else cast(kwargs, inside)
+
+    module.register_forward_pre_hook(before, with_kwargs=True)
     module.register_forward_hook(lambda _, __, output: cast(output, outside))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from frcrn_export.exporters.recurrent import recurrent_to_onnx
 from frcrn_export.runtime.bundle.manifest import TensorSpec
+from frcrn_export.runtime.errors import UserError
 
 
 def clean_up(model: onnx_ir.Model) -> None:
@@ -29,6 +30,12 @@ def clean_up(model: onnx_ir.Model) -> None:
 
 
 OPSET = 18
+# Of an axis, in frames or samples: PyTorch says more where nothing bounds it.
+_LARGEST_SIZE = 2**30
+
+
+class BakedInSize(UserError):
+    """A graph that would take the traced size of a dynamic axis alone, or only some sizes."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ def onnx_from_module(
     with torch.inference_mode():
         module = recurrent_to_onnx(module.eval())
         traced = torch.export.export(module, examples, dynamic_shapes=dynamic, strict=False)
+        _require_any_size(traced)
         program = torch.onnx.export(
             traced,
             examples,
@@ -90,6 +98,15 @@ def onnx_from_module(
     _describe(model, inputs, outputs, name, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _require_any_size(traced: torch.export.ExportedProgram) -> None:
+    """Raise BakedInSize where an `if` about a size went one way and long inputs go the other."""
+    for limits in traced.range_constraints.values():
+        if limits.upper < _LARGEST_SIZE:
+            raise BakedInSize(
+                f"a trace holds for sizes up to {limits.upper} alone: the module decides by a size"
+            )
 
 
 def _describe(

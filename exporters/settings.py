@@ -86,7 +86,7 @@ def resolve(
                     f"{said.where} says {name} {_text(said.value)}, the tensors "
                     f"{setting_text(fact)}"
                 )
-    _check_transform(spec, configuration)
+    check_transform(spec, configuration)
     settings, assumptions = dict(facts), []
     for option in family.options:
         said_value = _said(option, configuration)
@@ -127,7 +127,9 @@ def _said(option: Option, configuration: Configuration) -> tuple[Setting, str] |
     return next(iter(answers.items()), None)
 
 
-def _check_transform(spec: ModelSpec, configuration: Configuration) -> None:
+def check_transform(
+    spec: ModelSpec, configuration: Configuration, remedy: str = "give another --model"
+) -> None:
     """Raise ValueError where a configuration has another sample rate or STFT than the model."""
     rows: list[tuple[str, tuple[str, ...], int]] = [("sample rate", _SAMPLE_RATE, spec.sample_rate)]
     if spec.stft is not None:
@@ -140,7 +142,7 @@ def _check_transform(spec: ModelSpec, configuration: Configuration) -> None:
             if _differs(expected, said.value):
                 raise ValueError(
                     f"{said.where} says {what} {_text(said.value)}, {spec.name} has {expected}: "
-                    "give another --model, or the weights alone if that value is of other things"
+                    f"{remedy}, or the weights alone if that value is of other things"
                 )
 
     if spec.stft is not None:
@@ -150,7 +152,7 @@ def _check_transform(spec: ModelSpec, configuration: Configuration) -> None:
             if (hann and name in _OTHER_WINDOWS) or (not hann and name in _HANN):
                 raise ValueError(
                     f"{said.where} says the window is {_text(said.value)}, {spec.name} has "
-                    f"{spec.stft.window}: give another --model"
+                    f"{spec.stft.window}: {remedy}"
                 )
 
 

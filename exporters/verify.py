@@ -16,7 +16,9 @@ from frcrn_export.exporters.parity_vectors import core_inputs
 from frcrn_export.exporters.streaming_export import StreamingForms
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Manifest, ParityResult
+from frcrn_export.runtime.bundle.own_module import module_of
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of, sha256_of
+from frcrn_export.runtime.bundle.remedies import with_fp16
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.sessions.registry import RUNS_CODE
@@ -185,6 +187,8 @@ def why_not_live(manifest: Manifest, checkpoint: Path | None) -> str:
     """Why the network that a bundle was made from cannot be had here; empty where it can."""
     if find_spec("torch") is None:
         return "torch is not installed"
+    if (module := module_of(manifest)) is not None:
+        return f"a bundle does not hold the code of your own module {module}"
     weights = manifest.weights
     if checkpoint is not None or weights.source == "random":
         return ""
@@ -205,6 +209,8 @@ def load_live(manifest: Manifest, checkpoint: Path | None, reason: str) -> "Load
     if checkpoint is not None:
         require_same_checkpoint(manifest, checkpoint)
     if why := why_not_live(manifest, checkpoint):
+        if module_of(manifest) is not None:
+            raise UserError(f"{reason}, and {why}; run: {with_fp16(manifest)}")
         raise UserError(f"{reason}, and {why}")
     from frcrn_export.exporters.loading import load_bundled, quieten_torch
 

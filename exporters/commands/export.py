@@ -9,11 +9,11 @@ import msgspec
 from frcrn_export.exporters.commands.options import (
     Command,
     chunk_options,
-    load,
     model_options,
     print_parity,
     streaming_options,
 )
+from frcrn_export.exporters.commands.own_module import explained, load_either, module_options
 from frcrn_export.runtime.commands.console import (
     json_option,
     print_json,
@@ -25,6 +25,7 @@ from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.model_source import ModelSource
+    from frcrn_export.exporters.own_module import OwnModule
     from frcrn_export.runtime.bundle.reader import Bundle
 
 _PACED_SECONDS = 5.0
@@ -47,13 +48,7 @@ def _output_options(command: Command) -> Command:
 
 @click.command()
 @model_options
-@click.option(
-    "--stft",
-    type=click.Choice(["split", "inline"]),
-    default="split",
-    show_default=True,
-    help="The STFT outside the core, or everything in one waveform-to-waveform file.",
-)
+@module_options(placement=True)
 @click.option(
     "--fp16",
     "half",
@@ -69,6 +64,7 @@ def _output_options(command: Command) -> Command:
 @_output_options
 def onnx(
     source: "ModelSource",
+    own: "OwnModule | None",
     stft: str,
     half: bool,
     streaming: bool,
@@ -85,39 +81,43 @@ def onnx(
     """
     options = streaming_options(streaming, chunk, lookahead)
     with status() as step:
-        loaded = load(source, step)
+        loaded = load_either(source, own, step)
         from frcrn_export.exporters.bundle import export_onnx
 
-        bundle = export_onnx(
-            loaded,
-            output or Path(loaded.spec.name),
-            stft="inline" if stft == "inline" else "split",
-            fp16=half,
-            streaming=options,
-            force=force,
-            progress=step,
-        )
+        with explained(loaded):
+            bundle = export_onnx(
+                loaded,
+                output or Path(loaded.spec.name),
+                stft="inline" if stft == "inline" else "split",
+                fp16=half,
+                streaming=options,
+                force=force,
+                progress=step,
+            )
     command = f"frcrn-export verify {quoted(bundle.path)} --streaming" if streaming else None
     _report_export(bundle, as_json, command)
 
 
 @click.command()
 @model_options
+@module_options(placement=False)
 @_output_options
 def torchscript(
     source: "ModelSource",
+    own: "OwnModule | None",
     output: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Export a verified TorchScript core: core.pt, in a new bundle or beside the ONNX files."""
     with status() as step:
-        loaded = load(source, step)
+        loaded = load_either(source, own, step)
         from frcrn_export.exporters.bundle import export_torchscript
 
-        bundle = export_torchscript(
-            loaded, output or Path(loaded.spec.name), force=force, progress=step
-        )
+        with explained(loaded):
+            bundle = export_torchscript(
+                loaded, output or Path(loaded.spec.name), force=force, progress=step
+            )
     _report_export(bundle, as_json)
 
 

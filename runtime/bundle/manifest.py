@@ -319,11 +319,14 @@ class FileEntry(Struct, frozen=True, kw_only=True):
 class Weights(Struct, frozen=True, kw_only=True):
     """Where the weights came from: a checkpoint file, the packaged default, or a random seed.
 
+    `built`: from the code of a user's own module, which may load or initialise them; `sha256` is of
+    its tensors then.
+
     `licence` and `attribution` are what their author asks of those who pass them on, empty where
     they are not known.
     """
 
-    source: Literal["checkpoint", "default", "random"]
+    source: Literal["checkpoint", "default", "random", "built"]
     name: Name
     sha256: Sha256 | None = None
     seed: Integer | None = None

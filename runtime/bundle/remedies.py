@@ -12,6 +12,7 @@ from frcrn_export.runtime.bundle.manifest import (
     Profile,
     TensorrtBackend,
 )
+from frcrn_export.runtime.bundle.own_module import module_of, module_options
 from frcrn_export.runtime.text import quoted, shown
 
 # Where a command writes that must not touch what is there; the user may put another name.
@@ -30,7 +31,8 @@ def options_of(
     With `streaming` the form of the network that can stream; `checkpoint` is where the weights lie,
     where that is known.
     """
-    options = [f"--model {quoted(manifest.model)}"]
+    own = module_of(manifest) is not None
+    options = [module_options(manifest) if own else f"--model {quoted(manifest.model)}"]
     pooling = str(manifest.variant.get("squeeze_excite", "global"))
     if streaming and manifest.variant.get("squeeze_excite") == "global":
         pooling = "cumulative"
@@ -63,6 +65,8 @@ def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool =
     ways = []
     if _can_stream(manifest):
         options = options_of(manifest, streaming=True)
+        if module_of(manifest) is not None and command == "trt":
+            command = "onnx --fp16"  # the one command that runs a module's code
         ways.append(f"run: frcrn-export {command} --streaming {options} {NEW_BUNDLE}")
     if windows:
         ways.append("recompute overlapping windows: windowed=True (--windowed)")
@@ -73,7 +77,10 @@ def _can_stream(manifest: Manifest) -> bool:
     """Whether a network has a streaming form: none of whole segments, none that is not causal."""
     cores = [entry for entry in manifest.files if entry.role == "core" and entry.inputs]
     whole = any(isinstance(entry.inputs[0].shape[-1], int) for entry in cores)
-    return not whole and manifest.variant.get("causal", True) is True
+    variant = manifest.variant
+    return (
+        not whole and variant.get("causal", True) is True and variant.get("streaming", True) is True
+    )
 
 
 def export_again(manifest: Manifest) -> str:
@@ -86,18 +93,23 @@ def export_again(manifest: Manifest) -> str:
     return " && ".join(commands)
 
 
-def _onnx_again(manifest: Manifest) -> str:
+def _onnx_again(manifest: Manifest, fp16: bool = False) -> str:
     streaming = manifest.file("core_streaming", "onnx")
     command = ["frcrn-export onnx", options_of(manifest, streaming=streaming is not None)]
     if manifest.file("pipeline", "onnx"):
         command.append("--stft inline")
-    if any(f.format == "onnx" and f.precision == "fp16" for f in manifest.files):
+    if fp16 or any(f.format == "onnx" and f.precision == "fp16" for f in manifest.files):
         command.append("--fp16")
     if streaming is not None and streaming.streaming is not None:
         hop = 1 if manifest.stft else manifest.padding.size
         info = streaming.streaming
         command.append(f"--streaming --chunk {info.chunk // hop} --lookahead {info.lookahead}")
     return " ".join([*command, NEW_BUNDLE])
+
+
+def with_fp16(manifest: Manifest) -> str:
+    """The command that exports a bundle's network again, with what engines are made of."""
+    return _onnx_again(manifest, fp16=True)
 
 
 def calibrate_command(
