@@ -60,6 +60,16 @@ _TOTAL = {
         whole = Div (up, size)
         total = Mul (whole, size)
     """,
+    "hops": """
+        stride = Constant <value = int64[1] {$STRIDE}> ()
+        beyond = Sub (samples, size)
+        longer = Max (beyond, no_samples)
+        rest = Mod (longer, stride)
+        beyond_rest = Sub (stride, rest)
+        missing_hop = Mod (beyond_rest, stride)
+        further = Add (longer, missing_hop)
+        total = Add (size, further)
+    """,
     "windows": """
         stride = Constant <value = int64[1] {$STRIDE}> ()
         two_windows = Add (size, stride)

@@ -102,7 +102,9 @@ def core_inputs(
             samples = length * model.processing.padding.size
             cases[name] = _clips(levelled, samples, count)[:, None]
         else:
-            cases[name] = StftAnalysis(stft)(_clips(levelled, stft.samples(length), count))
+            samples = max(stft.samples(length), stft.shortest)
+            spec = StftAnalysis(stft)(_clips(levelled, samples, count))
+            cases[name] = spec[..., :length]
     return cases
 
 

@@ -109,6 +109,8 @@ def padding_samples(samples: int, padding: Padding) -> int:
         return -samples % size
     if samples < size:
         return size - samples
+    if padding.rule == "hops":
+        return (size - samples) % stride
     if samples < size + stride:
         return size + stride - samples
     whole, rest = divmod(samples - size, stride)

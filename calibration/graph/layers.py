@@ -15,12 +15,14 @@ from frcrn_export.runtime.bundle.manifest import Consumer
 # One utterance of about a second, or what a streaming core is given at a time.
 SIZES = {"batch": 1, "frames": 100, "samples": 16384}
 LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+# These stay float: what a slow gate adds to a state is less than a step of 8 bits.
+RECURRENT_TYPES = ("GRU", "LSTM")
 
 
 @dataclass(frozen=True)
 class Work:
-    """`multiplications` of every convolution and matrix product, by node name; `values`: how many
-    each tensor has, where that is known."""
+    """`multiplications` of every convolution, matrix product and recurrent layer, by node name;
+    `values`: how many each tensor has, where that is known."""
 
     multiplications: Mapping[str, int]
     values: Mapping[str, int]
@@ -35,13 +37,13 @@ def measure_work(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Wo
     counts = {
         node.name: _multiplications(node, shapes)
         for node in model.graph.node
-        if node.op_type in LAYER_TYPES
+        if node.op_type in (*LAYER_TYPES, *RECURRENT_TYPES)
     }
     return Work(counts, {name: prod(shape) for name, shape in shapes.items()})
 
 
 def multiplications(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Mapping[str, int]:
-    """The multiplications of every convolution and matrix product, by node name; see above."""
+    """The multiplications of every layer, recurrent ones included, by node name; see above."""
     return measure_work(model, sizes).multiplications
 
 
@@ -185,7 +187,8 @@ def _deep(graph: onnx.GraphProto) -> set[str]:
     """The tensors that some layer has had a part in."""
     deep: set[str] = set()
     for node in graph.node:
-        if node.op_type in LAYER_TYPES or any(name in deep for name in node.input):
+        layer = node.op_type in (*LAYER_TYPES, *RECURRENT_TYPES)
+        if layer or any(name in deep for name in node.input):
             deep.update(node.output)
     return deep
 
@@ -212,6 +215,6 @@ def _reaching(graph: onnx.GraphProto, goals: Collection[str]) -> set[str]:
         if any(name in reaching for name in node.output):
             if node.op_type in LAYER_TYPES:
                 layers.add(node.name)
-            else:
+            elif node.op_type not in RECURRENT_TYPES:
                 reaching.update(node.input)
     return layers

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.reference import ReferencePipeline, level_gain, padding_samples
 from frcrn_export.exporters.registry import models
+from frcrn_export.runtime.audio import framing
 from frcrn_export.runtime.bundle.manifest import Padding, Segments
 from tests.golden_weights import frcrn_golden_state
 
@@ -82,6 +83,13 @@ def test_segments_cover_every_sample_once(samples: int, left: int, right: int, a
 )
 def test_published_padding(samples: int, total: int) -> None:
     assert samples + padding_samples(samples, FRCRN_PADDING) == total
+
+
+@given(st.integers(1, 3_000), st.integers(1, 900), st.integers(1, 400))
+def test_padding_is_that_of_the_runtime(samples: int, size: int, stride: int) -> None:
+    for rule in ("multiple", "hops", "windows"):
+        padding = Padding(rule=rule, size=size, stride=stride)
+        assert padding_samples(samples, padding) == framing.padding_samples(samples, padding)
 
 
 def test_level_of_the_active_samples_becomes_minus_25_db() -> None:
