@@ -73,7 +73,7 @@ class GruMaskFamily(Family):
         return fold(cast("GruMask", network))
 
     def processing(self, spec: ModelSpec, network: "nn.Module", settings: Settings) -> Processing:
-        """No level rule. Above a minute in windows of 10 s, of which the first second is warm-up."""
+        """No level rule. Over a minute in windows of 10 s, each with a second to warm up."""
         return Processing(
             level="none",
             padding=whole_hops(STFT),
