@@ -30,18 +30,19 @@ from frcrn_export.exporters.family import (
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.module_passes import compute_in_half
 from frcrn_export.exporters.registry import models
-from frcrn_export.exporters.settings import Assumption, check_transform
 from frcrn_export.exporters.stft_ops import periodic_window
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.users_code import UsersCode, parse_location, run_users_code
 from frcrn_export.runtime.audio.framing import whole_hops
 from frcrn_export.runtime.bundle.manifest import (
+    Assumption,
     Level,
     Padding,
     Segments,
     StftSpec,
     Weights,
     Window,
+    check_transform,
 )
 from frcrn_export.runtime.errors import CheckpointError, UserError
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
 
 from frcrn_export.exporters.family import Family, ModelSpec, Option
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.family_packages import LOADING_ERRORS, family_packages, reason_of
 
-GROUP = "frcrn_export.families"
 _FOLDER = "frcrn_export.exporters.families"
 
 logger = logging.getLogger(__name__)
@@ -54,8 +53,8 @@ def registry() -> Registry:
         try:
             family = load()
             reason = _why_not(family, families, models)
-        except Exception as error:  # a package of somebody else: whatever it raises
-            reason = f"{type(error).__name__}: {error}"
+        except LOADING_ERRORS as error:
+            reason = reason_of(error)
         if reason:
             logger.warning("family %s is left out: %s", source, reason)
             broken.append(BrokenFamily(source, reason))
@@ -106,8 +105,7 @@ def _sources() -> list[tuple[str, Callable[[], Any]]]:
     for module in pkgutil.iter_modules(import_module(_FOLDER).__path__):
         path = f"{_FOLDER}.{module.name}"
         found.append((module.name, partial(_family_in, path)))
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        found.append((f"{entry.name} ({entry.value})", entry.load))
+    found += ((package.name, package.load) for package in family_packages())
     return found
 
 
@@ -123,6 +121,8 @@ def _why_not(
         return f"is {type(family).__name__}, not a Family (see docs/adding_a_network.md)"
     if family.name in families:
         return f"a family named {family.name!r} is already there"
+    if not family.models or not family.landmarks:
+        return "has no models, or no landmarks (see docs/adding_a_network.md)"
     for spec in family.models:
         if spec.name in models:
             return f"a model named {spec.name!r} is already there"

@@ -12,7 +12,7 @@ from frcrn_export.runtime.commands.inspect import inspect_bundle
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.checkpoint_file import Checkpoint
-    from frcrn_export.exporters.family import Settings
+    from frcrn_export.exporters.family import Option, Settings
     from frcrn_export.runtime.bundle.manifest import Assumption
 
 _SHOWN = 5
@@ -108,8 +108,17 @@ def _source(name: str, checkpoint: "Checkpoint", assumed: dict[str, str]) -> str
     """Where a setting comes from."""
     if name in assumed:
         return "assumed"
-    found = checkpoint.configuration.find((name,))
+    option = _option(name, checkpoint)
+    found = checkpoint.configuration.find((name, *option.aliases)) if option else []
     return found[0].where if found else "the tensors"
+
+
+def _option(name: str, checkpoint: "Checkpoint") -> "Option | None":
+    """The option behind a setting; None where the tensors show it."""
+    from frcrn_export.exporters.registry import family_of, find_model
+
+    options = family_of(find_model(str(checkpoint.model))).options
+    return next((option for option in options if option.name == name), None)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -256,8 +256,9 @@ class QuantizationInfo(Struct, frozen=True, kw_only=True):
 
     `clips` is how many recordings the ranges were measured on, `clips_sha256` is of their hashes.
     Of `candidates` layers that could compute in INT8 `layers` do, which is the share `share` of the
-    multiplications of all convolutions and matrix products, 0 to 1. `kept_slower` marks a file that
-    failed the speed gate and was kept by request. `report` names the report's JSON file.
+    multiplications of all convolutions, matrix products and recurrent layers, 0 to 1. `kept_slower`
+    marks a file that failed the speed gate and was kept by request. `report` names the report's
+    JSON file.
     """
 
     consumer: Consumer

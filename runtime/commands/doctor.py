@@ -14,6 +14,12 @@ import click
 from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.commands.console import json_option, print_json, print_table
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.family_packages import (
+    LOADING_ERRORS,
+    FamilyPackage,
+    family_packages,
+    reason_of,
+)
 from frcrn_export.runtime.gpu import Gpu, first_gpu
 from frcrn_export.runtime.sessions.tensorrt_backends import (
     SERVED_SMS,
@@ -93,7 +99,10 @@ def doctor(as_json: bool) -> None:
 
 
 def examine() -> Machine:
-    """Look at the machine. Imports ONNX Runtime and TensorRT if they are there, and torch never."""
+    """Look at the machine.
+
+    Imports ONNX Runtime, TensorRT and installed families if they are there, and torch never.
+    """
     providers = _providers()
     gpu = _gpu()
     return Machine(
@@ -158,7 +167,25 @@ def _abilities(providers: tuple[str, ...], gpu: str) -> list[Ability]:
             "matplotlib is needed",
             'pip install "frcrn-export[plot]"',
         ),
+        *_families(),
     ]
+
+
+def _families() -> list[Ability]:
+    """The families of other packages; those that cannot be used say why."""
+    abilities = []
+    first: dict[object, FamilyPackage] = {}
+    for package in family_packages():
+        try:
+            name, reason = package.load().name, ""
+        except LOADING_ERRORS as error:
+            name, reason = None, reason_of(error)
+        if not reason and (other := first.setdefault(name, package)) is not package:
+            reason = f"the family of {other.name} has the same name {name!r}"
+        remove = f"pip uninstall {package.distribution}" if package.distribution else ""
+        title = f"use the family {package.name}"
+        abilities.append(Ability(title, not reason, f"left out: {reason}", remove))
+    return abilities
 
 
 def _engine_abilities() -> list[Ability]:

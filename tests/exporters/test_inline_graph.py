@@ -11,6 +11,7 @@ from frcrn_export.runtime.bundle.manifest import Level, Padding
 
 RULES = [
     Padding(rule="multiple", size=128),
+    Padding(rule="hops", size=1_600, stride=300),
     Padding(rule="windows", size=1_600, stride=1_200),
     Padding(rule="hops", size=1_600, stride=160),
 ]

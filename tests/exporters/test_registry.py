@@ -1,16 +1,15 @@
 """Families are found by folder and by entry point; what is broken is left out, and named."""
 
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
 
-from frcrn_export.exporters import registry as module
 from frcrn_export.exporters.families.frcrn import FAMILY as FRCRN
 from frcrn_export.exporters.families.wave_unet import FAMILY as WAVE_UNET
 from frcrn_export.exporters.family import Family, ModelSpec, Option
 from frcrn_export.exporters.registry import Registry, find_model, registry
+from frcrn_export.runtime import family_packages
 from frcrn_export.runtime.errors import UserError
 
 
@@ -41,14 +40,15 @@ def registry_with(monkeypatch: pytest.MonkeyPatch, *families: object) -> Registr
     class Entry:
         def __init__(self, index: int, family: object) -> None:
             self.name, self.value, self.family = f"entry{index}", "package:FAMILY", family
+            self.dist = None
 
         def load(self) -> object:
-            if isinstance(self.family, Exception):
+            if isinstance(self.family, BaseException):
                 raise self.family
             return self.family
 
     entries = [Entry(index, family) for index, family in enumerate(families)]
-    monkeypatch.setattr(module, "entry_points", lambda group: entries)
+    monkeypatch.setattr(family_packages, "entry_points", lambda group: entries)
     registry.cache_clear()
     return registry()
 
@@ -57,7 +57,7 @@ def test_the_families_of_the_product() -> None:
     assert list(registry().families) == ["frcrn", "wave_unet", "wave_unet_12x24"]
     assert registry().broken == ()
     assert registry().default.name == "wave-unet-16k"
-    assert EntryPoint("x", "y", module.GROUP).group == "frcrn_export.families"
+    assert family_packages.GROUP == "frcrn_export.families"
 
 
 def test_a_family_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +73,9 @@ def test_a_family_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (ImportError("no module named jax"), "ImportError: no module named jax"),
         (SyntaxError("bad"), "SyntaxError: bad"),
+        (ValueError("first\nsecond " + "x" * 1_000), "ValueError: first second xxx"),
+        (SystemExit(3), "SystemExit: 3"),
+        (type("Empty", (Other,), {"landmarks": ()})(), "has no models, or no landmarks"),
         (object(), "is object, not a Family"),
         (FRCRN, "a family named 'frcrn' is already there"),
     ],

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from frcrn_export.calibration.graph.layers import int8_layers, multiplications, quantizable
 from frcrn_export.runtime.bundle.manifest import Consumer
 from tests.calibration.graphs import masking_network, matrix_network
+from tests.recurrent_networks import mask_network, offline_onnx
 
 
 def test_counts_every_kind_of_layer() -> None:
@@ -75,6 +76,34 @@ def test_quantizable_are_those_without_a_reason(consumer: Consumer) -> None:
         consumer == "cpu"
     )  # for TensorRT they are no layers of INT8 at all
     assert names == ["encoder", *depthwise, "grouped", "parallel"]
+
+
+def test_recurrent_layers_count_and_stay_float() -> None:
+    """They stand between layers, of which the one before them is not the last."""
+    model = offline_onnx(mask_network())
+    counts = multiplications(model, {"batch": 2, "frames": 10})
+    (gru,) = [node.name for node in model.graph.node if node.op_type == "GRU"]
+    assert counts[gru] == 2 * 10 * 3 * 24 * (32 + 24)
+    found = [layer.kept for layer in int8_layers(model, "cpu")]
+    assert found == ["first", None, None, "last"]
+
+
+def test_a_gru_makes_the_layer_before_it_no_mask() -> None:
+    weight = np.zeros((16, 16, 1), np.float32)
+    gates = np.zeros((1, 48, 16), np.float32)
+    nodes = [
+        helper.make_node("Conv", ["spec", "weight"], ["a"], "first"),
+        helper.make_node("Conv", ["a", "weight"], ["b"], "second"),
+        helper.make_node("Transpose", ["b"], ["steps"], "steps", perm=[2, 0, 1]),
+        helper.make_node("GRU", ["steps", "gates", "gates"], ["h"], "gru", hidden_size=16),
+        helper.make_node("Sigmoid", ["h"], ["enhanced"], "sigmoid"),
+    ]
+    initializers = [numpy_helper.from_array(weight, "weight")]
+    initializers += [numpy_helper.from_array(gates, "gates")]
+    spec = helper.make_tensor_value_info("spec", TensorProto.FLOAT, ["batch", 16, "frames"])
+    out = helper.make_tensor_value_info("enhanced", TensorProto.FLOAT, None)
+    model = helper.make_model(helper.make_graph(nodes, "g", [spec], [out], initializers))
+    assert [layer.kept for layer in int8_layers(model, "cpu")] == ["first", None]
 
 
 def test_tensorrt_has_rules_for_groups() -> None:

@@ -1,8 +1,11 @@
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from frcrn_export.runtime import family_packages
 from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.commands.doctor import Ability, examine
 from tests.standin.install import simulated_gpu
@@ -64,3 +67,25 @@ def test_without_a_gpu_rtx_builds_and_nothing_runs(
 def test_the_packages_of_engines_are_listed() -> None:
     listed = examine().packages
     assert {"tensorrt", "tensorrt-rtx", "cuda-core", "cuda-bindings"} <= set(listed)
+
+
+def test_families_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that works, one of the same name, one that does not import, one that is not there."""
+    package = ModuleType("a_package")
+    package.FAMILY = SimpleNamespace(name="one")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_package", package)
+    values = ("a_package:FAMILY", "a_package:FAMILY", "no_such_package:FAMILY", "a_package:LATER")
+    entries = [EntryPoint(f"f{i}", v, family_packages.GROUP) for i, v in enumerate(values)]
+    monkeypatch.setattr(family_packages, "entry_points", lambda group: entries)
+    found = [a for a in examine().abilities if a.name.startswith("use the family")]
+    assert [(a.name.split()[3], a.works) for a in found] == [
+        ("f0", True),
+        ("f1", False),
+        ("f2", False),
+        ("f3", False),
+    ]
+    assert found[1].detail == (
+        "left out: the family of f0 (a_package:FAMILY) has the same name 'one'"
+    )
+    assert found[2].detail == "left out: ModuleNotFoundError: No module named 'no_such_package'"
+    assert "AttributeError" in found[3].detail

@@ -1,0 +1,42 @@
+"""Installed packages that bring families of networks of their own, found by entry point."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+GROUP = "frcrn_export.families"
+# What loading one may end with: it is somebody else's code, which can also ask to exit.
+LOADING_ERRORS = (Exception, SystemExit)
+_REASON_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class FamilyPackage:
+    """A family that an installed package names.
+
+    Attributes:
+        name: Of the entry point, and where it leads: "name (module:FAMILY)".
+        distribution: What pip calls the package; "" where that is not known.
+        load: Imports the package and gives its family. May raise any of `LOADING_ERRORS`.
+    """
+
+    name: str
+    distribution: str
+    load: Callable[[], Any]
+
+
+def family_packages() -> list[FamilyPackage]:
+    """All that are installed, by name; none is imported yet."""
+    return [
+        FamilyPackage(
+            f"{entry.name} ({entry.value})", entry.dist.name if entry.dist else "", entry.load
+        )
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    ]
+
+
+def reason_of(error: BaseException) -> str:
+    """Why one was not loaded, on one short line."""
+    text = " ".join(str(error).split())[:_REASON_CHARACTERS]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
