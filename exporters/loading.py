@@ -180,8 +180,8 @@ def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, given: Settings) -
         attribution=spec.attribution if known else "",
     )
     if checkpoint.others:
-        assumptions = (*assumptions, _taken(checkpoint))
-    return _loaded(family, spec, network, settings, weights, assumptions, _notes(checkpoint))
+        assumptions = (*assumptions, taken_state_dict(checkpoint))
+    return _loaded(family, spec, network, settings, weights, assumptions, notes_on(checkpoint))
 
 
 def _with_random_weights(spec: ModelSpec, seed: int, given: Settings) -> LoadedModel:
@@ -218,7 +218,7 @@ def _how_to_say(family: Family, assumptions: tuple[Assumption, ...]) -> str:
     return f" ({assumed} assumed: nothing in or beside the file says); give {ways} as trained"
 
 
-def _taken(checkpoint: Checkpoint) -> Assumption:
+def taken_state_dict(checkpoint: Checkpoint) -> Assumption:
     """Which of several state dicts was taken."""
     return Assumption(
         setting="state_dict",
@@ -233,7 +233,7 @@ def _shortened(names: Sequence[str]) -> str:
     return shown + (", ..." if len(names) > 5 else "")
 
 
-def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+def notes_on(checkpoint: Checkpoint) -> tuple[str, ...]:
     """What was found in a checkpoint and left out."""
     notes = []
     if checkpoint.ignored:

@@ -27,7 +27,7 @@ from frcrn_export.exporters.family import (
     Settings,
     State,
 )
-from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.loading import LoadedModel, notes_on, taken_state_dict
 from frcrn_export.exporters.module_passes import compute_in_half
 from frcrn_export.exporters.registry import models
 from frcrn_export.exporters.stft_ops import periodic_window
@@ -141,16 +141,9 @@ def load_own_module(
             raise CheckpointError(f"{held.path}: {error}") from error
         load_into(network, held, f"{location}", "give its own --checkpoint, or --state-dict KEY")
         weights = Weights(source="checkpoint", name=held.path.name, sha256=held.sha256)
-        if held.ignored:
-            shown = ", ".join(held.ignored[:5]) + (", ..." if held.ignored[5:] else "")
-            notes = (f"ignored {len(held.ignored)} tensors beside the network: {shown}",)
+        notes = notes_on(held)
         if held.others:
-            reason = f"the file also holds {', '.join(held.others)}; choose with --state-dict KEY"
-            taken = held.key or held.prefix.rstrip(".")
-            assumptions = (
-                *assumptions,
-                Assumption(setting="state_dict", value=taken, reason=reason),
-            )
+            assumptions = (*assumptions, taken_state_dict(held))
     network.cpu().float().eval()
     _bake_weight_norms(network)
     if checkpoint is None:

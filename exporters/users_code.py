@@ -116,8 +116,11 @@ def run_users_code(location: Location, seed: int) -> UsersCode:
     with torch.random.fork_rng(), redirect_stdout(sys.stderr):
         torch.manual_seed(seed)
         try:
-            module = _import_file(file) if file else importlib.import_module(location.source)
-            folder = _folder_of(module, folder)
+            if file is not None:
+                module = _import_file(file)
+            else:
+                module = importlib.import_module(location.source)
+                folder = _folder_of(module, folder)
             made = _made(module, location)
         except UserError:
             raise
