@@ -30,6 +30,7 @@ from frcrn_export.exporters.family import (
 from frcrn_export.exporters.loading import LoadedModel, notes_on, taken_state_dict
 from frcrn_export.exporters.module_passes import compute_in_half
 from frcrn_export.exporters.registry import models
+from frcrn_export.exporters.settings import check_transform
 from frcrn_export.exporters.stft_ops import periodic_window
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.users_code import UsersCode, parse_location, run_users_code
@@ -42,7 +43,6 @@ from frcrn_export.runtime.bundle.manifest import (
     StftSpec,
     Weights,
     Window,
-    check_transform,
 )
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
@@ -325,8 +325,9 @@ def _spec(own: OwnModule, name: str, location: str) -> ModelSpec:
             "or spectra; put the transform into the module, or take it out of it"
         )
     if takes == "wave":
-        for flag, value in (("stft", own.stft), ("window", own.window), ("center", own.center)):
-            if value is not None:
+        transform = {"stft": own.stft, "window": own.window, "center": own.center}
+        for flag, given in transform.items():
+            if given is not None:
                 raise UserError(f"--{flag}: a network of waves has no STFT; leave it out")
         if not 1 <= (own.multiple or _DEFAULT_MULTIPLE) <= _MAX_MULTIPLE:
             raise UserError(f"--multiple {own.multiple}: takes 1 to {_MAX_MULTIPLE} samples")
