@@ -100,19 +100,19 @@ class Subject:
         if not half or self.manifest.file(self._role, "onnx", "fp16"):
             return self.bundle
         add = add_half_streaming_core if self.streaming else add_half_core
-        return add(self.model or self._live(), self.path, progress=step)
+        return add(self.model or self._reference(), self.path, progress=step)
 
     @property
     def _role(self) -> Role:
         return "core_streaming" if self.streaming else "core"
 
-    def _live(self) -> "LoadedModel":
+    def _reference(self) -> "LoadedModel":
         """The model of the bundle with the weights that it was made from."""
-        from frcrn_export.exporters.verify import load_live
+        from frcrn_export.exporters.verify import load_reference
 
         name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
         reason = f"{self.path} has no {name} to build from"
-        return load_live(self.manifest, self.checkpoint, reason)
+        return load_reference(self.manifest, self.checkpoint, reason)
 
 
 def find_subject(

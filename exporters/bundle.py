@@ -21,13 +21,14 @@ from frcrn_export.exporters.bundle_files import (
 )
 from frcrn_export.exporters.family import Variant
 from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.reference_parity import check_reference
 from frcrn_export.exporters.streaming_export import (
     HALF_STREAMING_NAME,
     StreamingOptions,
     bundled_options,
     streaming_core,
 )
-from frcrn_export.exporters.verify import check_live, require_parity
+from frcrn_export.exporters.verify import require_parity
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint
@@ -208,7 +209,7 @@ def _prove(
     open_bundle(folder)
     # We wrote these files: TorchScript among them may be opened.
     subject = Bundle(folder, msgspec.structs.replace(manifest, files=files), trusted=True)
-    results = (*check_bundle(subject), *check_live(subject, model))
+    results = (*check_bundle(subject), *check_reference(subject, model))
     require_parity(results)
     (folder / MANIFEST_NAME).write_bytes(manifest.with_parity(results).to_json())
 

@@ -134,7 +134,7 @@ def torchscript(
     "-c",
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="The checkpoint the bundle was made from, to compare with the live network as well.",
+    help="The checkpoint the bundle was made from, to compare with the network itself as well.",
 )
 @click.option(
     "--streaming",
@@ -159,7 +159,7 @@ def verify(
     """Compare every artifact of a BUNDLE with the reference outputs inside it.
 
     Where torch is installed and the weights are at hand (packaged, fetched, random, or given with
-    --checkpoint), also with the live reference network at lengths that were never traced. Exits
+    --checkpoint), also with the reference network itself at lengths that were never traced. Exits
     with 1 if a comparison misses its floor.
     """
     if streaming:
@@ -178,7 +178,7 @@ def verify(
     if as_json:
         print_json(
             {
-                "live": report.live,
+                "reference": report.reference,
                 "unchecked": report.unchecked,
                 "engines": report.engines,
                 "parity": msgspec.to_builtins(report.results),
@@ -190,8 +190,8 @@ def verify(
             print_line(f"{path}: {verification}")
         if report.unchecked:
             print_line(f"Not compared here: {', '.join(report.unchecked)}: {report.remedy}")
-        if report.why_not_live:
-            print_line(f"Not compared with the live network: {report.why_not_live}.")
+        if report.why_no_reference:
+            print_line(f"Not compared with the reference network: {report.why_no_reference}.")
     require_parity(report.results)
 
 

@@ -55,7 +55,7 @@ def test_adds_the_fp16_file_and_the_engine_to_a_bundle(
     ]
     assert set(before.parity) <= set(after.parity)
     half = [result for result in after.parity if result.artifact == "core.fp16.onnx"]
-    assert {r.case for r in half} >= {f"live.pipeline.{db}-dBFS" for db in (-50, -25, 0)}
+    assert {r.case for r in half} >= {f"reference.pipeline.{db}-dBFS" for db in (-50, -25, 0)}
     assert all(result.passed and result.floor_db == 45 for result in half)
 
     found = entry(engine_bundle, ENGINE)
