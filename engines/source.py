@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frcrn_export.exporters.family import settings_of
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -130,14 +131,7 @@ def find_subject(
     """
     if path is not None and (path / MANIFEST_NAME).is_file():
         bundle = open_bundle(path, engines=not replacing)
-        model, seed = source.model, source.seed
-        if model is not None and model != bundle.manifest.model:
-            raise UserError(f"{path} holds {bundle.manifest.model}, not {model}; leave out --model")
-        if seed is not None and seed != bundle.manifest.weights.seed:
-            raise UserError(
-                f"{path} holds {bundle.manifest.weights.name}, not random weights of seed {seed}; "
-                "leave out --random-weights"
-            )
+        _require_same_source(path, bundle.manifest, source)
         return _existing(bundle, None, source.checkpoint, streaming)
     if path is not None and path.exists() and any(path.iterdir() if path.is_dir() else [path]):
         raise UserError(f"{path} exists and is no bundle; choose another path")
@@ -164,6 +158,40 @@ def find_subject(
     core = streaming_core(loaded, streaming)
     given, states = streaming_tensors(loaded, core)[0], state_tensors(core)
     return Subject(path, manifest, given, None, loaded, source.checkpoint, streaming, states)
+
+
+def require_bundle(path: Path, source: "ModelSource") -> None:
+    """Raise UserError where a path is no bundle, and nothing says which model to export there."""
+    if not (path / MANIFEST_NAME).is_file() and not source.is_given:
+        raise UserError(
+            f"{path} is no bundle; give one, or say which model to export there: "
+            "--model NAME, --checkpoint FILE or --random-weights SEED"
+        )
+
+
+def _require_same_source(path: Path, manifest: Manifest, source: "ModelSource") -> None:
+    """Raise UserError where the options name another model than the one in the bundle."""
+    model, seed, weights = source.model, source.seed, manifest.weights
+    if model is not None and model != manifest.model:
+        raise UserError(f"{path} holds {manifest.model}, not {model}; leave out --model")
+    if seed is not None and seed != weights.seed:
+        raise UserError(
+            f"{path} holds {weights.name}, not random weights of seed {seed}; "
+            "leave out --random-weights"
+        )
+    if source.checkpoint is not None:
+        from frcrn_export.exporters.verify import require_same_checkpoint
+
+        require_same_checkpoint(manifest, source.checkpoint)
+    there = settings_of(manifest.variant)
+    for name, value in source.options.items():
+        if value != there.get(name):
+            option = f"--{name.replace('_', '-')}"
+            found = f"has {name} {there[name]}" if name in there else f"has no {name}"
+            raise UserError(
+                f"{option} {value}: the model in {path} {found}; leave out {option}, or export "
+                "another bundle with -o NEW_BUNDLE"
+            )
 
 
 def _existing(

@@ -27,6 +27,7 @@ class ParityReport:
     `engines` says of each engine what is proven of it, `remedy` how to compare what was not.
     """
 
+    manifest: Manifest
     results: tuple[ParityResult, ...]
     unchecked: tuple[str, ...]
     remedy: str
@@ -62,7 +63,8 @@ def verify_bundle(
         progress("comparing with the reference network")
         results = (*results, *_reference(bundle, backends, checkpoint))
     engines = _record_engines(bundle, results)
-    return ParityReport(results, unchecked, how_to_check(bundle, unchecked), why_not, engines)
+    remedy = how_to_check(bundle, unchecked)
+    return ParityReport(bundle.manifest, results, unchecked, remedy, why_not, engines)
 
 
 def _reference(

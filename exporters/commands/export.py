@@ -21,6 +21,7 @@ from frcrn_export.runtime.commands.console import (
     print_table,
     status,
 )
+from frcrn_export.runtime.commands.inspect_tables import said_of_model
 from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
@@ -178,6 +179,8 @@ def verify(
     if as_json:
         print_json(
             {
+                "model": report.manifest.model,
+                "weights": msgspec.to_builtins(report.manifest.weights),
                 "reference": report.reference,
                 "unchecked": report.unchecked,
                 "engines": report.engines,
@@ -185,6 +188,7 @@ def verify(
             }
         )
     else:
+        print_line(said_of_model(bundle, report.manifest))
         print_parity(report.results)
         for path, verification in report.engines.items():
             print_line(f"{path}: {verification}")
