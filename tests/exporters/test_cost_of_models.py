@@ -22,7 +22,7 @@ def flop(model: onnx.ModelProto) -> int:
 
 def test_one_file_costs_what_its_core_does(wave_unet_bundle: Path, tmp_path: Path) -> None:
     """The levels and lengths around a time-domain core have no layers."""
-    inline_files(load_model("wave-unet-16k", random_seed=1), tmp_path)
+    inline_files(load_model("wave-unet-16k", seed=1), tmp_path)
     core = graph_cost(wave_unet_bundle / "core.onnx", SECOND).flop
     assert core
     assert graph_cost(tmp_path / "denoiser.onnx", SECOND).flop == core
@@ -31,7 +31,7 @@ def test_one_file_costs_what_its_core_does(wave_unet_bundle: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_the_cores_of_frcrn() -> None:
     """The core has three real products for each complex one, the form for GPUs four."""
-    model = load_model("frcrn-16k", random_seed=1)
+    model = load_model("frcrn-16k", seed=1)
     core = flop(export_onnx(core_graph(model), "core", {}))
     assert core / 1e9 == pytest.approx(63.6, rel=0.002)
     half = flop(export_onnx(half_graph(model), "half", {}))
