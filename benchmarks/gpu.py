@@ -31,7 +31,7 @@ from benchmarks.gpu_workload import Workload, make_cases
 from benchmarks.machine import RESULTS
 from frcrn_export.exporters.loading import LoadedModel, load_bundled, load_model
 from frcrn_export.exporters.registry import models
-from frcrn_export.exporters.verify import require_same_checkpoint, why_not_live
+from frcrn_export.exporters.verify import require_same_checkpoint, why_no_reference
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import FrcrnExportError, UserError
 
@@ -91,7 +91,7 @@ def load_for(arguments: argparse.Namespace, bundle: Bundle | None) -> LoadedMode
         raise UserError(f"{bundle.path} holds {manifest.model}, not {arguments.model}")
     if checkpoint:
         require_same_checkpoint(manifest, checkpoint)
-    if reason := why_not_live(manifest, checkpoint):
+    if reason := why_no_reference(manifest, checkpoint):
         raise UserError(f"{bundle.path}: {reason}")
     return load_bundled(manifest, checkpoint)
 

@@ -127,6 +127,10 @@ def calibrate_with(
     require_matplotlib()
     require_packages(METRICS)
     bundle = open_bundle(path, int8=not force)  # what is replaced may be broken
+    if checkpoint is not None:  # also where nothing is made from it
+        from frcrn_export.exporters.verify import require_same_checkpoint
+
+        require_same_checkpoint(bundle.manifest, checkpoint)
     name = int8_name(settings.consumer, settings.streaming, settings.number)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{path / name} exists; add --force to replace it")

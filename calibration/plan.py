@@ -21,7 +21,7 @@ from frcrn_export.calibration.source import (
     Source,
     find_source,
     int8_name,
-    live_model,
+    reference_model,
     with_half_core,
 )
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer
@@ -88,7 +88,7 @@ def make_plan(
 
     def load(what: str) -> "LoadedModel":
         progress(f"exporting {what}", 0, 1)
-        return live_model(bundle, checkpoint, what)
+        return reference_model(bundle, checkpoint, what)
 
     if settings.consumer == "tensorrt":
         half = partial(load, "the float16 core")

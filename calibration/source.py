@@ -95,15 +95,15 @@ def with_half_core(
     return add(model, bundle, progress=lambda step: progress(step, 0, 1))
 
 
-def live_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedModel":
+def reference_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedModel":
     """The network that a bundle was made from, to make `what` of it.
 
     Raises UserError where its weights are not here.
     """
-    from frcrn_export.exporters.verify import load_live
+    from frcrn_export.exporters.verify import load_reference
 
     reason = f"{bundle.path}: {what} of {bundle.manifest.model} is made from the network itself"
-    return load_live(bundle.manifest, checkpoint, reason)
+    return load_reference(bundle.manifest, checkpoint, reason)
 
 
 def _has_own_form(model: str) -> bool:

@@ -23,7 +23,11 @@ from frcrn_export.runtime.commands.console import (
     progress_bar,
     status,
 )
-from frcrn_export.runtime.commands.inspect_tables import print_engine, said_of_quantized
+from frcrn_export.runtime.commands.inspect_tables import (
+    print_engine,
+    said_of_model,
+    said_of_quantized,
+)
 from frcrn_export.runtime.errors import UserError, reading
 from frcrn_export.runtime.text import quoted
 
@@ -140,7 +144,8 @@ def trt(
 ) -> None:
     """Build a TensorRT engine and add it to a BUNDLE.
 
-    A bundle that does not exist yet is exported first; one without core.fp16.onnx (with
+    Without BUNDLE, or with --model, --checkpoint or --random-weights, one that does not exist yet
+    is exported first; one without core.fp16.onnx (with
     --streaming: core.streaming.fp16.onnx) gets it, where the weights are at hand. With --int8 or
     --fp8 so does one without such a core, given recordings to calibrate with. TensorRT-RTX needs
     no GPU to build for one.
@@ -148,11 +153,13 @@ def trt(
     from frcrn_export.engines.detection import detect_gpu, resolve_backend
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
-    from frcrn_export.engines.source import find_subject
+    from frcrn_export.engines.source import find_subject, require_bundle
     from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
 
     if bundle is not None and output is not None:
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
+    if bundle is not None:
+        require_bundle(bundle, source)
     if fp16 + fp32 + int8 + fp8 > 1:
         raise click.UsageError(
             "--fp16, --fp32, --int8 and --fp8 exclude each other; give one of them"
@@ -206,6 +213,7 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
 
     engine = Path(engine_name(precision, options))  # the bundle stays as is
     folder, source = subject.path, _source_name(subject, precision)
+    print_line(f"# {said_of_model(folder, subject.manifest)}")
     if not (folder / source).is_file():
         exported = _source_name(subject, "fp16") if precision in QUANTIZED else source
         click.echo("# The ONNX file first:")
@@ -307,6 +315,8 @@ def _build(
         print_json(
             {
                 "bundle": str(path),
+                "model": bundle.manifest.model,
+                "weights": msgspec.to_builtins(bundle.manifest.weights),
                 "engine": msgspec.to_builtins(entry),
                 "census": counts,
                 "quantized": quantized,
@@ -314,6 +324,7 @@ def _build(
             }
         )
         return
+    print_line(said_of_model(path, bundle.manifest))
     print_engine(entry, counts)
     if quantized:
         print_line(said_of_quantized(quantized, precision))

@@ -1,48 +1,34 @@
 """The GPU in this machine, through the CUDA driver, and the backend that fits it."""
 
-from typing import Any, cast
+from typing import cast
 
 from frcrn_export.engines.targets import Target, check_served, known_gpu
 from frcrn_export.runtime.bundle.manifest import TensorrtBackend
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.gpu import Gpu, first_gpu
 from frcrn_export.runtime.sessions.tensorrt_backends import (
     TENSORRT_BACKENDS,
     is_tensorrt_installed,
     sm_text,
 )
 
-_NAME_BYTES = 256
-
-
-class _NoDriverError(Exception):
-    """Why the CUDA driver could not be asked."""
-
 
 def detect_gpu() -> Target:
     """The first GPU that CUDA shows. Raises UserError where there is none, or no driver."""
     try:
-        return _ask_driver()
-    except _NoDriverError as error:
+        return _target(first_gpu())
+    except BackendError as error:
         raise UserError(
-            f"no GPU to detect ({error}); name the one to build for, as in --gpu rtx4090d"
+            f"no GPU to detect: {error}; or name the one to build for, as in --gpu rtx4090d"
         ) from error
 
 
 def present_gpu() -> Target | None:
     """The first GPU that CUDA shows, or None."""
     try:
-        return _ask_driver()
-    except _NoDriverError:
+        return _target(first_gpu())
+    except BackendError:
         return None
-
-
-def driver_cuda() -> int | None:
-    """The major version of CUDA that the driver here serves, or None without a driver."""
-    try:
-        version: int = _call(_driver().cuDriverGetVersion)
-    except _NoDriverError:
-        return None
-    return version // 1000
 
 
 def resolve_backend(choice: str, target: Target, *, here: bool = True) -> TensorrtBackend:
@@ -73,51 +59,9 @@ def resolve_backend(choice: str, target: Target, *, here: bool = True) -> Tensor
     )
 
 
-def _driver() -> Any:
-    """The driver API, initialised. Raises _NoDriverError."""
-    try:
-        from cuda.bindings import driver
-    except ImportError as error:
-        raise _NoDriverError("cuda-bindings is not installed") from error
-    try:
-        _call(driver.cuInit, 0)
-    except (RuntimeError, OSError) as error:  # no libcuda, or one that is too old
-        raise _NoDriverError("no NVIDIA driver") from error
-    return driver
-
-
-def _ask_driver() -> Target:
-    driver = _driver()
-    if _call(driver.cuDeviceGetCount) == 0:
-        raise _NoDriverError("the NVIDIA driver shows no GPU")
-    device = _call(driver.cuDeviceGet, 0)
-    attribute = driver.CUdevice_attribute
-    major = _call(
-        driver.cuDeviceGetAttribute,
-        attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-        device,
-    )
-    minor = _call(
-        driver.cuDeviceGetAttribute,
-        attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-        device,
-    )
-    title = _call(driver.cuDeviceGetName, _NAME_BYTES, device).rstrip(b"\0").decode()
-    memory_gb = round(_call(driver.cuDeviceTotalMem, device) / 2**30)
-    return _describe(title, 10 * major + minor, memory_gb)
-
-
-def _describe(title: str, sm: int, memory_gb: int) -> Target:
+def _target(gpu: Gpu) -> Target:
     """The registered GPU, or one that `find_target` finds again under its SM."""
-    known = known_gpu(title)
-    if known is not None and known.sm == sm:
+    known = known_gpu(gpu.name)
+    if known is not None and known.sm == gpu.sm:
         return known
-    return Target(f"sm{sm}", title, sm, memory_gb)
-
-
-def _call(function: Any, *arguments: Any) -> Any:
-    """One call of the driver; its result without the return code. Raises _NoDriverError."""
-    code, *results = function(*arguments)
-    if code.value != 0:
-        raise _NoDriverError(f"{function.__name__} returned {code.name}")
-    return results[0] if results else None
+    return Target(f"sm{gpu.sm}", gpu.name, gpu.sm, round(gpu.total_memory / 2**30))

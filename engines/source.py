@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frcrn_export.exporters.family import settings_of
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -102,19 +103,19 @@ class Subject:
         if not half or self.manifest.file(self._role, "onnx", "fp16"):
             return self.bundle
         add = add_fp16_streaming_core if self.streaming else add_fp16_core
-        return add(self.model or self._live(), self.bundle, progress=step)
+        return add(self.model or self._reference(), self.bundle, progress=step)
 
     @property
     def _role(self) -> Role:
         return "core_streaming" if self.streaming else "core"
 
-    def _live(self) -> "LoadedModel":
+    def _reference(self) -> "LoadedModel":
         """The model of the bundle with the weights that it was made from."""
-        from frcrn_export.exporters.verify import load_live
+        from frcrn_export.exporters.verify import load_reference
 
         name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
         reason = f"{self.path} has no {name} to build from"
-        return load_live(self.manifest, self.checkpoint, reason)
+        return load_reference(self.manifest, self.checkpoint, reason)
 
 
 def find_subject(
@@ -132,14 +133,7 @@ def find_subject(
     """
     if path is not None and (path / MANIFEST_NAME).is_file():
         bundle = open_bundle(path, engines=not replacing)
-        model, seed = source.model, source.seed
-        if model is not None and model != bundle.manifest.model:
-            raise UserError(f"{path} holds {bundle.manifest.model}, not {model}; leave out --model")
-        if seed is not None and seed != bundle.manifest.weights.seed:
-            raise UserError(
-                f"{path} holds {bundle.manifest.weights.name}, not random weights of seed {seed}; "
-                "leave out --random-weights"
-            )
+        _require_same_source(path, bundle.manifest, source)
         return existing_subject(bundle, None, source.checkpoint, streaming)
     if path is not None:
         require_free(path, force=True)
@@ -166,6 +160,40 @@ def find_subject(
     core = StreamingForms(loaded, streaming).core()
     given, states = streaming_tensors(loaded, core)[0], state_tensors(core)
     return Subject(path, manifest, given, None, loaded, source.checkpoint, streaming, states)
+
+
+def require_bundle(path: Path, source: "ModelSource") -> None:
+    """Raise UserError where a path is no bundle, and nothing says which model to export there."""
+    if not (path / MANIFEST_NAME).is_file() and not source.is_given:
+        raise UserError(
+            f"{path} is no bundle; give one, or say which model to export there: "
+            "--model NAME, --checkpoint FILE or --random-weights SEED"
+        )
+
+
+def _require_same_source(path: Path, manifest: Manifest, source: "ModelSource") -> None:
+    """Raise UserError where the options name another model than the one in the bundle."""
+    model, seed, weights = source.model, source.seed, manifest.weights
+    if model is not None and model != manifest.model:
+        raise UserError(f"{path} holds {manifest.model}, not {model}; leave out --model")
+    if seed is not None and seed != weights.seed:
+        raise UserError(
+            f"{path} holds {weights.name}, not random weights of seed {seed}; "
+            "leave out --random-weights"
+        )
+    if source.checkpoint is not None:
+        from frcrn_export.exporters.verify import require_same_checkpoint
+
+        require_same_checkpoint(manifest, source.checkpoint)
+    there = settings_of(manifest.variant)
+    for name, value in source.options.items():
+        if value != there.get(name):
+            option = f"--{name.replace('_', '-')}"
+            found = f"has {name} {there[name]}" if name in there else f"has no {name}"
+            raise UserError(
+                f"{option} {value}: the model in {path} {found}; leave out {option}, or export "
+                "another bundle with -o NEW_BUNDLE"
+            )
 
 
 def existing_subject(

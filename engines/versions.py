@@ -7,9 +7,9 @@ for in 10, and in 11 the flag is accepted and without effect. So this check is a
 import re
 from importlib.metadata import distributions
 
-from frcrn_export.engines.detection import driver_cuda
 from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.gpu import driver_cuda
 from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
 
 # 10.3 is JetPack 6's, and has what the session calls; older TensorRT-RTX has not been tried.

@@ -131,19 +131,23 @@ def _inline(row: Artifact, forms: StreamingForms) -> Made:
 
 
 def _torchscript(row: Artifact, forms: StreamingForms) -> Made:
-    """The core traced and frozen. Shapes stay dynamic where the module's are.
+    graph = core_graph(forms.model)
+    content = torchscript_from_graph(graph)
+    return content, row.entry(content, graph)
+
+
+def torchscript_from_graph(graph: Graph) -> bytes:
+    """The module traced and frozen. Shapes stay dynamic where the module's are.
 
     Tracing can bake in the traced length: the parity check runs other lengths and finds it.
     """
-    graph = core_graph(forms.model)
     file = BytesIO()  # torch ends the whole process where it cannot write to a path
     with torch.inference_mode():
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             graph.module.eval(), (graph.example,), check_trace=False
         )
         torch.jit.save(torch.jit.freeze(traced), file)
-    content = file.getvalue()
-    return content, row.entry(content, graph)
+    return file.getvalue()
 
 
 def _parity(row: Artifact, forms: StreamingForms) -> Made:

@@ -19,12 +19,13 @@ from frcrn_export.exporters.artifacts import (
 )
 from frcrn_export.exporters.family import Variant
 from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.reference_parity import check_reference
 from frcrn_export.exporters.streaming_export import (
     StreamingForms,
     StreamingOptions,
     bundled_options,
 )
-from frcrn_export.exporters.verify import check_live, require_parity
+from frcrn_export.exporters.verify import require_parity
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint
@@ -209,7 +210,7 @@ def _compared(
     """
     progress("comparing with the reference")
     written = replace(bundle, trusted=True)  # we wrote these: TorchScript among them may be opened
-    results = (*check_bundle(written), *check_live(written, forms, whole=whole))
+    results = (*check_bundle(written), *check_reference(written, forms, whole=whole))
     require_parity(results)
     return results
 

@@ -118,7 +118,7 @@ def run_streaming(core: StreamingCore, given: Tensor) -> Tensor:
     """The output for whole streams [B, ..., T], in calls of `core.chunk` frames: the same shape.
 
     Zeros follow the stream until the last frame has come out, and its end is told no sooner than
-    a live stream's could be.
+    a stream's could be.
     """
     frames = given.shape[-1]
     outputs: list[Tensor] = []

@@ -1,37 +1,22 @@
-"""What `frcrn-export verify` does: the bundle's own vectors, and the live network where it can."""
+"""What `frcrn-export verify` does: the bundle's own vectors; the network itself where it is here.
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+The vectors need no PyTorch, and no model that is registered here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-import numpy as np
-import torch
-
-from frcrn_export.exporters.assets import read_speech
-from frcrn_export.exporters.loading import LoadedModel
-from frcrn_export.exporters.parity_vectors import core_inputs
-from frcrn_export.exporters.streaming_export import StreamingForms
-from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Manifest, ParityResult
 from frcrn_export.runtime.bundle.own_module import module_of
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of, sha256_of
 from frcrn_export.runtime.bundle.remedies import with_fp16
-from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.sessions.registry import RUNS_CODE
-from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
-from frcrn_export.runtime.streaming.network import network_of
-from frcrn_export.runtime.streaming.session import (
-    StreamSession,
-    open_stream_entry,
-    streaming_entry,
-)
 from frcrn_export.runtime.text import quoted
-from frcrn_export.runtime.verify.parity import check_bundle, compare, open_artifacts
-from frcrn_export.runtime.verify.streaming_parity import open_streamed
+from frcrn_export.runtime.verify.parity import check_bundle
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
@@ -39,21 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All comparisons, the files that none was made of, and why the live network took no part.
+    """All comparisons, the files that none was made of, and why there was no reference network.
 
     `engines` says of each engine what is proven of it, `remedy` how to compare what was not.
     """
 
+    manifest: Manifest
     results: tuple[ParityResult, ...]
     unchecked: tuple[str, ...]
     remedy: str
-    why_not_live: str
+    why_no_reference: str
     engines: dict[str, str]
 
     @property
-    def live(self) -> bool:
-        """Whether the live reference network was compared."""
-        return not self.why_not_live
+    def reference(self) -> bool:
+        """Whether the reference network itself was compared, not its stored outputs alone."""
+        return not self.why_no_reference
 
     @property
     def passed(self) -> bool:
@@ -76,7 +62,7 @@ def verify(
 
     Example:
         >>> report = frcrn_export.verify("wave")
-        >>> report.passed, report.live
+        >>> report.passed, report.reference
         (True, True)
 
     Args:
@@ -105,21 +91,24 @@ def verify(
     progress("comparing with the reference outputs")
     results = tuple(check_bundle(opened, names))
     unchecked = _unchecked(opened, results)
-    why_not = why_not_live(opened.manifest, weights)
+    why_not = why_no_reference(opened.manifest, weights)
     if not why_not:
-        progress("comparing with the live network")
-        results = (*results, *_live(opened, names, weights))
+        progress("comparing with the reference network")
+        results = (*results, *_reference(opened, names, weights))
     engines = _record_engines(opened, results)
-    return ParityReport(results, unchecked, how_to_check(opened, unchecked), why_not, engines)
+    remedy = how_to_check(opened, unchecked)
+    return ParityReport(opened.manifest, results, unchecked, remedy, why_not, engines)
 
 
-def _live(
+def _reference(
     bundle: Bundle, backends: tuple[str, ...], checkpoint: Path | None
 ) -> tuple[ParityResult, ...]:
     from frcrn_export.exporters.loading import load_bundled
+    from frcrn_export.exporters.reference_parity import check_reference
+    from frcrn_export.exporters.streaming_export import StreamingForms
 
     model = load_bundled(bundle.manifest, checkpoint)
-    return tuple(check_live(bundle, StreamingForms(model), backends))
+    return tuple(check_reference(bundle, StreamingForms(model), backends))
 
 
 def _record_engines(bundle: Bundle, results: tuple[ParityResult, ...]) -> dict[str, str]:
@@ -183,12 +172,16 @@ def how_to_check(bundle: Bundle, unchecked: Sequence[str]) -> str:
     return "; ".join(ways)
 
 
-def why_not_live(manifest: Manifest, checkpoint: Path | None) -> str:
+def why_no_reference(manifest: Manifest, checkpoint: Path | None) -> str:
     """Why the network that a bundle was made from cannot be had here; empty where it can."""
     if find_spec("torch") is None:
         return "torch is not installed"
     if (module := module_of(manifest)) is not None:
         return f"a bundle does not hold the code of your own module {module}"
+    from frcrn_export.exporters.registry import models
+
+    if manifest.model not in models():
+        return f"the model {manifest.model} is not registered here (see: frcrn-export models)"
     weights = manifest.weights
     if checkpoint is not None or weights.source == "random":
         return ""
@@ -200,7 +193,7 @@ def why_not_live(manifest: Manifest, checkpoint: Path | None) -> str:
     return ""
 
 
-def load_live(manifest: Manifest, checkpoint: Path | None, reason: str) -> "LoadedModel":
+def load_reference(manifest: Manifest, checkpoint: Path | None, reason: str) -> "LoadedModel":
     """The network with its weights, which `checkpoint` holds if the bundle does not say where.
 
     Raises UserError for another checkpoint, and where they are not here: `reason`, which says why
@@ -208,7 +201,7 @@ def load_live(manifest: Manifest, checkpoint: Path | None, reason: str) -> "Load
     """
     if checkpoint is not None:
         require_same_checkpoint(manifest, checkpoint)
-    if why := why_not_live(manifest, checkpoint):
+    if why := why_no_reference(manifest, checkpoint):
         if module_of(manifest) is not None:
             raise UserError(f"{reason}, and {why}; run: {with_fp16(manifest)}")
         raise UserError(f"{reason}, and {why}")
@@ -216,121 +209,3 @@ def load_live(manifest: Manifest, checkpoint: Path | None, reason: str) -> "Load
 
     quieten_torch()
     return load_bundled(manifest, checkpoint)
-
-
-_HOPS = (2, 31, 64)
-_BATCH = 3
-_PIPELINE_SAMPLES = (1_000, 20_001)
-# Where float16 could overflow or underflow. Peaks in dB of full scale.
-_LEVELS_DBFS = (-50, -25, 0)
-_LEVEL_SAMPLES = 16_000
-
-
-def check_live(
-    bundle: Bundle,
-    forms: StreamingForms,
-    backends: tuple[str, ...] = (),
-    whole: Bundle | None = None,
-) -> Iterator[ParityResult]:
-    """Compare every core and every pipeline of a bundle with its model.
-
-    `whole` is the bundle with all its files, where `bundle` is what is added to it.
-    """
-    yield from _check_cores(bundle, forms.model, backends)
-    yield from _check_streaming(bundle, forms, backends)
-    yield from _check_levels(bundle, forms.model, backends)
-    yield from _check_stream_levels(bundle, whole or bundle, backends)
-
-
-@torch.inference_mode()
-def _check_cores(
-    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
-) -> Iterator[ParityResult]:
-    """Cores at several lengths and batch sizes, and whole pipelines."""
-    speech = torch.from_numpy(read_speech(model.sample_rate))
-    inputs = core_inputs(model, speech, _HOPS, _BATCH)
-    outputs = {name: model.network(given).numpy() for name, given in inputs.items()}
-    waves = [speech[5_000 : 5_000 + samples] for samples in _PIPELINE_SAMPLES]
-    enhanced = [model.pipeline()(wave).numpy() for wave in waves]
-    for artifact in open_artifacts(bundle, ("core", "pipeline"), backends):
-        session, entry = artifact.session, artifact.session.entry
-        if entry.role == "core":
-            for name, given in inputs.items():
-                if entry.engine and not entry.engine.profile.includes(tuple(given.shape)):
-                    continue
-                output = session.run(given.contiguous().numpy())
-                yield compare(artifact.label, f"live.core.{name}", outputs[name], output, entry)
-        denoiser = Denoiser(bundle.manifest, session, finite=False)
-        for wave, expected in zip(waves, enhanced, strict=True):
-            case = f"live.pipeline.{len(wave)}-samples"
-            yield compare(artifact.label, case, expected, denoiser(wave.numpy()), entry)
-
-
-@torch.inference_mode()
-def _check_streaming(
-    bundle: Bundle, forms: StreamingForms, backends: tuple[str, ...]
-) -> Iterator[ParityResult]:
-    """Streaming cores over a whole utterance, and over a batch of streams."""
-    model = forms.model
-    speech = torch.from_numpy(read_speech(model.sample_rate))
-    stft = model.spec.stft
-    hops = stft.frames(len(speech)) if stft else len(speech) // model.processing.padding.size
-    for streamed in open_streamed(bundle, backends):
-        for name, given in core_inputs(model, speech, (hops,), _BATCH).items():
-            expected = forms.reference(streamed.info.lookahead, given)
-            output = streamed(given.contiguous().numpy())
-            case = f"live.streaming.{name}"
-            yield compare(streamed.label, case, expected.numpy(), output, streamed.entry)
-
-
-@torch.inference_mode()
-def _check_levels(
-    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
-) -> Iterator[ParityResult]:
-    """Pipelines that compute in less than float32, on quiet and loud speech."""
-    enhanced: dict[int, Float32Array] = {}
-    lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
-    subject = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
-    for artifact in open_artifacts(subject, ("core",), backends):
-        entry = artifact.session.entry
-        denoiser = Denoiser(bundle.manifest, artifact.session, finite=False)
-        for level, wave in _at_levels(model.sample_rate).items():
-            if level not in enhanced:
-                enhanced[level] = model.pipeline()(torch.from_numpy(wave)).numpy()
-            case = f"live.pipeline.{level}-dBFS"
-            yield compare(artifact.label, case, enhanced[level], denoiser(wave), entry)
-
-
-def _check_stream_levels(
-    bundle: Bundle, whole: Bundle, backends: tuple[str, ...]
-) -> Iterator[ParityResult]:
-    """Streams in less than float32, with their causal level, against the float32 core's streams.
-
-    (That one is compared with the network itself.)
-    """
-    files = bundle.manifest.files
-    lower = tuple(e for e in files if e.role == "core_streaming" and e.precision != "fp32")
-    if not lower:
-        return
-    session = open_stream_entry(whole, streaming_entry(whole), "onnxruntime-cpu")
-    waves = _at_levels(bundle.manifest.sample_rate)
-    expected = {level: _stream(whole, session, wave) for level, wave in waves.items()}
-    subject = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
-    for streamed in open_streamed(subject, backends):
-        for level, wave in waves.items():
-            output = _stream(whole, streamed.session, wave)
-            case = f"live.stream.{level}-dBFS"
-            yield compare(streamed.label, case, expected[level], output, streamed.entry)
-
-
-def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float32Array:
-    session.reset()
-    denoiser = StreamingDenoiser(network_of(bundle, session))
-    return np.concatenate([denoiser.process(wave), denoiser.flush()])
-
-
-def _at_levels(sample_rate: int) -> dict[int, Float32Array]:
-    """A second of speech [N] by its peak in dB of full scale."""
-    speech = read_speech(sample_rate)[5_000 : 5_000 + _LEVEL_SAMPLES]
-    peak = np.abs(speech).max()
-    return {level: (speech * (10 ** (level / 20) / peak)) for level in _LEVELS_DBFS}

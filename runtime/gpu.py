@@ -1,11 +1,12 @@
 """The thin layer over CUDA: the GPU's facts, memory on both sides, copies and captured graphs.
 
-Through cuda-core, and cuda-bindings for the few facts that it lacks; neither is imported before it
-is needed. A thread that calls anything here makes the GPU its own first: `use_gpu()`.
+The facts come from the driver itself, the rest through cuda-core, which is imported when it is
+needed. A thread that calls anything here makes the GPU its own first: `use_gpu()`.
 """
 
 import ctypes
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ Shape = tuple[int, ...]
 
 _FLOAT_BYTES = 4
 _REASON_CHARACTERS = 300
+_NAME_BYTES = 256
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 
 
 class GpuMemoryError(BackendError):
@@ -40,45 +43,87 @@ class Gpu:
     name: str
     sm: int
     cuda: tuple[int, int]
-    free_memory: int
     total_memory: int
+
+
+def first_gpu() -> Gpu:
+    """The facts of the first GPU, of the driver alone. Raises BackendError where there is none."""
+    driver = _initialised()
+    count, device, total = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    major, minor, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(_NAME_BYTES)
+    _call(driver, "cuDeviceGetCount", ctypes.byref(count))
+    if count.value == 0:
+        raise BackendError("the NVIDIA driver shows no GPU; run: nvidia-smi")
+    _call(driver, "cuDeviceGet", ctypes.byref(device), 0)
+    _call(driver, "cuDeviceGetName", name, _NAME_BYTES, device)
+    _call(driver, "cuDeviceTotalMem_v2", ctypes.byref(total), device)
+    _call(driver, "cuDeviceGetAttribute", ctypes.byref(major), _MAJOR, device)
+    _call(driver, "cuDeviceGetAttribute", ctypes.byref(minor), _MINOR, device)
+    title = name.value.decode(errors="replace")
+    return Gpu(title, 10 * major.value + minor.value, _driver_cuda(driver), total.value)
+
+
+def driver_cuda() -> int | None:
+    """The major version of CUDA that the driver here serves, or None without a driver."""
+    try:
+        return _driver_cuda(_initialised())[0]
+    except BackendError:
+        return None
 
 
 def use_gpu() -> "Device":
     """Make the first GPU current in this thread. Raises BackendError where there is none."""
-    try:
-        from cuda.bindings import driver
-    except ImportError as error:
-        raise _not_installed(error) from error
-    try:
-        _checked(driver.cuInit(0))
-    except Exception as error:  # what is missing decides which of several types comes
-        raise BackendError(
-            f"no NVIDIA driver, or no GPU that it can use ({_first_line(error)}); "
-            "run: frcrn-export doctor"
-        ) from error
+    _initialised()
     try:
         from cuda.core import Device  # after the driver: it takes half a second
     except ImportError as error:
-        raise _not_installed(error) from error
+        raise BackendError(
+            f"cuda-core is not installed ({error}); run: pip install cuda-core cuda-bindings"
+        ) from error
     with cuda_errors("the first GPU"):
         device = Device(0)
         device.set_current()
     return device
 
 
-def first_gpu() -> Gpu:
-    """The facts of the first GPU. Raises BackendError where there is none."""
-    device = use_gpu()
-    from cuda.bindings import driver
+def load_driver() -> Any:
+    """NVIDIA's driver as a library. Raises OSError where there is none."""
+    if sys.platform == "win32":
+        return ctypes.WinDLL("nvcuda.dll")
+    return ctypes.CDLL("libcuda.so.1")
 
-    with cuda_errors("CUDA driver"):
-        major, minor = device.compute_capability
-        version: int = _checked(driver.cuDriverGetVersion())
-        free, total = _checked(driver.cuMemGetInfo())
-        return Gpu(
-            device.name, 10 * major + minor, (version // 1000, version % 1000 // 10), free, total
-        )
+
+def _initialised() -> Any:
+    try:
+        driver = load_driver()
+    except OSError as error:
+        raise _no_driver("its library is not found") from error
+    try:
+        _call(driver, "cuInit", 0)
+    except BackendError as error:
+        raise _no_driver(str(error)) from error
+    return driver
+
+
+def _no_driver(reason: str) -> BackendError:
+    return BackendError(
+        f"no NVIDIA driver, or no GPU that it can use ({reason}); run: frcrn-export doctor"
+    )
+
+
+def _driver_cuda(driver: Any) -> tuple[int, int]:
+    version = ctypes.c_int()
+    _call(driver, "cuDriverGetVersion", ctypes.byref(version))
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def _call(driver: Any, function: str, *arguments: Any) -> None:
+    """One call of the driver. Raises BackendError for any code but success."""
+    if code := getattr(driver, function)(*arguments):
+        name = ctypes.c_char_p()
+        driver.cuGetErrorName(code, ctypes.byref(name))
+        said = (name.value or str(code).encode()).decode()
+        raise BackendError(f"CUDA driver: {function} failed: {said}")
 
 
 @dataclass(frozen=True)
@@ -150,12 +195,6 @@ def cuda_errors(subject: str) -> Iterator[None]:
         raise kind(f"{subject}: CUDA failed: {reason}") from error
 
 
-def _not_installed(error: ImportError) -> BackendError:
-    return BackendError(
-        f"cuda-core is not installed ({error}); run: pip install cuda-core cuda-bindings"
-    )
-
-
 def _bytes(shape: Shape) -> int:
     return math.prod(shape) * _FLOAT_BYTES
 
@@ -165,14 +204,6 @@ def _part(buffer: "Buffer", size: int) -> "Buffer":
     from cuda.core import Buffer
 
     return Buffer.from_handle(int(buffer.handle), size, owner=buffer)
-
-
-def _checked(result: tuple[Any, ...]) -> Any:
-    """The values of a cuda-bindings call. Raises RuntimeError for any code but success."""
-    code, *values = result
-    if int(code) != 0:
-        raise RuntimeError(code.name)
-    return values[0] if len(values) == 1 else values
 
 
 def _first_line(error: Exception) -> str:

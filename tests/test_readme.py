@@ -149,7 +149,7 @@ def _check_engine(bundle: Bundle) -> None:
     assert "Float" in counts["Tanh"]  # the mask
     half = [r for r in bundle.manifest.parity if r.artifact == "core.fp16.onnx"]
     assert min(r.snr_db for r in half) >= 45
-    assert {f"live.pipeline.{level}-dBFS" for level in (-50, -25, 0)} <= {r.case for r in half}
+    assert {f"reference.pipeline.{level}-dBFS" for level in (-50, -25, 0)} <= {r.case for r in half}
 
 
 @pytest.mark.slow

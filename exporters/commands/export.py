@@ -21,6 +21,7 @@ from frcrn_export.runtime.commands.console import (
     print_table,
     status,
 )
+from frcrn_export.runtime.commands.inspect_tables import said_of_model
 from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def torchscript(
     "-c",
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="The checkpoint the bundle was made from, to compare with the live network as well.",
+    help="The checkpoint the bundle was made from, to compare with the network itself as well.",
 )
 @click.option(
     "--streaming",
@@ -159,7 +160,7 @@ def verify(
     """Compare every artifact of a BUNDLE with the reference outputs inside it.
 
     Where torch is installed and the weights are at hand (packaged, fetched, random, or given with
-    --checkpoint), also with the live reference network at lengths that were never traced. Exits
+    --checkpoint), also with the reference network itself at lengths that were never traced. Exits
     with 1 if a comparison misses its floor.
     """
     if streaming:
@@ -179,20 +180,23 @@ def verify(
     if as_json:
         print_json(
             {
-                "live": report.live,
+                "model": report.manifest.model,
+                "weights": msgspec.to_builtins(report.manifest.weights),
+                "reference": report.reference,
                 "unchecked": report.unchecked,
                 "engines": report.engines,
                 "parity": msgspec.to_builtins(report.results),
             }
         )
     else:
+        print_line(said_of_model(bundle, report.manifest))
         print_parity(report.results)
         for path, verification in report.engines.items():
             print_line(f"{path}: {verification}")
         if report.unchecked:
             print_line(f"Not compared here: {', '.join(report.unchecked)}: {report.remedy}")
-        if report.why_not_live:
-            print_line(f"Not compared with the live network: {report.why_not_live}.")
+        if report.why_no_reference:
+            print_line(f"Not compared with the reference network: {report.why_no_reference}.")
     require_parity(report.results)
 
 

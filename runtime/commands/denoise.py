@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from frcrn_export.runtime.commands.console import precision_option, print_json, print_table
+from frcrn_export.runtime.commands.inspect_tables import said_of_model
 from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def denoise(
                 )
                 for result in results
             ),
+            title=said_of_model(bundle, denoiser.manifest),
         )
 
 
@@ -163,6 +165,7 @@ def _report(
     return {
         "bundle": str(bundle),
         "model": denoiser.manifest.model,
+        "weights": denoiser.manifest.weights.name,
         "backend": denoiser.session.backend,
         "device": denoiser.session.device,
         "precision": denoiser.session.entry.precision,

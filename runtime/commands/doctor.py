@@ -1,9 +1,7 @@
-"""What this machine has, what can run on it, and the command that would change it."""
+"""The command that checks the environment: what can run here, and what to install for the rest."""
 
 import ctypes
 import platform
-import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -74,7 +72,7 @@ class Machine:
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Say what can run on this machine, and the command that would change it."""
+    """Check the environment, and say what to install."""
     machine = examine()
     if as_json:
         print_json(asdict(machine))
@@ -109,13 +107,13 @@ def examine() -> Machine:
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         packages={name: _version(name) for name in _PACKAGES},
-        gpu=gpu,
+        gpu=_shown(gpu),
         providers=providers,
         abilities=tuple(_abilities(providers, gpu)),
     )
 
 
-def _abilities(providers: tuple[str, ...], gpu: str) -> list[Ability]:
+def _abilities(providers: tuple[str, ...], gpu: Gpu | None) -> list[Ability]:
     has_torch, has_onnx = find_spec("torch") is not None, find_spec("onnx") is not None
     return [
         Ability(
@@ -132,17 +130,19 @@ def _abilities(providers: tuple[str, ...], gpu: str) -> list[Ability]:
         ),
         Ability(
             "run ONNX on the GPU (CUDA)",
-            bool(gpu) and "CUDAExecutionProvider" in providers,
+            gpu is not None and "CUDAExecutionProvider" in providers,
             "an NVIDIA GPU and onnxruntime-gpu are needed",
             'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"' if gpu else "",
         ),
         Ability(
             "run ONNX through TensorRT",
-            bool(gpu) and "TensorrtExecutionProvider" in providers and _has_library("nvinfer"),
+            gpu is not None
+            and "TensorrtExecutionProvider" in providers
+            and _has_library("nvinfer"),
             "an NVIDIA GPU, onnxruntime-gpu and TensorRT's libraries are needed",
             "pip install tensorrt" if gpu else "",
         ),
-        *_engine_abilities(),
+        *_engine_abilities(gpu),
         Ability(
             "run TorchScript",
             has_torch,
@@ -188,11 +188,7 @@ def _families() -> list[Ability]:
     return abilities
 
 
-def _engine_abilities() -> list[Ability]:
-    try:
-        gpu, why_not = first_gpu(), ""
-    except BackendError as error:
-        gpu, why_not = None, str(error)
+def _engine_abilities(gpu: Gpu | None) -> list[Ability]:
     installed = {spec.name: is_tensorrt_installed(spec.name) for spec in TENSORRT_BACKENDS.values()}
     builds = installed["tensorrt-rtx"] or (installed["tensorrt"] and gpu is not None)
     return [
@@ -202,22 +198,29 @@ def _engine_abilities() -> list[Ability]:
             "tensorrt-rtx is needed, or tensorrt and an NVIDIA GPU",
             _install("tensorrt-rtx"),
         ),
-        _runs_engines("tensorrt", "TensorRT", installed["tensorrt"], gpu, why_not),
-        _runs_engines("tensorrt-rtx", "TensorRT-RTX", installed["tensorrt-rtx"], gpu, why_not),
+        _runs_engines("tensorrt", "TensorRT", installed["tensorrt"], gpu),
+        _runs_engines("tensorrt-rtx", "TensorRT-RTX", installed["tensorrt-rtx"], gpu),
     ]
 
 
 def _runs_engines(
-    backend: TensorrtBackend, title: str, installed: bool, gpu: Gpu | None, why_not: str
+    backend: TensorrtBackend, title: str, installed: bool, gpu: Gpu | None
 ) -> Ability:
     name = f"run {title} engines"
     if gpu is None:
-        command = why_not.partition("run: ")[2]  # where cuda-core is missing
         needed = f"an NVIDIA GPU with its driver, cuda-core and {backend} are needed"
-        return Ability(name, False, needed, command if "pip" in command else "")
+        return Ability(name, False, needed)
     if gpu.sm not in SERVED_SMS[backend]:
         return Ability(name, False, f"a GPU that it serves is needed; SM {sm_text(gpu.sm)} is here")
-    return Ability(name, installed, f"{backend} is needed", _install(backend))
+    works = installed and _has_module("cuda.core")
+    return Ability(name, works, f"{backend} and cuda-core are needed", _install(backend))
+
+
+def _has_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ModuleNotFoundError, ValueError):  # no parent, or one without a spec
+        return sys.modules.get(name) is not None
 
 
 def _install(backend: TensorrtBackend) -> str:
@@ -239,17 +242,18 @@ def _providers() -> tuple[str, ...]:
     return tuple(onnxruntime.get_available_providers())
 
 
-def _gpu() -> str:
-    """Name, memory and driver of the first NVIDIA GPU, or an empty string."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ""
-    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+def _gpu() -> Gpu | None:
     try:
-        shown = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
+        return first_gpu()
+    except BackendError:
+        return None
+
+
+def _shown(gpu: Gpu | None) -> str:
+    if gpu is None:
         return ""
-    return shown.stdout.strip().splitlines()[0] if shown.stdout.strip() else ""
+    cuda = ".".join(map(str, gpu.cuda))
+    return f"{gpu.name}, {gpu.total_memory / 2**30:.1f} GiB, SM {sm_text(gpu.sm)}, CUDA {cuda}"
 
 
 def _has_library(name: str) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle.manifest import FileEntry, GateResult, Precision
@@ -81,6 +82,11 @@ def print_engine(entry: FileEntry, counts: Census) -> None:
         ((name, *(str(row.get(kind, "")) for kind in kinds)) for name, row in counts.items()),
         title="Precision census: ONNX nodes",
     )
+
+
+def said_of_model(path: Path, manifest: "Manifest") -> str:
+    """One line: which model with which weights a bundle holds."""
+    return f"{path}: {manifest.model}, weights: {manifest.weights.name}"
 
 
 def said_of_quantized(quantized: Mapping[str, str], precision: Precision) -> str:

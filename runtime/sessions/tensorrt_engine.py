@@ -9,7 +9,7 @@ from frcrn_export.runtime.bundle.manifest import EngineInfo, FileEntry, Profile,
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.gpu import Gpu, GpuMemoryError, cuda_errors, first_gpu
+from frcrn_export.runtime.gpu import Gpu, GpuMemoryError, cuda_errors, first_gpu, use_gpu
 from frcrn_export.runtime.sessions.choose import runs_on
 from frcrn_export.runtime.sessions.tensorrt_backends import (
     load_tensorrt,
@@ -88,6 +88,7 @@ def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
         )
     gpu = first_gpu()
     _require_gpu(bundle, entry, info, gpu)
+    use_gpu()
     reasons = Reasons()
     logger = _logger(info, reasons)
     if TYPE_CHECKING:

@@ -44,7 +44,7 @@ class StreamedCore:
         """Whole streams [B, ..., T], call by call, to what comes out of them: the same shape.
 
         Zeros follow each stream until its last frame has come out; its end is told by the first
-        call that goes past it, as in a live stream. Engines take their streams in groups. Raises
+        call that goes past it, as a stream does. Engines take their streams in groups. Raises
         BackendError if the backend fails.
         """
         if self.entry.engine is None:

@@ -13,10 +13,10 @@ from frcrn_export.calibration.calibrate import calibrate
 from frcrn_export.calibration.graph.layers import int8_layers, multiplications, quantizable
 from frcrn_export.calibration.graph.qdq import quantize, quantized_tensors
 from frcrn_export.calibration.graph.signals import find_signals
-from frcrn_export.calibration.graph.switches import SWITCHES, with_switches
 from frcrn_export.calibration.graph.transposed import lower_transposed
 from frcrn_export.calibration.graph.uint8 import quantize_signals
 from frcrn_export.calibration.plan import Settings
+from frcrn_export.calibration.switches import SWITCHES, with_switches
 from frcrn_export.engines.build import build_engine
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.layer_report import quantized_nodes

@@ -8,7 +8,7 @@ import pytest
 from frcrn_export.calibration.source import (
     find_source,
     int8_name,
-    live_model,
+    reference_model,
     with_half_core,
 )
 from frcrn_export.exporters import artifacts
@@ -96,7 +96,7 @@ def test_a_float16_core_is_made_of_the_network(tmp_path: Path) -> None:
     bundle = open_bundle(as_model(write_masking_bundle(tmp_path / "b"), "frcrn-16k"))
 
     def load() -> object:
-        return live_model(bundle, None, "the float16 core")
+        return reference_model(bundle, None, "the float16 core")
 
     with pytest.raises(UserError, match="the float16 core of .* is made from the network itself"):
         with_half_core(bundle, False, load, quiet)  # type: ignore[arg-type]
@@ -150,17 +150,17 @@ def test_frcrn_for_processors_has_a_form_of_its_own(
 def test_weights_that_are_not_at_hand(masking_bundle: Path) -> None:
     bundle = open_bundle(as_model(masking_bundle, "frcrn-16k"))
     with pytest.raises(UserError, match=r"network itself, and the weights best\.pt are not .*--ch"):
-        live_model(bundle, None, WHAT)
+        reference_model(bundle, None, WHAT)
 
 
 def test_other_weights_than_those_of_the_bundle(masking_bundle: Path, tmp_path: Path) -> None:
     bundle = open_bundle(as_model(masking_bundle, "frcrn-16k"))
     other = tmp_path / "other.pt"
     with pytest.raises(UserError, match=r"other\.pt: no such file"):
-        live_model(bundle, other, WHAT)
+        reference_model(bundle, other, WHAT)
     other.write_bytes(b"other")
     with pytest.raises(UserError, match=r"not the file this bundle was made from \(best\.pt\)"):
-        live_model(bundle, other, WHAT)
+        reference_model(bundle, other, WHAT)
 
 
 def test_the_network_of_a_bundle(masking_bundle: Path, tmp_path: Path) -> None:
@@ -175,11 +175,11 @@ def test_the_network_of_a_bundle(masking_bundle: Path, tmp_path: Path) -> None:
     save_file(WaveUNet(MASKING).state_dict(), weights, metadata=MASKING.to_metadata())
     made = Weights(source="checkpoint", name=weights.name, sha256=sha256_of(weights))
     bundle = open_bundle(as_model(masking_bundle, "wave-unet-16k", made))
-    model = live_model(bundle, weights, WHAT)
+    model = reference_model(bundle, weights, WHAT)
     assert model.variant["channels"] == list(MASKING.channels)
     seeded = Weights(source="random", name="seed 5", seed=5)
     networks = [
-        live_model(
+        reference_model(
             open_bundle(as_model(masking_bundle, "wave-unet-16k", seeded)), None, WHAT
         ).network
         for _ in range(2)

@@ -56,7 +56,7 @@ def test_adds_the_fp16_file_and_the_engine_to_a_bundle(
     ]
     assert set(before.parity) <= set(after.parity)
     half = [result for result in after.parity if result.artifact == "core.fp16.onnx"]
-    assert {r.case for r in half} >= {f"live.pipeline.{db}-dBFS" for db in (-50, -25, 0)}
+    assert {r.case for r in half} >= {f"reference.pipeline.{db}-dBFS" for db in (-50, -25, 0)}
     assert all(result.passed and result.floor_db == 45 for result in half)
 
     found = entry(engine_bundle, ENGINE)
@@ -207,6 +207,9 @@ def test_a_damaged_engine_is_built_anew(
         (["--no-tf32"], "--no-tf32 is for --fp32"),
         (["--model", "frcrn-16k"], "holds wave-unet-16k, not frcrn-16k"),
         (["--random-weights", "7"], "not random weights of seed 7"),
+        (["--checkpoint", "gone.pth"], "gone.pth: no such file"),
+        (["--checkpoint", __file__], "not the file this bundle was made from (seed 1)"),
+        (["--squeeze-excite", "cumulative"], "--squeeze-excite cumulative: the model in"),
         (["-o", "elsewhere"], "give one of them"),
         (["--workspace", "0"], "trt --help"),
     ],
@@ -233,6 +236,23 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "thesis.txt").write_text("mine")
     assert "is no bundle" in fails(capsys, "trt", tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("bundle", ["frcm", "core.onnx", "models/frcrn"])
+def test_a_mistyped_bundle_is_not_exported(
+    bundle: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = fails(capsys, "trt", bundle, "--explain")
+    assert f"{bundle} is no bundle; give one" in line
+    assert "--model NAME, --checkpoint FILE or --random-weights SEED" in line
+    assert not list(tmp_path.iterdir())
+    code, out, _ = run(capsys, "trt", bundle, "--random-weights", "1", "--explain")
+    assert code == 0
+    assert out.startswith(f"# {bundle}: wave-unet-16k, weights: seed 1")
 
 
 def test_a_core_that_is_not_ours(

@@ -1,55 +1,27 @@
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from cuda.bindings import driver
 
 from frcrn_export.engines import detection
 from frcrn_export.engines.detection import (
     detect_gpu,
-    driver_cuda,
     present_gpu,
     resolve_backend,
 )
 from frcrn_export.engines.targets import TARGETS, find_target
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.gpu import Gpu
 
-SUCCESS = driver.CUresult.CUDA_SUCCESS
-Machine = Callable[..., None]
+Machine = Callable[[str, int, float], None]
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Answers of the CUDA driver: a GPU by name and SM, or a return code of cuInit."""
+    """A machine with a GPU by name, SM and GiB."""
 
-    def has(
-        title: str = "", sm: int = 0, gib: float = 0, *, count: int = 1, init: Any = SUCCESS
-    ) -> None:
-        attribute = driver.CUdevice_attribute
-        values = {
-            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: sm // 10,
-            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: sm % 10,
-        }
-
-        def cu_init(flags: int) -> tuple[Any, ...]:
-            if isinstance(init, Exception):
-                raise init
-            return (init,)
-
-        answers: dict[str, Callable[..., tuple[Any, ...]]] = {
-            "cuInit": cu_init,
-            "cuDeviceGetCount": lambda: (SUCCESS, count),
-            "cuDeviceGet": lambda ordinal: (SUCCESS, driver.CUdevice(ordinal)),
-            "cuDeviceGetAttribute": lambda name, device: (SUCCESS, values[name]),
-            "cuDeviceGetName": lambda length, device: (
-                SUCCESS,
-                title.encode().ljust(length, b"\0"),
-            ),
-            "cuDeviceTotalMem": lambda device: (SUCCESS, int(gib * 2**30)),
-            "cuDriverGetVersion": lambda: (SUCCESS, 13010),
-        }
-        for name, answer in answers.items():
-            monkeypatch.setattr(driver, name, answer)
+    def has(title: str, sm: int, gib: float) -> None:
+        found = Gpu(title, sm, (13, 1), int(gib * 2**30))
+        monkeypatch.setattr(detection, "first_gpu", lambda: found)
 
     return has
 
@@ -57,7 +29,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_detects_a_registered_gpu(machine: Machine) -> None:
     machine("NVIDIA GeForce RTX 4090 D", 89, 23.6)
     assert detect_gpu() is TARGETS["rtx4090d"]
-    assert driver_cuda() == 13
 
 
 def test_describes_an_unknown_gpu_by_its_sm_and_memory(machine: Machine) -> None:
@@ -74,24 +45,14 @@ def test_a_known_name_with_another_sm_is_not_that_gpu(machine: Machine) -> None:
     assert detect_gpu().name == "sm90"
 
 
-@pytest.mark.parametrize(
-    ("answer", "why"),
-    [
-        ({"init": RuntimeError("no libcuda")}, "no NVIDIA driver"),
-        ({"init": driver.CUresult.CUDA_ERROR_NO_DEVICE}, "CUDA_ERROR_NO_DEVICE"),
-        ({"count": 0}, "shows no GPU"),
-    ],
-)
-def test_without_a_gpu_says_to_name_one(machine: Machine, answer: dict[str, Any], why: str) -> None:
-    machine(**answer)
+def test_without_a_gpu_says_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Gpu:
+        raise BackendError("no NVIDIA driver")
+
+    monkeypatch.setattr(detection, "first_gpu", none)
     assert present_gpu() is None
-    with pytest.raises(UserError, match=rf"{why}.*--gpu rtx4090d"):
+    with pytest.raises(UserError, match=r"no GPU to detect: no NVIDIA driver.*--gpu rtx4090d"):
         detect_gpu()
-
-
-def test_without_a_driver_its_cuda_is_unknown(machine: Machine) -> None:
-    machine(init=RuntimeError("no libcuda"))
-    assert driver_cuda() is None
 
 
 @pytest.mark.parametrize(

@@ -166,8 +166,8 @@ def test_explain_says_how_to_calibrate(
 ) -> None:
     calibrate = "frcrn-export calibrate {} --for rtx4090d --calib FOLDER"
     lines = run(capsys, "trt", engine_bundle, "--int8", "--explain")[1].splitlines()
-    assert lines[1] == calibrate.format(engine_bundle)
-    assert lines[2] == "# Build the engine:"
+    assert lines[2] == calibrate.format(engine_bundle)
+    assert lines[3] == "# Build the engine:"
     lines = run(capsys, "trt", wave_unet_bundle, "--int8", "--explain")[1].splitlines()
-    assert lines[1].startswith("frcrn-export onnx --model wave-unet-16k --random-weights 1 --fp16")
-    assert lines[2] == calibrate.format("NEW_BUNDLE")
+    assert lines[2].startswith("frcrn-export onnx --model wave-unet-16k --random-weights 1 --fp16")
+    assert lines[3] == calibrate.format("NEW_BUNDLE")

@@ -152,11 +152,11 @@ def test_explain_prints_the_shapes_of_the_states(
     code, out, _ = run(capsys, "trt", built, "--streaming", "--batch", "2", "--explain")
     assert code == 0
     lines = out.splitlines()
-    assert "core.streaming.fp16.onnx" in lines[1]
-    assert "core.streaming.batch2.fp16.sm89.tensorrt-rtx.engine" in lines[1]
-    assert "--optShapes=wave:2x1x128,encoder.0:2x1x" in lines[1]
-    assert "--minShapes" not in lines[1]  # trtexec takes the same ones
-    assert all("'encoder.0:[2,1," in line for line in (lines[3], lines[5]))
+    assert "core.streaming.fp16.onnx" in lines[2]
+    assert "core.streaming.batch2.fp16.sm89.tensorrt-rtx.engine" in lines[2]
+    assert "--optShapes=wave:2x1x128,encoder.0:2x1x" in lines[2]
+    assert "--minShapes" not in lines[2]  # trtexec takes the same ones
+    assert all("'encoder.0:[2,1," in line for line in (lines[4], lines[6]))
 
 
 def test_explain_lets_random_streams_go_on() -> None:

@@ -173,14 +173,14 @@ def test_what_is_added_while_another_adds(
     """Both had begun with the same bundle."""
     path = tmp_path / "out"
     export_onnx(model, path)
-    compare = bundling.check_live
+    compare = bundling.check_reference
 
     def meanwhile(*arguments: Any, **options: Any) -> Any:
-        monkeypatch.setattr(bundling, "check_live", compare)
+        monkeypatch.setattr(bundling, "check_reference", compare)
         export_torchscript(model, path)
         return compare(*arguments, **options)
 
-    monkeypatch.setattr(bundling, "check_live", meanwhile)
+    monkeypatch.setattr(bundling, "check_reference", meanwhile)
     add_fp16_core(model, path)
     found = open_bundle(path).manifest
     assert [e.path for e in found.files] == ["core.onnx", "parity.npz", "core.pt", "core.fp16.onnx"]

@@ -55,7 +55,11 @@ def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
     assert manifest.model == name
     assert manifest.weights.seed == 0
     assert all(result.passed for result in manifest.parity)
-    assert {result.case.split(".")[0] for result in manifest.parity} >= {"core", "live", "pipeline"}
+    assert {result.case.split(".")[0] for result in manifest.parity} >= {
+        "core",
+        "pipeline",
+        "reference",
+    }
     roles = [entry.role for entry in manifest.files]
     spectral = ["pre", "post", "core_long"] if model.spec.stft else []
     assert roles == ["core", *spectral, "core", "parity"]
@@ -213,14 +217,14 @@ def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
     whole_streams = {
         "streaming.109-frames": True,  # 36 calls, and one that is not full
         "streaming.54-frames-batch-2": True,
-        "live.streaming.599-frames": True,
-        "live.streaming.299-frames-batch-3": True,
+        "reference.streaming.599-frames": True,
+        "reference.streaming.299-frames-batch-3": True,
     }
     assert compared == whole_streams
 
     assert (half.precision, half.streaming) == ("fp16", entry.streaming)
     compared = {r.case: r.passed for r in parity if r.artifact == half.path}
-    levels = {f"live.stream.{db}-dBFS": True for db in (-50, -25, 0)}
+    levels = {f"reference.stream.{db}-dBFS": True for db in (-50, -25, 0)}
     assert compared == whole_streams | levels
     assert manifest_file(bundle, "fp32") == entry
     assert manifest_file(bundle, "fp16") == half

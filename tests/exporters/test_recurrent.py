@@ -1,7 +1,8 @@
+from io import BytesIO
+
 """GRU and LSTM in ONNX: against the PyTorch layers, at other sizes than the traced ones."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from frcrn_export.exporters.artifacts import torchscript_from_graph
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.module_passes import compute_in_half
-from frcrn_export.exporters.onnx_export import onnx_from_module
+from frcrn_export.exporters.onnx_export import Graph, onnx_from_module
 from frcrn_export.exporters.recurrent import OnnxRecurrent, recurrent_to_onnx
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.exporters.streaming_export import onnx_from_streaming
-from frcrn_export.exporters.torchscript_export import export_torchscript
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 from frcrn_export.runtime.errors import UserError
@@ -147,11 +148,14 @@ def test_chunks_are_the_whole(kind: str, chunk: int) -> None:
         np.testing.assert_allclose(run_streaming(exported, spec), expected, atol=1e-5)
 
 
-def test_torchscript_is_made_of_the_layer_itself(tmp_path: Path) -> None:
+def test_torchscript_is_made_of_the_layer_itself() -> None:
     network = mask_network(nn.LSTM)
-    path = tmp_path / "core.pt"
-    export_torchscript(network, torch.randn(2, 2, BINS, 23), path)
-    loaded = torch.jit.load(str(path))
+    shape = ("batch", 2, BINS, "frames")
+    given, enhanced = (
+        TensorSpec(name=name, dtype="float32", shape=shape) for name in ("spec", "enhanced")
+    )
+    graph = Graph(network, torch.randn(2, 2, BINS, 23), given, enhanced)
+    loaded = torch.jit.load(BytesIO(torchscript_from_graph(graph)))
     for batch, frames in ((1, 7), (3, 101)):
         spec = torch.randn(batch, 2, BINS, frames)
         with torch.inference_mode():

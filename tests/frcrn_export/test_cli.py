@@ -260,9 +260,9 @@ def test_verify(wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
     code, out, _ = run(capsys, "verify", str(wave_unet_bundle), "--json")
     assert code == 0
     found = json.loads(out)
-    assert found["live"] is True
+    assert found["reference"] is True
     assert {result["artifact"] for result in found["parity"]} == {"core.onnx"}
-    assert any(result["case"].startswith("live.") for result in found["parity"])
+    assert any(result["case"].startswith("reference.") for result in found["parity"])
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,11 @@ def test_downloads_and_runtime_share_one_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from frcrn_export.exporters import weights
+    from frcrn_export.exporters.registry import find_model
 
     monkeypatch.delenv("FRCRN_EXPORT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     asked: list[Path] = []
     monkeypatch.setattr(weights, "_is_whole", lambda path, remote: asked.append(path))
-    weights.cached("frcrn-16k")
+    weights.cached(find_model("frcrn-16k"))
     assert [path.parent for path in asked] == [cache_dir()]

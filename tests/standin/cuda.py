@@ -1,4 +1,4 @@
-"""Stands for cuda-core and cuda-bindings, on a `SimulatedGpu`.
+"""Stands for cuda-core and NVIDIA's driver, on a `SimulatedGpu`.
 
 What goes into a stream happens when the stream is synchronised, not before. Only what the runtime
 uses is here, with the real signatures; `test_standin.py` compares them.
@@ -221,8 +221,8 @@ class Device:
         return self._classes.Buffer._of(made.address, size, made, stream)
 
 
-def make_cuda(gpu: SimulatedGpu) -> tuple[ModuleType, ModuleType, dict[int, Stream]]:
-    """Modules that stand for `cuda.core` and `cuda.bindings`, and the streams by their handles."""
+def make_cuda(gpu: SimulatedGpu) -> tuple[ModuleType, dict[int, Stream]]:
+    """A module that stands for `cuda.core`, and the streams by their handles."""
     core, streams = ModuleType("cuda.core"), {}
     buffer = type("Buffer", (Buffer,), {"_gpu": gpu})
 
@@ -240,27 +240,53 @@ def make_cuda(gpu: SimulatedGpu) -> tuple[ModuleType, ModuleType, dict[int, Stre
         (LegacyPinnedMemoryResource,),
         {"_gpu": gpu, "_buffer": buffer},
     )
-    bindings = ModuleType("cuda.bindings")
-    bindings.driver = _driver(gpu)
-    return core, bindings, streams
+    return core, streams
 
 
-class Code(int):
-    """A return code with the name that errors show."""
+class Driver:
+    """The functions of NVIDIA's driver that the facts of a GPU come from, as ctypes calls them.
 
-    name = "CUDA_SUCCESS"
+    `failing` gives some of them a return code; its name is CUDA_ERROR_NO_DEVICE.
+    """
 
+    def __init__(self, gpu: SimulatedGpu) -> None:
+        self._gpu = gpu
+        self.count = 1
+        self.failing: dict[str, int] = {}
 
-def _driver(gpu: SimulatedGpu) -> SimpleNamespace:
-    def memory() -> tuple[Any, ...]:
-        gpu.require_current("cuMemGetInfo")
-        return Code(0), gpu.total_memory - gpu.used(on_device=True), gpu.total_memory
+    def __getattribute__(self, name: str) -> Any:
+        failing = object.__getattribute__(self, "__dict__").get("failing", {})
+        if name in failing:
+            return lambda *arguments: failing[name]
+        return object.__getattribute__(self, name)
 
-    def initialise(flags: int) -> tuple[Any, ...]:
-        return (Code(0),)
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return 0
 
-    return SimpleNamespace(
-        cuInit=initialise,
-        cuDriverGetVersion=lambda: (Code(0), gpu.driver_cuda),
-        cuMemGetInfo=memory,
-    )
+    def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
+        version._obj.value = self._gpu.driver_cuda
+        return 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = self.count
+        return 0
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
+        device._obj.value = ordinal
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:  # noqa: N802
+        name.value = self._gpu.name.encode()
+        return 0
+
+    def cuDeviceTotalMem_v2(self, size: Any, device: Any) -> int:  # noqa: N802
+        size._obj.value = self._gpu.total_memory
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
+        value._obj.value = self._gpu.capability[{75: 0, 76: 1}[attribute]]
+        return 0
+
+    def cuGetErrorName(self, code: int, name: Any) -> int:  # noqa: N802
+        name._obj.value = b"CUDA_ERROR_NO_DEVICE"
+        return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from frcrn_export.runtime import gpu as runtime_gpu
 from frcrn_export.runtime.bundle.manifest import (
     EngineInfo,
     FileEntry,
@@ -21,7 +22,7 @@ from frcrn_export.runtime.bundle.manifest import (
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
 from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
 from tests.bundles import write_manifest
-from tests.standin.cuda import make_cuda
+from tests.standin.cuda import Driver, make_cuda
 from tests.standin.gpu import SimulatedGpu
 from tests.standin.tensorrt import VERSIONS, PlanHeader, make_plan, make_tensorrt
 
@@ -37,9 +38,10 @@ def simulated_gpu(
     At the end nothing may be left on the GPU, and nothing may have been done wrong.
     """
     gpu = SimulatedGpu()
-    core, bindings, streams = make_cuda(gpu)
+    core, streams = make_cuda(gpu)
     monkeypatch.setitem(sys.modules, "cuda.core", core)
-    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    driver = Driver(gpu)
+    monkeypatch.setattr(runtime_gpu, "load_driver", lambda: driver)
     for backend, spec in TENSORRT_BACKENDS.items():
         module = make_tensorrt(gpu, streams, backend) if backend in backends else None
         monkeypatch.setitem(sys.modules, spec.module, module)

@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from frcrn_export.runtime import family_packages
+from frcrn_export.runtime import gpu as runtime_gpu
 from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.commands.doctor import Ability, examine
 from tests.standin.install import simulated_gpu
@@ -52,16 +53,31 @@ def test_a_gpu_that_a_backend_does_not_serve(
         assert run.detail == "a GPU that it serves is needed; SM 9.0 is here"
 
 
+def no_driver() -> None:
+    raise OSError("libcuda.so.1: cannot open shared object file")
+
+
 def test_without_a_gpu_rtx_builds_and_nothing_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with simulated_gpu(monkeypatch, tmp_path):
-        monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+        monkeypatch.setattr(runtime_gpu, "load_driver", no_driver)
+        assert examine().gpu == ""
         assert ability("build engines").works
         run = ability("run TensorRT engines")
-        assert (run.works, run.remedy) == (False, "pip install cuda-core cuda-bindings")
+        assert (run.works, run.remedy) == (False, "")
         monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
         assert not ability("build engines").works
+
+
+def test_engines_need_cuda_core_and_the_gpu_is_seen_without_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with simulated_gpu(monkeypatch, tmp_path):
+        monkeypatch.setitem(sys.modules, "cuda.core", None)
+        assert examine().gpu == "NVIDIA GeForce RTX 4090 D, 1.0 GiB, SM 8.9, CUDA 13.2"
+        run = ability("run TensorRT engines")
+        assert (run.works, run.remedy) == (False, 'pip install "frcrn-export[trt]"')
 
 
 def test_the_packages_of_engines_are_listed() -> None:

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frcrn_export.runtime.commands.inspect import inspect
+from frcrn_export.runtime.commands.inspect import inspect_bundle
 from frcrn_export.runtime.errors import BundleError
 from tests.bundles import replace_core, write_bundle
 
 
-def shown(capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    inspect.main([str(arg) for arg in args], standalone_mode=False)
+def shown(capsys: pytest.CaptureFixture[str], root: Path, *, as_json: bool = False) -> str:
+    inspect_bundle(root, as_json)
     return capsys.readouterr().out
 
 
@@ -33,7 +33,7 @@ def masking(operator: str, domain: str = "") -> bytes:
 def test_the_cost_of_a_second_of_audio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_bundle(tmp_path / "bundle")
     replace_core(root, masking("Relu"))
-    found = json.loads(shown(capsys, root, "--json"))["graphs"]["core.onnx"]
+    found = json.loads(shown(capsys, root, as_json=True))["graphs"]["core.onnx"]
     assert found["flop"] == 2 * 16_000 * 4 * 3
     assert "GFLOP" in shown(capsys, root)
 
@@ -41,7 +41,7 @@ def test_the_cost_of_a_second_of_audio(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_cost_that_cannot_be_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_bundle(tmp_path / "bundle")
     replace_core(root, masking("Mystery", "elsewhere"))
-    found = json.loads(shown(capsys, root, "--json"))["graphs"]["core.onnx"]
+    found = json.loads(shown(capsys, root, as_json=True))["graphs"]["core.onnx"]
     assert found["flop"] is None
     out = shown(capsys, root)
     assert "unknown" in out
@@ -52,4 +52,4 @@ def test_a_file_that_is_no_graph_is_one_line(tmp_path: Path) -> None:
     root = write_bundle(tmp_path / "bundle")
     replace_core(root, b"\x12\xff\xff")
     with pytest.raises(BundleError, match=r"core\.onnx: not an ONNX graph"):
-        inspect.main([str(root)], standalone_mode=False)
+        inspect_bundle(root, as_json=False)

@@ -132,7 +132,10 @@ def test_auto_prefers_classic_then_rtx_then_the_processor(
 def test_auto_without_engines_does_not_look_for_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    def no_driver() -> None:
+        raise AssertionError("the driver was asked")
+
+    monkeypatch.setattr("frcrn_export.runtime.gpu.load_driver", no_driver)
     assert open_session(with_engines(tmp_path / "bundle")).backend == "onnxruntime"
 
 

@@ -7,6 +7,7 @@ import pytest
 from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.gpu import driver_cuda
 from frcrn_export.runtime.sessions.registry import open_session
 from tests.bundles import write_bundle, write_manifest
 from tests.standin.gpu import SimulatedGpu
@@ -134,11 +135,7 @@ def test_other_tensors_than_the_manifest_says(
 
 
 def has_driver() -> bool:
-    driver = pytest.importorskip("cuda.bindings.driver")
-    try:
-        return int(driver.cuInit(0)[0]) == 0
-    except Exception:
-        return False
+    return driver_cuda() is not None
 
 
 def test_without_a_driver_the_real_tensorrt_rtx_is_not_reached(tmp_path: Path) -> None:
@@ -170,6 +167,7 @@ def test_the_real_tensorrt_rtx_says_why_it_refuses_a_plan(tmp_path: Path) -> Non
     bundle = open_bundle(root)
     entry = bundle.manifest.files[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tensorrt_engine, "first_gpu", lambda: Gpu("GPU", 89, (13, 0), 1, 1))
+        patch.setattr(tensorrt_engine, "first_gpu", lambda: Gpu("GPU", 89, (13, 0), 1))
+        patch.setattr(tensorrt_engine, "use_gpu", lambda: None)
         with pytest.raises(BackendError, match=r"cannot load it \(.*magicTag"):
             tensorrt_engine.load_engine(bundle, entry)

@@ -1,0 +1,145 @@
+"""Every network of a bundle against the reference network, at lengths that nobody has traced."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import torch
+
+from frcrn_export.exporters.assets import read_speech
+from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.parity_vectors import core_inputs
+from frcrn_export.exporters.streaming_export import StreamingForms
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.bundle.manifest import ParityResult
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.denoiser import Denoiser
+from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
+from frcrn_export.runtime.streaming.network import network_of
+from frcrn_export.runtime.streaming.session import (
+    StreamSession,
+    open_stream_entry,
+    streaming_entry,
+)
+from frcrn_export.runtime.verify.parity import compare, open_artifacts
+from frcrn_export.runtime.verify.streaming_parity import open_streamed
+
+_HOPS = (2, 31, 64)
+_BATCH = 3
+_PIPELINE_SAMPLES = (1_000, 20_001)
+# Where float16 could overflow or underflow. Peaks in dB of full scale.
+_LEVELS_DBFS = (-50, -25, 0)
+_LEVEL_SAMPLES = 16_000
+
+
+def check_reference(
+    bundle: Bundle,
+    forms: StreamingForms,
+    backends: tuple[str, ...] = (),
+    whole: Bundle | None = None,
+) -> Iterator[ParityResult]:
+    """Compare every core and every pipeline of a bundle with its model.
+
+    `whole` is the bundle with all its files, where `bundle` is what is added to it.
+    """
+    yield from _check_cores(bundle, forms.model, backends)
+    yield from _check_streaming(bundle, forms, backends)
+    yield from _check_levels(bundle, forms.model, backends)
+    yield from _check_stream_levels(bundle, whole or bundle, backends)
+
+
+@torch.inference_mode()
+def _check_cores(
+    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
+) -> Iterator[ParityResult]:
+    """Cores at several lengths and batch sizes, and whole pipelines."""
+    speech = torch.from_numpy(read_speech(model.sample_rate))
+    inputs = core_inputs(model, speech, _HOPS, _BATCH)
+    outputs = {name: model.network(given).numpy() for name, given in inputs.items()}
+    waves = [speech[5_000 : 5_000 + samples] for samples in _PIPELINE_SAMPLES]
+    enhanced = [model.pipeline()(wave).numpy() for wave in waves]
+    for artifact in open_artifacts(bundle, ("core", "pipeline"), backends):
+        session, entry = artifact.session, artifact.session.entry
+        if entry.role == "core":
+            for name, given in inputs.items():
+                if entry.engine and not entry.engine.profile.includes(tuple(given.shape)):
+                    continue
+                output = session.run(given.contiguous().numpy())
+                yield compare(
+                    artifact.label, f"reference.core.{name}", outputs[name], output, entry
+                )
+        denoiser = Denoiser(bundle.manifest, session, finite=False)
+        for wave, expected in zip(waves, enhanced, strict=True):
+            case = f"reference.pipeline.{len(wave)}-samples"
+            yield compare(artifact.label, case, expected, denoiser(wave.numpy()), entry)
+
+
+@torch.inference_mode()
+def _check_streaming(
+    bundle: Bundle, forms: StreamingForms, backends: tuple[str, ...]
+) -> Iterator[ParityResult]:
+    """Streaming cores over a whole utterance, and over a batch of streams."""
+    model = forms.model
+    speech = torch.from_numpy(read_speech(model.sample_rate))
+    stft = model.spec.stft
+    hops = stft.frames(len(speech)) if stft else len(speech) // model.processing.padding.size
+    for streamed in open_streamed(bundle, backends):
+        for name, given in core_inputs(model, speech, (hops,), _BATCH).items():
+            expected = forms.reference(streamed.info.lookahead, given)
+            output = streamed(given.contiguous().numpy())
+            case = f"reference.streaming.{name}"
+            yield compare(streamed.label, case, expected.numpy(), output, streamed.entry)
+
+
+@torch.inference_mode()
+def _check_levels(
+    bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
+) -> Iterator[ParityResult]:
+    """Pipelines that compute in less than float32, on quiet and loud speech."""
+    enhanced: dict[int, Float32Array] = {}
+    lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
+    subject = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
+    for artifact in open_artifacts(subject, ("core",), backends):
+        entry = artifact.session.entry
+        denoiser = Denoiser(bundle.manifest, artifact.session, finite=False)
+        for level, wave in _at_levels(model.sample_rate).items():
+            if level not in enhanced:
+                enhanced[level] = model.pipeline()(torch.from_numpy(wave)).numpy()
+            case = f"reference.pipeline.{level}-dBFS"
+            yield compare(artifact.label, case, enhanced[level], denoiser(wave), entry)
+
+
+def _check_stream_levels(
+    bundle: Bundle, whole: Bundle, backends: tuple[str, ...]
+) -> Iterator[ParityResult]:
+    """Streams in less than float32, with their causal level, against the float32 core's streams.
+
+    (That one is compared with the network itself.)
+    """
+    files = bundle.manifest.files
+    lower = tuple(e for e in files if e.role == "core_streaming" and e.precision != "fp32")
+    if not lower:
+        return
+    session = open_stream_entry(whole, streaming_entry(whole), "onnxruntime-cpu")
+    waves = _at_levels(bundle.manifest.sample_rate)
+    expected = {level: _stream(whole, session, wave) for level, wave in waves.items()}
+    subject = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
+    for streamed in open_streamed(subject, backends):
+        for level, wave in waves.items():
+            output = _stream(whole, streamed.session, wave)
+            case = f"reference.stream.{level}-dBFS"
+            yield compare(streamed.label, case, expected[level], output, streamed.entry)
+
+
+def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float32Array:
+    session.reset()
+    denoiser = StreamingDenoiser(network_of(bundle, session))
+    return np.concatenate([denoiser.process(wave), denoiser.flush()])
+
+
+def _at_levels(sample_rate: int) -> dict[int, Float32Array]:
+    """A second of speech [N] by its peak in dB of full scale."""
+    speech = read_speech(sample_rate)[5_000 : 5_000 + _LEVEL_SAMPLES]
+    peak = np.abs(speech).max()
+    return {level: (speech * (10 ** (level / 20) / peak)) for level in _LEVELS_DBFS}
