@@ -17,7 +17,7 @@ from frcrn_export.calibration.graph.transposed import lower_transposed
 from frcrn_export.calibration.graph.uint8 import quantize_signals
 from frcrn_export.calibration.plan import Settings
 from frcrn_export.calibration.switches import SWITCHES, with_switches
-from frcrn_export.engines.build import build_engine
+from frcrn_export.engines.build import build_plan
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.layer_report import quantized_nodes
 from frcrn_export.runtime.bundle.manifest import Consumer, Profile
@@ -138,7 +138,7 @@ def test_for_tensorrt_an_engine_has_the_convolutions_in_int8(kind: str, tmp_path
     assert 25 < snr_db(run(model, given), run(quantized, given)) < 80
     onnx.save(quantized, tmp_path / "core.int8.onnx")
     profile = Profile(min=(1, 1, 80), opt=(1, 1, 800), max=(2, 1, 1600))
-    built = build_engine(tmp_path / "core.int8.onnx", options(profile=profile))
+    built = build_plan(tmp_path / "core.int8.onnx", options(profile=profile))
     assert quantized_nodes(built.layers) == dict.fromkeys(LAYERS, "Int8")
 
 
