@@ -8,8 +8,7 @@ from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import METRICS, Quality
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bundle.manifest import FileEntry, Format, QuantizationInfo, Weights
-from frcrn_export.runtime.bundle.transaction import file_entry
+from frcrn_export.runtime.bundle.manifest import QuantizationInfo, Weights
 
 
 @dataclass(frozen=True)
@@ -116,23 +115,3 @@ class Report:
 def report_name(file: str, end: str = "quality.json") -> str:
     """What a file of the report is called; the JSON is what `QuantizationInfo.report` names."""
     return f"{file.removesuffix('.onnx')}.{end}"
-
-
-def report_files(report: Report, worst: WorstClip) -> list[tuple[bytes, FileEntry]]:
-    """A report's files, with their entries for the manifest.
-
-    Raises UserError where matplotlib is missing.
-    """
-    from frcrn_export.calibration.int8_report_json import quality_json
-    from frcrn_export.calibration.int8_report_page import draw, markdown
-
-    images = {report_name(report.file, f"{kind}.png"): png for kind, png in draw(report, worst)}
-    files: dict[str, tuple[Format, bytes]] = {
-        report_name(report.file): ("json", quality_json(report)),
-        report_name(report.file, "quality.md"): ("markdown", markdown(report, images).encode()),
-        **{name: ("png", png) for name, png in images.items()},
-    }
-    return [
-        (content, file_entry(content, name, "report", format, report.number))
-        for name, (format, content) in files.items()
-    ]

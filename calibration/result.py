@@ -13,13 +13,14 @@ from frcrn_export.calibration.int8_report import (
     SearchPoint,
     TensorRange,
     WorstClip,
-    report_files,
     report_name,
 )
+from frcrn_export.calibration.int8_report_json import quality_json
+from frcrn_export.calibration.int8_report_page import draw, markdown
 from frcrn_export.calibration.plan import Plan
 from frcrn_export.calibration.quality_scores import Judge, Quality
 from frcrn_export.calibration.search import Search
-from frcrn_export.runtime.bundle.manifest import GateResult, QuantizationInfo
+from frcrn_export.runtime.bundle.manifest import FileEntry, Format, GateResult, QuantizationInfo
 from frcrn_export.runtime.bundle.transaction import file_entry, transaction
 
 _GIVEN_BACK = "given back by the search"
@@ -128,3 +129,20 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
         for made, described in report_files(report, worst):
             work.write(made, described)
         work.add(bundle.manifest, needs=(source.float32,), force=True)
+
+
+def report_files(report: Report, worst: WorstClip) -> list[tuple[bytes, FileEntry]]:
+    """A report's files, with their entries for the manifest.
+
+    Raises UserError where matplotlib is missing.
+    """
+    images = {report_name(report.file, f"{kind}.png"): png for kind, png in draw(report, worst)}
+    files: dict[str, tuple[Format, bytes]] = {
+        report_name(report.file): ("json", quality_json(report)),
+        report_name(report.file, "quality.md"): ("markdown", markdown(report, images).encode()),
+        **{name: ("png", png) for name, png in images.items()},
+    }
+    return [
+        (content, file_entry(content, name, "report", format, report.number))
+        for name, (format, content) in files.items()
+    ]

@@ -234,7 +234,7 @@ def manifest_of(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:
 
 
 def _without_windows(manifest: Manifest) -> Manifest:
-    """One file sees whole utterances only: as long as FRCRN's, which are the longest."""
+    """One file sees whole utterances only: as long as the longest of any network."""
     above = max(manifest.segments.above, INLINE_SECONDS * manifest.sample_rate)
     segments = msgspec.structs.replace(manifest.segments, above=above)
     return msgspec.structs.replace(manifest, segments=segments)

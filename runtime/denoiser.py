@@ -25,7 +25,8 @@ from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import export_again, onnx_command
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.registry import Session, open_session
+from frcrn_export.runtime.sessions.registry import open_session
+from frcrn_export.runtime.sessions.session import Session
 
 WaveFunction = Callable[[Float32Array], Float32Array]
 

@@ -16,28 +16,10 @@ ROOT = Path(__file__).parents[1]
 COMMAND_LINE = ("click", "rich")
 
 NETWORKS_NAMED: dict[str, tuple[str, ...]] = {
-    "exporters/bundle.py": (
-        "frcrn",
-        "wave_unet",
-    ),
     "runtime/bundle/remedies.py": ("squeeze_excite",),
 }
-FILE_CIRCLES: list[list[str]] = [
-    ["runtime/sessions/choose.py", "runtime/sessions/long.py", "runtime/sessions/registry.py"],
-    [
-        "calibration/int8_report.py",
-        "calibration/int8_report_json.py",
-        "calibration/int8_report_page.py",
-    ],
-]
-FOLDER_CIRCLES: list[list[str]] = [
-    ["runtime/sessions/choose.py", "runtime/sessions/long.py", "runtime/sessions/registry.py"],
-    [
-        "calibration/int8_report.py",
-        "calibration/int8_report_json.py",
-        "calibration/int8_report_page.py",
-    ],
-]
+FILE_CIRCLES: list[list[str]] = []
+FOLDER_CIRCLES: list[list[str]] = []
 
 
 @pytest.fixture(scope="module")

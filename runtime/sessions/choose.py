@@ -1,6 +1,6 @@
 """Which file of a bundle a backend runs, and what to do where it is not there."""
 
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
@@ -22,11 +22,8 @@ from frcrn_export.runtime.bundle.remedies import (
 )
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.gpu import first_gpu
+from frcrn_export.runtime.sessions.session import Backend
 from frcrn_export.runtime.text import quoted
-
-if TYPE_CHECKING:
-    from frcrn_export.runtime.sessions.registry import Backend
-
 
 # What may run without being asked for, the best first. Not INT8 and FP8, they trade quality away.
 _PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
@@ -124,7 +121,7 @@ def choose_file(
 def missing_file(
     bundle: Bundle,
     name: str,
-    backend: "Backend",
+    backend: Backend,
     precision: Precision | None,
     *,
     streaming: bool = False,
@@ -141,7 +138,7 @@ def missing_file(
 def _command(
     bundle: Bundle,
     name: str,
-    backend: "Backend",
+    backend: Backend,
     precision: Precision | None,
     streaming: bool,
     batch: int,

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
-from frcrn_export.runtime.sessions.registry import Session
+from frcrn_export.runtime.sessions.session import Session
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from frcrn_export.runtime.bundle.onnx_file import foreign_part
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again, make_again
 from frcrn_export.runtime.errors import BackendError, reading, reason
-from frcrn_export.runtime.sessions.registry import check_input, check_output
+from frcrn_export.runtime.sessions.session import check_input, check_output
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -12,7 +12,7 @@ from frcrn_export.runtime.bundle.manifest import FileEntry, Profile
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import GpuMemoryError, cuda_errors, use_gpu
-from frcrn_export.runtime.sessions.registry import check_input
+from frcrn_export.runtime.sessions.session import check_input
 from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine
 from frcrn_export.runtime.sessions.tensorrt_lane import Contexts, Lane

@@ -9,7 +9,8 @@ from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again
 from frcrn_export.runtime.errors import BackendError, reading
-from frcrn_export.runtime.sessions.registry import RUNS_CODE, check_input, check_output
+from frcrn_export.runtime.sessions.registry import RUNS_CODE
+from frcrn_export.runtime.sessions.session import check_input, check_output
 from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import onnx_command
 from frcrn_export.runtime.denoiser import rows_at_once, wave_function
 from frcrn_export.runtime.errors import BackendError, UserError
-from frcrn_export.runtime.sessions.registry import Session, open_session
+from frcrn_export.runtime.sessions.registry import open_session
+from frcrn_export.runtime.sessions.session import Session
 from frcrn_export.runtime.streaming.transforms import Latency, StateArray
 
 _OVERLAP = 4  # windows that cover each sample

@@ -22,10 +22,10 @@ from frcrn_export.runtime.sessions.choose import engine_entries
 from frcrn_export.runtime.sessions.registry import (
     BACKENDS,
     ENGINE_BACKENDS,
-    Session,
     is_installed,
     require_backend,
 )
+from frcrn_export.runtime.sessions.session import Session
 from frcrn_export.runtime.text import shown
 from frcrn_export.runtime.verify.streaming_parity import open_streamed
 

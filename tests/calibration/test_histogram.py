@@ -1,5 +1,3 @@
-"""None"""
-
 from collections.abc import Callable
 from typing import get_args
 

@@ -4,9 +4,10 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from frcrn_export.calibration.int8_report import SearchPoint, report_files, report_name
+from frcrn_export.calibration.int8_report import SearchPoint, report_name
 from frcrn_export.calibration.int8_report_json import quality_json
 from frcrn_export.calibration.int8_report_page import markdown, tables
+from frcrn_export.calibration.result import report_files
 from frcrn_export.runtime.bundle.manifest import Weights
 from tests.bundles import manifest
 from tests.calibration.reports import FILE, quality, report, worst

@@ -1,5 +1,3 @@
-"""None"""
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""None"""
-
 import pytest
 
 from frcrn_export.exporters.training.recipe import Recipe, rate_factor

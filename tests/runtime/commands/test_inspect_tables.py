@@ -1,5 +1,3 @@
-"""None"""
-
 import json
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""None"""
-
 import sys
 from pathlib import Path
 

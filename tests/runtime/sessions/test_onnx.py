@@ -6,7 +6,8 @@ import pytest
 
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.sessions.registry import Session, open_session
+from frcrn_export.runtime.sessions.registry import open_session
+from frcrn_export.runtime.sessions.session import Session
 from tests.bundles import STFT, manifest, replace_core, write_bundle
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -6,7 +6,8 @@ import pytest
 
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError, UserError
-from frcrn_export.runtime.sessions.registry import BACKENDS, check_input, open_session
+from frcrn_export.runtime.sessions.registry import BACKENDS, open_session
+from frcrn_export.runtime.sessions.session import check_input
 from tests.bundles import core_entry, manifest, write_bundle, write_manifest
 
 

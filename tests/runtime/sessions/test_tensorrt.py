@@ -10,7 +10,8 @@ from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import GpuMemoryError
-from frcrn_export.runtime.sessions.registry import Session, open_session
+from frcrn_export.runtime.sessions.registry import open_session
+from frcrn_export.runtime.sessions.session import Session
 from frcrn_export.runtime.sessions.tensorrt import Lanes, open_tensorrt
 from tests.bundles import STFT, frcrn_segments, manifest, write_bundle
 from tests.standin.gpu import SimulatedGpu

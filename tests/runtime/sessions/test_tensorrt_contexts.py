@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from frcrn_export.runtime.bundle.reader import open_bundle
-from frcrn_export.runtime.sessions.registry import Session, open_session
+from frcrn_export.runtime.sessions.registry import open_session
+from frcrn_export.runtime.sessions.session import Session
 from tests.bundles import write_bundle
 from tests.standin import tensorrt
 from tests.standin.gpu import SimulatedGpu

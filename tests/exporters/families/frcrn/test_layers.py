@@ -1,5 +1,3 @@
-"""None"""
-
 import pytest
 import torch
 from torch.nn import functional as F

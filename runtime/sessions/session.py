@@ -1,0 +1,101 @@
+"""A session: a core opened by a backend. What it promises, and what goes in and out of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+import numpy as np
+
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.bundle.manifest import EXPORT_AGAIN, FileEntry, Format, TensorrtBackend
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.errors import BackendError
+
+
+class Session(Protocol):
+    """One artifact, loaded and ready to run. Threads may share a session."""
+
+    @property
+    def backend(self) -> str:
+        """The name in `BACKENDS` it was opened under."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda"."""
+
+    @property
+    def entry(self) -> FileEntry:
+        """The file of the bundle it runs."""
+
+    def run(self, inputs: Float32Array) -> Float32Array:
+        """The output for an input of the shape that `entry` states, float32.
+
+        Raises BackendError where the shape is another one, or the backend fails.
+        """
+
+
+Opener = Callable[[Bundle, FileEntry, int | None], Session]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How to open a session. `module` is imported on use and must need no backend to import.
+
+    `engines`: the TensorRT whose engines it runs, None where it runs none.
+    """
+
+    module: str
+    opener: str
+    package: str
+    extra: str
+    format: Format
+    engines: TensorrtBackend | None = None
+
+    def takes(self, entry: FileEntry) -> bool:
+        """Whether a file is of the kind that this backend runs."""
+        engines = entry.engine.backend if entry.engine else None
+        return (entry.format, engines) == (self.format, self.engines)
+
+    def open(self, bundle: Bundle, entry: FileEntry, threads: int | None) -> Session:
+        opener: Opener = getattr(import_module(self.module), self.opener)
+        return opener(bundle, entry, threads)
+
+
+def check_input(entry: FileEntry, inputs: Float32Array) -> None:
+    """Raise BackendError where an input does not have the shape that the manifest states."""
+    if not entry.inputs:
+        return
+    spec = entry.inputs[0]
+    fits = inputs.ndim == len(spec.shape) and all(
+        isinstance(wanted, str) or wanted == got
+        for wanted, got in zip(spec.shape, inputs.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join(str(size) for size in spec.shape)
+        raise BackendError(
+            f"{entry.path}: input {spec.name!r} is [{shape}], got {list(inputs.shape)}; "
+            f"its padding and segments do not fit it; {EXPORT_AGAIN}"
+        )
+
+
+def check_output(entry: FileEntry, inputs: Float32Array, output: object) -> Float32Array:
+    """The output of a session. Raises BackendError where it is not what the manifest states.
+
+    That is float32 in a shape whose named axes have the sizes that they have in the input.
+    """
+    if not isinstance(output, np.ndarray) or output.dtype != np.float32:
+        kind = output.dtype if isinstance(output, np.ndarray) else type(output).__name__
+        raise BackendError(f"{entry.path}: gives {kind}, not float32; {EXPORT_AGAIN}")
+    if entry.inputs and entry.outputs:
+        sizes = dict(zip(entry.inputs[0].shape, inputs.shape, strict=True))
+        wanted = [sizes.get(axis, axis) for axis in entry.outputs[0].shape]
+        if len(wanted) != output.ndim or not all(
+            isinstance(size, str) or size == got
+            for size, got in zip(wanted, output.shape, strict=True)
+        ):
+            raise BackendError(
+                f"{entry.path}: gives {list(output.shape)} for an input of {list(inputs.shape)}, "
+                f"the manifest says [{', '.join(map(str, wanted))}]; {EXPORT_AGAIN}"
+            )
+    return output
