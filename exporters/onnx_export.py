@@ -19,7 +19,10 @@ from frcrn_export.runtime.errors import UserError
 
 
 def clean_up(model: onnx_ir.Model) -> None:
-    """Fold what is constant, share what is equal, drop what is unused; in place."""
+    """Fold what is constant, share what is equal, drop what is unused; in place.
+
+    So are stack traces: paths of this machine, and four times the size of a long core's weights.
+    """
     fold_constants(model)
     remove_unused_nodes(model)
     common.CommonSubexpressionEliminationPass()(model)
@@ -27,6 +30,8 @@ def clean_up(model: onnx_ir.Model) -> None:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.DeduplicateInitializersPass()(model)
     common.RemoveUnusedNodesPass()(model)
+    for node in model.graph.all_nodes():
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
 
 
 OPSET = 18

@@ -49,6 +49,7 @@ def test_the_graph_is_clean_named_and_dynamic(tmp_path: Path) -> None:
     }
     assert (model.graph.name, model.producer_name) == ("small", "frcrn-export")
     onnx.checker.check_model(model, full_check=True)
+    assert str(Path(__file__).parent).encode() not in model.SerializeToString()
 
 
 def test_it_computes_what_the_module_does_in_eval_mode() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -199,9 +200,13 @@ class ComplexFsmn(nn.Module):
         self.minus = depthwise_of(-torch.ones_like(fsmn_re.conv1.weight[:, :, :1]))
 
     def forward(self, x: ComplexPair) -> ComplexPair:
+        return self.joined(x, lambda name, part: self.get_submodule(name)(part))
+
+    def joined(self, x: ComplexPair, product: Callable[[str, Tensor], Tensor]) -> ComplexPair:
+        """The sums of x and the products that the memories of these names make of its parts."""
         re, im = x
-        real = self.re_of_re(re) + (self.minus_im_of_im(im) + (self.minus(im) + re))
-        imag = self.re_of_im(im) + (self.im_of_re(re) + (im + re))
+        real = product("re_of_re", re) + (product("minus_im_of_im", im) + (self.minus(im) + re))
+        imag = product("re_of_im", im) + (product("im_of_re", re) + (im + re))
         return real, imag
 
 

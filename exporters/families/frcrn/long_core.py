@@ -12,7 +12,8 @@ import torch
 from onnx.numpy_helper import from_array
 
 from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES, LongUNet
-from frcrn_export.exporters.families.frcrn.lowered import LoweredFrcrn
+from frcrn_export.exporters.families.frcrn.long_causal import CausalLongUNet
+from frcrn_export.exporters.families.frcrn.lowered import LoweredFrcrn, LoweredUNet
 from frcrn_export.exporters.families.frcrn.network import FRCRN
 from frcrn_export.exporters.family import ExtraCore, ModelSpec
 from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
@@ -45,9 +46,7 @@ _AROUND = """
 
 
 def long_cores(spec: ModelSpec, network: FRCRN) -> tuple[ExtraCore, ...]:
-    """The core for long utterances, where the network's memory calls for one."""
-    if network.config.pooling != "global":
-        return ()
+    """The core for long utterances."""
     core = ExtraCore(
         role="core_long",
         above_frames=LONG_ABOVE_FRAMES,
@@ -64,17 +63,23 @@ def _export(network: FRCRN, name: str, metadata: Mapping[str, str]) -> onnx.Mode
     bins = network.config.bins
     shape = (1, 2, "frames", bins)
     graph = Graph(
-        LongUNet(lowered.unet, PIECE_FRAMES),
+        _long_unet(network, lowered.unet),
         torch.randn(1, 2, _EXAMPLE_FRAMES, bins),
         TensorSpec(name="spec", dtype="float32", shape=shape),
         TensorSpec(name="enhanced", dtype="float32", shape=shape),
     )
     first = onnx_from_graph(graph, name, metadata)
-    second = _with_weights(first, LongUNet(lowered.unet2, PIECE_FRAMES))
+    second = _with_weights(first, _long_unet(network, lowered.unet2))
     whole = _joined(first, second, bins)
     whole.doc_string = f"{name}: spec -> enhanced"
     onnx.checker.check_model(whole, full_check=True)
     return whole
+
+
+def _long_unet(network: FRCRN, unet: LoweredUNet) -> torch.nn.Module:
+    if network.config.pooling == "global":
+        return LongUNet(unet, PIECE_FRAMES)
+    return CausalLongUNet(unet, PIECE_FRAMES, network.config.bins)
 
 
 def _with_weights(model: onnx.ModelProto, module: torch.nn.Module) -> onnx.ModelProto:

@@ -107,30 +107,32 @@ class StreamingGains(nn.Module):
     ) -> Tensor:
         """From means over frequency, each [B, 1, P, 2C], to gains [B, n, P, 2C]."""
         inside = torch.cat([stage.inside for stage in stages], dim=1)  # [B, n, P, 1]
-        count = torch.cat([stage.count for stage in stages], dim=1)
+        stage = Stage(inside, torch.cat([stage.count for stage in stages], dim=1))
         rows = torch.cat(list(means), dim=1)  # [B, n, P, 2C]
-        rows = self._means(rows, count, inside, states, name).to(dtype)
+        rows = running_means(rows, stage, self.frames, states, name).to(dtype)
         hidden = F.relu(rows @ self.down + self.down_bias)
         products = torch.sigmoid(hidden @ self.up + self.up_bias)  # [B, n, P, 4C]
         re_re, re_im, im_re, im_im = products.chunk(4, dim=3)
         return torch.cat((re_re - im_im, re_im + im_re), dim=3)
 
-    def _means(self, x: Tensor, count: Tensor, inside: Tensor, states: States, name: str) -> Tensor:
-        """Means of frames [B, n, P, 2C] to the means of what came so far."""
-        if self.frames is None:
-            # Added up as differences from the mean, which stays exact for hours.
-            mean = states.value(name, (x.shape[1], 1, x.shape[3]))
-            steps = (x - mean) * (inside / count)
-            if x.shape[2] == 1:
-                means = mean + steps
-                states.keep(means)
-                return means
-            means = mean + (steps * count).cumsum(2) / count
-            states.keep(means[:, :, -1:])
+
+def running_means(x: Tensor, stage: Stage, window: int | None, states: States, name: str) -> Tensor:
+    """Means of frames [B, n, P, C] to the means of what came so far, or of the last `window`."""
+    inside, count = stage.inside, stage.count
+    if window is None:
+        # Added up as differences from the mean, which stays exact for hours.
+        mean = states.value(name, (x.shape[1], 1, x.shape[3]))
+        steps = (x - mean) * (inside / count)
+        if x.shape[2] == 1:
+            means = mean + steps
+            states.keep(means)
             return means
-        joined = states.past(name, x * inside, self.frames - 1)
-        means = F.avg_pool2d(joined, (self.frames, 1), stride=1)  # of what is there
-        return means * (self.frames / count.clamp(max=self.frames))
+        means = mean + (steps * count).cumsum(2) / count
+        states.keep(means[:, :, -1:])
+        return means
+    joined = states.past(name, x * inside, window - 1)
+    means = F.avg_pool2d(joined, (window, 1), stride=1)  # of what is there
+    return means * (window / count.clamp(max=window))
 
 
 def _row_means(x: Tensor, dtype: torch.dtype) -> Tensor:

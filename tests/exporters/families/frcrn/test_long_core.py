@@ -16,17 +16,28 @@ def test_a_network_without_a_long_memory_has_none() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["frcrn-16k", "frcrn-16k-512"])
-def test_equals_the_reference_and_scans_over_pieces(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "pooling", "scans"),
+    [
+        # For each U-Net the encoders, four decoders, the last two decoders.
+        ("frcrn-16k", "global", 12),
+        ("frcrn-16k-512", "global", 12),
+        # Each U-Net as a whole.
+        ("frcrn-16k", "cumulative", 2),
+        ("frcrn-16k-512", "window:0.7", 2),
+    ],
+)
+def test_equals_the_reference_and_scans_over_pieces(
+    name: str, pooling: str, scans: int, tmp_path: Path
+) -> None:
     import onnxruntime
 
-    model = load_model(name, seed=0)
+    model = load_model(name, seed=0, options={"squeeze_excite": pooling})
     (core,) = model.family.extra_cores(model.spec, model.network)
     assert model.spec.stft is not None
     graph = core.export("long", {"weights": "none"})
     assert {entry.key: entry.value for entry in graph.metadata_props}["weights"] == "none"
-    scans = [node for node in graph.graph.node if node.op_type == "Scan"]
-    assert len(scans) == 12  # for each U-Net the encoders, four decoders, the last two decoders
+    assert [node.op_type for node in graph.graph.node].count("Scan") == scans
     onnx.save(graph, tmp_path / "long.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "long.onnx")
     for frames in (1, PIECE_FRAMES - 7, PIECE_FRAMES - 6, 2 * PIECE_FRAMES + 22):
