@@ -17,7 +17,7 @@ from frcrn_export.exporters.artifacts import (
     Artifact,
     onnx_artifacts,
 )
-from frcrn_export.exporters.family import Variant
+from frcrn_export.exporters.family import Family, Settings, Variant, option_words
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference_parity import check_reference
 from frcrn_export.exporters.streaming_export import (
@@ -217,9 +217,13 @@ def _compared(
 
 def manifest_of(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:
     """The manifest of a bundle of these files."""
+    family, settings = model.family, model.settings
+    streaming = family.streaming_options(settings)
     return Manifest(
         model=model.spec.name,
         variant=model.variant,
+        options=option_words(family.options, settings),
+        streaming_options=None if streaming is None else _words(family, settings, streaming),
         domain="waveform" if model.spec.stft is None else "spectrum",
         weights=model.weights,
         sample_rate=model.sample_rate,
@@ -231,6 +235,12 @@ def manifest_of(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:
         assumptions=model.assumptions,
         tools={name: found for name in _TOOLS if (found := _version(name))},
     )
+
+
+def _words(family: Family, settings: Settings, further: Settings) -> tuple[str, ...]:
+    """Further options as words of the command line."""
+    options = [option for option in family.options if option.name in further]
+    return option_words(options, {**settings, **further})
 
 
 def _without_windows(manifest: Manifest) -> Manifest:

@@ -5,7 +5,7 @@ A family is one folder under `families/`, or a package of its own behind the ent
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,6 +64,11 @@ class Option:
         """The command-line option: `--some-setting`."""
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def negation(self) -> str:
+        """Of a flag, the command-line option for false."""
+        return self.negated or f"--no-{self.flag.removeprefix('--')}"
+
     def assumed(self, facts: Settings) -> Setting:
         """The default, for the settings that the tensors show."""
         return self.default(facts) if callable(self.default) else self.default
@@ -96,6 +101,20 @@ def parse_setting(kind: str, value: object) -> Setting:
         except ValueError as error:
             raise ValueError("takes whole numbers, as in 4,4,4") from error
     return str(value)
+
+
+def option_words(options: Iterable[Option], settings: Settings) -> tuple[str, ...]:
+    """Settings as words of the command line, but for those that are assumed anyway."""
+    words: list[str] = []
+    for option in options:
+        value = settings[option.name]
+        if value == option.assumed(settings):
+            continue
+        if option.kind == "flag":
+            words.append(option.flag if value else option.negation)
+        else:
+            words += (option.flag, setting_text(value))
+    return tuple(words)
 
 
 def setting_text(value: Setting) -> str:
@@ -306,9 +325,13 @@ class Family(ABC):
             "it in overlapping windows (--windowed)"
         )
 
-    def streaming_options(self, settings: Settings) -> Settings:
-        """Options that have to be given for a streaming export, beyond those in `settings`."""
-        return {}
+    def streaming_options(self, settings: Settings) -> Settings | None:
+        """Options that a streaming export needs besides those in `settings`.
+
+        Returns:
+            The options by name, {} where none is needed; None where the network cannot stream.
+        """
+        return None
 
     def extra_cores(self, spec: ModelSpec, network: "nn.Module") -> tuple[ExtraCore, ...]:
         """Further forms of the core, such as one for long utterances."""

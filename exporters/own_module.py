@@ -259,6 +259,10 @@ class OwnFamily(Family):
             ),
         )
 
+    def streaming_options(self, settings: Settings) -> Settings | None:
+        """None are needed where the module says how it streams."""
+        return {} if _streams(self.code.network) else None
+
     def gpu_form(self, network: nn.Module) -> nn.Module:
         """The module in float16, the product with the mask in float32."""
         core = _copy(network)

@@ -15,9 +15,7 @@ from benchmarks.source_tree import Import, SourceTree, circles, code_lines
 ROOT = Path(__file__).parents[1]
 COMMAND_LINE = ("click", "rich")
 
-NETWORKS_NAMED: dict[str, tuple[str, ...]] = {
-    "runtime/bundle/remedies.py": ("squeeze_excite",),
-}
+NETWORKS_NAMED: dict[str, tuple[str, ...]] = {}
 FILE_CIRCLES: list[list[str]] = []
 FOLDER_CIRCLES: list[list[str]] = []
 

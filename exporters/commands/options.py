@@ -58,8 +58,8 @@ def family_options(command: Command, *, training: bool = False) -> Command:
         option = owners[0][1]
         flag, text = option.flag, " ".join(dict.fromkeys(one.help for _, one in owners))
         if option.kind == "flag":
-            negative = option.negated or f"--no-{flag.removeprefix('--')}"
-            decorated = click.option(f"{flag}/{negative}", name, default=None, help=text)(decorated)
+            switch = f"{flag}/{option.negation}"
+            decorated = click.option(switch, name, default=None, help=text)(decorated)
         else:
             decorated = click.option(
                 flag, name, type=SettingType(option.kind), metavar=option.metavar, help=text

@@ -38,6 +38,8 @@ Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
 Name = Annotated[str, Meta(max_length=255)]
 Text = Annotated[str, Meta(max_length=4_000)]
+# A word of a command line: an option, or a plain value of one.
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.,:+-]{1,255}$")]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Version = Annotated[str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){1,2}$")]
 Sm = Annotated[int, Meta(ge=1, le=999)]
@@ -355,7 +357,12 @@ class ParityResult(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """Everything a target machine needs to know about a bundle."""
+    """Everything a target machine needs to know about a bundle.
+
+    `options` are the words of the command line that name what the weights do not show, as a command
+    that exports the network again has to repeat them; `streaming_options` those that a streaming
+    export needs besides, None where the network has no streaming form.
+    """
 
     schema: Positive = SCHEMA_VERSION
     model: Name
@@ -371,6 +378,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     padding: Padding
     segments: Segments
     files: Annotated[tuple[FileEntry, ...], Meta(max_length=1_024)]
+    options: Annotated[tuple[Word, ...], Meta(max_length=64)] = ()
+    streaming_options: Annotated[tuple[Word, ...], Meta(max_length=64)] | None = ()
     high_pass: HighPass | None = None
     assumptions: Annotated[tuple[Assumption, ...], Meta(max_length=64)] = ()
     parity: Annotated[tuple[ParityResult, ...], Meta(max_length=16_384)] = ()

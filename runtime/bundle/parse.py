@@ -62,6 +62,12 @@ def _of_old_schema(data: bytes, schema: int) -> str:
     try:
         document: Any = msgspec.json.decode(data)
         document["schema"] = SCHEMA_VERSION
+        document["options"] = [
+            word
+            for name, value in document["variant"].items()
+            if isinstance(value, str)  # the settings that were options then
+            for word in (f"--{name.replace('_', '-')}", value)
+        ]
         document["files"] = [file for file in document["files"] if file.get("engine") is None]
         manifest = msgspec.convert(document, Manifest)
     except Exception:  # whatever it is, it is no bundle of that schema

@@ -33,11 +33,8 @@ def options_of(
     """
     own = module_of(manifest) is not None
     options = [module_options(manifest) if own else f"--model {quoted(manifest.model)}"]
-    pooling = str(manifest.variant.get("squeeze_excite", "global"))
-    if streaming and manifest.variant.get("squeeze_excite") == "global":
-        pooling = "cumulative"
-    if pooling != "global":
-        options.append(f"--squeeze-excite {quoted(pooling)}")
+    words = (*manifest.options, *((manifest.streaming_options or ()) if streaming else ()))
+    options += map(quoted, words)
     weights = manifest.weights
     if weights.source == "random":
         options.append(f"--random-weights {weights.seed}")
@@ -77,10 +74,7 @@ def _can_stream(manifest: Manifest) -> bool:
     """Whether a network has a streaming form: none of whole segments, none that is not causal."""
     cores = [entry for entry in manifest.files if entry.role == "core" and entry.inputs]
     whole = any(isinstance(entry.inputs[0].shape[-1], int) for entry in cores)
-    variant = manifest.variant
-    return (
-        not whole and variant.get("causal", True) is True and variant.get("streaming", True) is True
-    )
+    return not whole and manifest.streaming_options is not None
 
 
 def export_again(manifest: Manifest) -> str:

@@ -165,7 +165,7 @@ class Frcrn(Family):
                 core.module.get_submodule(unet).half()
         return core
 
-    def streaming_options(self, settings: Settings) -> Settings:
+    def streaming_options(self, settings: Settings) -> Settings | None:
         """A mean over the whole utterance cannot be streamed."""
         return {"squeeze_excite": "cumulative"} if settings["squeeze_excite"] == GLOBAL else {}
 

@@ -183,6 +183,10 @@ class WaveUNetFamily(Family):
             core.module.half()
         return core
 
+    def streaming_options(self, settings: Settings) -> Settings | None:
+        """Causal networks stream as they are; the others cannot."""
+        return {} if settings["causal"] else None
+
     def training_task(
         self, spec: ModelSpec, options: Settings, checkpoint: "Checkpoint | None"
     ) -> "WaveUNetTask":

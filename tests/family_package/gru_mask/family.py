@@ -103,5 +103,9 @@ class GruMaskFamily(Family):
         folded = self.gpu_form(network) if form == "fp16" else self.lower(network)
         return stream(cast("GruMask", folded), chunk)
 
+    def streaming_options(self, settings: Settings) -> Settings | None:
+        """It streams as it is."""
+        return {}
+
 
 FAMILY = GruMaskFamily()

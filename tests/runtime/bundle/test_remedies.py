@@ -19,22 +19,25 @@ def described(**changes: object) -> Manifest:
 
 
 @pytest.mark.parametrize(
-    ("pooling", "streams_with"),
-    [("global", "cumulative"), ("cumulative", "cumulative"), ("window:3", "window:3")],
+    ("options", "further"),
+    [((), ("--mean", "so-far")), (("--mean", "window:3"), ())],
 )
-def test_a_network_is_exported_in_the_form_that_streams(pooling: str, streams_with: str) -> None:
-    found = described(variant={"squeeze_excite": pooling}, weights=CHECKPOINT)
+def test_a_network_is_exported_in_the_form_that_streams(
+    options: tuple[str, ...], further: tuple[str, ...]
+) -> None:
+    found = described(options=options, streaming_options=further, weights=CHECKPOINT)
     assert streaming_hint(found, "trt") == (
-        f"run: frcrn-export trt --streaming --model gain --squeeze-excite {streams_with} "
+        f"run: frcrn-export trt --streaming --model gain {' '.join((*options, *further))} "
         "--checkpoint 'my best.pt' -o NEW_BUNDLE"
     )
+    assert ("so-far" in export_again(found)) is False
 
 
 @pytest.mark.parametrize(
     "found",
     [
         manifest(files=(core_entry(samples=16_384),)),
-        described(variant={"causal": False}),
+        described(streaming_options=None),
     ],
 )
 def test_networks_that_cannot_stream_are_offered_windows_alone(found: Manifest) -> None:
@@ -44,7 +47,7 @@ def test_networks_that_cannot_stream_are_offered_windows_alone(found: Manifest) 
 
 
 def test_windows_are_the_second_choice_where_they_are_one() -> None:
-    found = described(variant={"causal": True}, weights=DEFAULT)
+    found = described(weights=DEFAULT)
     command = "run: frcrn-export onnx --streaming --model gain -o NEW_BUNDLE"
     assert streaming_hint(found) == command
     assert streaming_hint(found, windows=True).startswith(f"{command}, or recompute")
