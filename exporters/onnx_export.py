@@ -1,7 +1,9 @@
 """Writing ONNX files: one function, behind everything that a bundle holds as ONNX."""
 
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import onnx
@@ -85,7 +87,8 @@ def onnx_from_module(
         }
     with torch.inference_mode():
         module = recurrent_to_onnx(module.eval())
-        traced = torch.export.export(module, examples, dynamic_shapes=dynamic, strict=False)
+        with redirect_stderr(StringIO()):  # where a trace fails, PyTorch prints its graph there
+            traced = torch.export.export(module, examples, dynamic_shapes=dynamic, strict=False)
         _require_any_size(traced)
         program = torch.onnx.export(
             traced,

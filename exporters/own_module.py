@@ -13,10 +13,8 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize, remove_weight_norm
-from torch.nn.utils.weight_norm import WeightNorm
 
 from frcrn_export.exporters.checkpoint import load_checkpoint, load_into
 from frcrn_export.exporters.family import (
@@ -29,6 +27,7 @@ from frcrn_export.exporters.family import (
 )
 from frcrn_export.exporters.loading import LoadedModel, notes_on, taken_state_dict
 from frcrn_export.exporters.module_passes import compute_in_half
+from frcrn_export.exporters.own_core import Core, Output, bake_weight_norms, check_promises
 from frcrn_export.exporters.registry import models
 from frcrn_export.exporters.settings import check_transform
 from frcrn_export.exporters.stft_ops import periodic_window
@@ -47,7 +46,6 @@ from frcrn_export.runtime.bundle.manifest import (
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
 Input = Literal["spectrum", "wave"]
-Output = Literal["spectrum", "mask", "wave"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_STFT = 2**16  # samples, as in the manifest
@@ -58,7 +56,6 @@ _DEFAULT_MULTIPLE = 256
 _WHOLE_SECONDS, _WINDOW_SECONDS, _EDGE_SECONDS = 120, 30, 1
 # Of the overlap-added windows, the least part of the greatest: less is lost in float32.
 _LEAST_COVER = 1e-3
-_SIZES = ((2, 23), (1, 31))  # (batch, hops) that a module is tried with
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ def load_own_module(
         if held.others:
             assumptions = (*assumptions, taken_state_dict(held))
     network.cpu().float().eval()
-    _bake_weight_norms(network)
+    bake_weight_norms(network)
     if checkpoint is None:
         sha256 = _sha256_of(network)
         if seed is None:
@@ -156,7 +153,7 @@ def load_own_module(
     core = Core(network, own.output or _default_output(own), spec.stft, str(location))
     core.eval()
     with code.explained():
-        _check_promises(core, family.processing(spec, core, {}))
+        check_promises(core, family.processing(spec, core, {}))
     return LoadedModel(
         spec=spec,
         family=family,
@@ -174,46 +171,6 @@ def load_own_module(
         assumptions=assumptions,
         notes=notes,
     )
-
-
-class Core(nn.Module):
-    """A module of the user's own with the signature of a core.
-
-    spec [B, 2, F, T] or wave [B, 1, N] to the enhanced one of the same shape. A mask is multiplied
-    with the spectrum here, in float32.
-    """
-
-    def __init__(self, module: nn.Module, gives: Output, stft: StftSpec | None, name: str) -> None:
-        super().__init__()
-        self.module = module
-        self.gives = gives
-        self.bins = None if stft is None else stft.bins
-        self.named = name
-
-    def forward(self, given: Tensor) -> Tensor:
-        made: Tensor = self.module(given)
-        if self.gives == "wave":
-            return made.unsqueeze(1) if made.dim() == 2 else made
-        if self.gives == "spectrum":
-            return made
-        if made.dim() == 3:
-            made = made.unsqueeze(1)
-        if made.shape[1] == 1:
-            return given * made
-        re, im = given[:, :1], given[:, 1:]
-        mask_re, mask_im = made[:, :1], made[:, 1:]
-        return torch.cat((mask_re * re - mask_im * im, mask_re * im + mask_im * re), dim=1)
-
-    def allowed(self, given: Tensor) -> tuple[tuple[int, ...], ...]:
-        """The shapes that the module may give for an input."""
-        batch, last = given.shape[0], given.shape[-1]
-        if self.gives == "wave":
-            return (batch, 1, last), (batch, last)
-        assert self.bins is not None
-        whole = (batch, 2, self.bins, last)
-        if self.gives == "spectrum":
-            return (whole,)
-        return whole, (batch, 1, self.bins, last), (batch, self.bins, last)
 
 
 class OwnFamily(Family):
@@ -401,51 +358,6 @@ def _assumptions(own: OwnModule) -> tuple[Assumption, ...]:
     )
 
 
-@torch.inference_mode()
-def _check_promises(core: Core, processing: Processing) -> None:
-    """Run the module on noise and on silence. Raises UserError for what no core may do."""
-    for batch, hops in _SIZES:
-        if core.bins is None:
-            given = torch.randn(batch, 1, hops * processing.padding.size)
-        else:
-            given = torch.randn(batch, 2, core.bins, hops)
-        _check_shape(core, given)
-        made = core(given)
-        if not torch.isfinite(made).all():
-            raise UserError(f"{core.named}: gives NaN or infinite values for finite input")
-        if not torch.isfinite(core(torch.zeros_like(given))).all():
-            raise UserError(
-                f"{core.named}: gives NaN or infinite values for silence; add a small number where "
-                "it divides or takes a logarithm"
-            )
-        if not torch.equal(core(given), made):
-            raise UserError(
-                f"{core.named}: gives another output each time for the same input; take out what "
-                "is random in eval mode, or kept from call to call"
-            )
-
-
-def _check_shape(core: Core, given: Tensor) -> None:
-    made = core.module(given)
-    allowed = core.allowed(given)
-    if not isinstance(made, Tensor):
-        raise UserError(
-            f"{core.named}: gives {type(made).__name__}, not one tensor; return the {core.gives} "
-            "alone"
-        )
-    if not made.is_floating_point():
-        raise UserError(
-            f"{core.named}: gives {made.dtype}; return real numbers, complex ones as real and "
-            "imaginary part on axis 1: [B, 2, F, T]"
-        )
-    if tuple(made.shape) not in allowed:
-        shapes = " or ".join(str(list(shape)) for shape in allowed)
-        raise UserError(
-            f"{core.named}: gives {list(made.shape)} for an input of {list(given.shape)}, "
-            f"--module-output {core.gives} is {shapes}"
-        )
-
-
 def _streams(module: nn.Module) -> bool:
     return callable(getattr(module, "streaming", None))
 
@@ -462,18 +374,6 @@ def _copy(network: nn.Module) -> nn.Module:
             f"{cast(Core, network).named}: cannot be copied ({error}); keep no computed tensors, "
             "open files or threads in the module"
         ) from error
-
-
-def _bake_weight_norms(network: nn.Module) -> None:
-    """Weights that are computed in each call (weight and spectral norm) become plain weights."""
-    for module in network.modules():
-        for hook in list(module._forward_pre_hooks.values()):
-            if isinstance(hook, WeightNorm):
-                remove_weight_norm(module, hook.name)
-        if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name)
-    network.requires_grad_(False)
 
 
 def _sha256_of(network: nn.Module) -> str:

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
+import onnx
 import torch
 from torch import nn
 
@@ -83,10 +85,11 @@ class UsersCode:
 
         Raises UserError; CheckFailed stays one, and says which lines may be the reason.
         """
-        watch = _Watch(self.folder)
-        with watch, redirect_stdout(sys.stderr):  # standard output is for results alone
+        watch, printed = _Watch(self.folder), StringIO()
+        with watch, redirect_stdout(printed):  # PyTorch prints graphs there where it fails
             try:
                 yield
+                sys.stderr.write(printed.getvalue())  # by the module: standard output is results
             except CheckFailed as error:
                 raise CheckFailed(f"{error}{_perhaps(watch)}") from error
             except (BakedInSize, BackendError) as error:
@@ -224,6 +227,8 @@ def _explanation(error: Exception, watch: _Watch, folder: Path) -> str:
         operator = re.search(r"OpOverload\(op='([^']+)'", " ".join(map(str, _chain(error))))
         name = operator[1] if operator else "an operator"
         what = f"{name} has no ONNX form; write it with other operators"
+    elif "InferenceError" in kinds:
+        what = "mixes dtypes; give tensors that it makes the dtype of its input (dtype=x.dtype)"
     elif "numpy" in said:
         what = "leaves PyTorch (.numpy()); compute with tensors"
     else:
@@ -247,7 +252,9 @@ def _line_in(error: BaseException, folder: Path) -> str:
         while step is not None:
             if _is_users(step.tb_frame.f_code, folder):
                 line = f"{_shown(step.tb_frame.f_code)}:{step.tb_lineno}"
-            line = _line_of_node(step.tb_frame.f_locals.get("node"), folder) or line
+            local = step.tb_frame.f_locals
+            line = _line_of_node(local.get("node"), folder) or line
+            line = _line_of_onnx(str(one), local.get("model"), folder) or line
             step = step.tb_next
         if line:
             return line
@@ -258,7 +265,20 @@ def _line_of_node(node: Any, folder: Path) -> str:
     """The line that made a node of a traced graph, which PyTorch keeps with it."""
     if not isinstance(node, torch.fx.Node):
         return ""
-    found = re.findall(r'File "(.+?)", line (\d+)', node.meta.get("stack_trace") or "")
+    return _line_of_stack(node.meta.get("stack_trace") or "", folder)
+
+
+def _line_of_onnx(said: str, model: Any, folder: Path) -> str:
+    """The line that made a node of an ONNX model that its checker names."""
+    named = re.search(r"node name: (\w+)", said)
+    if named is None or not isinstance(model, onnx.ModelProto):
+        return ""
+    stacks = [p.value for n in model.graph.node if n.name == named[1] for p in n.metadata_props]
+    return next((line for stack in stacks if (line := _line_of_stack(stack, folder))), "")
+
+
+def _line_of_stack(stack: str, folder: Path) -> str:
+    found = re.findall(r'File "(.+?)", line (\d+)', stack)
     lines = [f"{Path(f).name}:{line}" for f, line in found if _is_in(f, folder)]
     return lines[-1] if lines else ""
 

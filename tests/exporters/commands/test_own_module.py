@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_a_network_of_waves_and_the_command_that_errors_name(
     assert open_bundle(work / "plain").manifest.file("core", "torchscript") is not None
 
 
+def test_the_page_of_the_docs(work: Path) -> None:
+    page = (ROOT / "docs" / "own_module.md").read_text()
+    code, commands = (
+        re.findall(rf"^```{kind}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0]
+        for kind in ("python", "bash")
+    )
+    write(work, "my", code)
+    soundfile.write("noisy.wav", soundfile.read(DEMO_NOISY)[0][:16_000], 16_000)
+    for line in commands.splitlines():
+        run(line.removeprefix("frcrn-export "))
+    assert open_bundle(work / "mine").manifest.assumptions == ()
+    assert soundfile.info("clean.wav").frames == 16_000
+
+
 @pytest.mark.slow
 def test_engines_and_int8(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(work, "crn", MASK)
@@ -115,7 +130,7 @@ def test_what_no_float16_is(work: Path, capsys: pytest.CaptureFixture[str]) -> N
         work, "bad", broken("raises").replace(BROKEN["raises"][0], "y = y @ torch.eye(x.shape[-1])")
     )
     run(f"onnx --module bad.py:Broken {STFT} --fp16", code=2)
-    assert "bad.py:10" in capsys.readouterr().err
+    assert "bad.py:10: mixes dtypes; give tensors" in capsys.readouterr().err
     assert not (work / "bad").exists()
 
 
