@@ -8,8 +8,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from frcrn_export.calibration import calibrate
-from frcrn_export.calibration import int8_report_page as pictures
+from frcrn_export.calibration import calibrate, result
 from tests.calibration.bundles import speed, write_masking_bundle
 
 ASSETS = Path(__file__).parents[2] / "exporters" / "assets"
@@ -86,8 +85,8 @@ def masking_bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than all else and are checked in test_pictures.py."""
-    monkeypatch.setattr(pictures, "draw", lambda report, worst: [("worst", b"a picture")])
+    """They take longer than all else and are checked in test_int8_report_page.py."""
+    monkeypatch.setattr(result, "draw", lambda report, worst: [("worst", b"a picture")])
 
 
 @pytest.fixture
