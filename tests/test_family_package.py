@@ -21,9 +21,11 @@ import soundfile
 import torch
 
 from benchmarks.source_tree import SourceTree
+from frcrn_export.cli import main
 from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.checkpoint import load_checkpoint
 from frcrn_export.exporters.loading import LoadedModel, load_model
+from frcrn_export.exporters.parity_vectors import core_inputs
 from frcrn_export.exporters.registry import registry
 from frcrn_export.exporters.streaming_core import run_streaming
 from frcrn_export.runtime import family_packages
@@ -101,6 +103,21 @@ def test_its_option_is_read_from_the_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_plugged_in")
+def test_inspect_says_where_its_option_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "weights.pth", config={"mask_max": 2})
+    with pytest.raises(SystemExit) as left:
+        main(["inspect", str(path)])
+    assert not left.value.code
+    rows = [
+        [cell.strip() for cell in row.split("│")] for row in capsys.readouterr().out.split("\n")
+    ]
+    assert ["", "mask_bound", "2", "`config.mask_max`", ""] in rows
+    assert ["", "width", "16", "the tensors", ""] in rows
+
+
+@pytest.mark.usefixtures("_plugged_in")
 def test_options_of_another_family() -> None:
     with pytest.raises(UserError, match="frcrn-16k has no mask bound; leave out --mask-bound"):
         load_model("frcrn-16k", seed=1, options={"mask_bound": 2})
@@ -122,6 +139,19 @@ def test_call_by_call_it_is_the_network(chunk: int) -> None:
     torch.testing.assert_close(exact, expected, atol=1e-5, rtol=1e-5)
     half = run_streaming(model.family.streaming(model.network, chunk, None, "fp16"), spec)
     assert 0 < (half - expected).abs().max() < 0.02
+
+
+@pytest.mark.usefixtures("_plugged_in")
+@torch.inference_mode()
+def test_parity_at_fewer_frames_than_a_centred_transform_gives() -> None:
+    """The least that it takes is a sample more than half a window: two frames."""
+    inputs = core_inputs(network(), torch.from_numpy(read_speech(RATE)), (1, 2, 7), batch=2)
+    assert [tuple(given.shape) for given in inputs.values()] == [
+        (1, 2, 257, 1),
+        (1, 2, 257, 2),
+        (1, 2, 257, 7),
+        (2, 2, 257, 3),
+    ]
 
 
 FAMILY = "from gru_mask.family import GruMaskFamily\nFAMILY = GruMaskFamily()\n"
