@@ -20,8 +20,9 @@ from frcrn_export.calibration.int8_report_page import draw, markdown
 from frcrn_export.calibration.plan import Plan
 from frcrn_export.calibration.quality_scores import Judge, Quality
 from frcrn_export.calibration.search import Search
+from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, GateResult, QuantizationInfo
-from frcrn_export.runtime.bundle.transaction import file_entry, transaction
+from frcrn_export.runtime.bundle.transaction import transaction
 
 _GIVEN_BACK = "given back by the search"
 _REASONS: dict[Reason, str] = {

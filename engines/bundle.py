@@ -8,6 +8,7 @@ import msgspec
 from frcrn_export.engines.build import BuiltEngine, build_plan
 from frcrn_export.engines.build_log import Progress
 from frcrn_export.engines.options import BuildOptions
+from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
     Consumer,
@@ -20,7 +21,7 @@ from frcrn_export.runtime.bundle.manifest import (
 )
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command, onnx_command
-from frcrn_export.runtime.bundle.transaction import file_entry, transaction
+from frcrn_export.runtime.bundle.transaction import transaction
 from frcrn_export.runtime.errors import BundleError, UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
 

@@ -33,8 +33,8 @@ from frcrn_export.exporters.streaming_export import (
     streaming_info,
     streaming_tensors,
 )
+from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, Precision, Role, TensorSpec
-from frcrn_export.runtime.bundle.transaction import file_entry
 from frcrn_export.runtime.errors import UserError
 
 Made = tuple[bytes, FileEntry]

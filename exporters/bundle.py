@@ -26,10 +26,11 @@ from frcrn_export.exporters.streaming_export import (
     bundled_options,
 )
 from frcrn_export.exporters.verify import require_parity
+from frcrn_export.runtime.bundle.entries import same_weights
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint
-from frcrn_export.runtime.bundle.transaction import require_free, same_weights, transaction
+from frcrn_export.runtime.bundle.transaction import require_free, transaction
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.verify.parity import check_bundle
 

@@ -23,7 +23,6 @@ living one writes. Both are removed with the transaction.
 """
 
 import errno
-import hashlib
 import logging
 import os
 import secrets
@@ -31,23 +30,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
+from frcrn_export.runtime.bundle.entries import listed_files, same_origin, with_files
 from frcrn_export.runtime.bundle.filesystem import FileSystem
 from frcrn_export.runtime.bundle.manifest import (
     COMMIT_NAME,
     MANIFEST_NAME,
     TRANSACTION_NAME,
     FileEntry,
-    Format,
     Manifest,
     ParityResult,
-    Precision,
-    Role,
-    TensorSpec,
-    Weights,
 )
-from frcrn_export.runtime.bundle.parse import is_inside, parse_manifest
+from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import UserError
 
@@ -59,28 +52,6 @@ _LOCK_NAME = "lock"
 _PREVIOUS_NAME = ".previous.json"  # beside the new manifest: the one that it replaces
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-
-
-def file_entry(
-    content: bytes,
-    path: str,
-    role: Role,
-    format: Format,
-    precision: Precision = "fp32",
-    inputs: tuple[TensorSpec, ...] = (),
-    outputs: tuple[TensorSpec, ...] = (),
-) -> FileEntry:
-    """Describe a file that is to be written."""
-    return FileEntry(
-        path=path,
-        role=role,
-        format=format,
-        precision=precision,
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
-        inputs=inputs,
-        outputs=outputs,
-    )
 
 
 def require_free(destination: Path, *, force: bool) -> None:
@@ -189,12 +160,12 @@ class Transaction:
         """
 
         def joined(present: Manifest) -> Manifest:
-            if not _same_origin(present, base) or any(e not in present.files for e in needs):
+            if not same_origin(present, base) or any(e not in present.files for e in needs):
                 raise _changed(self._destination)
             taken = [entry.path for entry in present.files if entry.path in self._staged]
             if taken and not force:
                 raise UserError(f"{self._destination / taken[0]} exists; add --force to replace it")
-            return _with_files(present, self.files).with_parity(results)
+            return with_files(present, self.files).with_parity(results)
 
         return self.update(joined)
 
@@ -363,11 +334,11 @@ def _settle(root: Path) -> None:
     if not DISK.exists(commit) or commit.is_symlink():  # no transaction makes a link
         return
     if not DISK.exists(commit / MANIFEST_NAME):  # it is the bundle's: go on
-        listed = _listed(DISK.read(root / MANIFEST_NAME))
+        listed = listed_files(DISK.read(root / MANIFEST_NAME))
         for name in DISK.names(commit):
             if name in listed:
                 DISK.rename(commit / name, root / name)
-        for path in _listed(DISK.read(commit / _PREVIOUS_NAME)) - listed:
+        for path in listed_files(DISK.read(commit / _PREVIOUS_NAME)) - listed:
             if (root / path).parent.resolve().is_relative_to(root):
                 DISK.unlink(root / path)
         DISK.sync_folder(root)
@@ -418,47 +389,6 @@ def _write_all(handle: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[DISK.write(handle, rest) :]
-
-
-class _Path(msgspec.Struct):
-    path: str
-
-
-class _Listing(msgspec.Struct):
-    """As much of a manifest as any version of it has."""
-
-    files: tuple[_Path, ...] = ()
-
-
-def _listed(manifest: bytes | None) -> set[str]:
-    """The files that a manifest of any version lists inside its bundle; none if it is damaged."""
-    try:
-        listing = msgspec.json.decode(manifest or b"{}", type=_Listing)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return set()
-    return {file.path for file in listing.files if is_inside(file.path)}
-
-
-def _with_files(present: Manifest, added: tuple[FileEntry, ...]) -> Manifest:
-    """The manifest with these files; what was measured with others of their names is dropped."""
-    paths = {entry.path for entry in added}
-    return msgspec.structs.replace(
-        present,
-        files=(*(entry for entry in present.files if entry.path not in paths), *added),
-        parity=tuple(r for r in present.parity if r.artifact.split(" ")[0] not in paths),
-    )
-
-
-def same_weights(one: Weights, other: Weights) -> bool:
-    """Whether these are the same numbers, whatever the files are called."""
-    return (one.sha256, one.seed) == (other.sha256, other.seed)
-
-
-def _same_origin(one: Manifest, other: Manifest) -> bool:
-    """Whether files that were made for one bundle fit into the other."""
-    names = ("model", "variant", "domain", "sample_rate", "stft", "level", "padding")
-    same = same_weights(one.weights, other.weights)
-    return same and all(getattr(one, n) == getattr(other, n) for n in names)
 
 
 def _is_empty(folder: Path) -> bool:

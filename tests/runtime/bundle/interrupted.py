@@ -19,10 +19,11 @@ from typing import Any
 import msgspec
 
 from frcrn_export.runtime.bundle import transaction as module
+from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.filesystem import FileSystem
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, Manifest
 from frcrn_export.runtime.bundle.reader import open_bundle
-from frcrn_export.runtime.bundle.transaction import file_entry, transaction
+from frcrn_export.runtime.bundle.transaction import transaction
 from frcrn_export.runtime.errors import UserError
 from tests.bundles import manifest
 

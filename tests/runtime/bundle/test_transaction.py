@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from frcrn_export.runtime.bundle import transaction as module
+from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.filesystem import FileSystem
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
@@ -22,7 +23,6 @@ from frcrn_export.runtime.bundle.manifest import (
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.bundle.transaction import (
     Transaction,
-    file_entry,
     replace_file,
     require_free,
     transaction,

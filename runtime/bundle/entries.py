@@ -1,0 +1,79 @@
+"""What a transaction puts into a manifest: entries of new files, beside those that are there."""
+
+import hashlib
+
+import msgspec
+
+from frcrn_export.runtime.bundle.manifest import (
+    FileEntry,
+    Format,
+    Manifest,
+    Precision,
+    Role,
+    TensorSpec,
+    Weights,
+)
+from frcrn_export.runtime.bundle.parse import is_inside
+
+
+def file_entry(
+    content: bytes,
+    path: str,
+    role: Role,
+    format: Format,
+    precision: Precision = "fp32",
+    inputs: tuple[TensorSpec, ...] = (),
+    outputs: tuple[TensorSpec, ...] = (),
+) -> FileEntry:
+    """Describe a file that is to be written."""
+    return FileEntry(
+        path=path,
+        role=role,
+        format=format,
+        precision=precision,
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+class _Path(msgspec.Struct):
+    path: str
+
+
+class _Listing(msgspec.Struct):
+    """As much of a manifest as any version of it has."""
+
+    files: tuple[_Path, ...] = ()
+
+
+def listed_files(manifest: bytes | None) -> set[str]:
+    """The files that a manifest of any version lists inside its bundle; none if it is damaged."""
+    try:
+        listing = msgspec.json.decode(manifest or b"{}", type=_Listing)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return set()
+    return {file.path for file in listing.files if is_inside(file.path)}
+
+
+def with_files(present: Manifest, added: tuple[FileEntry, ...]) -> Manifest:
+    """The manifest with these files; what was measured with others of their names is dropped."""
+    paths = {entry.path for entry in added}
+    return msgspec.structs.replace(
+        present,
+        files=(*(entry for entry in present.files if entry.path not in paths), *added),
+        parity=tuple(r for r in present.parity if r.artifact.split(" ")[0] not in paths),
+    )
+
+
+def same_weights(one: Weights, other: Weights) -> bool:
+    """Whether these are the same numbers, whatever the files are called."""
+    return (one.sha256, one.seed) == (other.sha256, other.seed)
+
+
+def same_origin(one: Manifest, other: Manifest) -> bool:
+    """Whether files that were made for one bundle fit into the other."""
+    names = ("model", "variant", "domain", "sample_rate", "stft", "level", "padding")
+    same = same_weights(one.weights, other.weights)
+    return same and all(getattr(one, n) == getattr(other, n) for n in names)
