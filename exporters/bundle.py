@@ -169,7 +169,7 @@ def _export(
         forms.core()  # what cannot stream is said before anything is exported
     with transaction(destination) as work:
         for row in (*rows, PARITY):
-            progress(f"making {row.path}")
+            progress(f"exporting {row.path}")
             work.write(*row.make(forms))
         manifest = manifest_of(forms.model, work.files)
         if INLINE in rows:
@@ -188,7 +188,7 @@ def _add(
     if len(others) < len(present.manifest.files) and not force:
         raise UserError(f"{present.path / row.path} exists; add --force to replace it")
     with transaction(present.path) as work:
-        progress(f"making {row.path}")
+        progress(f"exporting {row.path}")
         work.write(*row.make(forms))
         whole = work.preview(
             msgspec.structs.replace(present.manifest, files=(*others, *work.files))
