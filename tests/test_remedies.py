@@ -99,9 +99,10 @@ def run(
 
 def printed(err: str) -> list[str]:
     """The commands that an error says, without the program's name."""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    text = err[err.index("frcrn-export ") :].strip()
+    *before, line = err.splitlines()
+    assert all(warned.startswith("warning: ") for warned in before)
+    assert line.startswith("error: ")
+    text = line[line.index("frcrn-export ") :]
     commands = text.partition(", or ")[0].split(" && ")
     assert all(command.startswith("frcrn-export ") for command in commands)
     return [command.removeprefix("frcrn-export ") for command in commands]
