@@ -78,7 +78,17 @@ def _of_old_schema(data: bytes, schema: int) -> str:
     return f"{said}; export it again{needed}: {export_again(manifest)}"
 
 
+# Options of commands that no network brings: in a command to paste they would do something else.
+_OWN_OPTIONS = (
+    *("--module", "--model", "--checkpoint", "--state-dict", "--random-weights", "--stft"),
+    *("--output", "--force", "-o", "-f", "-m", "-c", "--calib", "--pairs", "--log"),
+)
+
+
 def _check(manifest: Manifest, source: str) -> None:
+    for word in (*manifest.options, *(manifest.streaming_options or ())):
+        if word in _OWN_OPTIONS:
+            raise BundleError(f"{source}: {word} is no option of a network; {EXPORT_AGAIN}")
     paths = [entry.path for entry in manifest.files]
     for path in paths:
         if not is_inside(path):

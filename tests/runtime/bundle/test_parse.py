@@ -236,6 +236,20 @@ def test_a_stream_that_waits_for_thousands_of_calls(chunk: int, fits: bool, tmp_
         parse_manifest(json.dumps(content).encode())
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"options": ["--module", "x.py:build"]}, "--module is no option of a network"),
+        ({"streaming_options": ["-o", "there"]}, "-o is no option of a network"),
+        ({"options": ["--mean", "$(touch x)"]}, "options"),
+    ],
+)
+def test_options_are_those_of_networks(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(changed(**fields))
+    assert said in str(caught.value)
+
+
 def test_a_missing_field_is_named() -> None:
     document = json.loads(COMPLETE.to_json())
     for name in ("model", "files", "segments", "padding", "level"):
