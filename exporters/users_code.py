@@ -13,7 +13,6 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
-import onnx
 import torch
 from torch import nn
 
@@ -228,7 +227,8 @@ def _explanation(error: Exception, watch: _Watch, folder: Path) -> str:
         name = operator[1] if operator else "an operator"
         what = f"{name} has no ONNX form; write it with other operators"
     elif "InferenceError" in kinds:
-        what = "mixes dtypes; give tensors that it makes the dtype of its input (dtype=x.dtype)"
+        what = "mixes dtypes in forward; give tensors that it makes the dtype of its input "
+        what += "(dtype=x.dtype)"
     elif "numpy" in said:
         what = "leaves PyTorch (.numpy()); compute with tensors"
     else:
@@ -254,7 +254,6 @@ def _line_in(error: BaseException, folder: Path) -> str:
                 line = f"{_shown(step.tb_frame.f_code)}:{step.tb_lineno}"
             local = step.tb_frame.f_locals
             line = _line_of_node(local.get("node"), folder) or line
-            line = _line_of_onnx(str(one), local.get("model"), folder) or line
             step = step.tb_next
         if line:
             return line
@@ -266,15 +265,6 @@ def _line_of_node(node: Any, folder: Path) -> str:
     if not isinstance(node, torch.fx.Node):
         return ""
     return _line_of_stack(node.meta.get("stack_trace") or "", folder)
-
-
-def _line_of_onnx(said: str, model: Any, folder: Path) -> str:
-    """The line that made a node of an ONNX model that its checker names."""
-    named = re.search(r"node name: (\w+)", said)
-    if named is None or not isinstance(model, onnx.ModelProto):
-        return ""
-    stacks = [p.value for n in model.graph.node if n.name == named[1] for p in n.metadata_props]
-    return next((line for stack in stacks if (line := _line_of_stack(stack, folder))), "")
 
 
 def _line_of_stack(stack: str, folder: Path) -> str:

@@ -13,12 +13,13 @@ class Mask(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 6, (5, 3), padding=(2, 1)))
-        self.norm = nn.BatchNorm2d(6)
-        self.out = nn.Conv2d(6, 2, 3, padding=1)
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 32, (5, 3), padding=(2, 1)))
+        self.norm = nn.BatchNorm2d(32)
+        self.mid = nn.Conv2d(32, 32, 3, padding=1)
+        self.out = nn.Conv2d(32, 2, 3, padding=1)
 
     def forward(self, spec):
-        return torch.tanh(self.out(F.relu(self.norm(self.conv(spec)))))
+        return torch.tanh(self.out(F.relu(self.mid(F.relu(self.norm(self.conv(spec)))))))
 
 
 def build():
