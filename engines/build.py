@@ -19,6 +19,7 @@ from frcrn_export.engines.build_log import (
     recording_logger,
 )
 from frcrn_export.engines.layers import LAYERS_PREFIX, parse_layers
+from frcrn_export.engines.memory import check_memory
 from frcrn_export.engines.options import BuildOptions, check_options
 from frcrn_export.engines.versions import check_version, cuda_major
 from frcrn_export.runtime.bundle.layer_report import LayerReport, OnnxNode
@@ -176,6 +177,7 @@ def build_plan(
     """
     network = read_source(source, list(options.state_shapes))
     check_options(options)
+    check_memory(source, network.model, options)
     version = version_of(options.backend)
     check_version(options.backend, version)
     cuda = cuda_major(options.backend)

@@ -35,6 +35,25 @@ def tensor_shapes(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> dict[st
     A tensor whose shape does not follow is missing: what depends on the data, on an axis without a
     size, or comes from an operator that ONNX does not define.
     """
+    found = {name: _shape(kind) for name, kind in _tensor_types(model, sizes).items()}
+    return {name: shape for name, shape in found.items() if shape is not None}
+
+
+def tensor_bytes(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> dict[str, int]:
+    """What every tensor takes whose shape follows from the sizes; see `tensor_shapes`."""
+    from onnx import helper
+
+    found = {}
+    for name, kind in _tensor_types(model, sizes).items():
+        if (shape := _shape(kind)) is not None:
+            dtype = helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
+            found[name] = prod(shape) * dtype.itemsize
+    return found
+
+
+def _tensor_types(
+    model: "onnx.ModelProto", sizes: Mapping[str, int]
+) -> "Mapping[str, onnx.TypeProto]":
     walk = _Walk(model)
     for value in model.graph.input:
         walk.add_input(value, sizes)
@@ -42,8 +61,7 @@ def tensor_shapes(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> dict[st
         walk.add_weight(tensor)
     for node in model.graph.node:
         walk.add_node(node)
-    found = {name: _shape(kind) for name, kind in walk.types.items()}
-    return {name: shape for name, shape in found.items() if shape is not None}
+    return walk.types
 
 
 class _Walk:
