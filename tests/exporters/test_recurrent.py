@@ -1,8 +1,7 @@
-from io import BytesIO
-
 """GRU and LSTM in ONNX: against the PyTorch layers, at other sizes than the traced ones."""
 
 from collections.abc import Callable
+from io import BytesIO
 
 import numpy as np
 import onnx
