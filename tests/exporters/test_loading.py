@@ -294,6 +294,7 @@ def test_wrappers_between_names(network: WaveUNet, tmp_path: Path) -> None:
     [
         (torch.ones(1).expand(1 << 40), "holds more than 500000000 values"),
         (torch.ones(1).expand(1 << 20), "holds fewer values than its shape says"),
+        (torch.zeros(4, device="meta"), "has a shape and no values"),
         (torch.ones(4).to(torch.float8_e4m3fn), "not plain floating-point numbers"),
     ],
 )
