@@ -345,7 +345,7 @@ def _require_plain(state: StateDict, wanted: StateDict) -> None:
         dtypes = (*_DTYPES, wanted[name].dtype) if name in wanted else _DTYPES
         if tensor.is_meta:
             raise ValueError(
-                f"{name} has a shape and no values: save the weights from a real device"
+                f"{name} has a shape and no values: save the weights themselves"
             )
         if tensor.layout is not torch.strided or tensor.dtype not in dtypes:
             raise ValueError(
