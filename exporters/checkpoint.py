@@ -344,9 +344,7 @@ def _require_plain(state: StateDict, wanted: StateDict) -> None:
     for name, tensor in state.items():
         dtypes = (*_DTYPES, wanted[name].dtype) if name in wanted else _DTYPES
         if tensor.is_meta:
-            raise ValueError(
-                f"{name} has a shape and no values: save the weights themselves"
-            )
+            raise ValueError(f"{name} has a shape and no values: save the weights themselves")
         if tensor.layout is not torch.strided or tensor.dtype not in dtypes:
             raise ValueError(
                 f"{name} is {tensor.dtype} {tensor.layout}, not plain floating-point numbers: "
