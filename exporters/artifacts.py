@@ -39,6 +39,9 @@ from frcrn_export.runtime.errors import UserError
 
 Made = tuple[bytes, FileEntry]
 
+# The first ONNX Runtime that reads an IR version, where that is known: 1.17 refuses 10.
+_LEAST_ONNXRUNTIME = {10: "1.18"}
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -63,6 +66,17 @@ class Artifact:
         tensors = ((graph.input,), (graph.output,)) if graph else ((), ())
         return file_entry(content, self.path, self.role, self.format, self.precision, *tensors)
 
+    def onnx(self, proto: onnx.ModelProto, graph: Graph | None = None) -> Made:
+        """An ONNX file and its entry, with what it asks of a runtime."""
+        content = proto.SerializeToString(deterministic=True)
+        entry = msgspec.structs.replace(
+            self.entry(content, graph),
+            opset=next(each.version for each in proto.opset_import if each.domain == ""),
+            ir_version=proto.ir_version,
+            min_onnxruntime=_LEAST_ONNXRUNTIME.get(proto.ir_version),
+        )
+        return content, entry
+
 
 def _onnx(
     graph_of: Callable[[LoadedModel], Graph],
@@ -72,8 +86,7 @@ def _onnx(
     def make(row: Artifact, forms: StreamingForms) -> Made:
         graph = graph_of(forms.model)
         proto = onnx_from_graph(graph, row.title(forms.model), metadata(forms.model))
-        content = proto.SerializeToString(deterministic=True)
-        return content, row.entry(content, graph)
+        return row.onnx(proto, graph)
 
     return make
 
@@ -95,13 +108,13 @@ def _extra_core(extra: ExtraCore) -> Artifact:
         model = forms.model
         assert model.spec.stft is not None
         proto = extra.export(row.title(model), metadata(model))
-        content = proto.SerializeToString(deterministic=True)
+        content, entry = row.onnx(proto)
         shape = (1, 2, model.spec.stft.bins, "frames")
         source, target = (
             TensorSpec(name=name, dtype="float32", shape=shape) for name in ("spec", "enhanced")
         )
         entry = msgspec.structs.replace(
-            row.entry(content), inputs=(source,), outputs=(target,), above_frames=extra.above_frames
+            entry, inputs=(source,), outputs=(target,), above_frames=extra.above_frames
         )
         return content, entry
 
@@ -111,10 +124,10 @@ def _extra_core(extra: ExtraCore) -> Artifact:
 def _streaming(row: Artifact, forms: StreamingForms) -> Made:
     model, core = forms.model, forms.core("fp16" if row.precision == "fp16" else "fp32")
     proto = onnx_from_streaming(model, core, row.title(model), metadata(model))
-    content = proto.SerializeToString(deterministic=True)
+    content, entry = row.onnx(proto)
     given, enhanced = streaming_tensors(model, core)
     entry = msgspec.structs.replace(
-        row.entry(content), inputs=(given,), outputs=(enhanced,), streaming=streaming_info(core)
+        entry, inputs=(given,), outputs=(enhanced,), streaming=streaming_info(core)
     )
     return content, entry
 
@@ -126,8 +139,7 @@ def _inline(row: Artifact, forms: StreamingForms) -> Made:
     whole = inline_model(network, model.processing.level, model.processing.padding)
     onnx.helper.set_model_props(whole, metadata(model))
     onnx.checker.check_model(whole, full_check=True)
-    content = whole.SerializeToString(deterministic=True)
-    return content, row.entry(content, graph)
+    return row.onnx(whole, graph)
 
 
 def _torchscript(row: Artifact, forms: StreamingForms) -> Made:
