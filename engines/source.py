@@ -88,20 +88,20 @@ class Subject:
         return open_bundle(self.path)
 
     def _exported(self, precision: Precision, step: Step) -> Bundle:
+        half = precision == "fp16"
+        if self.bundle and (not half or self.manifest.file(self._role, "onnx", "fp16")):
+            return self.bundle  # without PyTorch
         from frcrn_export.exporters.bundle import (
             add_fp16_core,
             add_fp16_streaming_core,
             export_onnx,
         )
 
-        half = precision == "fp16"
         if self.bundle is None:
             assert self.model is not None
             return export_onnx(
                 self.model, self.path, fp16=half, streaming=self.streaming, progress=step
             )
-        if not half or self.manifest.file(self._role, "onnx", "fp16"):
-            return self.bundle
         add = add_fp16_streaming_core if self.streaming else add_fp16_core
         return add(self.model or self._reference(), self.bundle, progress=step)
 

@@ -84,7 +84,6 @@ EXTRAS = MappingProxyType(
         "onnx": "export",
         "onnxscript": "export",
         "safetensors": "export",
-        "pooch": "export",
         "requests": "export",
         "tensorrt": "trt",
         "tensorrt_rtx": "rtx",

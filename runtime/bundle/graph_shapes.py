@@ -93,7 +93,7 @@ class _Walk:
             self._values[tensor.name] = numpy_helper.to_array(tensor)
 
     def add_node(self, node: "onnx.NodeProto") -> None:
-        from onnx import defs, numpy_helper, shape_inference
+        from onnx import checker, defs, numpy_helper, shape_inference
 
         given = [name for name in node.input if name]
         version = self._version.get(node.domain)
@@ -110,7 +110,7 @@ class _Walk:
                 {name: numpy_helper.from_array(value, name) for name, value in values.items()},
                 opset_imports=self._opsets,
             )
-        except shape_inference.InferenceError:
+        except (shape_inference.InferenceError, checker.ValidationError):
             return
         self.types.update(outputs)
         if len(values) == len(given) or node.op_type in ("Shape", "Size"):

@@ -3,6 +3,8 @@
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,16 @@ def test_a_second_engine_needs_force(
     found = entry(path, ENGINE)
     assert found.engine is not None
     assert found.engine.profile.max[0] == 1
+
+
+def test_what_is_exported_already_needs_no_torch(engine_bundle: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(engine_bundle, tmp_path / "bundle")
+    code = "import sys; sys.modules['torch'] = None\nfrom frcrn_export.cli import main; main()"
+    words = ("trt", path, "--backend", "tensorrt-rtx", "--batch", "2", "--force")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_inspect_shows_which_precision_runs_where(

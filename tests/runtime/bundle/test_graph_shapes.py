@@ -94,3 +94,9 @@ def test_large_tensors_are_not_computed() -> None:
     ]
     graph = model(nodes, [1], [int64("huge", 2**20, 2**20)])
     assert tensor_shapes(graph, {})["y"] == (2**20, 2**20)
+
+
+def test_a_node_of_inconsistent_types_is_missing() -> None:
+    half = numpy_helper.from_array(np.zeros(3, np.float16), "half")
+    graph = model([helper.make_node("Add", ["x", "half"], ["y"])], [3], [half])
+    assert "y" not in tensor_shapes(graph, {})
