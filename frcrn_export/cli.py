@@ -84,6 +84,7 @@ EXTRAS = MappingProxyType(
         "onnx": "export",
         "onnxscript": "export",
         "safetensors": "export",
+        "yaml": "export",
         "requests": "export",
         "tensorrt": "trt",
         "tensorrt_rtx": "rtx",

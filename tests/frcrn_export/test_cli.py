@@ -115,6 +115,7 @@ def test_every_package_of_an_extra_is_known_to_the_hint() -> None:
         if name != "dev"
     }
     modules = {"cuda-core": "cuda", "cuda-bindings": "cuda", "onnxruntime-gpu": "onnxruntime"}
+    modules["pyyaml"] = "yaml"
     for package in set.union(*extras.values()):
         module = modules.get(package, package.replace("-", "_"))
         assert package in extras[cli.EXTRAS[module]] | {"onnxruntime-gpu"}, package
