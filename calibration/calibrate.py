@@ -142,7 +142,7 @@ def calibrate_with(
             judge,
             partial(_quality_gates, plan, judge),
             auto=settings.auto,
-            damage_meter=partial(_damage_meter, plan, judge, progress),
+            sensitivity_meter=partial(_sensitivity_meter, plan, judge, progress),
             seconds=60.0 * settings.minutes,
             progress=progress,
         )
@@ -176,8 +176,8 @@ def _judging(
 
 
 @contextmanager
-def _damage_meter(plan: Plan, judge: Judge, progress: Progress) -> Iterator[SnrOf]:
-    """What measures the damage of candidates: of signals in one session, of layers in files."""
+def _sensitivity_meter(plan: Plan, judge: Judge, progress: Progress) -> Iterator[SnrOf]:
+    """What measures the sensitivity of candidates: signals in one session, layers in files."""
     quantizer, settings = plan.quantizer, plan.settings
     if isinstance(quantizer, SignalQuantizer):
         shortest = min(judge.clips, key=lambda clip: len(clip.noisy))
@@ -245,7 +245,7 @@ def _command(plan: Plan, checkpoint: Path | None, force: bool) -> str:
 
 
 def _half(plan: Plan, judge: Judge, progress: Progress) -> dict[str, Quality]:
-    """The quality of the bundle's float16 file, where there is one that is called alike."""
+    """The quality of the bundle's float16 file, where there is one with the same I/O signature."""
     half = plan.bundle.manifest.file(plan.source.float32.role, "onnx", "fp16")
     if half is None or half.call_inputs != plan.source.entry.call_inputs:
         return {}

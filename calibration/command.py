@@ -76,7 +76,7 @@ _CONSUMERS: dict[str, Consumer] = {target: consumer for consumer, target in TARG
     type=click.FloatRange(min=0, min_open=True),
     default=MINUTES,
     show_default=True,
-    help="With --auto: for measuring the damage of each layer. Run again, it goes on.",
+    help="With --auto: for measuring the sensitivity of each layer. Run again, it goes on.",
 )
 @click.option("--allow-slower", is_flag=True, help="Keep a file that is no faster than float.")
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="CPU threads.")

@@ -13,15 +13,15 @@ from frcrn_export.runtime.bundle.manifest import QuantizationInfo, Weights
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer that INT8 can compute: whether it does, its share of all multiplications, its damage.
+    """A layer that INT8 can compute: whether it does, its share of the work, its sensitivity.
 
-    `damage_db`: the core's SNR with this layer alone in INT8. `reason`: why it was kept.
+    `sensitivity_db`: the core's SNR with this layer alone in INT8. `reason`: why it was kept.
     """
 
     name: str
     int8: bool
     share: float
-    damage_db: float | None = None
+    sensitivity_db: float | None = None
     reason: str = ""
 
 
@@ -29,7 +29,7 @@ class LayerRow:
 class TensorRange:
     """A quantized tensor's extremes on the calibration recordings, and the range of its 8 bits.
 
-    `damage_db`: the core's SNR with it alone in 8 bits, where tensors are what is searched.
+    `sensitivity_db`: the core's SNR with it alone in 8 bits, where tensors are what is searched.
     """
 
     tensor: str
@@ -37,7 +37,7 @@ class TensorRange:
     high: float
     chosen_low: float
     chosen_high: float
-    damage_db: float | None = None
+    sensitivity_db: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ Of all values null is what was not measured, or what has no value. The fields:
 - `clips`: for each held-out clip `name`, `seconds`, the same values for the same, and `missing`:
   for each of them that lacks one, metric -> why
 - `layers`: for each layer that can be in 8 bits `name`, `int8` (whether it is, in INT8 or FP8),
-  `share` (of all multiplications), `damage_db` (for TensorRT: the core's SNR with it alone in 8
-  bits) and `reason` (why it was kept)
+  `share` (of all multiplications), `sensitivity_db` (for TensorRT: the core's SNR with it alone in
+  8 bits) and `reason` (why it was kept)
 - `ranges`: for each quantized `tensor`, or for processors the first of those that share its scale,
   its extremes `low` and `high` on the calibration recordings, the range of its 8 bits,
-  `chosen_low` to `chosen_high`, and for processors `damage_db` (as above)
+  `chosen_low` to `chosen_high`, and for processors `sensitivity_db` (as above)
 - `search`: for each candidate, in the search's order, `share`, `core_snr_db`, `pesq_drop`,
   `passed`, `chosen`
 """

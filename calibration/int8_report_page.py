@@ -239,7 +239,7 @@ def _layer_table(report: Report) -> Table:
             layer.name,
             _NAMES[report.number] if layer.int8 else "kept",
             f"{100 * layer.share:.2f}",
-            _cell(layer.damage_db),
+            _cell(layer.sensitivity_db),
             layer.reason,
         )
         for layer in report.layers

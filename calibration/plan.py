@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 class Settings:
     """How to calibrate. `pairs`: what the gates are measured on; None is the packaged recording.
 
-    `auto`: where the gates of quality fail, give layers back to float, measuring their damage for
-    at most `minutes`. `allow_slower`: keep a file that is no faster than float. `number`: INT8, or
+    `auto`: where the gates of quality fail, let layers fall back to float, measuring their
+    sensitivity for at most `minutes`. `allow_slower`: keep a file that is no faster than float.
+    `number`: INT8, or
     for TensorRT FP8.
     """
 

@@ -24,9 +24,9 @@ from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, GateResult, QuantizationInfo
 from frcrn_export.runtime.bundle.transaction import transaction
 
-_GIVEN_BACK = "given back by the search"
+_FELL_BACK = "the search lets it fall back to float"
 _REASONS: dict[Reason, str] = {
-    "first": "hears the input itself",
+    "first": "reads the input itself",
     "last": "is heard as it is",
     "mask": "makes the mask",
     "gains": "makes gains of means",
@@ -78,7 +78,7 @@ def make_report(
                 layer.name,
                 layer.name in in_8_bits,
                 shares[layer.name],
-                search.damages.get(layer.name),
+                search.sensitivities.get(layer.name),
                 "" if layer.name in in_8_bits else _reason(layer.kept),
             )
             for layer in layers
@@ -99,12 +99,12 @@ def make_report(
 
 
 def _reason(kept: Reason | None) -> str:
-    return _GIVEN_BACK if kept is None else _REASONS[kept]
+    return _FELL_BACK if kept is None else _REASONS[kept]
 
 
 def _tensor_ranges(plan: Plan, search: Search) -> list[TensorRange]:
     return [
-        TensorRange(each.name, *each.seen, *each.chosen, search.damages.get(each.name))
+        TensorRange(each.name, *each.seen, *each.chosen, search.sensitivities.get(each.name))
         for each in plan.quantizer.covered(search.names, plan.ranges)
     ]
 

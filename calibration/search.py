@@ -38,7 +38,7 @@ class Trial:
 
 
 @dataclass
-class Damages:
+class Sensitivities:
     """The core's SNR in dB with one candidate alone in 8 bits, by its name; kept in a file."""
 
     path: Path
@@ -56,20 +56,20 @@ class Damages:
         replace_file(self.path, msgspec.json.encode(self.values))
 
 
-def damages_file(*parts: bytes) -> Path:
-    """Where the damages are kept of what these parts decide: model, ranges, recordings."""
+def sensitivities_file(*parts: bytes) -> Path:
+    """Where the sensitivities are kept of what these parts decide: model, ranges, recordings."""
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     return cache_dir() / "sensitivity" / f"{key}.json"
 
 
-def measure_damages(
+def measure_sensitivities(
     candidates: Sequence[Candidate],
     snr_of: Callable[[Collection[str]], float],
-    damages: Damages,
+    sensitivities: Sensitivities,
     seconds: float,
     progress: Progress = lambda phase, done, steps: None,
 ) -> bool:
-    """Measure each candidate that has no damage yet, those with the most work first.
+    """Measure each candidate that has no sensitivity yet, those with the most work first.
 
     `snr_of` says in dB how near the core comes to float with these names in 8 bits. Returns whether
     all are measured; False after `seconds`, the rest being for another time.
@@ -77,21 +77,23 @@ def measure_damages(
     started = monotonic()
     for done, candidate in enumerate(sorted(candidates, key=lambda each: -each.work)):
         progress(f"alone in 8 bits: {candidate.name}", done, len(candidates))
-        if candidate.name in damages.values:
+        if candidate.name in sensitivities.values:
             continue
         if monotonic() - started > seconds:
             return False
-        damages.add(candidate.name, snr_of([candidate.name]))
+        sensitivities.add(candidate.name, snr_of([candidate.name]))
     return True
 
 
-def return_order(candidates: Sequence[Candidate], damages: Mapping[str, float]) -> list[str]:
+def fallback_order(
+    candidates: Sequence[Candidate], sensitivities: Mapping[str, float]
+) -> list[str]:
     """The names of the candidates in the order in which they go back to float.
 
     That of the noise that they make for the work that is saved in 8 bits; those that were not
     measured are taken to make as much as the median of the others.
     """
-    noise = {name: 10.0 ** (-snr / 10.0) for name, snr in damages.items()}
+    noise = {name: 10.0 ** (-snr / 10.0) for name, snr in sensitivities.items()}
     usual = median(noise.values()) if noise else 1.0
 
     def cost(candidate: Candidate) -> float:
@@ -109,8 +111,8 @@ def search(
     """Give back as few names of `order` as it takes to pass; every trial, the best one last.
 
     With all in 8 bits (already known to fail) and none (float, which passes) at the ends, the
-    number to give back is halved down. The last trial is the one to take: it has no names where
-    nothing in 8 bits passes.
+    number of layers that fall back is halved down. The last trial is the one to take: it has no
+    names where nothing in 8 bits passes.
     """
     trials: list[Trial] = []
     failing, passing = 0, len(order)
@@ -142,10 +144,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found, and all that was tried on the way; `damages` as in sensitivity.py."""
+    """What was found, and all that was tried on the way; `sensitivities` above."""
 
     points: Sequence[Point]
-    damages: Mapping[str, float] = field(default_factory=dict)
+    sensitivities: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -165,14 +167,14 @@ def find_names(
     gates_of: Callable[[Quality], Sequence[GateResult]],
     *,
     auto: bool,
-    damage_meter: Callable[[], AbstractContextManager[SnrOf]],
+    sensitivity_meter: Callable[[], AbstractContextManager[SnrOf]],
     seconds: float,
     progress: Progress = lambda phase, done, steps: None,
 ) -> Search:
     """All candidates; with `auto`, where their quality fails the gates, as many as pass.
 
-    `quantized` makes a file with those of given names in 8 bits, `judge` hears all clips, and
-    `damage_meter` opens what measures the damage of each, which may take `seconds` in all.
+    `quantized` makes a file with those of given names in 8 bits, `judge` scores all clips, and
+    `sensitivity_meter` opens what measures the sensitivity of each, which may take `seconds`.
     """
     points: list[Point] = []
 
@@ -184,13 +186,13 @@ def find_names(
     everything = frozenset(candidate.name for candidate in candidates)
     if passes(everything) or not auto:
         return Search(points)
-    damages = Damages(damages_file(quantized(everything), *_recordings(judge)))
-    with damage_meter() as snr_of:
-        measure_damages(candidates, snr_of, damages, seconds, progress)
-    trials = search(return_order(candidates, damages.values), passes, progress)
+    sensitivities = Sensitivities(sensitivities_file(quantized(everything), *_recordings(judge)))
+    with sensitivity_meter() as snr_of:
+        measure_sensitivities(candidates, snr_of, sensitivities, seconds, progress)
+    trials = search(fallback_order(candidates, sensitivities.values), passes, progress)
     best = next((point for point in points if point.names == trials[-1].names), points[0])
     ordered = [*(point for point in points if point is not best), best]
-    return Search(ordered, damages.values)
+    return Search(ordered, sensitivities.values)
 
 
 def _recordings(judge: Judge) -> list[bytes]:

@@ -6,7 +6,7 @@ from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 METHOD: CalibrationMethod = "mse"
 CLIPS = 64
-MINUTES = 20.0  # for the damage of each layer
+MINUTES = 20.0  # for the sensitivity of each layer
 
 
 Progress = Callable[[str, int, int], None]  # the phase, what is done of it, of how much

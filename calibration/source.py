@@ -27,7 +27,7 @@ def int8_name(consumer: Consumer, streaming: bool, number: Number = "int8") -> s
 
 @dataclass(frozen=True)
 class Source:
-    """A float graph, the entry that says how it is called, and the float32 core to judge it by."""
+    """A float graph, the entry with its I/O signature, and the float32 core to judge it by."""
 
     model: onnx.ModelProto
     entry: FileEntry
@@ -78,7 +78,7 @@ def _without_core(bundle: Bundle, streaming: bool) -> str:
 def with_half_core(
     bundle: Bundle, streaming: bool, load: "Callable[[], LoadedModel]", progress: Progress
 ) -> Bundle:
-    """The bundle with a float16 core, which is exported and proven where there is none.
+    """The bundle with a float16 core, which is exported and verified where there is none.
 
     Raises UserError for a bundle without a float32 core, CheckFailed where the float16 one misses
     parity, and as `load`.

@@ -183,7 +183,7 @@ def build_plan(
     cuda = cuda_major(options.backend)
     state = BuildProgress(progress)
     started = time.perf_counter()
-    # In a thread of its own, so that this one hears Ctrl-C.
+    # In a thread of its own, so that this one gets Ctrl-C.
     with ThreadPoolExecutor(max_workers=1) as pool:
         build = pool.submit(_build, source, network, options, state)
         try:

@@ -120,16 +120,16 @@ def _verification(
 ) -> str:
     results = [r for r in manifest.parity if r.artifact.split(" ")[0] == source.path]
     if source.quantization is not None:
-        proven = _gates(source.quantization)
+        verified = _gates(source.quantization)
     elif results and all(result.passed for result in results):
         worst = min(result.snr_db for result in results)
-        proven = f"which passed parity on ONNX Runtime ({worst:.1f} dB or more)"
+        verified = f"which passed parity on ONNX Runtime ({worst:.1f} dB or more)"
     else:
-        proven = "for which the bundle has no parity results"
+        verified = "for which the bundle has no parity results"
     return (
         f"Built by {options.backend} {built.version} for SM {sm_text(options.target.sm)} from "
-        f"{source.path}, {proven}. The engine itself has not been run: neither its output nor its "
-        "speed is checked on a GPU."
+        f"{source.path}, {verified}. The engine itself has not been run: neither its output nor "
+        "its speed is checked on a GPU."
     )
 
 

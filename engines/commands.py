@@ -269,7 +269,7 @@ def _keep_log(log: Path | None, text: str) -> None:
 
 
 def _say_how_calibrated(bundle: "Bundle", source: str) -> None:
-    """What the report on a calibrated ONNX file warns of, and how many clips judged it."""
+    """What the report on a calibrated ONNX file warns of, and how many clips evaluated it."""
     import json
 
     made = next(file.quantization for file in bundle.manifest.files if file.path == source)
@@ -278,11 +278,12 @@ def _say_how_calibrated(bundle: "Bundle", source: str) -> None:
     path, again = bundle.path / made.report, calibrate_command(bundle.path, made.consumer)
     with reading(path, "not a calibration report", f"run: {again} --force"):
         report = json.loads(path.read_bytes())
-        warnings, judged = list(map(str, report["warnings"])), len(report["clips"])
+        warnings, scored = list(map(str, report["warnings"])), len(report["clips"])
     for warning in warnings:
         print_line(f"warning: {warning}", err=True)
     print_line(
-        f"{source} was calibrated on {made.clips} recordings and judged on {judged}: {made.report}"
+        f"{source} was calibrated on {made.clips} recordings and evaluated on {scored}: "
+        f"{made.report}"
     )
 
 

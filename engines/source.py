@@ -50,7 +50,7 @@ class Subject:
     states: tuple[TensorSpec, ...] = ()
 
     def prepare(self, precision: Precision, step: Step, calib: Sequence[Path] = ()) -> Bundle:
-        """The bundle with an ONNX core of this precision, exported and proven if need be.
+        """The bundle with an ONNX core of this precision, exported and verified if need be.
 
         INT8 and FP8 are calibrated on the recordings in the folders `calib`, if need be. Raises
         UserError where that takes recordings or weights that are not at hand, CheckFailed where it

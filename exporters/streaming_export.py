@@ -25,7 +25,7 @@ _BATCH = 2  # of the traced example, as for the other files
 class StreamingOptions:
     """What can be chosen of a streaming core, in frames: hops of the STFT, or of the network.
 
-    `chunk` None is one frame, `lookahead` None all that the network hears of the future.
+    `chunk` None is one frame, `lookahead` None the network's whole look-ahead.
     """
 
     chunk: int | None = None

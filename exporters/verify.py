@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class ParityReport:
     """All comparisons, the files that none was made of, and why there was no reference network.
 
-    `engines` says of each engine what is proven of it, `remedy` how to compare what was not.
+    `engines` says of each engine its verification status, `remedy` how to compare what was not.
     """
 
     manifest: Manifest
@@ -112,7 +112,7 @@ def _reference(
 
 
 def _record_engines(bundle: Bundle, results: tuple[ParityResult, ...]) -> dict[str, str]:
-    """What is proven of each engine, written into the manifest where one was run."""
+    """The verification status of each engine, written into the manifest where one was run."""
     from frcrn_export.runtime.verify.engine_status import engines_run, record_runs
 
     if not engines_run(bundle.manifest, results):

@@ -81,7 +81,7 @@ _MODULES = MappingProxyType(
     }
 )
 
-# A program that sets up no logging hears nothing; the command line prints warnings.
+# A program that sets up no logging gets nothing; the command line prints warnings.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 

@@ -79,7 +79,7 @@ class Layer:
 
     @property
     def work(self) -> int:
-        """What the search weighs its damage with."""
+        """What the search weighs its sensitivity with."""
         return self.multiplications
 
 
@@ -89,7 +89,7 @@ def quantizable(
     """The layers that are worth computing in INT8 for a consumer, in the graph's order.
 
     Of those that can (see `int8_layers`) these are left out:
-    - first: nothing is computed before them; they hear the input itself, whose quiet parts matter
+    - first: nothing is computed before them; they read the input itself, whose quiet parts matter
       and which is far wider in range than any 256 steps.
     - last: their output reaches the graph's with no layer between; an error there is heard as is.
     - mask: they feed a sigmoid or tanh, whose result is multiplied with what passes through.

@@ -1,6 +1,6 @@
 """The signals of a graph that ONNX Runtime can keep in uint8 on a processor.
 
-A signal is a set of tensors with the same values but for where they lie: what a convolution or a
+A signal is a set of tensors that share one quantization scale: what a convolution or a
 sum makes, and what is copied, cut and joined from it. All of them have one scale, so that a copy
 copies bytes. A rectifier and a mask belong to it too: what they let pass keeps its scale.
 """

@@ -157,7 +157,7 @@ def calls_a_second(manifest: "Manifest", entry: "FileEntry") -> float:
 
 
 def print_streaming(manifest: "Manifest") -> None:
-    """For the streaming cores that are called alike, a table of calls and one of their states."""
+    """For the streaming cores with one I/O signature, a table of calls and one of their states."""
     unit = "frames" if manifest.stft else "samples"
     milliseconds = _samples_each(manifest) / manifest.sample_rate * 1e3
     paths: dict[StreamingInfo, list[str]] = {}

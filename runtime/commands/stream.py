@@ -138,7 +138,7 @@ def stream(
     status: bool | None,
     as_json: bool,
 ) -> None:
-    """Denoise audio while it comes, from standard input to standard output, with a BUNDLE.
+    """Denoise in real time, from standard input to standard output, with a BUNDLE.
 
     Takes WAV, or raw PCM as --format, --rate and --channels describe it, and gives the same form,
     each piece as soon as it is done. Ctrl-C ends it: what was read is still written.

@@ -104,7 +104,7 @@ def _session(
 
 
 def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
-    """How sessions run: all optimizations, memory given back, nothing on standard error."""
+    """How sessions run: all optimizations, memory returned, nothing on standard error."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -182,7 +182,7 @@ class TensorRTStreamSession:
 class StateMemory:
     """The states of a batch side by side in one block, so that one copy moves all of them.
 
-    `hosts` are their arrays, `addresses` where they lie on the GPU.
+    `hosts` are their arrays, `addresses` their addresses on the GPU.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class StreamingAnalysis:
         return self._samples.shape[1] - self._spec.hop_length
 
     def end_at(self, samples: int) -> None:
-        """The streams have so many samples; those that are given beyond are of no meaning."""
+        """The streams have so many samples; those beyond are padding (ignored)."""
         self._end = samples
 
     def samples(self, frames: int) -> int:
@@ -154,7 +154,7 @@ class Latency:
     """The algorithmic delay of a stream, in samples, by what causes it.
 
     `chunk`: what one call waits for (hops, or a part of a window). `window`: what the analysis
-    window reaches beyond that. `lookahead`: what the network wants to hear after a sample. `passes`
+    window reaches beyond that. `lookahead`: the look-ahead of the network. `passes`
     is the cost: how many times each sample goes through the network, 1 where the network streams.
     """
 

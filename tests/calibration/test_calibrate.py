@@ -219,7 +219,7 @@ def test_the_harmful_signal_goes_back_to_float(
     rows = {row.name: row for row in report.layers}
     assert [name for name, row in rows.items() if row.int8] == ["encoder", "depthwise", "grouped"]
     reasons = {name: row.reason for name, row in rows.items() if row.reason}
-    assert reasons == {**KEPT, "parallel": "given back by the search"}
+    assert reasons == {**KEPT, "parallel": "the search lets it fall back to float"}
     first, *_, last = report.search
     assert (first.passed, first.chosen, first.share) == (
         False,
@@ -228,9 +228,9 @@ def test_the_harmful_signal_goes_back_to_float(
     )
     assert (last.passed, last.chosen) == (True, True)
     assert last.share == made.share == pytest.approx(first.share - rows["parallel"].share)
-    damages = {each.tensor: each.damage_db for each in report.ranges}
-    assert list(damages) == [name for name in SIGNALS if name != "parallel.out"]
-    assert None not in damages.values()
+    sensitivities = {each.tensor: each.sensitivity_db for each in report.ranges}
+    assert list(sensitivities) == [name for name in SIGNALS if name != "parallel.out"]
+    assert None not in sensitivities.values()
     content = json.loads((masking_bundle / "core.int8.cpu.quality.json").read_text())
     assert [point["chosen"] for point in content["search"]][-1] is True
 
@@ -250,7 +250,7 @@ def test_where_no_layer_passes_nothing_is_kept(
 def test_what_passes_at_once_is_not_searched(masking_bundle: Path, settings: Make) -> None:
     report = calibrate_with(masking_bundle, settings(auto=True))
     assert [(point.passed, point.chosen) for point in report.search] == [(True, True)]
-    assert {row.damage_db for row in (*report.layers, *report.ranges)} == {None}
+    assert {row.sensitivity_db for row in (*report.layers, *report.ranges)} == {None}
 
 
 def test_a_slower_file_is_kept_by_request_alone(

@@ -43,7 +43,7 @@ def plan(masking_bundle: Path, clips_folder: Path, held_out: Path) -> Plan:
 
 
 def searched() -> Search:
-    """Of four layers two are given back, one more than it takes in another trial."""
+    """Of four layers two fall back to float, one more than it takes in another trial."""
     points = [
         Point(frozenset(SIGNALS), quality(2.0, 15.0), passed=False),
         Point(frozenset([SHARED, "encoder.out"]), quality(2.45, 40.0), passed=True),
@@ -83,12 +83,14 @@ def test_what_each_layer_did(plan: Plan) -> None:
     assert [name for name, row in rows.items() if row.int8] == ["encoder", "grouped"]
     assert {row.reason for row in rows.values() if row.int8} == {""}
     reasons = {name: row.reason for name, row in rows.items() if not row.int8}
-    back = dict.fromkeys(["depthwise", "parallel"], "given back by the search")
+    back = dict.fromkeys(["depthwise", "parallel"], "the search lets it fall back to float")
     assert reasons == {**KEPT, **back}
-    assert {row.damage_db for row in rows.values()} == {None}  # that of signals is with the ranges
+    assert {row.sensitivity_db for row in rows.values()} == {
+        None
+    }  # that of signals is with the ranges
 
 
-def test_damages_of_layers_for_tensorrt(
+def test_sensitivities_of_layers_for_tensorrt(
     masking_bundle: Path, clips_folder: Path, held_out: Path
 ) -> None:
     settings = Settings("tensorrt", (clips_folder,), pairs=held_out)
@@ -100,8 +102,8 @@ def test_damages_of_layers_for_tensorrt(
     report = make_report(plan, judge, search, qualities, None, GATES)
     rows = {row.name: row for row in report.layers}
     assert [name for name, row in rows.items() if row.int8] == ["encoder"]
-    assert (rows["encoder"].damage_db, rows["parallel"].damage_db) == (33.0, 12.0)
-    assert [(each.tensor, each.damage_db) for each in report.ranges] == [("shared", None)]
+    assert (rows["encoder"].sensitivity_db, rows["parallel"].sensitivity_db) == (33.0, 12.0)
+    assert [(each.tensor, each.sensitivity_db) for each in report.ranges] == [("shared", None)]
 
 
 def test_the_search_in_its_order(plan: Plan) -> None:
@@ -123,7 +125,7 @@ def test_ranges_of_what_is_in_int8(plan: Plan) -> None:
         assert (each.low, each.high) == (plan.ranges[tensor].low, plan.ranges[tensor].high)
         assert each.low <= each.chosen_low <= 0 <= each.chosen_high <= each.high
     assert ranges[SHARED].chosen_high < ranges[SHARED].high  # a percentile cuts
-    assert {name: each.damage_db for name, each in ranges.items()} == {
+    assert {name: each.sensitivity_db for name, each in ranges.items()} == {
         SHARED: None,
         "encoder.out": 33.0,
         "grouped.out": None,

@@ -20,14 +20,14 @@ from frcrn_export.calibration.graph.layers import Layer
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import ClipQuality, Quality
 from frcrn_export.calibration.search import (
-    Damages,
     Search,
+    Sensitivities,
     SnrOf,
-    damages_file,
+    fallback_order,
     find_names,
-    measure_damages,
-    return_order,
+    measure_sensitivities,
     search,
+    sensitivities_file,
 )
 from frcrn_export.runtime.bundle.manifest import Weights
 from frcrn_export.runtime.cache import cache_dir
@@ -78,21 +78,21 @@ def test_progress_of_the_search() -> None:
 
 def test_noise_for_the_work_decides_who_goes_back_first() -> None:
     layers = [layer("much", 1000), layer("bad", 100), layer("small", 1), layer("good", 100)]
-    damages = {"much": 20.0, "bad": 20.0, "small": 20.0, "good": 40.0}
-    assert return_order(layers, damages) == ["small", "bad", "much", "good"]
+    sensitivities = {"much": 20.0, "bad": 20.0, "small": 20.0, "good": 40.0}
+    assert fallback_order(layers, sensitivities) == ["small", "bad", "much", "good"]
 
 
 def test_what_was_not_measured_is_taken_for_usual() -> None:
     """For one of which half make more noise, however much the worst makes."""
     layers = [layer(name) for name in ("good", "unknown", "worse", "worst")]
-    damages = {"good": 40.0, "worse": 20.0, "worst": -90.0}
-    assert return_order(layers, damages) == ["worst", "unknown", "worse", "good"]
-    assert return_order([layer("a", 5), layer("b", 1)], {}) == ["b", "a"]
+    sensitivities = {"good": 40.0, "worse": 20.0, "worst": -90.0}
+    assert fallback_order(layers, sensitivities) == ["worst", "unknown", "worse", "good"]
+    assert fallback_order([layer("a", 5), layer("b", 1)], {}) == ["b", "a"]
 
 
-def test_damages_are_measured_once(tmp_path: Path) -> None:
+def test_sensitivities_are_measured_once(tmp_path: Path) -> None:
     layers = [layer("small", 1), layer("large", 9), layer("middle", 5)]
-    file = tmp_path / "new" / "damages.json"
+    file = tmp_path / "new" / "sensitivities.json"
     heard: list[str] = []
 
     def snr_of(names: Collection[str]) -> float:
@@ -100,16 +100,16 @@ def test_damages_are_measured_once(tmp_path: Path) -> None:
         heard.append(name)
         return 10.0 + len(heard)
 
-    assert measure_damages(layers, snr_of, Damages(file), seconds=60)
+    assert measure_sensitivities(layers, snr_of, Sensitivities(file), seconds=60)
     assert heard == ["large", "middle", "small"]
-    again = Damages(file)
+    again = Sensitivities(file)
     assert again.values == {"large": 11.0, "middle": 12.0, "small": 13.0}
-    assert measure_damages(layers, lambda names: pytest.fail("again"), again, seconds=0)
+    assert measure_sensitivities(layers, lambda names: pytest.fail("again"), again, seconds=0)
 
 
 def test_an_interrupted_measurement_goes_on(tmp_path: Path) -> None:
     layers = [layer(name, 10 - index) for index, name in enumerate("abcd")]
-    file = tmp_path / "damages.json"
+    file = tmp_path / "sensitivities.json"
     heard: list[str] = []
 
     def interrupted(names: Collection[str]) -> float:
@@ -119,18 +119,18 @@ def test_an_interrupted_measurement_goes_on(tmp_path: Path) -> None:
         return 30.0
 
     with pytest.raises(KeyboardInterrupt):
-        measure_damages(layers, interrupted, Damages(file), seconds=60)
-    assert Damages(file).values == {"a": 30.0, "b": 30.0}
+        measure_sensitivities(layers, interrupted, Sensitivities(file), seconds=60)
+    assert Sensitivities(file).values == {"a": 30.0, "b": 30.0}
     heard.clear()
 
     def measured(names: Collection[str]) -> float:
         heard.extend(names)
         return 20.0
 
-    damages = Damages(file)
-    assert measure_damages(layers, measured, damages, seconds=60)
+    sensitivities = Sensitivities(file)
+    assert measure_sensitivities(layers, measured, sensitivities, seconds=60)
     assert heard == ["c", "d"]
-    assert damages.values == {"a": 30.0, "b": 30.0, "c": 20.0, "d": 20.0}
+    assert sensitivities.values == {"a": 30.0, "b": 30.0, "c": 20.0, "d": 20.0}
 
 
 def test_no_more_time_than_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,30 +143,30 @@ def test_no_more_time_than_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return 20.0
 
     layers = [layer(name, 10 - index) for index, name in enumerate("abcdef")]
-    damages = Damages(tmp_path / "damages.json")
-    assert not measure_damages(layers, snr_of, damages, seconds=25)
-    assert list(damages.values) == ["a", "b", "c"]
-    assert not measure_damages(layers, snr_of, damages, seconds=5)
-    assert measure_damages(layers, snr_of, damages, seconds=25)
-    assert list(damages.values) == list("abcdef")
+    sensitivities = Sensitivities(tmp_path / "sensitivities.json")
+    assert not measure_sensitivities(layers, snr_of, sensitivities, seconds=25)
+    assert list(sensitivities.values) == ["a", "b", "c"]
+    assert not measure_sensitivities(layers, snr_of, sensitivities, seconds=5)
+    assert measure_sensitivities(layers, snr_of, sensitivities, seconds=25)
+    assert list(sensitivities.values) == list("abcdef")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": "much"}', b"[1]", b"\xff"])
 def test_what_cannot_be_read_is_measured_anew(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "damages.json"
+    file = tmp_path / "sensitivities.json"
     file.write_bytes(content)
-    damages = Damages(file)
-    assert damages.values == {}
-    damages.add("a", 20.0)
-    assert Damages(file).values == {"a": 20.0}
+    sensitivities = Sensitivities(file)
+    assert sensitivities.values == {}
+    sensitivities.add("a", 20.0)
+    assert Sensitivities(file).values == {"a": 20.0}
 
 
 def test_each_model_and_set_of_recordings_has_a_file_of_its_own() -> None:
     parts = [(b"model", b"a"), (b"model", b"b"), (b"other", b"a"), (b"modela",), (b"a", b"model")]
-    files = {damages_file(*each) for each in parts}
+    files = {sensitivities_file(*each) for each in parts}
     assert len(files) == 5
     assert {file.parent for file in files} == {cache_dir() / "sensitivity"}
-    assert damages_file(b"model", b"a") in files
+    assert sensitivities_file(b"model", b"a") in files
 
 
 RANDOM = Weights(source="random", name="seed 1", seed=1)
@@ -199,7 +199,7 @@ class Network:
         return Judging()
 
     @contextmanager
-    def damage_meter(self) -> Iterator[SnrOf]:
+    def sensitivity_meter(self) -> Iterator[SnrOf]:
         judge = self.judge(quick=True)
         yield lambda names: judge(quantized(names), scored=False).mean_core_snr_db
 
@@ -211,7 +211,7 @@ class Network:
             self.judge(quick=False),
             lambda quality: quality_gates(nothing, quality, RANDOM),
             auto=auto,
-            damage_meter=self.damage_meter,
+            sensitivity_meter=self.sensitivity_meter,
             seconds=seconds,
         )
 
@@ -225,7 +225,7 @@ def test_all_layers_where_they_pass() -> None:
     found = network.find()
     assert found.names == {"a", "b"}
     assert (network.heard, network.alone) == (["a b"], [])
-    assert (found.damages, len(found.points), found.points[0].passed) == ({}, 1, True)
+    assert (found.sensitivities, len(found.points), found.points[0].passed) == ({}, 1, True)
 
 
 def test_without_auto_nothing_is_searched() -> None:
@@ -235,13 +235,13 @@ def test_without_auto_nothing_is_searched() -> None:
     assert (network.heard, network.alone) == (["a b"], [])
 
 
-def test_the_layers_that_make_most_noise_are_given_back() -> None:
+def test_the_layers_that_make_most_noise_fall_back_to_float() -> None:
     network = Network({"a": 0.002, "b": 0.02, "c": 0.001, "d": 0.5, "e": 0.0005}, recording=2.0)
     found = network.find()
     assert found.names == {"a", "c", "e"}
     assert found.quality.mean_core_snr_db == pytest.approx(-10 * np.log10(0.0035))
     assert network.alone == ["a", "b", "c", "d", "e"]
-    assert found.damages["b"] == pytest.approx(-10 * np.log10(0.02))
+    assert found.sensitivities["b"] == pytest.approx(-10 * np.log10(0.02))
     assert found.points[0].names == set("abcde")
     assert not found.points[0].passed
     assert found.points[-1].passed
@@ -256,7 +256,7 @@ def test_where_none_passes_all_layers_are_what_failed() -> None:
     assert not any(point.passed for point in found.points)
 
 
-def test_a_second_search_measures_no_damage_again() -> None:
+def test_a_second_search_measures_no_sensitivity_again() -> None:
     noises = {"a": 0.002, "b": 0.2, "c": 0.001}
     first = Network(noises, recording=4.0)
     before = first.find()
@@ -264,7 +264,7 @@ def test_a_second_search_measures_no_damage_again() -> None:
     after = second.find()
     assert len(first.alone) == 3
     assert second.alone == []
-    assert (after.names, after.damages) == (before.names, before.damages)
+    assert (after.names, after.sensitivities) == (before.names, before.sensitivities)
     other = Network(noises, recording=5.0)  # judged by another recording
     other.find()
     assert len(other.alone) == 3
@@ -280,9 +280,9 @@ def test_an_interrupted_search_goes_on() -> None:
     assert broken.alone + resumed.alone == ["a", "b", "c", "d"]
 
 
-def test_without_time_for_damages_it_still_finds_what_passes() -> None:
+def test_without_time_for_sensitivities_it_still_finds_what_passes() -> None:
     network = Network({"a": 0.002, "b": 0.2, "c": 0.001}, recording=7.0)
     found = network.find(seconds=-1.0)
     assert network.alone == []
     assert found.points[-1].passed
-    assert found.damages == {}
+    assert found.sensitivities == {}

@@ -241,7 +241,7 @@ class FrcrnConfig:
 
     @property
     def decoder_kernels(self) -> tuple[tuple[int, int], ...]:
-        """The kernels with which stride-2 transposed convolutions give back the encoders' rows."""
+        """The kernels with which stride-2 transposed convolutions restore the encoders' rows."""
         rows = self.rows[::-1]
         return tuple((after - 2 * (before - 1), 2) for before, after in pairwise(rows))
 
