@@ -36,7 +36,7 @@ SIGNALS = [
 ]
 # Why the others compute in float32.
 KEPT = {
-    "analysis": "hears the input itself",
+    "analysis": "reads the input itself",
     "squeeze": "makes gains of means",
     "excite": "makes gains of means",
     "mask": "makes the mask",

@@ -100,7 +100,7 @@ def test_nothing_is_computed_to_be_cut_off() -> None:
 def test_what_comes_of_it_can_be_quantized() -> None:
     original = network(15, 4, pads=(7, 7), output_padding=3)
     assert quantizable(original, "tensorrt") == []
-    # The only layer hears the input itself, so that it is kept for that reason and no other.
+    # The only layer reads the input itself, so that it is kept for that reason and no other.
     (layer,) = int8_layers(lower_transposed(original), "tensorrt")
     assert (layer.name, layer.op_type, layer.kept) == ("up", "Conv", "first")
 
