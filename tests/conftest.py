@@ -13,6 +13,10 @@ settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
 
+# pytest-xdist gives its workers a terminal of 80 columns; commands are tested without one.
+os.environ.pop("COLUMNS", None)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
 

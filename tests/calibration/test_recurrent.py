@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto
 
 from frcrn_export.calibration import calibrate as module
-from frcrn_export.calibration.calibrate import calibrate
+from frcrn_export.calibration.calibrate import calibrate_with
 from frcrn_export.calibration.graph.layers import int8_layers, multiplications, quantizable
 from frcrn_export.calibration.graph.qdq import quantize, quantized_tensors
 from frcrn_export.calibration.graph.signals import find_signals
@@ -160,7 +160,7 @@ def test_from_a_bundle_to_an_int8_file(
     settings = Settings(
         consumer, (clips_folder,), streaming, pairs=held_out, threads=1, allow_slower=True
     )
-    report = calibrate(path, settings)
+    report = calibrate_with(path, settings)
     counts = multiplications(recurrent_network(kind))
     share = sum(counts[name] for name in LAYERS) / sum(counts.values())
     assert report.quantization.share == pytest.approx(share)
