@@ -185,6 +185,12 @@ def _require_same_source(path: Path, manifest: Manifest, source: "ModelSource") 
         from frcrn_export.exporters.verify import require_same_checkpoint
 
         require_same_checkpoint(manifest, source.checkpoint)
+    if source.state_dict is not None and source.state_dict != weights.state_dict:
+        held = f"the state dict {weights.state_dict}" if weights.state_dict else "one state dict"
+        raise UserError(
+            f"--state-dict {source.state_dict}: {path} was made from {held} of {weights.name}; "
+            "leave out --state-dict, or export another bundle with -o NEW_BUNDLE"
+        )
     there = settings_of(manifest.variant)
     for name, value in source.options.items():
         if value != there.get(name):

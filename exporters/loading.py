@@ -122,7 +122,7 @@ def load_model(
                 f"{checkpoint}: the weights are of no network known here; "
                 "name the model with --model (see: frcrn-export models)"
             )
-        return _with_checkpoint(find_model(model or str(loaded.model)), loaded, given)
+        return _with_checkpoint(find_model(model or str(loaded.model)), loaded, given, state_dict)
     spec = find_model(model) if model else registry().default
     path = weights_at_hand(spec.name)
     if path is None:
@@ -130,14 +130,21 @@ def load_model(
             f"{spec.name} has no packaged weights: use {spec.weights} "
             "(or --random-weights SEED for a dry run)"
         )
-    return _with_checkpoint(spec, load_checkpoint(path), given)
+    return _with_checkpoint(spec, load_checkpoint(path), given, None)
 
 
 def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
     """The model that a bundle was made from. Raises as `load_model`."""
     names = {option.name for option in family_of(find_model(manifest.model)).options}
     options = {k: v for k, v in settings_of(manifest.variant).items() if k in names}
-    return load_model(manifest.model, checkpoint, seed=manifest.weights.seed, options=options)
+    chosen = manifest.weights.state_dict if checkpoint is not None else ""
+    return load_model(
+        manifest.model,
+        checkpoint,
+        seed=manifest.weights.seed,
+        options=options,
+        state_dict=chosen or None,
+    )
 
 
 def quieten_torch() -> None:
@@ -158,7 +165,9 @@ def weights_at_hand(name: str) -> Path | None:
     return spec.packaged or cached(spec)
 
 
-def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, given: Settings) -> LoadedModel:
+def _with_checkpoint(
+    spec: ModelSpec, checkpoint: Checkpoint, given: Settings, state_dict: str | None
+) -> LoadedModel:
     family = family_of(spec)
     require_model(checkpoint, spec.name)
     _require_options(family, spec, given)
@@ -176,10 +185,11 @@ def _with_checkpoint(spec: ModelSpec, checkpoint: Checkpoint, given: Settings) -
         source="default" if is_packaged else "checkpoint",
         name=checkpoint.path.name,
         sha256=checkpoint.sha256,
+        state_dict=(state_dict or "")[:255] or (taken_of(checkpoint) if checkpoint.others else ""),
         licence=spec.licence if known else "",
         attribution=spec.attribution if known else "",
     )
-    if checkpoint.others:
+    if checkpoint.others and state_dict is None:
         assumptions = (*assumptions, taken_state_dict(checkpoint))
     return _loaded(family, spec, network, settings, weights, assumptions, notes_on(checkpoint))
 
@@ -218,11 +228,16 @@ def _how_to_say(family: Family, assumptions: tuple[Assumption, ...]) -> str:
     return f" ({assumed} assumed: nothing in or beside the file says); give {ways} as trained"
 
 
+def taken_of(checkpoint: Checkpoint) -> str:
+    """Which of several state dicts was taken, as `--state-dict` names it."""
+    return (checkpoint.key or checkpoint.prefix.rstrip("."))[:255]
+
+
 def taken_state_dict(checkpoint: Checkpoint) -> Assumption:
-    """Which of several state dicts was taken."""
+    """The assumption that the taken state dict is the one that is meant."""
     return Assumption(
         setting="state_dict",
-        value=_shortened([checkpoint.key or checkpoint.prefix.rstrip(".") or "the first"]),
+        value=_shortened([taken_of(checkpoint) or "the first"]),
         reason=f"the file also holds {_shortened(checkpoint.others)}; choose with --state-dict KEY",
     )
 

@@ -25,7 +25,7 @@ from frcrn_export.exporters.family import (
     Settings,
     State,
 )
-from frcrn_export.exporters.loading import LoadedModel, notes_on, taken_state_dict
+from frcrn_export.exporters.loading import LoadedModel, notes_on, taken_of, taken_state_dict
 from frcrn_export.exporters.module_passes import compute_in_half
 from frcrn_export.exporters.own_core import Core, Output, bake_weight_norms, check_promises
 from frcrn_export.exporters.registry import models
@@ -137,9 +137,14 @@ def load_own_module(
         except ValueError as error:
             raise CheckpointError(f"{held.path}: {error}") from error
         load_into(network, held, f"{location}", "give its own --checkpoint, or --state-dict KEY")
-        weights = Weights(source="checkpoint", name=held.path.name, sha256=held.sha256)
+        weights = Weights(
+            source="checkpoint",
+            name=held.path.name,
+            sha256=held.sha256,
+            state_dict=(state_dict or "")[:255] or (taken_of(held) if held.others else ""),
+        )
         notes = notes_on(held)
-        if held.others:
+        if held.others and state_dict is None:
             assumptions = (*assumptions, taken_state_dict(held))
     network.cpu().float().eval()
     bake_weight_norms(network)
@@ -350,6 +355,8 @@ def _assumptions(own: OwnModule) -> tuple[Assumption, ...]:
             unsaid.append(("window", "hann", "--window"))
         if own.center is None:
             unsaid.append(("center", "true", "--center or --no-center"))
+    if own.output is None and own.stft is not None:
+        unsaid.append(("module_output", _default_output(own), "--module-output"))
     if own.level is None:
         unsaid.append(("level", "none", "--level"))
     return tuple(

@@ -102,12 +102,18 @@ def resolve(
         else:
             value = option.assumed(facts)
             if not known:
-                reason = f"neither the file nor one beside it says; change it with {option.flag}"
+                flag = _changing(option, value)
+                reason = f"neither the file nor one beside it says; change it with {flag}"
                 assumptions.append(
                     Assumption(setting=option.name, value=setting_text(value), reason=reason)
                 )
         settings[option.name] = value
     return settings, tuple(assumptions)
+
+
+def _changing(option: Option, value: Setting) -> str:
+    """The option that says something else than a value."""
+    return option.negation if value is True else option.flag
 
 
 def _said(option: Option, configuration: Configuration) -> tuple[Setting, str] | None:

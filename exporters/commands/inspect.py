@@ -9,6 +9,7 @@ import msgspec
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.commands.console import json_option, print_json, print_line, print_table
 from frcrn_export.runtime.commands.inspect import inspect_bundle
+from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.checkpoint_file import Checkpoint
@@ -29,6 +30,8 @@ def inspect(path: Path, state_dict: str | None, as_json: bool) -> None:
     its state dicts, what it was recognised as, every setting and where it comes from, and what an
     export would have to assume.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such bundle or checkpoint")
     if path.is_file() and path.name != MANIFEST_NAME:
         _inspect_checkpoint(path, state_dict, as_json)
         return

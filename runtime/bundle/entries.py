@@ -69,7 +69,7 @@ def with_files(present: Manifest, added: tuple[FileEntry, ...]) -> Manifest:
 
 def same_weights(one: Weights, other: Weights) -> bool:
     """Whether these are the same numbers, whatever the files are called."""
-    return (one.sha256, one.seed) == (other.sha256, other.seed)
+    return (one.sha256, one.seed, one.state_dict) == (other.sha256, other.seed, other.state_dict)
 
 
 def same_origin(one: Manifest, other: Manifest) -> bool:

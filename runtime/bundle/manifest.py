@@ -325,7 +325,9 @@ class Weights(Struct, frozen=True, kw_only=True):
     `built`: from the code of a user's own module, which may load or initialise them; `sha256` is of
     its tensors then.
 
-    `licence` and `attribution` are what their author asks of those who pass them on, empty where
+    `state_dict` is which of several networks in the file was taken, as `--state-dict` names it; ""
+    where there is one. `licence` and `attribution` are what their author asks of those who pass
+    them on, empty where
     they are not known.
     """
 
@@ -333,6 +335,7 @@ class Weights(Struct, frozen=True, kw_only=True):
     name: Name
     sha256: Sha256 | None = None
     seed: Integer | None = None
+    state_dict: Name = ""
     licence: Name = ""
     attribution: Text = ""
 

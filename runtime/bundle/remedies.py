@@ -40,11 +40,15 @@ def options_of(
         options.append(f"--random-weights {weights.seed}")
     elif weights.source == "checkpoint":
         options.append(f"--checkpoint {quoted(checkpoint or weights.name)}")
+        if weights.state_dict:
+            options.append(f"--state-dict {quoted(weights.state_dict)}")
     return " ".join(options)
 
 
 def export_to(root: Path) -> str:
     """The command that exports a bundle to a path, or to another where something is in the way."""
+    if root.is_file():  # weights, it may be
+        return f"frcrn-export onnx --checkpoint {quoted(root)} {NEW_BUNDLE}"
     free = not root.exists() or (
         root.is_dir() and all(path.name == TRANSACTION_NAME for path in root.iterdir())
     )

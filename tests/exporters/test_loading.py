@@ -244,7 +244,10 @@ def test_which_state_dict_was_taken_is_said(network: WaveUNet, other: str, tmp_p
     (taken,) = (one for one in loaded.assumptions if one.setting == "state_dict")
     assert taken.value == "model"
     assert f"also holds {other}" in taken.reason
+    assert loaded.weights.state_dict == "model"
     chosen = load_model(None, tmp_path / "w.pth", state_dict=other)
+    assert chosen.weights.state_dict == other
+    assert "state_dict" not in {one.setting for one in chosen.assumptions}
     assert torch.equal(chosen.network.state_dict()["out.bias"], averaged["out.bias"])
     with pytest.raises(CheckpointError, match=rf"no state dict 'emma'; there: model, {other}"):
         load_model(None, tmp_path / "w.pth", state_dict="emma")
@@ -277,6 +280,7 @@ def test_two_networks_in_one_state_dict(network: WaveUNet, tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match=r"several networks \(student, teacher\): choose"):
         load_model(None, tmp_path / "w.pth")
     chosen = load_model(None, tmp_path / "w.pth", state_dict="student")
+    assert chosen.weights.state_dict == "student"
     assert torch.equal(chosen.network.state_dict()["out.bias"], network.out.bias)
 
 
