@@ -19,8 +19,9 @@ import torch
 
 from frcrn_export import cli
 from frcrn_export.calibration import calibrate
-from frcrn_export.exporters import weights as fetch
 from frcrn_export.exporters.assets import ASSETS, DEMO_CLEAN, DEMO_NOISY
+from frcrn_export.exporters.families.frcrn import FAMILY as FRCRN
+from frcrn_export.exporters.registry import registry
 from frcrn_export.runtime.bundle.layer_report import census, read_layer_report
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from tests.golden_weights import frcrn_golden_state
@@ -59,16 +60,20 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    spec, *others = FRCRN.models
+    assert spec.published is not None
     remote = replace(
-        fetch.REMOTE_FILES["frcrn-16k"],
+        spec.published,
         url=f"http://127.0.0.1:{server.server_port}/{path.name}",
         size=path.stat().st_size,
         sha256=sha256_of(path),
     )
-    monkeypatch.setattr(fetch, "REMOTE_FILES", {"frcrn-16k": remote})
+    monkeypatch.setattr(FRCRN, "models", (replace(spec, published=remote), *others))
+    registry.cache_clear()
     monkeypatch.setenv("FRCRN_EXPORT_CACHE", str(tmp_path / "cache"))
     yield path
     server.shutdown()
+    registry.cache_clear()
 
 
 @pytest.mark.slow
