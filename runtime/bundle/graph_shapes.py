@@ -113,7 +113,7 @@ class _Walk:
         except (shape_inference.InferenceError, checker.ValidationError):
             return
         self.types.update(outputs)
-        if len(values) == len(given) or node.op_type in ("Shape", "Size"):
+        if len(values) == len(set(given)) or node.op_type in ("Shape", "Size"):
             self._compute(node, outputs)
 
     def _compute(self, node: "onnx.NodeProto", outputs: Mapping[str, "onnx.TypeProto"]) -> None:
