@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frcrn_export.exporters.family import settings_of
+from frcrn_export.exporters.family import flag_of, settings_of
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -194,7 +194,7 @@ def _require_same_source(path: Path, manifest: Manifest, source: "ModelSource") 
     there = settings_of(manifest.variant)
     for name, value in source.options.items():
         if value != there.get(name):
-            option = f"--{name.replace('_', '-')}"
+            option = flag_of(name)
             found = f"has {name} {there[name]}" if name in there else f"has no {name}"
             raise UserError(
                 f"{option} {value}: the model in {path} {found}; leave out {option}, or export "

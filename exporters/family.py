@@ -62,7 +62,7 @@ class Option:
     @property
     def flag(self) -> str:
         """The command-line option: `--some-setting`."""
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
 
     @property
     def negation(self) -> str:
@@ -80,6 +80,11 @@ class Option:
             ValueError: It is of another kind; says what is taken.
         """
         return parse_setting(self.kind, value)
+
+
+def flag_of(name: str) -> str:
+    """The command-line option of a setting: `--some-setting` for `some_setting`."""
+    return "--" + name.replace("_", "-")
 
 
 def parse_setting(kind: str, value: object) -> Setting:

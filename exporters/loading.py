@@ -22,7 +22,12 @@ from frcrn_export.exporters.family import (
 )
 from frcrn_export.exporters.reference import ReferencePipeline
 from frcrn_export.exporters.registry import family_of, find_model, registry
-from frcrn_export.exporters.settings import is_known, resolve, settings_of_checkpoint
+from frcrn_export.exporters.settings import (
+    is_known,
+    require_options,
+    resolve,
+    settings_of_checkpoint,
+)
 from frcrn_export.exporters.stft_ops import StftAnalysis
 from frcrn_export.exporters.weights import cached
 from frcrn_export.runtime.bundle.manifest import Assumption, Manifest, Weights
@@ -170,7 +175,7 @@ def _with_checkpoint(
 ) -> LoadedModel:
     family = family_of(spec)
     require_model(checkpoint, spec.name)
-    _require_options(family, spec, given)
+    require_options(spec, family.options, given)
     settings, assumptions = settings_of_checkpoint(family, spec, checkpoint, given)
     try:
         network = family.build(spec, settings)
@@ -196,7 +201,7 @@ def _with_checkpoint(
 
 def _with_random_weights(spec: ModelSpec, seed: int, given: Settings) -> LoadedModel:
     family = family_of(spec)
-    _require_options(family, spec, given)
+    require_options(spec, family.options, given)
     settings, _ = resolve(family, spec, {}, given, Configuration(), known=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -207,15 +212,6 @@ def _with_random_weights(spec: ModelSpec, seed: int, given: Settings) -> LoadedM
     _settle_batch_norms(network, spec)
     weights = Weights(source="random", name=f"seed {seed}", seed=seed)
     return _loaded(family, spec, network, settings, weights)
-
-
-def _require_options(family: Family, spec: ModelSpec, given: Settings) -> None:
-    """Raise UserError for an option of another family."""
-    known = {option.name for option in family.options}
-    for name in given:
-        if name not in known:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(f"{spec.name} has no {name.replace('_', ' ')}; leave out {flag}")
 
 
 def _how_to_say(family: Family, assumptions: tuple[Assumption, ...]) -> str:

@@ -4,7 +4,7 @@ The order: what the user says, what the checkpoint's configuration says, what th
 Whatever contradicts something else is an error that names both sides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from frcrn_export.exporters.checkpoint_file import Checkpoint
 from frcrn_export.exporters.configuration import Configuration
@@ -14,6 +14,7 @@ from frcrn_export.exporters.family import (
     Option,
     Setting,
     Settings,
+    flag_of,
     parse_setting,
     setting_text,
 )
@@ -30,6 +31,15 @@ _STFT = {
     "window_length": ("win_length", "win_len", "window_length", "win_size", "window_size"),
     "hop_length": ("hop_length", "hop_len", "hop_size", "win_inc"),
 }
+
+
+def require_options(spec: ModelSpec, options: Iterable[Option], given: Settings) -> None:
+    """Raise UserError for a setting that is none of a model's options."""
+    known = {option.name for option in options}
+    for name in given:
+        if name not in known:
+            what = name.replace("_", " ")
+            raise UserError(f"{spec.name} has no {what}; leave out {flag_of(name)}")
 
 
 def is_known(spec: ModelSpec, checkpoint: Checkpoint) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from frcrn_export.exporters.commands.options import Command, load, print_assumptions
+from frcrn_export.exporters.family import flag_of
 from frcrn_export.exporters.model_source import ModelSource
 from frcrn_export.exporters.registry import all_options
 from frcrn_export.runtime.bundle.manifest import Level, Window
@@ -169,7 +170,7 @@ def load_either(
     if own is None:
         return load(source, step)
     if source.options:
-        flags = ", ".join("--" + name.replace("_", "-") for name in source.options)
+        flags = ", ".join(map(flag_of, source.options))
         raise click.UsageError(f"{flags}: an option of registered models; leave it out")
     step("loading torch")
     from frcrn_export.exporters.loading import quieten_torch

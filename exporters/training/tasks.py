@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint
-from frcrn_export.exporters.family import Family, ModelSpec, Settings
+from frcrn_export.exporters.family import ModelSpec, Settings
 from frcrn_export.exporters.loading import weights_at_hand
 from frcrn_export.exporters.registry import family_of, find_model
+from frcrn_export.exporters.settings import require_options
 from frcrn_export.exporters.training_task import SAMPLE_RATE, Task
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
@@ -23,17 +24,8 @@ def make_task(model: str, checkpoint: str | None, options: Settings) -> Task:
     if spec.sample_rate != SAMPLE_RATE:
         raise UserError(f"{spec.name} is of {spec.sample_rate} Hz; train works at {SAMPLE_RATE} Hz")
     start = _checkpoint(spec, checkpoint) if checkpoint else None
-    _require_options(family, spec, options)
+    require_options(spec, (*family.options, *family.training_options), options)
     return family.training_task(spec, options, start)
-
-
-def _require_options(family: Family, spec: ModelSpec, options: Settings) -> None:
-    """Raise UserError for an option of another family."""
-    own = {option.name for option in (*family.options, *family.training_options)}
-    for name in options:
-        if name not in own:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(f"{spec.name} has no {name.replace('_', ' ')}; leave out {flag}")
 
 
 def _checkpoint(spec: ModelSpec, named: str) -> Checkpoint:
