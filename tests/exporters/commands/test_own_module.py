@@ -116,7 +116,7 @@ def test_what_does_not_trace_names_its_line(
     name: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(work, "bad", broken(name))
-    run(f"onnx --module bad.py:Broken {STFT}", code=2)
+    run(f"onnx --module bad.py:Broken --module-output spectrum {STFT}", code=2)
     printed = capsys.readouterr()
     assert printed.out == ""
     (said,) = printed.err.strip().splitlines()
