@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from frcrn_export.runtime.audio.file import FileSource
@@ -141,6 +141,7 @@ def test_layer_reports(changes: Edits) -> None:
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "au", "caf", "w64"])
 @settings(fuzzed, max_examples=25)
 @given(changes=edits)
+@example(changes=[("double", 0.5, b"\0")])  # an MP3 that goes on after its own end
 def test_audio_files(tmp_path: Path, suffix: str, changes: Edits) -> None:
     path = tmp_path / f"a.{suffix}"
     tone = np.sin(np.arange(3_000) / 9) / 2

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+from frcrn_export.runtime.bundle.remedies import export_to
 from frcrn_export.runtime.commands.console import json_option, print_json, print_line, print_table
 from frcrn_export.runtime.commands.inspect import inspect_bundle
 from frcrn_export.runtime.errors import UserError
@@ -31,7 +32,7 @@ def inspect(path: Path, state_dict: str | None, as_json: bool) -> None:
     export would have to assume.
     """
     if not path.exists():
-        raise UserError(f"{path}: no such bundle or checkpoint")
+        raise UserError(f"{path}: no such bundle or checkpoint; make a bundle: {export_to(path)}")
     if path.is_file() and path.name != MANIFEST_NAME:
         _inspect_checkpoint(path, state_dict, as_json)
         return

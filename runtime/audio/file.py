@@ -74,8 +74,9 @@ class FileSource:
         missing = self.frames
         with self._open() as file:
             while missing:
+                wanted = min(BLOCK_FRAMES, missing)  # a damaged MP3 goes on after its own end
                 try:
-                    block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)  # [n, C]
+                    block = file.read(wanted, dtype="float32", always_2d=True)  # [n, C]
                 except Exception as error:  # the bytes decide what libsndfile raises
                     raise self._truncated() from error
                 if not len(block):

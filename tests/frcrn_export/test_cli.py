@@ -275,7 +275,7 @@ def test_verify(wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
         (("onnx", "-c", "gone.pth", "--random-weights", "1"), "exclude each other"),
         (("torchscript", "-m", "wave-unet-12x24"), "has no packaged weights"),
         (("verify", "nowhere"), "no bundle here"),
-        (("inspect", "nowhere"), "no bundle here"),
+        (("inspect", "nowhere"), "no such bundle or checkpoint; make a bundle: frcrn-export onnx"),
         (("onnx", "-m", "frcrn-16k", "--stft", "sideways"), "sideways"),
         (("onnx", "--chunk", "2"), "--chunk and --lookahead go with --streaming"),
         (("onnx", "--streaming", "--lookahead", "3"), "leave out --lookahead 3"),

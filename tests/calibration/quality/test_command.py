@@ -71,7 +71,7 @@ def test_json(bundle: Path, pairs_folder: Path, capsys: Capture) -> None:
         "onnxruntime",
     )
     weights = {"source": "random", "name": "gain", "sha256": None, "seed": 0}
-    assert found["weights"] == {**weights, "licence": "", "attribution": ""}
+    assert found["weights"] == {**weights, "state_dict": "", "licence": "", "attribution": ""}
     assert (found["precision"], found["stream"], found["windowed"]) == ("fp32", False, False)
     assert found["gates"] == []
     assert found["real_time_factor"] >= 0

@@ -35,8 +35,8 @@ def test_what_is_no_bundle_says_how_to_make_one(tmp_path: Path, make: str) -> No
     with pytest.raises(BundleError) as raised:
         open_bundle(path)
     # Pasted, the command must not be refused because something is there.
-    other = "NEW_BUNDLE" if make == "file" else str(path)
-    assert str(raised.value).endswith(f"make one: frcrn-export onnx -o {other}")
+    options = f"--checkpoint {path} -o NEW_BUNDLE" if make == "file" else f"-o {path}"
+    assert str(raised.value).endswith(f"make one: frcrn-export onnx {options}")
 
 
 def test_a_missing_file_is_named(root: Path) -> None:
