@@ -1,6 +1,6 @@
 """Errors that reach the user as one line: what is wrong, with which value, and what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from frcrn_export.runtime.text import printable, shown
@@ -47,20 +47,24 @@ class CheckFailed(FrcrnExportError):
 
 @contextmanager
 def reading(
-    source: object, problem: str, remedy: str, kind: type[UserError] = BundleError
+    source: object,
+    problem: str,
+    remedy: str | Callable[[], str],
+    kind: type[UserError] = BundleError,
 ) -> Iterator[None]:
     """The boundary around a reader of untrusted input: whatever it raises becomes one line.
 
     The bytes decide what a reader raises, so no list of its exceptions is ever complete. Raises
-    `kind`: "SOURCE: PROBLEM (reason); REMEDY". Our own errors pass as they are, and so does the
-    lack of a package.
+    `kind`: "SOURCE: PROBLEM (reason); REMEDY". A remedy that takes work to write may be a function.
+    Our own errors pass as they are, and so does the lack of a package.
     """
     try:
         yield
     except (FrcrnExportError, ModuleNotFoundError):
         raise
     except Exception as error:
-        raise kind(f"{shown(source, 4096)}: {problem} ({reason(error)}); {remedy}") from error
+        advice = remedy if isinstance(remedy, str) else remedy()
+        raise kind(f"{shown(source, 4096)}: {problem} ({reason(error)}); {advice}") from error
 
 
 def reason(error: BaseException) -> str:

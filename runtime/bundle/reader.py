@@ -106,7 +106,10 @@ def _locate(root: Path, manifest: Manifest, entry: FileEntry) -> Path:
     """The path of a file that is as the manifest says: in its place, or on its way there."""
     staged = root / TRANSACTION_NAME / COMMIT_NAME / entry.path
     path = root / entry.path
-    again = f"copy it again, or run: {make_again(root, manifest, entry)}"
+
+    def again() -> str:
+        return f"copy it again, or run: {make_again(root, manifest, entry)}"
+
     with reading(path, "cannot be read", again):
         if staged.exists() and _problem(root, staged, entry) is None:
             return staged
@@ -115,7 +118,7 @@ def _locate(root: Path, manifest: Manifest, entry: FileEntry) -> Path:
         return path
     if problem == _LEAVES:
         raise BundleError(f"{path}: {problem}; refusing to open it")
-    raise BundleError(f"{path}: {problem}; {again}")
+    raise BundleError(f"{path}: {problem}; {again()}")
 
 
 def _problem(root: Path, path: Path, entry: FileEntry) -> str | None:

@@ -131,12 +131,16 @@ def _try(
     """
     import onnxruntime
 
-    path, remedy = bundle.file(entry), f"run: {make_again(bundle.path, bundle.manifest, entry)}"
+    path = bundle.file(entry)
+
+    def remedy() -> str:
+        return f"run: {make_again(bundle.path, bundle.manifest, entry)}"
+
     with reading(path, "not an ONNX file", remedy, BackendError):
         str(path).encode()  # ONNX Runtime takes no other names
         foreign = foreign_part(path)
     if foreign is not None:
-        raise BackendError(f"{path}: it holds {foreign}; {remedy}")
+        raise BackendError(f"{path}: it holds {foreign}; {remedy()}")
     onnxruntime.set_default_logger_severity(_FATAL)
     if provider != _CPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()

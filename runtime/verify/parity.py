@@ -3,7 +3,7 @@
 Needs neither torch nor the checkpoint, so the target machine can run it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -61,7 +61,7 @@ def read_cases(bundle: Bundle) -> list[Case]:
     if entry is None:
         raise BundleError(f"{bundle.path}: no parity vectors; run: {export_again(bundle.manifest)}")
     path = bundle.file(entry)
-    with reading(path, "not parity vectors", f"run: {export_again(bundle.manifest)}"):
+    with reading(path, "not parity vectors", _again(bundle)):
         arrays = read_arrays(path, _MOST_BYTES)
         names = sorted({name.rsplit(".", 1)[0] for name in arrays})
         return [
@@ -145,7 +145,11 @@ def check_bundle(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[Par
 def _comparing(bundle: Bundle, case: Case) -> AbstractContextManager[None]:
     """Around a run: the file decides the shapes of what goes in."""
     problem = f"parity vectors {shown(case.stage)}.{shown(case.name)} do not fit it"
-    return reading(bundle.path, problem, f"run: {export_again(bundle.manifest)}")
+    return reading(bundle.path, problem, _again(bundle))
+
+
+def _again(bundle: Bundle) -> Callable[[], str]:
+    return lambda: f"run: {export_again(bundle.manifest)}"
 
 
 def _takes(entry: FileEntry, case: Case) -> bool:
