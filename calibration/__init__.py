@@ -1,1 +1,1 @@
-"""Quality of denoised speech, measured on pairs of noisy and clean recordings."""
+"""INT8 and FP8 cores: calibration, quantized graphs, gates. And the quality of denoised speech."""

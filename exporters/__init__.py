@@ -1,1 +1,1 @@
-"""From a PyTorch checkpoint to verified ONNX and TorchScript bundles, and the command line."""
+"""From a PyTorch checkpoint to verified ONNX and TorchScript bundles."""
