@@ -1,4 +1,4 @@
-"""Recurrent layers in ONNX: nn.GRU and nn.LSTM as the ONNX operators, of any batch and length.
+"""Recurrent layers in ONNX: nn.GRU, nn.LSTM and nn.RNN as its operators, of any batch and length.
 
 Tracing unrolls a PyTorch layer over the frames of the example. Its ONNX operator takes any number
 of them, so a module tree is exported with the operators in place of the layers.
@@ -16,16 +16,17 @@ from torch import Tensor, nn
 
 from frcrn_export.runtime.errors import UserError
 
-_OPERATOR_VERSION = 14  # of both, from opset 14 to 21
+_OPERATOR_VERSION = 14  # of all three, from opset 14 to 21
 # Of the blocks of rows in a weight, PyTorch's in the order of ONNX: GRU r, z, n to z, r, h and LSTM
 # i, f, g, o to i, o, f, c.
-_GATES = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
+_GATES = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2), "RNN_TANH": (0,), "RNN_RELU": (0,)}
+_ACTIVATIONS = {"RNN_TANH": "Tanh", "RNN_RELU": "Relu"}
 
-State = Tensor | tuple[Tensor, Tensor]  # of a GRU, or hidden and cell state of an LSTM
+State = Tensor | tuple[Tensor, Tensor]  # of a GRU or RNN, or hidden and cell state of an LSTM
 
 
 class OnnxRecurrent(nn.RNNBase):
-    """A GRU or LSTM as ONNX operators, one a layer, called as nn.GRU or nn.LSTM is.
+    """A recurrent layer as ONNX operators, one for each of its layers, called as nn.GRU is.
 
     Runs in ONNX only. `recurrent_to_onnx` makes it of a layer, whose settings and hooks it keeps.
     `amid_float16`: other layers of its network compute in float16.
@@ -40,7 +41,7 @@ class OnnxRecurrent(nn.RNNBase):
         """
         if not isinstance(x, Tensor) or x.dim() != 3:
             raise UserError(
-                f"nn.{self.mode}: takes padded batches of 3 axes in ONNX; "
+                f"nn.{_name(self)}: takes padded batches of 3 axes in ONNX; "
                 "leave out pack_padded_sequence, and unsqueeze what has no batch axis"
             )
         y = x.transpose(0, 1) if self.batch_first else x
@@ -68,10 +69,12 @@ class OnnxRecurrent(nn.RNNBase):
             attributes["direction"] = "bidirectional"
         if self.mode == "GRU":
             attributes["linear_before_reset"] = 1  # PyTorch's form
+        if self.mode in _ACTIVATIONS:
+            attributes["activations"] = [_ACTIVATIONS[self.mode]] * directions
         state = (directions, B, self.hidden_size)
-        shapes = [(T, *state), *[state] * (1 if self.mode == "GRU" else 2)]
+        shapes = [(T, *state), *[state] * (2 if self.mode == "LSTM" else 1)]
         y, *after = torch.onnx.ops.symbolic_multi_out(
-            self.mode,
+            _name(self),
             (x, *weights, None, *before),
             attributes,
             dtypes=[x.dtype] * len(shapes),
@@ -81,14 +84,19 @@ class OnnxRecurrent(nn.RNNBase):
         return [y.transpose(1, 2).flatten(2) if self.bidirectional else y.squeeze(1), *after]
 
 
+def _name(layer: nn.RNNBase) -> str:
+    """What PyTorch and ONNX call the kind of a layer: GRU, LSTM or RNN."""
+    return layer.mode.partition("_")[0]
+
+
 def recurrent_layers(module: nn.Module) -> dict[str, nn.RNNBase]:
-    """The GRUs and LSTMs of a module tree by name, that of `module` itself being empty."""
+    """The recurrent layers of a module tree by name, that of `module` itself being empty."""
     named = module.named_modules()
-    return {name: layer for name, layer in named if isinstance(layer, nn.GRU | nn.LSTM)}
+    return {name: layer for name, layer in named if isinstance(layer, nn.RNNBase)}
 
 
 def recurrent_to_onnx(module: nn.Module) -> nn.Module:
-    """A copy, sharing its weights, with every GRU and LSTM as ONNX operators.
+    """A copy, sharing its weights, with every recurrent layer as ONNX operators.
 
     `module` itself where it has none. Raises UserError for a layer that ONNX cannot say.
     """
@@ -141,6 +149,6 @@ def require_causal(module: nn.Module) -> None:
     for name, layer in recurrent_layers(module).items():
         if layer.bidirectional:
             raise UserError(
-                f"{name or 'module'}: a bidirectional nn.{layer.mode} cannot stream; "
+                f"{name or 'module'}: a bidirectional nn.{_name(layer)} cannot stream; "
                 "train the network with bidirectional=False, or export without --streaming"
             )

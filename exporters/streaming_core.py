@@ -50,7 +50,7 @@ class States:
         return joined
 
     def recurrent(self, name: str, layer: nn.RNNBase, x: Tensor) -> Tensor:
-        """x [B, T, C] (T first without batch_first) through a GRU or LSTM that goes on from before.
+        """A recurrent layer that goes on from before, with x [B, T, C] (or T first).
 
         Its state is [B, layers, H], of an LSTM a hidden and a cell state. They stay float32.
         """

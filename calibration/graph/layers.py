@@ -14,7 +14,7 @@ from frcrn_export.runtime.bundle.manifest import Consumer
 
 # One utterance of about a second, or what a streaming core is given at a time.
 SIZES = {"batch": 1, "frames": 100, "samples": 16384}
-RECURRENT = ("GRU", "LSTM")  # which stay in float
+RECURRENT = ("GRU", "LSTM", "RNN")  # which stay in float
 LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm", *RECURRENT)
 
 
@@ -106,8 +106,8 @@ def int8_layers(
     """All layers that a consumer can compute in INT8, in the graph's order.
 
     Convolutions (for TensorRT those with one group, or a multiple of 4 channels in each) and
-    products with a constant matrix of 2 axes. Neither consumer computes GRU, LSTM and ConvTranspose
-    in INT8; transposed.py makes ordinary convolutions of the last.
+    products with a constant matrix of 2 axes. Recurrent layers and
+    ConvTranspose stay in float; transposed.py makes ordinary convolutions of the last.
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)

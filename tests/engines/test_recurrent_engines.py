@@ -20,7 +20,7 @@ from tests.recurrent_networks import (
     streaming_onnx,
 )
 
-KINDS = {"GRU": nn.GRU, "LSTM": nn.LSTM}
+KINDS = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
 
 
 def half_network(kind: str) -> nn.Module:

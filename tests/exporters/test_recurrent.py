@@ -1,4 +1,4 @@
-"""GRU and LSTM in ONNX: against the PyTorch layers, at other sizes than the traced ones."""
+"""GRU, LSTM and RNN in ONNX: against the PyTorch layers, at other sizes than the traced ones."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -24,7 +24,7 @@ from frcrn_export.runtime.bundle.manifest import TensorSpec
 from frcrn_export.runtime.errors import UserError
 from tests.recurrent_networks import BINS, mask_core, mask_network, offline_onnx, streaming_onnx
 
-KINDS = {"GRU": nn.GRU, "LSTM": nn.LSTM}
+KINDS = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
 
 
 class Layer(nn.Module):
@@ -49,7 +49,7 @@ def run(model: onnx.ModelProto, feeds: list[Tensor]) -> list[np.ndarray]:
 
 @settings(max_examples=12, deadline=None)
 @given(
-    kind=st.sampled_from(["GRU", "LSTM"]),
+    kind=st.sampled_from(list(KINDS)),
     sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     layers=st.integers(1, 3),
     flags=st.tuples(*[st.booleans()] * 4),
@@ -69,7 +69,7 @@ def test_the_operator_is_the_layer_at_every_size(
     )
     module = Layer(layer.eval(), resumes)
     (inputs, hidden), directions = sizes, 1 + bidirectional
-    state_count = 1 if kind == "GRU" else 2
+    state_count = 2 if kind == "LSTM" else 1
 
     def tensors(batch: int, frames: int) -> list[Tensor]:
         x = torch.randn(*((batch, frames) if batch_first else (frames, batch)), inputs)
@@ -105,6 +105,27 @@ def test_the_operator_is_the_layer_at_every_size(
             np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_rnn_keeps_its_activation(bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    rnn = nn.RNN(3, 4, nonlinearity="relu", bidirectional=bidirectional).eval()
+    axes = ("frames", "batch")
+    model = onnx_from_module(
+        Layer(rnn, resumes=False),
+        (torch.randn(5, 2, 3),),
+        (TensorSpec(name="x", dtype="float32", shape=(*axes, 3)),),
+        (
+            TensorSpec(name="y", dtype="float32", shape=(*axes, 4 * (1 + bidirectional))),
+            TensorSpec(name="after", dtype="float32", shape=(1 + bidirectional, "batch", 4)),
+        ),
+        "layer",
+        {},
+    )
+    x = torch.randn(17, 3, 3)
+    with torch.inference_mode():
+        np.testing.assert_allclose(run(model, [x])[0], rnn(x)[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_at_every_batch_and_length(kind: str) -> None:
     network = mask_network(KINDS[kind], layers=2)
@@ -134,7 +155,7 @@ def test_chunks_are_the_whole(kind: str, chunk: int) -> None:
     state = ("batch", 2, 24)
     assert shapes == {"first": ("batch", 2 * BINS, 2), "before": ("batch", 32, 2)} | (
         {"recurrent": state}
-        if kind == "GRU"
+        if kind != "LSTM"
         else {"recurrent.hidden": state, "recurrent.cell": state}
     )
     spec = torch.randn(3, 2, BINS, 43)
