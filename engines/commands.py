@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
+from frcrn_export.engines.gpus import DEFAULT_GPU, find_gpu
 from frcrn_export.exporters.commands.options import (
     chunk_options,
     load,
@@ -33,7 +33,7 @@ from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
-    from frcrn_export.engines.source import Subject
+    from frcrn_export.engines.source import EngineSource
     from frcrn_export.exporters.model_source import ModelSource
     from frcrn_export.runtime.bundle.reader import Bundle
 
@@ -42,7 +42,7 @@ _MIB = 1 << 20
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--fp16", is_flag=True, help="Half precision (default).")
+@click.option("--fp16", is_flag=True, help="float16 (default).")
 @click.option("--fp32", is_flag=True, help="Single precision.")
 @click.option("--int8", is_flag=True, help="Whole numbers of 8 bits where calibration put them.")
 @click.option("--fp8", is_flag=True, help="Floating point of 8 bits there, from SM 8.9 on.")
@@ -58,7 +58,7 @@ _MIB = 1 << 20
 )
 @click.option(
     "--gpu",
-    default=DEFAULT_TARGET,
+    default=DEFAULT_GPU,
     show_default=True,
     help="A GPU's name, `auto` for the one in this machine, or an SM number such as 8.9.",
 )
@@ -153,7 +153,7 @@ def trt(
     from frcrn_export.engines.detection import detect_gpu, resolve_backend
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
-    from frcrn_export.engines.source import find_subject, require_bundle
+    from frcrn_export.engines.source import find_engine_source, require_bundle
     from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
 
     if bundle is not None and output is not None:
@@ -170,14 +170,14 @@ def trt(
         raise UserError("--calib is for --int8 and --fp8; nothing else is calibrated")
     precision: Precision = "fp32" if fp32 else "int8" if int8 else "fp8" if fp8 else "fp16"
     wanted = streaming_options(streaming, chunk, lookahead)
-    target = detect_gpu() if gpu == "auto" else find_target(gpu)
-    check_precision(precision, target)
-    chosen = resolve_backend(flavor or backend, target, here=not explain)
+    found = detect_gpu() if gpu == "auto" else find_gpu(gpu)
+    check_precision(precision, found)
+    chosen = resolve_backend(flavor or backend, found, here=not explain)
     if not explain:
         load_tensorrt(chosen)
         _keep_log(log, "")  # what cannot be written is said now, not after the build
     with status() as step:
-        subject = find_subject(
+        base = find_engine_source(
             bundle or output,
             source,
             partial(load, source, step),
@@ -187,11 +187,9 @@ def trt(
         make = make_streaming_profile if streaming else make_profile
         options = BuildOptions(
             backend=chosen,
-            target=target,
-            profile=make(
-                subject.manifest, subject.input, batch=batch, frames=frames, samples=samples
-            ),
-            states=subject.states,
+            gpu=found,
+            profile=make(base.manifest, base.input, batch=batch, frames=frames, samples=samples),
+            states=base.states,
             workspace_bytes=workspace * _MIB if workspace else None,
             timing_cache=timing_cache,
             hardware_compatible=hardware_compatible,
@@ -199,31 +197,31 @@ def trt(
             tf32=not no_tf32,
         )
         if explain:
-            _explain(subject, precision, options)
+            _explain(base, precision, options)
             return
         check_options(options)
-        ready = subject.prepare(precision, step, calib)
+        ready = base.prepare(precision, step, calib)
     _build(ready, precision, options, force, log, as_json)
 
 
-def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") -> None:
+def _explain(base: "EngineSource", precision: Precision, options: "BuildOptions") -> None:
     from frcrn_export.engines.bundle import engine_name
     from frcrn_export.engines.explain import explain
     from frcrn_export.runtime.verify.parity import FLOOR_DB
 
     engine = Path(engine_name(precision, options))  # the bundle stays as is
-    folder, source = subject.path, _source_name(subject, precision)
-    print_line(f"# {said_of_model(folder, subject.manifest)}")
+    folder, source = base.path, _source_name(base, precision)
+    print_line(f"# {said_of_model(folder, base.manifest)}")
     if not (folder / source).is_file():
-        exported = _source_name(subject, "fp16") if precision in QUANTIZED else source
+        exported = _source_name(base, "fp16") if precision in QUANTIZED else source
         click.echo("# The ONNX file first:")
         if not (folder / exported).is_file():
-            if subject.bundle is not None:  # `onnx` makes bundles, it adds to none
+            if base.bundle is not None:  # `onnx` makes bundles, it adds to none
                 folder = Path("NEW_BUNDLE")
-            exported_with = _export_options(subject, precision)
+            exported_with = _export_options(base, precision)
             click.echo(f"frcrn-export onnx {exported_with} -o {quoted(folder)}")
         if precision in QUANTIZED:
-            streaming = subject.streaming is not None
+            streaming = base.streaming is not None
             click.echo(calibrate_command(folder, "tensorrt", precision, streaming=streaming))
     titles = (
         "# Build the engine:",
@@ -231,27 +229,27 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
         "# Compare with ONNX Runtime, where the GPU is:",
         None,
     )
-    commands = explain(folder / source, engine, subject.input.name, options, FLOOR_DB[precision])
+    commands = explain(folder / source, engine, base.input.name, options, FLOOR_DB[precision])
     for title, command in zip(titles, commands, strict=True):
         if title:
             click.echo(title)
         click.echo(command)
 
 
-def _source_name(subject: "Subject", precision: Precision) -> str:
+def _source_name(base: "EngineSource", precision: Precision) -> str:
     """The ONNX file of a bundle that an engine of this precision is built from."""
-    stem = "core.streaming" if subject.streaming else "core"
+    stem = "core.streaming" if base.streaming else "core"
     return f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx"
 
 
-def _export_options(subject: "Subject", precision: Precision) -> str:
-    options = [options_of(subject.manifest, checkpoint=subject.checkpoint)]
+def _export_options(base: "EngineSource", precision: Precision) -> str:
+    options = [options_of(base.manifest, checkpoint=base.checkpoint)]
     if precision != "fp32":
         options.append("--fp16")
-    if subject.streaming:
+    if base.streaming:
         options.append("--streaming")
         for name in ("chunk", "lookahead"):
-            if (frames := getattr(subject.streaming, name)) is not None:
+            if (frames := getattr(base.streaming, name)) is not None:
                 options.append(f"--{name} {frames}")
     return " ".join(options)
 
@@ -275,7 +273,7 @@ def _say_how_calibrated(bundle: "Bundle", source: str) -> None:
     made = next(file.quantization for file in bundle.manifest.files if file.path == source)
     if made is None or made.report is None:
         return
-    path, again = bundle.path / made.report, calibrate_command(bundle.path, made.consumer)
+    path, again = bundle.path / made.report, calibrate_command(bundle.path, made.target)
     with reading(path, "not a calibration report", f"run: {again} --force"):
         report = json.loads(path.read_bytes())
         warnings, scored = list(map(str, report["warnings"])), len(report["clips"])

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from frcrn_export.exporters.checkpoint import load_checkpoint, load_into
 from frcrn_export.exporters.family import (
     Family,
     Form,
@@ -26,10 +25,11 @@ from frcrn_export.exporters.family import (
     State,
 )
 from frcrn_export.exporters.loading import LoadedModel, notes_on, taken_of, taken_state_dict
-from frcrn_export.exporters.module_passes import compute_in_half
+from frcrn_export.exporters.module_passes import compute_in_fp16
 from frcrn_export.exporters.own_core import Core, Output, bake_weight_norms, check_promises
+from frcrn_export.exporters.recognition import load_checkpoint, load_into
 from frcrn_export.exporters.registry import models
-from frcrn_export.exporters.settings import check_transform
+from frcrn_export.exporters.resolved_settings import check_transform
 from frcrn_export.exporters.stft_ops import periodic_window
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.users_code import UsersCode, parse_location, run_users_code
@@ -228,7 +228,7 @@ class OwnFamily(Family):
     def gpu_form(self, network: nn.Module) -> nn.Module:
         """The module in float16, the product with the mask in float32."""
         core = _copy(network)
-        compute_in_half([_module(core)])
+        compute_in_fp16([_module(core)])
         return core
 
     def streaming(
@@ -260,7 +260,7 @@ class OwnFamily(Family):
             )
         core.module.eval()
         if form == "fp16":
-            compute_in_half([core.module], first_only=True)
+            compute_in_fp16([core.module], first_only=True)
         return core
 
 
