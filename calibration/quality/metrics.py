@@ -45,22 +45,34 @@ def si_sdr_db(clean: FloatArray, estimate: FloatArray) -> float:
 def pesq_wb(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_RATE) -> float:
     """PESQ in wide band, ITU-T P.862.2: MOS-LQO from 1.04 to 4.64. Levels are aligned by it.
 
+    Signals at higher rates are resampled to 16 kHz, as is the habit for speech at 48 kHz.
     Raises Unmeasurable where one is silent or the code finds no speech, for clips shorter than
-    0.25 s or longer than `MAX_PESQ_SECONDS`, and for other rates than 16 kHz.
+    0.25 s or longer than `MAX_PESQ_SECONDS`, and for rates below 16 kHz.
     """
     import pesq
 
-    if sample_rate != SAMPLE_RATE:
-        raise Unmeasurable(f"PESQ-WB is defined for {SAMPLE_RATE} Hz, not {sample_rate}")
+    if sample_rate < SAMPLE_RATE:
+        raise Unmeasurable(f"PESQ-WB needs {SAMPLE_RATE} Hz, these are at {sample_rate}")
     if len(clean) > MAX_PESQ_SECONDS * sample_rate:
         raise Unmeasurable(f"PESQ takes clips of at most {MAX_PESQ_SECONDS:g} s")
     _check_not_silent(clean, estimate)
+    parts = (at_rate(part, sample_rate, SAMPLE_RATE) for part in (clean, estimate))
     try:
-        return float(pesq.pesq(sample_rate, clean, estimate, "wb"))
+        return float(pesq.pesq(SAMPLE_RATE, *parts, "wb"))
     except pesq.NoUtterancesError:
         raise Unmeasurable("PESQ finds no speech") from None
     except pesq.BufferTooShortError:
         raise Unmeasurable("PESQ takes clips of at least 0.25 s") from None
+
+
+def at_rate(samples: FloatArray, from_rate: int, to_rate: int) -> FloatArray:
+    """Samples [N] resampled to another rate; themselves where it is theirs."""
+    if from_rate == to_rate:
+        return samples
+    import soxr
+
+    resampled: FloatArray = soxr.resample(samples, from_rate, to_rate)
+    return resampled
 
 
 def stoi(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_RATE) -> float:

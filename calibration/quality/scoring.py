@@ -15,6 +15,7 @@ from frcrn_export.calibration.quality.dnsmos import POLYNOMIALS, open_dnsmos
 from frcrn_export.calibration.quality.dnsmos import SAMPLE_RATE as DNSMOS_RATE
 from frcrn_export.calibration.quality.metrics import (
     Unmeasurable,
+    at_rate,
     pesq_wb,
     segmental_snr_db,
     si_sdr_db,
@@ -58,7 +59,7 @@ class Scores:
 class Scorer:
     """Scores signals at `sample_rate` Hz by these of `MEASURES`, and DNSMOS with its file.
 
-    Raises UserError for DNSMOS at another rate than its own.
+    Raises UserError for DNSMOS at a lower rate than its own.
     """
 
     sample_rate: int
@@ -66,9 +67,9 @@ class Scorer:
     dnsmos: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.dnsmos is not None and self.sample_rate != DNSMOS_RATE:
+        if self.dnsmos is not None and self.sample_rate < DNSMOS_RATE:
             raise UserError(
-                f"DNSMOS is for {DNSMOS_RATE} Hz, the bundle for {self.sample_rate}; "
+                f"DNSMOS needs {DNSMOS_RATE} Hz, the bundle is for {self.sample_rate}; "
                 "leave out --dnsmos"
             )
 
@@ -86,7 +87,8 @@ class Scorer:
             except Unmeasurable as reason:
                 scores.missing[name] = str(reason)
         if self.dnsmos is not None:
-            scores.values.update(open_dnsmos(self.dnsmos)(estimate))
+            heard = at_rate(estimate, self.sample_rate, DNSMOS_RATE)
+            scores.values.update(open_dnsmos(self.dnsmos)(heard))
         return scores
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import soxr
 
+from frcrn_export.calibration.quality.dnsmos import POLYNOMIALS
 from frcrn_export.calibration.quality.evaluation import Choice, evaluate, measure, open_subjects
 from frcrn_export.calibration.quality.metrics import segmental_snr_db, si_sdr_db
 from frcrn_export.calibration.quality.pairs import find_pairs
@@ -203,9 +205,23 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         require_packages(["stoi", "pesq"])
 
 
-def test_dnsmos_at_another_rate(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="for 16000 Hz, the bundle for 48000; leave out --dnsmos"):
-        Scorer(48_000, dnsmos=tmp_path)
+def test_dnsmos_of_a_lower_rate(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="needs 16000 Hz, the bundle is for 8000; leave out --dnsmos"
+    ):
+        Scorer(8_000, dnsmos=tmp_path)
+
+
+def test_dnsmos_of_a_higher_rate_is_that_at_its_own(tmp_path: Path) -> None:
+    dnsmos = write_dnsmos(tmp_path / "dnsmos.onnx")
+    tone = np.sin(np.arange(12 * RATE) / 20, dtype=np.float32) * np.hanning(12 * RATE)
+    tone = tone.astype(np.float32)
+    at_48_khz = soxr.resample(tone, RATE, 48_000)
+    scores = Scorer(48_000, ("stoi",), dnsmos)(at_48_khz, at_48_khz)
+    expected = Scorer(RATE, ("stoi",), dnsmos)(tone, tone)
+    assert scores.values.keys() == expected.values.keys() == {"stoi", *POLYNOMIALS}
+    for name in POLYNOMIALS:
+        assert scores.values[name] == pytest.approx(expected.values[name], abs=1e-2)
 
 
 def test_other_errors_pass() -> None:
