@@ -46,7 +46,7 @@ def measure(model: str, folder: Path, repeats: int) -> dict[str, Any]:
         seconds, shown = timed("trt", str(copy), "--fp16", "--force")
         engine.append(seconds)
     manifest = json.loads((copy / "manifest.json").read_text())
-    half = [r["snr_db"] for r in manifest["parity"] if r["artifact"] == "core.fp16.onnx"]
+    fp16 = [r["snr_db"] for r in manifest["parity"] if r["artifact"] == "core.fp16.onnx"]
     layers = json.loads((copy / shown["engine"]["engine"]["layers"]).read_text())
     return {
         "whole": summary(whole),
@@ -56,7 +56,7 @@ def measure(model: str, folder: Path, repeats: int) -> dict[str, Any]:
         "layers": len(layers["layers"]),
         "activation_mb": layers["activation_bytes"] / 1e6,
         "census": shown["census"],
-        "fp16_snr_db": {"worst": min(half), "best": max(half), "cases": len(half)},
+        "fp16_snr_db": {"worst": min(fp16), "best": max(fp16), "cases": len(fp16)},
     }
 
 

@@ -10,7 +10,7 @@ from benchmarks.gpu_open import (
     a_gpu,
     compiled,
     lowered,
-    lowered_half,
+    lowered_fp16,
     onnx,
     overlapped,
     published,
@@ -18,7 +18,7 @@ from benchmarks.gpu_open import (
     session,
     steps,
 )
-from benchmarks.gpu_published import AS_FOUND, CACHED_STFT, EVAL, HALF
+from benchmarks.gpu_published import AS_FOUND, CACHED_STFT, EVAL, FP16
 from benchmarks.gpu_timing import MemoryKind
 from benchmarks.gpu_workload import Job
 
@@ -46,7 +46,7 @@ CONTENDERS = (
         "torch-as-found", "PyTorch, as found", "pipeline", published(AS_FOUND), published_ms=45.2
     ),
     Contender("torch-eval", "+ eval", "pipeline", published(EVAL), published_ms=38.7),
-    Contender("torch-half", "+ half", "pipeline", published(HALF), (a_gpu,), published_ms=29.4),
+    Contender("torch-fp16", "+ fp16", "pipeline", published(FP16), (a_gpu,), published_ms=29.4),
     Contender(
         "torch-cached-stft",
         "+ cached STFT, no gradients",
@@ -64,9 +64,9 @@ CONTENDERS = (
     ),
     Contender("torch-core", "PyTorch, float32", "core", reference_core),
     Contender("lowered", "lowered network", "core", lowered),
-    Contender("lowered-half", "lowered network, half", "core", lowered_half, (a_gpu,)),
+    Contender("lowered-fp16", "lowered network, fp16", "core", lowered_fp16, (a_gpu,)),
     Contender("onnxruntime", "ONNX Runtime", "core", onnx("fp32"), memory="driver"),
-    Contender("onnxruntime-half", "ONNX Runtime, half", "core", onnx("fp16"), (a_gpu,), "driver"),
+    Contender("onnxruntime-fp16", "ONNX Runtime, fp16", "core", onnx("fp16"), (a_gpu,), "driver"),
     Contender("tensorrt", "TensorRT", "core", session("tensorrt"), ENGINE, "driver"),
     Contender("tensorrt-steps", "TensorRT in steps", "core", steps("tensorrt"), ENGINE, "driver"),
     Contender("tensorrt-rtx", "TensorRT-RTX", "core", session("tensorrt-rtx"), ENGINE, "driver"),

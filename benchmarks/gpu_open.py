@@ -80,9 +80,9 @@ def published(recipe: Recipe) -> Callable[[Setup], Opened]:
     """A row of the published table, from memory that is not pinned."""
 
     def open_here(setup: Setup) -> Opened:
-        here = recipe if setup.on_gpu else replace(recipe, half=False)
+        here = recipe if setup.on_gpu else replace(recipe, fp16=False)
         function = reference_pipeline(setup.model, here, setup.device)
-        detail = "float32: processors are slow in half" if here != recipe else ""
+        detail = "float32: processors are slow in fp16" if here != recipe else ""
         return Opened(lambda shape: setup.runner(eager(function), shape, pinned=False), detail)
 
     return open_here
@@ -119,7 +119,7 @@ def lowered(setup: Setup) -> Opened:
     return _lowered(setup, setup.model.lowered)
 
 
-def lowered_half(setup: Setup) -> Opened:
+def lowered_fp16(setup: Setup) -> Opened:
     return _lowered(setup, setup.model.family.gpu_form(setup.model.network))
 
 

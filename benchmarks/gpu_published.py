@@ -30,7 +30,7 @@ class Recipe:
     - `rebuild_stft`: the window is computed on the processor, moved to the device and multiplied
       into the kernels of the STFT and the inverse STFT in every call. The kernels without the
       window are kept.
-    - `half`: the network computes in float16, the STFT still in float32. Not as found.
+    - `fp16`: the network computes in float16, the STFT still in float32. Not as found.
 
     All rows but the last copy from and to memory that is not pinned, on one stream.
     """
@@ -38,20 +38,20 @@ class Recipe:
     training: bool = True
     gradients: bool = True
     rebuild_stft: bool = True
-    half: bool = False
+    fp16: bool = False
 
 
 AS_FOUND = Recipe()
 EVAL = Recipe(training=False)
-HALF = Recipe(training=False, half=True)
-CACHED_STFT = Recipe(training=False, half=True, rebuild_stft=False, gradients=False)
+FP16 = Recipe(training=False, fp16=True)
+CACHED_STFT = Recipe(training=False, fp16=True, rebuild_stft=False, gradients=False)
 
 
 def reference_pipeline(model: LoadedModel, recipe: Recipe, device: torch.device) -> Function:
     """Waveforms [B, N] to the same shape; [B, 1, N] for networks without an STFT."""
     network: nn.Module = copy.deepcopy(model.network).train(recipe.training).to(device)
-    if recipe.half:
-        network = _InHalf(network.half())
+    if recipe.fp16:
+        network = _InFp16(network.half())
     if model.spec.stft is None:
         run: Function = network
     else:
@@ -62,7 +62,7 @@ def reference_pipeline(model: LoadedModel, recipe: Recipe, device: torch.device)
     return run if recipe.gradients else without_gradients(run)
 
 
-class _InHalf(nn.Module):
+class _InFp16(nn.Module):
     """A network in float16 with float32 in and out."""
 
     def __init__(self, network: nn.Module) -> None:

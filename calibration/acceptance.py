@@ -114,7 +114,7 @@ def quality_gates(float32: Quality, int8: Quality, weights: Weights) -> tuple[Ga
 
 
 def speed_gate(speed: Speed | None) -> GateResult:
-    """The gate of speed; None where the consumer is not here, which leaves it not measured."""
+    """The gate of speed; None where the target is not here, which leaves it not measured."""
     return _gate("speed", speed.ratio if speed else None)
 
 

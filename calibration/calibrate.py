@@ -26,7 +26,7 @@ from frcrn_export.calibration.search import SnrOf, find_names
 from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES, Progress
 from frcrn_export.calibration.source import int8_name
 from frcrn_export.calibration.switches import SwitchedCore
-from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer, GateResult
+from frcrn_export.runtime.bundle.manifest import CalibrationMethod, GateResult, Target
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
 from frcrn_export.runtime.bundle.remedies import calibrate_command
 from frcrn_export.runtime.errors import CheckFailed, UserError
@@ -39,7 +39,7 @@ def calibrate(
     bundle: Bundle | Path | str,
     recordings: Path | str | Sequence[Path | str],
     *,
-    consumer: Consumer = "tensorrt",
+    target: Target = "tensorrt",
     number: Number = "int8",
     streaming: bool = False,
     pairs: Path | str | None = None,
@@ -57,7 +57,7 @@ def calibrate(
     """Add an INT8 or FP8 core to a bundle, calibrated on recordings, if it passes its gates.
 
     Example:
-        >>> report = frcrn_export.calibrate("wave", "recordings", consumer="cpu")
+        >>> report = frcrn_export.calibrate("wave", "recordings", target="cpu")
         >>> [gate.name for gate in report.quantization.gates if gate.passed is False]
         []
 
@@ -65,7 +65,7 @@ def calibrate(
         bundle: A bundle with a float32 core as ONNX. For TensorRT a float16 core is added where it
             has none.
         recordings: Folders of noisy speech at any rate, as it will be denoised.
-        consumer: "tensorrt", or "cpu" for ONNX Runtime on processors with VNNI.
+        target: "tensorrt", or "cpu" for ONNX Runtime on processors with VNNI.
         number: "int8", or for TensorRT "fp8".
         streaming: Calibrate the streaming core, by streaming.
         pairs: A folder with NAME.noisy.* and NAME.clean.*, none of them among the recordings: what
@@ -92,11 +92,11 @@ def calibrate(
             or that are among the pairs; FP8 for processors; weights that are not here.
         BundleError: The bundle cannot be read.
     """
-    if number == "fp8" and consumer == "cpu":
-        raise UserError("FP8 is for TensorRT alone; take consumer='tensorrt', or number='int8'")
+    if number == "fp8" and target == "cpu":
+        raise UserError("FP8 is for TensorRT alone; take target='tensorrt', or number='int8'")
     folders = [recordings] if isinstance(recordings, (str, Path)) else recordings
     settings = Settings(
-        consumer=consumer,
+        target=target,
         folders=tuple(map(Path, folders)),
         streaming=streaming,
         pairs=None if pairs is None else Path(pairs),
@@ -131,7 +131,7 @@ def calibrate_with(
         from frcrn_export.exporters.verify import require_same_checkpoint
 
         require_same_checkpoint(bundle.manifest, checkpoint)
-    name = int8_name(settings.consumer, settings.streaming, settings.number)
+    name = int8_name(settings.target, settings.streaming, settings.number)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{path / name} exists; add --force to replace it")
     plan = make_plan(bundle, settings, checkpoint, progress)
@@ -149,7 +149,7 @@ def calibrate_with(
         content = plan.quantized(search.names)
         qualities = {
             "fp32": judge.float32,
-            **_half(plan, judge, progress),
+            **_fp16(plan, judge, progress),
             settings.number: search.quality,
         }
         speed = _speed(plan, judge, content, progress)
@@ -236,7 +236,7 @@ def _command(plan: Plan, checkpoint: Path | None, force: bool) -> str:
     options += ["--auto"] * settings.auto + ["--force"] * force
     return calibrate_command(
         plan.bundle.path,
-        settings.consumer,
+        settings.target,
         settings.number,
         streaming=settings.streaming,
         folders=settings.folders,
@@ -244,16 +244,16 @@ def _command(plan: Plan, checkpoint: Path | None, force: bool) -> str:
     )
 
 
-def _half(plan: Plan, judge: Judge, progress: Progress) -> dict[str, Quality]:
+def _fp16(plan: Plan, judge: Judge, progress: Progress) -> dict[str, Quality]:
     """The quality of the bundle's float16 file, where there is one with the same I/O signature."""
-    half = plan.bundle.manifest.file(plan.source.float32.role, "onnx", "fp16")
-    if half is None or half.call_inputs != plan.source.entry.call_inputs:
+    fp16 = plan.bundle.manifest.file(plan.source.float32.role, "onnx", "fp16")
+    if fp16 is None or fp16.call_inputs != plan.source.entry.call_inputs:
         return {}
-    return {"fp16": judge(plan.bundle.file(half), progress=progress)}
+    return {"fp16": judge(plan.bundle.file(fp16), progress=progress)}
 
 
 def _speed(plan: Plan, judge: Judge, content: bytes, progress: Progress) -> Speed | None:
-    if plan.settings.consumer != "cpu":
+    if plan.settings.target != "cpu":
         return None
     progress("timing", 0, 1)
     longest = max(judge.clips, key=lambda clip: len(clip.noisy))

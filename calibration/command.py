@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES
-from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer
-from frcrn_export.runtime.bundle.remedies import TARGETS
+from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Target
+from frcrn_export.runtime.bundle.remedies import FOR_VALUES
 from frcrn_export.runtime.commands.console import (
     print_json,
     print_line,
@@ -18,7 +18,7 @@ from frcrn_export.runtime.commands.console import (
 if TYPE_CHECKING:
     from frcrn_export.calibration.int8_report import Report
 
-_CONSUMERS: dict[str, Consumer] = {target: consumer for consumer, target in TARGETS.items()}
+_TARGETS: dict[str, Target] = {word: target for target, word in FOR_VALUES.items()}
 
 
 @click.command()
@@ -36,7 +36,7 @@ _CONSUMERS: dict[str, Consumer] = {target: consumer for consumer, target in TARG
 @click.option(
     "--for",
     "target",
-    type=click.Choice(list(_CONSUMERS)),
+    type=click.Choice(list(_TARGETS)),
     default="rtx4090d",
     show_default=True,
     help="rtx4090d: TensorRT on GPUs; cpu: ONNX Runtime on processors with VNNI.",
@@ -118,7 +118,7 @@ def calibrate(
     from frcrn_export.calibration.plan import Settings
 
     settings = Settings(
-        consumer=_CONSUMERS[target],
+        target=_TARGETS[target],
         folders=folders,
         streaming=streaming,
         pairs=pairs,

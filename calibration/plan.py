@@ -22,9 +22,9 @@ from frcrn_export.calibration.source import (
     find_source,
     int8_name,
     reference_model,
-    with_half_core,
+    with_fp16_core,
 )
-from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer
+from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Target
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import UserError
 
@@ -42,7 +42,7 @@ class Settings:
     for TensorRT FP8.
     """
 
-    consumer: Consumer
+    target: Target
     folders: tuple[Path, ...]
     streaming: bool = False
     pairs: Path | None = None
@@ -72,7 +72,7 @@ class Plan:
     def file(self) -> str:
         """What the quantized file will be called."""
         settings = self.settings
-        return int8_name(settings.consumer, settings.streaming, settings.number)
+        return int8_name(settings.target, settings.streaming, settings.number)
 
     def quantized(self, names: Collection[str]) -> bytes:
         """The graph with the candidates of these names in INT8 or FP8, as an ONNX file."""
@@ -91,12 +91,12 @@ def make_plan(
         progress(f"exporting {what}", 0, 1)
         return reference_model(bundle, checkpoint, what)
 
-    if settings.consumer == "tensorrt":
-        half = partial(load, "the float16 core")
-        bundle = with_half_core(bundle, settings.streaming, half, progress)
+    if settings.target == "tensorrt":
+        load_fp16 = partial(load, "the float16 core")
+        bundle = with_fp16_core(bundle, settings.streaming, load_fp16, progress)
     own_form = partial(load, "INT8 for processors")
-    source = find_source(bundle, settings.consumer, settings.streaming, own_form)
-    quantizer = quantizer_for(source.model, settings.consumer, settings.method, settings.number)
+    source = find_source(bundle, settings.target, settings.streaming, own_form)
+    quantizer = quantizer_for(source.model, settings.target, settings.method, settings.number)
     if not quantizer.candidates:
         raise UserError(
             f"{bundle.path}: {source.float32.path} has no layer that {settings.number.upper()} "

@@ -17,7 +17,7 @@ from frcrn_export.calibration.graph.uint8 import int8_layers_of, quantize_signal
 from frcrn_export.calibration.histogram import value_range
 from frcrn_export.calibration.ranges import Ranges
 from frcrn_export.calibration.search import Candidate
-from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Consumer
+from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Target
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Quantizer(Protocol):
 
 
 def quantizer_for(
-    model: onnx.ModelProto, consumer: Consumer, method: CalibrationMethod, number: Number
+    model: onnx.ModelProto, target: Target, method: CalibrationMethod, number: Number
 ) -> Quantizer:
-    """That of a consumer; `number` is INT8 for processors."""
-    if consumer == "cpu":
+    """That of a target; `number` is INT8 for processors."""
+    if target == "cpu":
         return SignalQuantizer(model, tuple(find_signals(model)), method)
-    return LayerQuantizer(model, tuple(quantizable(model, consumer)), method, number)
+    return LayerQuantizer(model, tuple(quantizable(model, target)), method, number)
 
 
 @dataclass(frozen=True)

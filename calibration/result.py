@@ -45,7 +45,7 @@ def make_report(
     """Everything about the file that the search found; the last gate is that of speed."""
     settings, manifest = plan.settings, plan.bundle.manifest
     total = sum(multiplications(plan.source.model).values())
-    layers = int8_layers(plan.source.model, settings.consumer)
+    layers = int8_layers(plan.source.model, settings.target)
     shares = {layer.name: layer.multiplications / total for layer in layers}
     in_8_bits = plan.quantizer.layers(search.names)
 
@@ -58,7 +58,7 @@ def make_report(
         model=manifest.model,
         weights=manifest.weights,
         quantization=QuantizationInfo(
-            consumer=settings.consumer,
+            target=settings.target,
             method=settings.method,
             clips=len(plan.clips.clips),
             clips_sha256=plan.clips.sha256,

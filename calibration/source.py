@@ -1,4 +1,4 @@
-"""What an INT8 file is made from: a float graph in the form that its consumer computes fastest."""
+"""What an INT8 file is made from: a float graph in the form that its target computes fastest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import onnx
 from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.graph.transposed import lower_transposed
 from frcrn_export.calibration.settings import Progress
-from frcrn_export.runtime.bundle.manifest import Consumer, FileEntry, Role
+from frcrn_export.runtime.bundle.manifest import FileEntry, Role, Target
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again, onnx_command, streaming_hint
 from frcrn_export.runtime.errors import UserError, reading
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
 
 
-def int8_name(consumer: Consumer, streaming: bool, number: Number = "int8") -> str:
-    """What the INT8 or FP8 file for a consumer is called in a bundle."""
+def int8_name(target: Target, streaming: bool, number: Number = "int8") -> str:
+    """What the INT8 or FP8 file for a target is called in a bundle."""
     core = "core.streaming" if streaming else "core"
-    return f"{core}.{number}.cpu.onnx" if consumer == "cpu" else f"{core}.{number}.onnx"
+    return f"{core}.{number}.cpu.onnx" if target == "cpu" else f"{core}.{number}.onnx"
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Source:
 
 def find_source(
     bundle: Bundle,
-    consumer: Consumer,
+    target: Target,
     streaming: bool,
     load: "Callable[[], LoadedModel]",
 ) -> Source:
     """The graph that the INT8 or FP8 file of a bundle is made from.
 
-    For TensorRT `core.fp16.onnx`, whose other layers stay in half precision. For processors
+    For TensorRT `core.fp16.onnx`, whose other layers stay in float16. For processors
     `core.onnx`, or another form of the network where its family has one, which `load` has to give.
     Raises UserError for a bundle without a float core, and as `load`.
     """
@@ -50,9 +50,9 @@ def find_source(
     float32 = bundle.manifest.file(role, "onnx")
     if float32 is None:
         raise UserError(_without_core(bundle, streaming))
-    if consumer == "tensorrt":
+    if target == "tensorrt":
         entry = bundle.manifest.file(role, "onnx", "fp16")
-        assert entry is not None, "see with_half_core"
+        assert entry is not None, "see with_fp16_core"
         return Source(_lowered(bundle, entry), entry, float32)
     if _has_own_form(bundle.manifest.model):
         from frcrn_export.exporters.artifacts import int8_source
@@ -75,7 +75,7 @@ def _without_core(bundle: Bundle, streaming: bool) -> str:
     return f"{bundle.path}: no float32 {kind} as ONNX in this bundle to calibrate; {hint}"
 
 
-def with_half_core(
+def with_fp16_core(
     bundle: Bundle, streaming: bool, load: "Callable[[], LoadedModel]", progress: Progress
 ) -> Bundle:
     """The bundle with a float16 core, which is exported and verified where there is none.

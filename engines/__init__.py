@@ -1,1 +1,1 @@
-"""Engines for NVIDIA GPUs: targets, profiles, and the builders of TensorRT and TensorRT-RTX."""
+"""Engines for NVIDIA GPUs: GPUs, profiles, and the builders of TensorRT and TensorRT-RTX."""

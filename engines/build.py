@@ -263,7 +263,7 @@ def _configure(config: "trt.IBuilderConfig", options: BuildOptions) -> None:
     if options.timing_cache is not None:
         load_timing_cache(config, options.timing_cache)
     if options.backend == "tensorrt-rtx":
-        _set_capability(config, options.target.sm, load_tensorrt("tensorrt-rtx"))
+        _set_capability(config, options.gpu.sm, load_tensorrt("tensorrt-rtx"))
 
 
 def _set_capability(config: Any, sm: int, rtx: Any) -> None:

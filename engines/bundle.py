@@ -11,13 +11,13 @@ from frcrn_export.engines.options import BuildOptions
 from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
-    Consumer,
     EngineInfo,
     FileEntry,
     Manifest,
     Precision,
     QuantizationInfo,
     Role,
+    Target,
 )
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command, onnx_command
@@ -32,18 +32,18 @@ def engine_name(precision: Precision, options: BuildOptions) -> str:
     if options.states:
         batch = options.profile.max[0]
         kind = "core.streaming" if batch == 1 else f"core.streaming.batch{batch}"
-    return f"{kind}.{precision}.sm{options.target.sm}.{options.backend}.engine"
+    return f"{kind}.{precision}.sm{options.gpu.sm}.{options.backend}.engine"
 
 
 def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False) -> FileEntry:
     """The ONNX file that engines of a precision are built from. Raises BundleError without it."""
-    consumer: Consumer | None = "tensorrt" if precision in QUANTIZED else None
+    target: Target | None = "tensorrt" if precision in QUANTIZED else None
     role: Role = "core_streaming" if streaming else "core"
-    entry = bundle.manifest.file(role, "onnx", precision, consumer)
-    if entry is None and consumer is not None:
+    entry = bundle.manifest.file(role, "onnx", precision, target)
+    if entry is None and target is not None:
         raise BundleError(
             f"{bundle.path}: no {precision} {role} for TensorRT in this bundle; run: "
-            f"{calibrate_command(bundle.path, consumer, precision, streaming=streaming)}"
+            f"{calibrate_command(bundle.path, target, precision, streaming=streaming)}"
         )
     if entry is None:
         kind = "streaming core" if streaming else "core"
@@ -103,8 +103,8 @@ def _info(
         backend=options.backend,
         version=built.version,
         cuda=built.cuda,
-        gpu=options.target.name,
-        sms=(options.target.sm,),
+        gpu=options.gpu.name,
+        sms=(options.gpu.sm,),
         source=source.path,
         source_sha256=source.sha256,
         profile=options.profile,
@@ -127,7 +127,7 @@ def _verification(
     else:
         verified = "for which the bundle has no parity results"
     return (
-        f"Built by {options.backend} {built.version} for SM {sm_text(options.target.sm)} from "
+        f"Built by {options.backend} {built.version} for SM {sm_text(options.gpu.sm)} from "
         f"{source.path}, {verified}. The engine itself has not been run: neither its output nor "
         "its speed is checked on a GPU."
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
+from frcrn_export.engines.gpus import DEFAULT_GPU, find_gpu
 from frcrn_export.exporters.commands.options import (
     chunk_options,
     load,
@@ -42,7 +42,7 @@ _MIB = 1 << 20
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--fp16", is_flag=True, help="Half precision (default).")
+@click.option("--fp16", is_flag=True, help="float16 (default).")
 @click.option("--fp32", is_flag=True, help="Single precision.")
 @click.option("--int8", is_flag=True, help="Whole numbers of 8 bits where calibration put them.")
 @click.option("--fp8", is_flag=True, help="Floating point of 8 bits there, from SM 8.9 on.")
@@ -58,7 +58,7 @@ _MIB = 1 << 20
 )
 @click.option(
     "--gpu",
-    default=DEFAULT_TARGET,
+    default=DEFAULT_GPU,
     show_default=True,
     help="A GPU's name, `auto` for the one in this machine, or an SM number such as 8.9.",
 )
@@ -170,9 +170,9 @@ def trt(
         raise UserError("--calib is for --int8 and --fp8; nothing else is calibrated")
     precision: Precision = "fp32" if fp32 else "int8" if int8 else "fp8" if fp8 else "fp16"
     wanted = streaming_options(streaming, chunk, lookahead)
-    target = detect_gpu() if gpu == "auto" else find_target(gpu)
-    check_precision(precision, target)
-    chosen = resolve_backend(flavor or backend, target, here=not explain)
+    found = detect_gpu() if gpu == "auto" else find_gpu(gpu)
+    check_precision(precision, found)
+    chosen = resolve_backend(flavor or backend, found, here=not explain)
     if not explain:
         load_tensorrt(chosen)
         _keep_log(log, "")  # what cannot be written is said now, not after the build
@@ -187,7 +187,7 @@ def trt(
         make = make_streaming_profile if streaming else make_profile
         options = BuildOptions(
             backend=chosen,
-            target=target,
+            gpu=found,
             profile=make(
                 subject.manifest, subject.input, batch=batch, frames=frames, samples=samples
             ),
@@ -275,7 +275,7 @@ def _say_how_calibrated(bundle: "Bundle", source: str) -> None:
     made = next(file.quantization for file in bundle.manifest.files if file.path == source)
     if made is None or made.report is None:
         return
-    path, again = bundle.path / made.report, calibrate_command(bundle.path, made.consumer)
+    path, again = bundle.path / made.report, calibrate_command(bundle.path, made.target)
     with reading(path, "not a calibration report", f"run: {again} --force"):
         report = json.loads(path.read_bytes())
         warnings, scored = list(map(str, report["warnings"])), len(report["clips"])

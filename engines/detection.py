@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from frcrn_export.engines.targets import Target, check_served, known_gpu
+from frcrn_export.engines.gpus import TargetGpu, check_served, known_gpu
 from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.gpu import Gpu, first_gpu
@@ -13,55 +13,55 @@ from frcrn_export.runtime.sessions.tensorrt_backends import (
 )
 
 
-def detect_gpu() -> Target:
+def detect_gpu() -> TargetGpu:
     """The first GPU that CUDA shows. Raises UserError where there is none, or no driver."""
     try:
-        return _target(first_gpu())
+        return _known_or_new(first_gpu())
     except BackendError as error:
         raise UserError(
             f"no GPU to detect: {error}; or name the one to build for, as in --gpu rtx4090d"
         ) from error
 
 
-def present_gpu() -> Target | None:
+def present_gpu() -> TargetGpu | None:
     """The first GPU that CUDA shows, or None."""
     try:
-        return _target(first_gpu())
+        return _known_or_new(first_gpu())
     except BackendError:
         return None
 
 
-def resolve_backend(choice: str, target: Target, *, here: bool = True) -> TensorrtBackend:
+def resolve_backend(choice: str, gpu: TargetGpu, *, here: bool = True) -> TensorrtBackend:
     """The backend to build with. `choice` is a backend's name or `auto`.
 
-    `auto` takes classic TensorRT where it is installed and a GPU with the target's SM is present
-    (it tunes on that GPU), else TensorRT-RTX where that serves the target. With `here` False, for
+    `auto` takes classic TensorRT where it is installed and a GPU with its SM is present
+    (it tunes on that GPU), else TensorRT-RTX where that serves the GPU. With `here` False, for
     a build elsewhere, classic TensorRT is what is left. Raises UserError.
     """
     if choice in TENSORRT_BACKENDS:
         backend = cast(TensorrtBackend, choice)
-        check_served(backend, target)
+        check_served(backend, gpu)
         return backend
     if choice != "auto":
         raise UserError(f"unknown backend {choice!r}; one of: auto, {', '.join(TENSORRT_BACKENDS)}")
-    if "tensorrt" in target.backends and is_tensorrt_installed("tensorrt"):
-        gpu = present_gpu()
-        if gpu is not None and gpu.sm == target.sm:
+    if "tensorrt" in gpu.backends and is_tensorrt_installed("tensorrt"):
+        present = present_gpu()
+        if present is not None and present.sm == gpu.sm:
             return "tensorrt"
-    if "tensorrt-rtx" in target.backends:
+    if "tensorrt-rtx" in gpu.backends:
         return "tensorrt-rtx"
-    if not here and "tensorrt" in target.backends:
+    if not here and "tensorrt" in gpu.backends:
         return "tensorrt"
     raise UserError(
-        f"{target.title} (SM {sm_text(target.sm)}) needs classic TensorRT, which builds on a "
+        f"{gpu.title} (SM {sm_text(gpu.sm)}) needs classic TensorRT, which builds on a "
         f"machine with that GPU: run this there, after: pip install "
         f'"frcrn-export[{TENSORRT_BACKENDS["tensorrt"].extra}]"'
     )
 
 
-def _target(gpu: Gpu) -> Target:
-    """The registered GPU, or one that `find_target` finds again under its SM."""
+def _known_or_new(gpu: Gpu) -> TargetGpu:
+    """The registered GPU, or one that `find_gpu` finds again under its SM."""
     known = known_gpu(gpu.name)
     if known is not None and known.sm == gpu.sm:
         return known
-    return Target(f"sm{gpu.sm}", gpu.name, gpu.sm, round(gpu.total_memory / 2**30))
+    return TargetGpu(f"sm{gpu.sm}", gpu.name, gpu.sm, round(gpu.total_memory / 2**30))

@@ -6,10 +6,10 @@ from pathlib import Path
 from frcrn_export.engines.build_log import Progress
 from frcrn_export.engines.bundle import add_engine
 from frcrn_export.engines.detection import detect_gpu, resolve_backend
+from frcrn_export.engines.gpus import DEFAULT_GPU, find_gpu
 from frcrn_export.engines.options import BuildOptions, check_options, check_precision
 from frcrn_export.engines.profiles import make_profile, make_streaming_profile
 from frcrn_export.engines.source import existing_subject
-from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
 from frcrn_export.runtime.bundle.manifest import FileEntry, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
 from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
@@ -21,7 +21,7 @@ def build_engine(
     bundle: Bundle | Path | str,
     *,
     precision: Precision = "fp16",
-    gpu: str = DEFAULT_TARGET,
+    gpu: str = DEFAULT_GPU,
     backend: str = "auto",
     streaming: bool = False,
     batch: Size | None = None,
@@ -84,9 +84,9 @@ def build_engine(
     """
     from frcrn_export.exporters.streaming_export import StreamingOptions
 
-    target = detect_gpu() if gpu == "auto" else find_target(gpu)
-    check_precision(precision, target)
-    chosen = resolve_backend(backend, target)
+    found = detect_gpu() if gpu == "auto" else find_gpu(gpu)
+    check_precision(precision, found)
+    chosen = resolve_backend(backend, found)
     load_tensorrt(chosen)
     weights = None if checkpoint is None else Path(checkpoint)
     opened = open_bundle(path_of(bundle), engines=not force)
@@ -94,7 +94,7 @@ def build_engine(
     make = make_streaming_profile if streaming else make_profile
     options = BuildOptions(
         backend=chosen,
-        target=target,
+        gpu=found,
         profile=make(
             subject.manifest,
             subject.input,

@@ -55,7 +55,7 @@ def _trtexec(source: Path, engine: Path, name: str, options: BuildOptions) -> li
         listed = ",".join(f"{key}:{_crosses(sizes)}" for key, sizes in inputs.items())
         command.append(f"--{which}Shapes={listed}")
     # TensorRT 10 needs to be told; for 11 and TensorRT-RTX there is nothing else.
-    command.append(f"--computeCapabilities={options.target.sm}" if rtx else "--stronglyTyped")
+    command.append(f"--computeCapabilities={options.gpu.sm}" if rtx else "--stronglyTyped")
     if options.workspace_bytes is not None:
         command.append(f"--memPoolSize=workspace:{options.workspace_bytes}B")
     if options.timing_cache is not None:
@@ -79,7 +79,7 @@ def _polygraphy(source: Path, engine: Path, name: str, options: BuildOptions) ->
         *["--trt-max-shapes", *_all_brackets(name, profile.max, options)],
     ]
     if options.backend == "tensorrt-rtx":
-        command += ["--compute-capabilities", sm_text(options.target.sm)]
+        command += ["--compute-capabilities", sm_text(options.gpu.sm)]
     if options.workspace_bytes is not None:
         command += ["--pool-limit", f"workspace:{options.workspace_bytes}"]
     if options.timing_cache is not None:

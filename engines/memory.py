@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frcrn_export.engines.gpus import GPUS, TargetGpu
 from frcrn_export.engines.options import BuildOptions
-from frcrn_export.engines.targets import TARGETS, Target
 from frcrn_export.runtime.bundle.graph_shapes import Shape, tensor_bytes
 from frcrn_export.runtime.errors import UserError
 
@@ -20,7 +20,7 @@ _TIGHT = 0.5  # of the memory: the engine takes up to twice the estimate, other 
 
 
 def check_memory(source: Path, content: bytes, options: BuildOptions) -> None:
-    """Refuse a profile whose largest shape no GPU of the target holds, and warn of a tight one.
+    """Refuse a profile whose largest shape no GPU of the target SM holds, and warn of a tight one.
 
     Raises UserError.
     """
@@ -28,10 +28,10 @@ def check_memory(source: Path, content: bytes, options: BuildOptions) -> None:
 
     model = onnx.load_model_from_string(content)
     shapes = {model.graph.input[0].name: options.profile.max, **options.state_shapes}
-    needed, has = activation_bytes(model, shapes) / _GIB, _memory_gb(options.target)
+    needed, has = activation_bytes(model, shapes) / _GIB, _memory_gb(options.gpu)
     said = (
         f"{source}: the largest shape of the profile, {list(options.profile.max)}, takes "
-        f"about {needed:,.1f} GiB of activations, {options.target.title} has {has} GiB"
+        f"about {needed:,.1f} GiB of activations, {options.gpu.title} has {has} GiB"
     )
     if needed > has:
         raise UserError(f"{said}; lower the MAX of --batch, --frames or --samples")
@@ -67,10 +67,10 @@ def activation_bytes(model: "onnx.ModelProto", shapes: Mapping[str, Shape]) -> i
     return most
 
 
-def _memory_gb(target: Target) -> int:
-    """Of the target, or of the largest GPU of its SM, where it stands for all of them."""
-    if target.memory_gb is not None:
-        return target.memory_gb
-    known = [gpu.memory_gb for gpu in TARGETS.values() if gpu.memory_gb is not None]
-    same = [gpu.memory_gb for gpu in TARGETS.values() if gpu.memory_gb and gpu.sm == target.sm]
+def _memory_gb(gpu: TargetGpu) -> int:
+    """Of the GPU, or of the largest GPU of its SM, where it stands for all of them."""
+    if gpu.memory_gb is not None:
+        return gpu.memory_gb
+    known = [each.memory_gb for each in GPUS.values() if each.memory_gb is not None]
+    same = [each.memory_gb for each in GPUS.values() if each.memory_gb and each.sm == gpu.sm]
     return max(same or known)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frcrn_export.engines.detection import present_gpu
-from frcrn_export.engines.targets import Target, check_served
+from frcrn_export.engines.gpus import TargetGpu, check_served
 from frcrn_export.runtime.bundle.manifest import Precision, Profile, TensorrtBackend, TensorSpec
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
@@ -24,7 +24,7 @@ class BuildOptions:
     """
 
     backend: TensorrtBackend
-    target: Target
+    gpu: TargetGpu
     profile: Profile
     states: tuple[TensorSpec, ...] = ()
     workspace_bytes: int | None = None
@@ -40,18 +40,18 @@ class BuildOptions:
         return {state.name: (batch, *map(int, state.shape[1:])) for state in self.states}
 
 
-def check_precision(precision: Precision, target: Target) -> None:
-    """Raise UserError for a precision that the target cannot compute in."""
-    if precision == "fp8" and target.sm < _FP8_SM:
+def check_precision(precision: Precision, gpu: TargetGpu) -> None:
+    """Raise UserError for a precision that the GPU cannot compute in."""
+    if precision == "fp8" and gpu.sm < _FP8_SM:
         raise UserError(
-            f"FP8 needs SM {sm_text(_FP8_SM)} or later, {target.title} is SM {sm_text(target.sm)}; "
+            f"FP8 needs SM {sm_text(_FP8_SM)} or later, {gpu.title} is SM {sm_text(gpu.sm)}; "
             "take --int8"
         )
 
 
 def check_options(options: BuildOptions) -> None:
     """Raise UserError for options that the backend does not have, or not on this machine."""
-    check_served(options.backend, options.target)
+    check_served(options.backend, options.gpu)
     if options.workspace_bytes is not None and options.workspace_bytes < 1:
         raise UserError(f"--workspace {options.workspace_bytes}: needs at least 1 byte")
     if options.backend == "tensorrt-rtx":
@@ -75,20 +75,20 @@ def _check_rtx(options: BuildOptions) -> None:
 
 
 def _check_classic(options: BuildOptions) -> None:
-    """Classic TensorRT times kernels on the GPU present, so that must be the target's kind."""
-    if options.hardware_compatible and options.target.sm < 80:
+    """Classic TensorRT times kernels on the GPU present, so that must be of the same kind."""
+    if options.hardware_compatible and options.gpu.sm < 80:
         raise UserError(
-            f"hardware-compatible engines run on SM 8.0 and later, {options.target.title} is "
-            f"SM {sm_text(options.target.sm)}; leave out --hardware-compatible"
+            f"hardware-compatible engines run on SM 8.0 and later, {options.gpu.title} is "
+            f"SM {sm_text(options.gpu.sm)}; leave out --hardware-compatible"
         )
-    gpu = present_gpu()
-    if gpu is not None and gpu.sm == options.target.sm:
+    present = present_gpu()
+    if present is not None and present.sm == options.gpu.sm:
         return
-    here = f"{gpu.title}, SM {sm_text(gpu.sm)}" if gpu else "no GPU"
-    rtx = "tensorrt-rtx" in options.target.backends
+    here = f"{present.title}, SM {sm_text(present.sm)}" if present else "no GPU"
+    rtx = "tensorrt-rtx" in options.gpu.backends
     instead = ", or with --backend tensorrt-rtx, which needs no GPU" if rtx else ""
     raise UserError(
-        f"tensorrt builds on the kind of GPU it builds for: {options.target.title} "
-        f"(SM {sm_text(options.target.sm)}) is wanted, this machine has {here}; "
+        f"tensorrt builds on the kind of GPU it builds for: {options.gpu.title} "
+        f"(SM {sm_text(options.gpu.sm)}) is wanted, this machine has {here}; "
         f"run it on such a machine{instead}"
     )

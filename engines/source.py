@@ -78,7 +78,7 @@ class Subject:
         calibrate(
             self.path,
             calib,
-            consumer="tensorrt",
+            target="tensorrt",
             streaming=streaming,
             number=number,
             progress=lambda phase, done, steps: step(
@@ -88,8 +88,8 @@ class Subject:
         return open_bundle(self.path)
 
     def _exported(self, precision: Precision, step: Step) -> Bundle:
-        half = precision == "fp16"
-        if self.bundle and (not half or self.manifest.file(self._role, "onnx", "fp16")):
+        fp16 = precision == "fp16"
+        if self.bundle and (not fp16 or self.manifest.file(self._role, "onnx", "fp16")):
             return self.bundle  # without PyTorch
         from frcrn_export.exporters.bundle import (
             add_fp16_core,
@@ -100,7 +100,7 @@ class Subject:
         if self.bundle is None:
             assert self.model is not None
             return export_onnx(
-                self.model, self.path, fp16=half, streaming=self.streaming, progress=step
+                self.model, self.path, fp16=fp16, streaming=self.streaming, progress=step
             )
         add = add_fp16_streaming_core if self.streaming else add_fp16_core
         return add(self.model or self._reference(), self.bundle, progress=step)

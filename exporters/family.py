@@ -296,10 +296,10 @@ class Family(ABC):
 
     def gpu_form(self, network: "nn.Module") -> "nn.Module":
         """The form for GPUs that computes in float16, with float32 input and output."""
-        from frcrn_export.exporters.module_passes import compute_in_half
+        from frcrn_export.exporters.module_passes import compute_in_fp16
 
         lowered = self.lower(network)
-        compute_in_half([lowered])
+        compute_in_fp16([lowered])
         return lowered
 
     def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":

@@ -46,7 +46,7 @@ def fold_batch_norm(
     return folded.to(weight.dtype), shift.to(weight.dtype)
 
 
-def compute_in_half(
+def compute_in_fp16(
     halves: Iterable[nn.Module], keep: Iterable[nn.Module] = (), first_only: bool = False
 ) -> None:
     """Let modules compute in float16: weights converted, inputs cast, outputs cast to float32.

@@ -26,7 +26,7 @@ from frcrn_export.exporters.family import (
     State,
 )
 from frcrn_export.exporters.loading import LoadedModel, notes_on, taken_of, taken_state_dict
-from frcrn_export.exporters.module_passes import compute_in_half
+from frcrn_export.exporters.module_passes import compute_in_fp16
 from frcrn_export.exporters.own_core import Core, Output, bake_weight_norms, check_promises
 from frcrn_export.exporters.registry import models
 from frcrn_export.exporters.settings import check_transform
@@ -228,7 +228,7 @@ class OwnFamily(Family):
     def gpu_form(self, network: nn.Module) -> nn.Module:
         """The module in float16, the product with the mask in float32."""
         core = _copy(network)
-        compute_in_half([_module(core)])
+        compute_in_fp16([_module(core)])
         return core
 
     def streaming(
@@ -260,7 +260,7 @@ class OwnFamily(Family):
             )
         core.module.eval()
         if form == "fp16":
-            compute_in_half([core.module], first_only=True)
+            compute_in_fp16([core.module], first_only=True)
         return core
 
 

@@ -43,7 +43,7 @@ def add_int8(path: Path, role: Role = "core", number: Number = "int8") -> FileEn
         sha256=sha256_of(path / name),
         bytes=(path / name).stat().st_size,
         quantization=QuantizationInfo(
-            consumer="tensorrt",
+            target="tensorrt",
             method="minmax",
             clips=1,
             clips_sha256="0" * 64,

@@ -12,11 +12,11 @@ from onnx import helper, numpy_helper
 
 from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
-    Consumer,
     FileEntry,
     GateResult,
     Precision,
     QuantizationInfo,
+    Target,
 )
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
 from tests.bundles import write_manifest
@@ -28,9 +28,9 @@ GATES = (
 )
 
 
-def quantization(consumer: Consumer = "cpu", **changes: object) -> QuantizationInfo:
+def quantization(target: Target = "cpu", **changes: object) -> QuantizationInfo:
     made = QuantizationInfo(
-        consumer=consumer,
+        target=target,
         method="percentile",
         clips=64,
         clips_sha256="ab" * 32,
@@ -70,7 +70,7 @@ def scaled(model: onnx.ModelProto, factor: float) -> onnx.ModelProto:
 def add_int8(
     root: Path,
     change: Callable[[onnx.ModelProto], onnx.ModelProto],
-    consumer: Consumer = "cpu",
+    target: Target = "cpu",
     source: str = "core.onnx",
     precision: Precision = "int8",
     **made: object,
@@ -78,7 +78,7 @@ def add_int8(
     """Add to a bundle what is said to be INT8, or `precision`, made of one of its files."""
     described = open_bundle(root).manifest
     entry = next(entry for entry in described.files if entry.path == source)
-    kind = f"int8.{consumer}" if precision == "int8" else precision
+    kind = f"int8.{target}" if precision == "int8" else precision
     name = source.replace(".onnx", f".{kind}.onnx")
     onnx.save(change(onnx.load(root / source)), root / name)
     added = msgspec.structs.replace(
@@ -87,7 +87,7 @@ def add_int8(
         precision=precision,
         sha256=sha256_of(root / name),
         bytes=(root / name).stat().st_size,
-        quantization=quantization(consumer, **made) if precision in QUANTIZED else None,
+        quantization=quantization(target, **made) if precision in QUANTIZED else None,
     )
     write_manifest(root, msgspec.structs.replace(described, files=(*described.files, added)))
     return added

@@ -137,8 +137,8 @@ def test_call_by_call_it_is_the_network(chunk: int) -> None:
     torch.testing.assert_close(model.lowered(spec), expected, atol=1e-5, rtol=1e-5)
     exact = run_streaming(model.family.streaming(model.network, chunk, None), spec)
     torch.testing.assert_close(exact, expected, atol=1e-5, rtol=1e-5)
-    half = run_streaming(model.family.streaming(model.network, chunk, None, "fp16"), spec)
-    assert 0 < (half - expected).abs().max() < 0.02
+    fp16 = run_streaming(model.family.streaming(model.network, chunk, None, "fp16"), spec)
+    assert 0 < (fp16 - expected).abs().max() < 0.02
 
 
 @pytest.mark.usefixtures("_plugged_in")

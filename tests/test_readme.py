@@ -138,7 +138,7 @@ def _check_pipes(programs: Path, rate: int) -> None:
 
 
 def _check_engine(bundle: Bundle) -> None:
-    """FRCRN for the RTX 4090D as asked: every convolution in half, at most 45 MB, proven."""
+    """FRCRN for the RTX 4090D as asked: every convolution in FP16, at most 45 MB, verified."""
     engine = next(e for e in bundle.manifest.files if e.engine is not None)
     assert engine.engine is not None
     assert (engine.engine.gpu, engine.engine.sms, engine.engine.verified_on) == (
@@ -150,11 +150,11 @@ def _check_engine(bundle: Bundle) -> None:
     report = read_layer_report((bundle.path / engine.engine.layers).read_bytes(), "layers")
     counts = census(report)
     assert counts["Conv"] == {"Half": 158}
-    assert f"all {158} convolutions in half" in README
+    assert f"all {158} convolutions in FP16" in README
     assert "Float" in counts["Tanh"]  # the mask
-    half = [r for r in bundle.manifest.parity if r.artifact == "core.fp16.onnx"]
-    assert min(r.snr_db for r in half) >= 45
-    assert {f"reference.pipeline.{level}-dBFS" for level in (-50, -25, 0)} <= {r.case for r in half}
+    fp16 = [r for r in bundle.manifest.parity if r.artifact == "core.fp16.onnx"]
+    assert min(r.snr_db for r in fp16) >= 45
+    assert {f"reference.pipeline.{level}-dBFS" for level in (-50, -25, 0)} <= {r.case for r in fp16}
 
 
 @pytest.mark.slow

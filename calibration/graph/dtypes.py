@@ -1,4 +1,4 @@
-"""The numbers that quantized files compute with, and what their two consumers can compute."""
+"""The numbers that quantized files compute with, and what their two targets can compute."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from frcrn_export.runtime.bundle.manifest import Consumer
+from frcrn_export.runtime.bundle.manifest import Target
 
 # What is computed with: whole numbers of 8 bits, or floating-point ones (4 of exponent, 3 of
 # mantissa), which TensorRT alone takes, from SM 8.9 on.
@@ -38,7 +38,7 @@ GRIDS: dict[Number, Grid] = {
 
 @dataclass(frozen=True)
 class Form:
-    """What a consumer can compute in 8 bits, and what it gains from.
+    """What a target can compute in 8 bits, and what it gains from.
 
     `group_multiple`: what the channels of each group of a grouped convolution must be a multiple
     of. `depthwise`: depthwise convolutions gain too.
@@ -48,7 +48,7 @@ class Form:
     depthwise: bool
 
 
-FORMS: dict[Consumer, Form] = {
+FORMS: dict[Target, Form] = {
     "tensorrt": Form(group_multiple=4, depthwise=False),
     # Depthwise ones stand between others, so that what they read and write need not be float32.
     "cpu": Form(group_multiple=1, depthwise=True),

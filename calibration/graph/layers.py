@@ -10,7 +10,7 @@ import onnx
 from frcrn_export.calibration.graph.dtypes import FORMS
 from frcrn_export.runtime.bundle import graph_cost
 from frcrn_export.runtime.bundle.graph_shapes import Shape, tensor_shapes
-from frcrn_export.runtime.bundle.manifest import Consumer
+from frcrn_export.runtime.bundle.manifest import Target
 
 # One utterance of about a second, or what a streaming core is given at a time.
 SIZES = {"batch": 1, "frames": 100, "samples": 16384}
@@ -84,9 +84,9 @@ class Layer:
 
 
 def quantizable(
-    model: onnx.ModelProto, consumer: Consumer, sizes: Mapping[str, int] = SIZES
+    model: onnx.ModelProto, target: Target, sizes: Mapping[str, int] = SIZES
 ) -> list[Layer]:
-    """The layers that are worth computing in INT8 for a consumer, in the graph's order.
+    """The layers that are worth computing in INT8 for a target, in the graph's order.
 
     Of those that can (see `int8_layers`) these are left out:
     - first: nothing is computed before them; they read the input itself, whose quiet parts matter
@@ -97,21 +97,21 @@ def quantizable(
     - narrow: fewer than 16 channels in or out of each group; these are bound by memory and gain
       nothing. (Depthwise ones do for a processor, see dtypes.py.)
     """
-    return [layer for layer in int8_layers(model, consumer, sizes) if layer.kept is None]
+    return [layer for layer in int8_layers(model, target, sizes) if layer.kept is None]
 
 
 def int8_layers(
-    model: onnx.ModelProto, consumer: Consumer, sizes: Mapping[str, int] = SIZES
+    model: onnx.ModelProto, target: Target, sizes: Mapping[str, int] = SIZES
 ) -> list[Layer]:
-    """All layers that a consumer can compute in INT8, in the graph's order.
+    """All layers that a target can compute in INT8, in the graph's order.
 
     Convolutions (for TensorRT those with one group, or a multiple of 4 channels in each) and
-    products with a constant matrix of 2 axes. Recurrent layers and
-    ConvTranspose stay in float; transposed.py makes ordinary convolutions of the last.
+    products with a constant matrix of 2 axes. Recurrent layers and ConvTranspose stay in float;
+    transposed.py makes ordinary convolutions of the last.
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)
-    reasons = _reasons(model.graph, weights, FORMS[consumer].depthwise)
+    reasons = _reasons(model.graph, weights, FORMS[target].depthwise)
     return [
         Layer(
             name=node.name,
@@ -124,7 +124,7 @@ def int8_layers(
             kept=reasons[node.name],
         )
         for node in model.graph.node
-        if _can(node, weights, FORMS[consumer].group_multiple)
+        if _can(node, weights, FORMS[target].group_multiple)
     ]
 
 

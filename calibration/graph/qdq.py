@@ -32,7 +32,7 @@ from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 # another kernel; with one for all it fuses them and writes float16. So a weight gets one where that
 # leaves every output channel this much SNR. (The default network gives 1.5 of 49 dB for it.)
 _ONE_SCALE_DB = 12.0
-# The first opset that has scales in half precision, and FP8. To the operators of a core it brought
+# The first opset that has scales in float16, and FP8. To the operators of a core it brought
 # more data types, and attributes whose defaults are what was: the number is all that changes.
 _HALF_AND_FP8_OPSET = 19
 

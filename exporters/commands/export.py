@@ -52,7 +52,6 @@ def _output_options(command: Command) -> Command:
 @module_options(placement=True)
 @click.option(
     "--fp16",
-    "half",
     is_flag=True,
     help="Also core.fp16.onnx (and core.streaming.fp16.onnx), which TensorRT engines are made of.",
 )
@@ -67,7 +66,7 @@ def onnx(
     source: "ModelSource",
     own: "OwnModule | None",
     stft: str,
-    half: bool,
+    fp16: bool,
     streaming: bool,
     chunk: int | None,
     lookahead: int | None,
@@ -90,7 +89,7 @@ def onnx(
                 loaded,
                 output or Path(loaded.spec.name),
                 stft="inline" if stft == "inline" else "split",
-                fp16=half,
+                fp16=fp16,
                 streaming=options,
                 force=force,
                 progress=step,

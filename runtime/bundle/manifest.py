@@ -56,8 +56,8 @@ TensorrtBackend = Literal["tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "int8", "fp8"]
 # Precisions of calibrated files: whole numbers, or for TensorRT alone FP8 (float8e4m3fn).
 QUANTIZED: frozenset[Precision] = frozenset(("int8", "fp8"))
-# Who such a file is quantized for: TensorRT on a GPU, or ONNX Runtime on a processor.
-Consumer = Literal["tensorrt", "cpu"]
+# What such a file is quantized for: TensorRT on a GPU, or ONNX Runtime on a processor.
+Target = Literal["tensorrt", "cpu"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 
 
@@ -263,7 +263,7 @@ class QuantizationInfo(Struct, frozen=True, kw_only=True):
     JSON file.
     """
 
-    consumer: Consumer
+    target: Target
     method: CalibrationMethod
     clips: Positive
     clips_sha256: Sha256
@@ -398,10 +398,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
         role: Role,
         format: Format,
         precision: Precision = "fp32",
-        consumer: Consumer | None = None,
+        target: Target | None = None,
     ) -> FileEntry | None:
-        """The entry with this role, format and precision, quantized for `consumer`; or None."""
-        wanted = (role, format, precision, consumer)
+        """The entry with this role, format and precision, quantized for `target`; or None."""
+        wanted = (role, format, precision, target)
         return next((f for f in self.files if _kind(f) == wanted), None)
 
     def with_parity(self, results: Iterable[ParityResult]) -> "Manifest":
@@ -416,6 +416,6 @@ class Manifest(Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
-def _kind(entry: FileEntry) -> tuple[Role, Format, Precision, Consumer | None]:
-    consumer = entry.quantization.consumer if entry.quantization else None
-    return entry.role, entry.format, entry.precision, consumer
+def _kind(entry: FileEntry) -> tuple[Role, Format, Precision, Target | None]:
+    target = entry.quantization.target if entry.quantization else None
+    return entry.role, entry.format, entry.precision, target

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from frcrn_export.runtime.bundle.manifest import (
     TRANSACTION_NAME,
-    Consumer,
     FileEntry,
     Manifest,
     Precision,
     Profile,
+    Target,
     TensorrtBackend,
 )
 from frcrn_export.runtime.bundle.own_module import module_of, module_options
@@ -18,7 +18,7 @@ from frcrn_export.runtime.text import quoted, shown
 # Where a command writes that must not touch what is there; the user may put another name.
 NEW_BUNDLE = "-o NEW_BUNDLE"
 # What `frcrn-export calibrate --for` calls them.
-TARGETS: dict[Consumer, str] = {"tensorrt": "rtx4090d", "cpu": "cpu"}
+FOR_VALUES: dict[Target, str] = {"tensorrt": "rtx4090d", "cpu": "cpu"}
 # The dynamic axes that `frcrn-export trt` has an option for.
 _AXES = ("batch", "frames", "samples")
 
@@ -112,19 +112,19 @@ def with_fp16(manifest: Manifest) -> str:
 
 def calibrate_command(
     root: Path,
-    consumer: Consumer,
+    target: Target,
     precision: Precision | None = "int8",
     *,
     streaming: bool = False,
     folders: Sequence[Path] = (),
     options: str = "",
 ) -> str:
-    """The command that makes a bundle's INT8 or FP8 core, offline or streaming, for a consumer.
+    """The command that makes a bundle's INT8 or FP8 core, offline or streaming, for a target.
 
     `folders` hold the recordings; where they are not known, FOLDER stands for them. `options`:
     further ones.
     """
-    command = f"frcrn-export calibrate {quoted(root)} --for {TARGETS[consumer]}"
+    command = f"frcrn-export calibrate {quoted(root)} --for {FOR_VALUES[target]}"
     command += " --fp8" * (precision == "fp8")
     for folder in map(quoted, folders or ("FOLDER",)):
         command += f" --calib {folder}"
@@ -153,7 +153,7 @@ def _calibrate_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
         options.append(f"--checkpoint {quoted(manifest.weights.name)}")
     return calibrate_command(
         root,
-        made.consumer,
+        made.target,
         entry.precision,
         streaming=entry.streaming is not None,
         options=" ".join([*options, "--force"]),

@@ -108,7 +108,7 @@ def _reach(hardware_compatible: bool) -> str:
     return " and later" if hardware_compatible else ""
 
 
-_CONSUMERS = {"tensorrt": "TensorRT, on a GPU", "cpu": "ONNX Runtime, on a processor"}
+_TARGETS = {"tensorrt": "TensorRT, on a GPU", "cpu": "ONNX Runtime, on a processor"}
 
 
 def print_quantization(manifest: "Manifest") -> None:
@@ -124,7 +124,7 @@ def _title(entry: "FileEntry") -> str:
 
 def _facts(entry: "FileEntry", made: "QuantizationInfo") -> list[tuple[str, str]]:
     facts = [
-        ("for", _CONSUMERS[made.consumer]),
+        ("for", _TARGETS[made.target]),
         ("ranges", f"{made.method}, of {made.clips} recordings, seed {made.seed}"),
         ("recordings sha256", made.clips_sha256[:16]),
         (f"in {entry.precision.upper()}", f"{made.layers} of {made.candidates} layers"),

@@ -4,13 +4,13 @@ from typing import get_args
 
 from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
-    Consumer,
     EngineInfo,
     FileEntry,
     Format,
     Manifest,
     Precision,
     Role,
+    Target,
     TensorrtBackend,
 )
 from frcrn_export.runtime.bundle.reader import Bundle
@@ -53,7 +53,7 @@ def choose_engine(
 ) -> FileEntry | None:
     """The engine to denoise with, one for this very GPU first.
 
-    Without a precision half before single; INT8 and FP8 are never chosen then.
+    Without a precision FP16 goes before FP32; INT8 and FP8 are never chosen then.
     """
     entries = _entries(bundle, backend, _ROLES, precision)
     return min(entries, key=_rank, default=None)
@@ -112,9 +112,9 @@ def choose_file(
     """
     if precision not in QUANTIZED:
         return manifest.file(role, format, precision or "fp32")
-    consumers: tuple[Consumer, ...] = ("cpu", "tensorrt")
-    ordered = reversed(consumers) if backend in _ON_GPU else consumers
-    files = (manifest.file(role, format, precision, consumer) for consumer in ordered)
+    targets: tuple[Target, ...] = ("cpu", "tensorrt")
+    ordered = reversed(targets) if backend in _ON_GPU else targets
+    files = (manifest.file(role, format, precision, target) for target in ordered)
     return next(filter(None, files), None)
 
 
@@ -160,6 +160,6 @@ def _command(
         return f"frcrn-export torchscript {options_of(manifest)} -o {quoted(bundle.path)}"
     if precision in QUANTIZED and manifest.file(role, "onnx") is not None:
         for_gpu = name in _ON_GPU or precision == "fp8"
-        consumer: Consumer = "tensorrt" if for_gpu else "cpu"
-        return calibrate_command(bundle.path, consumer, precision, streaming=streaming)
+        target: Target = "tensorrt" if for_gpu else "cpu"
+        return calibrate_command(bundle.path, target, precision, streaming=streaming)
     return onnx_command(manifest, fp16=precision == "fp16", streaming=streaming)

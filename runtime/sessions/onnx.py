@@ -51,7 +51,7 @@ def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSess
     """
     import onnxruntime
 
-    for_cpu = entry.quantization is not None and entry.quantization.consumer == "cpu"
+    for_cpu = entry.quantization is not None and entry.quantization.target == "cpu"
     for provider in (_CPU,) if for_cpu else _CHAINS:
         if provider not in onnxruntime.get_available_providers():
             continue

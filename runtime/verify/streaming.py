@@ -177,7 +177,7 @@ def check_streams(
 
 def _is_made_to_run(entry: FileEntry) -> bool:
     """Whether a file is there to be run as it is, and not to make engines of it."""
-    for_cpu = entry.quantization is not None and entry.quantization.consumer == "cpu"
+    for_cpu = entry.quantization is not None and entry.quantization.target == "cpu"
     return for_cpu or entry.precision == "fp32" or entry.engine is not None
 
 

@@ -33,10 +33,10 @@ from tests.standin.install import add_engine, simulated_gpu
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks/gpu.py"
 NEED_GPU = {
-    "torch-half",
+    "torch-fp16",
     "torch-streams",
-    "lowered-half",
-    "onnxruntime-half",
+    "lowered-fp16",
+    "onnxruntime-fp16",
     "tensorrt",
     "tensorrt-steps",
     "tensorrt-rtx",
@@ -123,7 +123,7 @@ def test_a_gpu_is_measured_in_parts_and_with_engines(
     for backend in ("tensorrt", "tensorrt-rtx"):
         add_engine(bundle, backend, low=(1, 1, 320), best=(1, 1, 320), high=(1, 1, 640))
     # Their export needs more of PyTorch's CUDA than the stand-in has.
-    names = {contender.name for contender in CONTENDERS} - {"torch-compile", "onnxruntime-half"}
+    names = {contender.name for contender in CONTENDERS} - {"torch-compile", "onnxruntime-fp16"}
     only = [word for name in names for word in ("--only", name)]
     output = tmp_path / "gpu.json"
     words = f"--bundle {bundle} --batches 1 --repeats 1 -o {output}".split()

@@ -48,14 +48,14 @@ CHUNK = 64  # samples a call of the recurrent network, 8 frames
 def write_masking_bundle(
     path: Path,
     *,
-    half: bool = False,
+    fp16: bool = False,
     level: Level = "peak",
     weights: Weights | None = None,
 ) -> Path:
-    """The network of graphs.py, with `half` in float16 as well. Random weights by default."""
+    """The network of graphs.py, with `fp16` in float16 as well. Random weights by default."""
     described = manifest(level=level, padding=Padding(rule="multiple", size=8))
     path.mkdir(parents=True)
-    precisions: tuple[Precision, ...] = ("fp32", "fp16") if half else ("fp32",)
+    precisions: tuple[Precision, ...] = ("fp32", "fp16") if fp16 else ("fp32",)
     changed = msgspec.structs.replace(
         described,
         model="wave-unet-16k",
@@ -72,9 +72,9 @@ def write_recurrent_bundle(path: Path, kind: str) -> Path:
     described = manifest(level="peak", padding=Padding(rule="multiple", size=8))
     files = []
     for streaming in (False, True):
-        for half in (False, True):
-            name = f"core{'.streaming' * streaming}{'.fp16' * half}.onnx"
-            onnx.save(_responsive(recurrent_network(kind, streaming, half)), path / name)
+        for fp16 in (False, True):
+            name = f"core{'.streaming' * streaming}{'.fp16' * fp16}.onnx"
+            onnx.save(_responsive(recurrent_network(kind, streaming, fp16)), path / name)
             entry = core_entry(path=name)
             wave, enhanced = entry.inputs[0], entry.outputs[0]
             wave = msgspec.structs.replace(wave, name="wave")
@@ -85,7 +85,7 @@ def write_recurrent_bundle(path: Path, kind: str) -> Path:
             changed = msgspec.structs.replace(
                 entry,
                 role="core_streaming" if streaming else "core",
-                precision="fp16" if half else "fp32",
+                precision="fp16" if fp16 else "fp32",
                 inputs=(wave,),
                 outputs=(enhanced,),
                 sha256=sha256_of(path / name),
@@ -108,7 +108,7 @@ def _recurrent_streaming(kind: str) -> StreamingInfo:
 
 def _core(root: Path, precision: Precision) -> FileEntry:
     path = root / ("core.onnx" if precision == "fp32" else "core.fp16.onnx")
-    onnx.save(_responsive(masking_network(half=precision == "fp16")), path)
+    onnx.save(_responsive(masking_network(fp16=precision == "fp16")), path)
     entry = core_entry(path=path.name)
     wave = msgspec.structs.replace(entry.inputs[0], name="wave")
     return msgspec.structs.replace(

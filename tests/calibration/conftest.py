@@ -80,7 +80,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory, noisy: Signal, clean: Sig
 @pytest.fixture
 def masking_bundle(tmp_path: Path) -> Path:
     """With core.onnx and core.fp16.onnx."""
-    return write_masking_bundle(tmp_path / "bundles" / "masking", half=True)
+    return write_masking_bundle(tmp_path / "bundles" / "masking", fp16=True)
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from frcrn_export.calibration.histogram import Histogram, histogram
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 
-def masking_network(half: bool = False) -> onnx.ModelProto:
+def masking_network(fp16: bool = False) -> onnx.ModelProto:
     """wave [batch, 1, samples] to enhanced of the same shape, by a mask on 32 bands.
 
     Node names say what they are; `shared` is read by two layers and by an addition.
     """
     random = np.random.default_rng(0)
-    dtype = np.float16 if half else np.float32
+    dtype = np.float16 if fp16 else np.float32
     weights: list[onnx.TensorProto] = []
 
     def conv(
@@ -42,10 +42,10 @@ def masking_network(half: bool = False) -> onnx.ModelProto:
         return helper.make_node(op, sources, [output], f"node.{output}", **attributes)
 
     weights.append(numpy_helper.from_array(np.array([2], np.int64), "time"))
-    wave, result = ("wave.half", "result.half") if half else ("wave", "enhanced")
+    wave, result = ("wave.fp16", "result.fp16") if fp16 else ("wave", "enhanced")
     to = {"to": TensorProto.FLOAT16}, {"to": TensorProto.FLOAT}
     nodes = [
-        *([node("Cast", ["wave"], wave, **to[0])] if half else []),
+        *([node("Cast", ["wave"], wave, **to[0])] if fp16 else []),
         conv("analysis", wave, (32, 1, 8), strides=[8]),
         node("Relu", ["analysis.out"], "shared"),
         conv("encoder", "shared", (48, 32, 3), pads=[1, 1]),
@@ -66,7 +66,7 @@ def masking_network(half: bool = False) -> onnx.ModelProto:
         node("Mul", ["shared", "masks"], "masked"),
         conv("synthesis", "masked", (32, 1, 8), op="ConvTranspose", strides=[8]),
         node("Cast", ["synthesis.out"], "enhanced", **to[1])
-        if half
+        if fp16
         else node("Identity", ["synthesis.out"], result),
     ]
     shape = ["batch", 1, "samples"]
@@ -183,17 +183,17 @@ RECURRENT_HIDDEN = 40
 
 
 def recurrent_network(
-    kind: str = "GRU", streaming: bool = False, half: bool = False
+    kind: str = "GRU", streaming: bool = False, fp16: bool = False
 ) -> onnx.ModelProto:
     """wave [batch, 1, samples] to enhanced by a mask on 32 bands that a GRU or LSTM has a part in.
 
-    With `streaming` its states [batch, 1, RECURRENT_HIDDEN] are inputs and outputs; with `half` the
+    With `streaming` its states [batch, 1, RECURRENT_HIDDEN] are inputs and outputs; with `fp16` the
     convolutions are in float16, it is not.
     """
     random = np.random.default_rng(4)
-    dtype = np.float16 if half else np.float32
+    dtype = np.float16 if fp16 else np.float32
     weights = [numpy_helper.from_array(np.array([1], np.int64), "directions")]
-    if half:
+    if fp16:
         weights.append(numpy_helper.from_array(np.array(np.finfo(np.float32).min), "lowest"))
     to = {"to": TensorProto.FLOAT16}, {"to": TensorProto.FLOAT}
     gates, state_count = (3, 1) if kind == "GRU" else (4, 2)
@@ -214,10 +214,10 @@ def recurrent_network(
         return helper.make_node(op, sources, [output], f"node.{output}", **attributes)
 
     def cast(source: str, output: str, back: bool) -> list[onnx.NodeProto]:
-        return [node("Cast", [source], output, **to[back])] if half else []
+        return [node("Cast", [source], output, **to[back])] if fp16 else []
 
-    wave, turned, y = ("wave.half", "turned.float", "y.half") if half else ("wave", "turned", "y")
-    result = "synthesis.out" if half else "enhanced"
+    wave, turned, y = ("wave.fp16", "turned.float", "y.fp16") if fp16 else ("wave", "turned", "y")
+    result = "synthesis.out" if fp16 else "enhanced"
     given = [turned, *(weight(f"recurrent.{n}", (1, gates * RECURRENT_HIDDEN, size), np.float32)
                        for n, size in (("W", 48), ("R", RECURRENT_HIDDEN)))]  # fmt: skip
     after = [f"{state}.after" for state in states]
@@ -225,7 +225,7 @@ def recurrent_network(
         {"linear_before_reset": 1} if kind == "GRU" else {}
     )
     nodes = [
-        *cast("wave", "wave.half", back=False),
+        *cast("wave", "wave.fp16", back=False),
         conv("analysis", wave, (32, 1, 8), strides=[8]),
         node("Relu", ["analysis.out"], "shared"),
         conv("before", "shared", (48, 32, 1)),
@@ -233,7 +233,7 @@ def recurrent_network(
         node("Transpose", ["encoded"], "turned", perm=[2, 0, 1]),
         *cast("turned", "turned.wide", back=True),
         # As in exporters/recurrent.py.
-        *([node("Max", ["turned.wide", "lowest"], "turned.float")] if half else []),
+        *([node("Max", ["turned.wide", "lowest"], "turned.float")] if fp16 else []),
         *(node("Transpose", [s], f"{s}.before", perm=[1, 0, 2]) for s in states),
         helper.make_node(
             kind,
@@ -244,7 +244,7 @@ def recurrent_network(
         ),
         *(node("Transpose", [f"{s}.after"], f"{s}.next", perm=[1, 0, 2]) for s in states),
         node("Squeeze", ["outputs", "directions"], "y"),
-        *cast("y", "y.half", back=False),
+        *cast("y", "y.fp16", back=False),
         node("Transpose", [y], "heard", perm=[1, 2, 0]),
         conv("behind", "heard", (32, RECURRENT_HIDDEN, 1)),
         conv("parallel", "shared", (32, 32, 1)),
@@ -256,7 +256,7 @@ def recurrent_network(
         conv("synthesis", "masked", (32, 1, 8), op="ConvTranspose", strides=[8]),
         *cast("synthesis.out", "enhanced", back=True),
     ]
-    if not half:
+    if not fp16:
         nodes[-1].output[0] = result
     model = _model(nodes, "wave", "enhanced", ["batch", 1, "samples"], weights, check=False)
     for values, end in ((model.graph.input, ""), (model.graph.output, ".next")):

@@ -13,7 +13,7 @@ from frcrn_export.calibration import calibrate as module
 from frcrn_export.calibration import plan, result
 from frcrn_export.calibration.calibrate import calibrate, calibrate_with
 from frcrn_export.calibration.plan import Settings
-from frcrn_export.runtime.bundle.manifest import Consumer
+from frcrn_export.runtime.bundle.manifest import Target
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
@@ -35,8 +35,8 @@ Make = Callable[..., Settings]
 
 @pytest.fixture
 def settings(clips_folder: Path, held_out: Path) -> Make:
-    def make(consumer: Consumer = "cpu", **changes: object) -> Settings:
-        made = Settings(consumer, (clips_folder,), pairs=held_out, threads=1)
+    def make(target: Target = "cpu", **changes: object) -> Settings:
+        made = Settings(target, (clips_folder,), pairs=held_out, threads=1)
         return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
     return make
@@ -60,39 +60,39 @@ def narrow(monkeypatch: pytest.MonkeyPatch, factor: float, *tensors: str) -> Non
 
 @fast
 @pytest.mark.parametrize(
-    ("consumer", "stem", "layers"),
+    ("target", "stem", "layers"),
     [("cpu", "core.int8.cpu", 4), ("tensorrt", "core.int8", 3)],
 )
 def test_what_a_bundle_has_afterwards(
-    masking_bundle: Path, settings: Make, consumer: Consumer, stem: str, layers: int, noisy: Signal
+    masking_bundle: Path, settings: Make, target: Target, stem: str, layers: int, noisy: Signal
 ) -> None:
     before = contents(masking_bundle)
-    report = calibrate_with(masking_bundle, settings(consumer, seed=3))
+    report = calibrate_with(masking_bundle, settings(target, seed=3))
     after = contents(masking_bundle)
     added = [f"{stem}.onnx", *(f"{stem}.{end}" for end in ("quality.json", "quality.md"))]
     assert set(after) - set(before) == {*added, f"{stem}.worst.png"}
     assert all(after[name] == before[name] for name in before if name != "manifest.json")
 
     bundle = open_bundle(masking_bundle)
-    entry = bundle.manifest.file("core", "onnx", "int8", consumer)
+    entry = bundle.manifest.file("core", "onnx", "int8", target)
     assert entry is not None
     assert (entry.path, entry.precision) == (f"{stem}.onnx", "int8")
     assert entry.sha256 == sha256_of(bundle.file(entry))
     made = entry.quantization
     assert made is not None
     assert made == report.quantization
-    assert (made.consumer, made.method, made.clips, made.seed) == (consumer, "mse", 2, 3)
+    assert (made.target, made.method, made.clips, made.seed) == (target, "mse", 2, 3)
     assert (made.layers, made.candidates, made.kept_slower) == (layers, layers, False)
     assert made.report == f"{stem}.quality.json"
     assert made.share == pytest.approx(sum(row.share for row in report.layers if row.int8))
     gates = {gate.name: gate.passed for gate in made.gates}
     assert gates["core_snr"] is True
-    assert gates["speed"] is (True if consumer == "cpu" else None)  # no GPU is here
+    assert gates["speed"] is (True if target == "cpu" else None)  # no GPU is here
     reports = [each.path for each in bundle.manifest.files if each.role == "report"]
     assert sorted(reports) == sorted(set(after) - set(before) - {entry.path})
     assert json.loads(after[f"{stem}.quality.json"])["quantization"]["layers"] == layers
     assert set(report.qualities) == {"fp32", "fp16", "int8"}
-    if consumer == "cpu":
+    if target == "cpu":
         denoised = Denoiser.open(masking_bundle, backend="onnxruntime", precision="int8")
         assert np.isfinite(denoised(noisy, 16_000)).all()
 
@@ -112,7 +112,7 @@ def test_the_packaged_recording_judges_by_default(masking_bundle: Path, clips_fo
 
 def test_fp8_is_for_tensorrt_alone(masking_bundle: Path, clips_folder: Path) -> None:
     with pytest.raises(UserError, match="FP8 is for TensorRT alone"):
-        calibrate(masking_bundle, clips_folder, consumer="cpu", number="fp8")
+        calibrate(masking_bundle, clips_folder, target="cpu", number="fp8")
 
 
 def test_every_argument_arrives(monkeypatch: pytest.MonkeyPatch, masking_bundle: Path) -> None:
@@ -125,7 +125,7 @@ def test_every_argument_arrives(monkeypatch: pytest.MonkeyPatch, masking_bundle:
     calibrate(
         open_bundle(masking_bundle),
         ["a", Path("b")],
-        consumer="cpu",
+        target="cpu",
         streaming=True,
         pairs="p",
         method="entropy",
@@ -192,14 +192,14 @@ def test_recordings_of_hardly_any_level_fail_the_gate(tmp_path: Path, settings: 
 
 
 @fast
-@pytest.mark.parametrize("consumer", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_ranges_that_are_far_too_narrow_fail_the_gate(
-    masking_bundle: Path, settings: Make, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    masking_bundle: Path, settings: Make, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow(monkeypatch, 100)
     before = contents(masking_bundle)
     with pytest.raises(CheckFailed, match="mean core SNR"):
-        calibrate_with(masking_bundle, settings(consumer))
+        calibrate_with(masking_bundle, settings(target))
     assert contents(masking_bundle) == before
 
 

@@ -77,7 +77,7 @@ def test_json_of_recordings_at_44100_hz_with_two_channels(
     assert (code, err) == (0, "")
     report = json.loads(out)
     assert report["file"] == "core.int8.onnx"
-    assert report["quantization"]["consumer"] == "tensorrt"
+    assert report["quantization"]["target"] == "tensorrt"
     assert report["quantization"]["clips"] == 3
     assert report["speed"] is None
     assert report["warnings"] == ["3 calibration clips; ranges need 32 or more, 64 are better"]
@@ -252,7 +252,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, capsys: Capture) 
         "checkpoint": Path("w.pt"),
         "force": True,
         "settings": module.Settings(
-            consumer="cpu",
+            target="cpu",
             folders=(Path("a"), Path("b")),
             streaming=True,
             pairs=Path("p"),
@@ -275,7 +275,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, capsys: Capture) 
 def test_an_exported_bundle_from_start_to_end(
     trained_bundle: Path, clips_folder: Path, held_out: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    """For both consumers, whole and streaming, with pictures and real times; then `verify`."""
+    """For both targets, whole and streaming, with pictures and real times; then `verify`."""
     bundle = shutil.copytree(trained_bundle, tmp_path / "bundles" / "b")
     # As loud as what judges, for streams begin with the level that they have.
     loud = shutil.copytree(clips_folder, tmp_path / "loud")

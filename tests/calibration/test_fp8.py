@@ -80,7 +80,7 @@ def test_the_gate_names_the_command(tmp_path: Path, clips_folder: Path, held_out
     """A network that takes the level as it is, and recordings far below those that judge."""
     import soundfile
 
-    root = write_masking_bundle(tmp_path / "b" / "b", half=True, level="none", weights=TRAINED)
+    root = write_masking_bundle(tmp_path / "b" / "b", fp16=True, level="none", weights=TRAINED)
     quiet = tmp_path / "quiet"
     quiet.mkdir()
     for path in clips_folder.iterdir():

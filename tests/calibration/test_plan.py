@@ -10,7 +10,7 @@ import soundfile
 
 from frcrn_export.calibration.plan import Plan, Settings, make_plan
 from frcrn_export.exporters.assets import DEMO_CLEAN, DEMO_NOISY
-from frcrn_export.runtime.bundle.manifest import Consumer
+from frcrn_export.runtime.bundle.manifest import Target
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import UserError
 from tests.calibration.bundles import LAYERS, SIGNALS
@@ -26,8 +26,8 @@ def silent(phase: str, done: int, steps: int) -> None:
 
 @pytest.fixture
 def planned(masking_bundle: Path, clips_folder: Path, held_out: Path) -> Make:
-    def make(consumer: Consumer = "cpu", **changes: object) -> Plan:
-        made = Settings(consumer, (clips_folder,), pairs=held_out, threads=1)
+    def make(target: Target = "cpu", **changes: object) -> Plan:
+        made = Settings(target, (clips_folder,), pairs=held_out, threads=1)
         settings = dataclasses.replace(made, **changes)  # type: ignore[arg-type]
         return make_plan(open_bundle(masking_bundle), settings, None, silent)
 

@@ -20,7 +20,7 @@ from frcrn_export.runtime.errors import AudioError, BackendError, CheckFailed
 from tests.bundles import STFT, manifest, write_bundle
 from tests.streaming_bundles import Core, write_streaming_bundle
 
-OBSERVED = ["x", "convolved", "half", "y"]
+OBSERVED = ["x", "convolved", "fp16", "y"]
 
 
 def network() -> onnx.ModelProto:
@@ -31,8 +31,8 @@ def network() -> onnx.ModelProto:
         [
             node("Conv", ["x", "weight"], ["convolved"], pads=[1, 1]),
             node("Relu", ["convolved"], ["rectified"]),
-            node("Cast", ["rectified"], ["half"], to=TensorProto.FLOAT16),
-            node("Cast", ["half"], ["float"], to=TensorProto.FLOAT),
+            node("Cast", ["rectified"], ["fp16"], to=TensorProto.FLOAT16),
+            node("Cast", ["fp16"], ["float"], to=TensorProto.FLOAT),
             node("ReduceSum", ["float", "axis"], ["y"], keepdims=1),
         ],
         "network",
@@ -49,12 +49,12 @@ def network() -> onnx.ModelProto:
 def plain(x: np.ndarray) -> dict[str, np.ndarray]:
     """The tensors as they are."""
     model = network()
-    for name, kind in (("convolved", TensorProto.FLOAT), ("half", TensorProto.FLOAT16)):
+    for name, kind in (("convolved", TensorProto.FLOAT), ("fp16", TensorProto.FLOAT16)):
         model.graph.output.append(helper.make_tensor_value_info(name, kind, None))
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    names = ["y", "convolved", "half"]
+    names = ["y", "convolved", "fp16"]
     found = dict(zip(names, session.run(names, {"x": x}), strict=True))
     return {"x": x, **found}
 

@@ -20,7 +20,7 @@ from frcrn_export.calibration.switches import SWITCHES, with_switches
 from frcrn_export.engines.build import build_plan
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.layer_report import quantized_nodes
-from frcrn_export.runtime.bundle.manifest import Consumer, Profile
+from frcrn_export.runtime.bundle.manifest import Profile, Target
 from frcrn_export.runtime.bundle.reader import open_bundle
 from tests.calibration.bundles import contents, speed, write_recurrent_bundle
 from tests.calibration.graphs import (
@@ -128,7 +128,7 @@ def test_signals_can_be_rounded_from_call_to_call(kind: str) -> None:
 
 @BOTH
 def test_for_tensorrt_an_engine_has_the_convolutions_in_int8(kind: str, tmp_path: Path) -> None:
-    model = lower_transposed(recurrent_network(kind, half=True))
+    model = lower_transposed(recurrent_network(kind, fp16=True))
     names = [layer.name for layer in quantizable(model, "tensorrt")]
     assert names == LAYERS
     given = feed(False, kind)
@@ -144,11 +144,11 @@ def test_for_tensorrt_an_engine_has_the_convolutions_in_int8(kind: str, tmp_path
 
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("consumer", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 @BOTH
 def test_from_a_bundle_to_an_int8_file(
     kind: str,
-    consumer: Consumer,
+    target: Target,
     streaming: bool,
     tmp_path: Path,
     clips_folder: Path,
@@ -158,7 +158,7 @@ def test_from_a_bundle_to_an_int8_file(
     monkeypatch.setattr(module, "measure_speed", lambda *args, **options: speed(0.5))
     path = write_recurrent_bundle(tmp_path / "bundles" / "recurrent", kind)
     settings = Settings(
-        consumer, (clips_folder,), streaming, pairs=held_out, threads=1, allow_slower=True
+        target, (clips_folder,), streaming, pairs=held_out, threads=1, allow_slower=True
     )
     report = calibrate_with(path, settings)
     counts = multiplications(recurrent_network(kind))

@@ -61,7 +61,7 @@ def reported(plan: Plan, gates: tuple[GateResult, ...] = GATES) -> Report:
 
 def test_how_the_file_was_made(plan: Plan) -> None:
     made = reported(plan).quantization
-    assert (made.consumer, made.method, made.seed) == ("cpu", "percentile", 4)
+    assert (made.target, made.method, made.seed) == ("cpu", "percentile", 4)
     assert (made.clips, made.clips_sha256) == (2, plan.clips.sha256)
     assert (made.layers, made.candidates) == (2, 4)
     assert (made.gates, made.kept_slower) == (GATES, False)

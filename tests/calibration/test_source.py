@@ -9,10 +9,10 @@ from frcrn_export.calibration.source import (
     find_source,
     int8_name,
     reference_model,
-    with_half_core,
+    with_fp16_core,
 )
 from frcrn_export.exporters import artifacts
-from frcrn_export.runtime.bundle.manifest import Consumer, Weights
+from frcrn_export.runtime.bundle.manifest import Target, Weights
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
 from frcrn_export.runtime.errors import UserError
 from tests.bundles import manifest, write_bundle, write_manifest
@@ -39,8 +39,8 @@ def quiet(phase: str, done: int, steps: int) -> None:
 
 
 def test_every_file_has_a_name_of_its_own() -> None:
-    consumers: tuple[Consumer, ...] = ("cpu", "tensorrt")
-    names = {int8_name(consumer, streaming) for consumer in consumers for streaming in (0, 1)}
+    targets: tuple[Target, ...] = ("cpu", "tensorrt")
+    names = {int8_name(target, streaming) for target in targets for streaming in (0, 1)}
     assert names == {
         "core.int8.onnx",
         "core.int8.cpu.onnx",
@@ -65,15 +65,15 @@ def test_for_tensorrt_the_float16_core(masking_bundle: Path) -> None:
     assert onnx.TensorProto.FLOAT not in kinds
 
 
-@pytest.mark.parametrize("consumer", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_transposed_convolutions_are_ordinary_ones(
-    masking_bundle: Path, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    masking_bundle: Path, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from frcrn_export.calibration import source as module
 
     lowered = onnx.ModelProto()
     monkeypatch.setattr(module, "lower_transposed", lambda model: lowered)
-    found = find_source(open_bundle(masking_bundle), consumer, False, never)  # type: ignore[arg-type]
+    found = find_source(open_bundle(masking_bundle), target, False, never)  # type: ignore[arg-type]
     assert found.model is lowered
 
 
@@ -89,7 +89,7 @@ def test_the_streaming_core(tmp_path: Path) -> None:
 
 def test_a_float16_core_that_is_there_is_taken(masking_bundle: Path) -> None:
     bundle = open_bundle(masking_bundle)
-    assert with_half_core(bundle, False, never, quiet) is bundle  # type: ignore[arg-type]
+    assert with_fp16_core(bundle, False, never, quiet) is bundle  # type: ignore[arg-type]
 
 
 def test_a_float16_core_is_made_of_the_network(tmp_path: Path) -> None:
@@ -99,18 +99,18 @@ def test_a_float16_core_is_made_of_the_network(tmp_path: Path) -> None:
         return reference_model(bundle, None, "the float16 core")
 
     with pytest.raises(UserError, match="the float16 core of .* is made from the network itself"):
-        with_half_core(bundle, False, load, quiet)  # type: ignore[arg-type]
+        with_fp16_core(bundle, False, load, quiet)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no float32 streaming core"):
-        with_half_core(bundle, True, never, quiet)  # type: ignore[arg-type]
+        with_fp16_core(bundle, True, never, quiet)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("consumer", ["cpu", "tensorrt"])
-def test_a_bundle_of_torchscript_alone(tmp_path: Path, consumer: Consumer) -> None:
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_a_bundle_of_torchscript_alone(tmp_path: Path, target: Target) -> None:
     """The command exports a core that there is none of, not the same files again."""
     root = write_bundle(tmp_path / "b", formats=("torchscript",))
     as_model(root, "wave-unet-16k", manifest().weights)
     with pytest.raises(UserError) as why:
-        find_source(open_bundle(root), consumer, False, never)  # type: ignore[arg-type]
+        find_source(open_bundle(root), target, False, never)  # type: ignore[arg-type]
     assert str(why.value) == (
         f"{root}: no float32 core as ONNX in this bundle to calibrate; run: frcrn-export onnx "
         "--model wave-unet-16k --random-weights 0 -o NEW_BUNDLE"
@@ -143,8 +143,8 @@ def test_frcrn_for_processors_has_a_form_of_its_own(
     found = find_source(bundle, "cpu", False, load)  # type: ignore[arg-type]
     assert found.model is rows
     assert found.float32.path == "core.onnx"
-    half = find_source(bundle, "tensorrt", False, never)  # type: ignore[arg-type]
-    assert half.entry.path == "core.fp16.onnx"
+    fp16 = find_source(bundle, "tensorrt", False, never)  # type: ignore[arg-type]
+    assert fp16.entry.path == "core.fp16.onnx"
 
 
 def test_weights_that_are_not_at_hand(masking_bundle: Path) -> None:

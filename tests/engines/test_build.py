@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from frcrn_export.engines.build import BuiltEngine, build_plan, read_source, save_timing_cache
 from frcrn_export.engines.build_log import BuildError
-from frcrn_export.engines.targets import find_target
+from frcrn_export.engines.gpus import find_gpu
 from frcrn_export.runtime.bundle.layer_report import OnnxNode, census, quantized_nodes
 from frcrn_export.runtime.bundle.manifest import Profile
 from frcrn_export.runtime.errors import BackendError, UserError
@@ -117,41 +117,41 @@ def test_without_onnx_says_how_to_install_it(
 
 
 @pytest.fixture(scope="module")
-def half_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_core(tmp_path_factory.mktemp("half") / "core.fp16.onnx")
+def fp16_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_core(tmp_path_factory.mktemp("fp16") / "core.fp16.onnx")
 
 
 @pytest.fixture(scope="module")
-def half_engine(half_core: Path) -> BuiltEngine:
-    return build_plan(half_core, options())
+def fp16_engine(fp16_core: Path) -> BuiltEngine:
+    return build_plan(fp16_core, options())
 
 
-def test_engine_and_everything_about_it(half_engine: BuiltEngine) -> None:
-    assert half_engine.plan[1:4] == b"trt"
-    assert re.fullmatch(r"\d+\.\d+\.\d+.*", half_engine.version)
-    assert half_engine.cuda >= 12
-    assert 0 < half_engine.seconds < 600
-    assert "[VERBOSE] Layers:" in half_engine.log
-    spec, enhanced = half_engine.layers.io
+def test_engine_and_everything_about_it(fp16_engine: BuiltEngine) -> None:
+    assert fp16_engine.plan[1:4] == b"trt"
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", fp16_engine.version)
+    assert fp16_engine.cuda >= 12
+    assert 0 < fp16_engine.seconds < 600
+    assert "[VERBOSE] Layers:" in fp16_engine.log
+    spec, enhanced = fp16_engine.layers.io
     assert (spec.name, spec.mode, spec.dtype, spec.dims) == (
         "spec", "input", "Float", (-1, 2, BINS, -1),
     )  # fmt: skip
     assert spec.profile == PROFILE
     assert (enhanced.name, enhanced.mode, enhanced.dtype) == ("enhanced", "output", "Float")
-    assert half_engine.layers.activation_bytes is not None
-    assert half_engine.layers.weights_bytes is not None
-    assert half_engine.layers.weights_bytes > 0
+    assert fp16_engine.layers.activation_bytes is not None
+    assert fp16_engine.layers.weights_bytes is not None
+    assert fp16_engine.layers.weights_bytes > 0
 
 
-def test_convolutions_run_in_half_and_the_mask_in_float(half_engine: BuiltEngine) -> None:
-    counts = census(half_engine.layers)
+def test_convolutions_run_in_fp16_and_the_mask_in_float(fp16_engine: BuiltEngine) -> None:
+    counts = census(fp16_engine.layers)
     assert counts["Conv"] == {"Half": 2}
     assert counts["LeakyRelu"] == {"Half": 1}
     assert counts["Mul"] == {"Float": 1}
 
 
 def test_float32_core_gives_a_float_engine(tmp_path: Path) -> None:
-    core = tiny_core(tmp_path / "core.onnx", half=False)
+    core = tiny_core(tmp_path / "core.onnx", fp16=False)
     built = build_plan(core, options(tf32=False))
     assert census(built.layers)["Conv"] == {"Float": 2}
 
@@ -160,14 +160,14 @@ def test_quantized_convolutions_run_in_int8(tmp_path: Path) -> None:
     built = build_plan(tiny_int8_core(tmp_path / "core.int8.onnx"), options())
     assert census(built.layers)["Conv"] == {"Half": 1, "Int8": 1}
     assert quantized_nodes(built.layers) == {"node_conv2d_1": "Int8"}
-    # With one weight scale the convolution itself makes half precision of its sums.
+    # With one weight scale the convolution itself makes float16 of its sums.
     (layer,) = (x for x in built.layers.layers if [t.dtype for t in x.inputs] == ["Int8"])
     assert [tensor.dtype for tensor in layer.outputs] == ["Half"]
 
 
 def test_where_the_builder_runs_them_in_half_that_is_seen(tmp_path: Path) -> None:
     core = tiny_int8_core(tmp_path / "core.int8.onnx")
-    built = build_plan(core, options(target=find_target("rtx2080ti")))
+    built = build_plan(core, options(gpu=find_gpu("rtx2080ti")))
     assert census(built.layers)["Conv"] == {"Half": 2}
     assert quantized_nodes(built.layers) == {"node_conv2d_1": "Half"}
 
@@ -178,20 +178,20 @@ def test_quantized_convolutions_run_in_fp8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rtx2080ti", "a100", "rtx3090", "rtx5090", "gb10"])
-def test_builds_for_every_sm_that_rtx_serves(half_core: Path, name: str) -> None:
-    target = find_target(name)
-    built = build_plan(half_core, options(target=target))
+def test_builds_for_every_sm_that_rtx_serves(fp16_core: Path, name: str) -> None:
+    gpu = find_gpu(name)
+    built = build_plan(fp16_core, options(gpu=gpu))
     assert census(built.layers)["Conv"] == {"Half": 2}
 
 
-def test_engines_for_two_sms_differ(half_core: Path, half_engine: BuiltEngine) -> None:
-    other = build_plan(half_core, options(target=find_target("rtx2080ti")))
-    assert other.plan != half_engine.plan
+def test_engines_for_two_sms_differ(fp16_core: Path, fp16_engine: BuiltEngine) -> None:
+    other = build_plan(fp16_core, options(gpu=find_gpu("rtx2080ti")))
+    assert other.plan != fp16_engine.plan
 
 
-def test_reports_progress(half_core: Path) -> None:
+def test_reports_progress(fp16_core: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    build_plan(half_core, options(), lambda *step: seen.append(step))
+    build_plan(fp16_core, options(), lambda *step: seen.append(step))
     phases = {phase for phase, _, _ in seen}
     assert "Building engine" in phases
     for phase in phases:
@@ -209,7 +209,7 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_stops_the_builder(half_core: Path) -> None:
+def test_ctrl_c_stops_the_builder(fp16_core: Path) -> None:
     seen: list[str] = []
 
     def interrupt(phase: str, done: int, total: int) -> None:
@@ -220,18 +220,18 @@ def test_ctrl_c_stops_the_builder(half_core: Path) -> None:
             time.sleep(0.02)  # steps go on until the main thread has heard the signal
 
     with pytest.raises(KeyboardInterrupt):
-        build_plan(half_core, options(), interrupt)
+        build_plan(fp16_core, options(), interrupt)
     complete: list[str] = []
-    build_plan(half_core, options(), lambda phase, done, total: complete.append(phase))
+    build_plan(fp16_core, options(), lambda phase, done, total: complete.append(phase))
     assert len(seen) < len(complete)
 
 
-def test_an_error_of_the_progress_callback_is_not_lost(half_core: Path) -> None:
+def test_an_error_of_the_progress_callback_is_not_lost(fp16_core: Path) -> None:
     def fail(phase: str, done: int, total: int) -> None:
         raise ValueError("the terminal went away")
 
     with pytest.raises(ValueError, match="the terminal went away"):
-        build_plan(half_core, options(), fail)
+        build_plan(fp16_core, options(), fail)
 
 
 def test_parser_s_reason_and_node(tmp_path: Path) -> None:
@@ -278,22 +278,22 @@ def test_mixed_types_are_named_without_source_places(tmp_path: Path) -> None:
     ],
 )
 def test_builder_s_reason_and_what_to_try(
-    half_core: Path, changes: dict[str, object], reason: str, advice: str
+    fp16_core: Path, changes: dict[str, object], reason: str, advice: str
 ) -> None:
-    with pytest.raises(BuildError, match=rf"{half_core}: not built: .*{reason}.*; {advice}") as e:
-        build_plan(half_core, options(**changes))  # type: ignore[arg-type]
+    with pytest.raises(BuildError, match=rf"{fp16_core}: not built: .*{reason}.*; {advice}") as e:
+        build_plan(fp16_core, options(**changes))  # type: ignore[arg-type]
     assert len(str(e.value).splitlines()) == 1
     assert "/_src/" not in str(e.value)
     assert e.value.exit_code == 2
 
 
 def test_the_source_is_checked_before_the_builder_starts(tmp_path: Path) -> None:
-    core = tiny_core(tmp_path / "core.onnx", half=False, output_type=TensorProto.INT64)
+    core = tiny_core(tmp_path / "core.onnx", fp16=False, output_type=TensorProto.INT64)
     with pytest.raises(UserError, match="enhanced is not float32"):
         build_plan(core, options())
 
 
-def test_out_of_memory_is_one_line(half_core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_one_line(fp16_core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorrt_rtx
 
     def exhausted(logger: object) -> None:
@@ -301,4 +301,4 @@ def test_out_of_memory_is_one_line(half_core: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(tensorrt_rtx, "Builder", exhausted)
     with pytest.raises(UserError, match="out of memory; close other programs"):
-        build_plan(half_core, options())
+        build_plan(fp16_core, options())

@@ -13,7 +13,7 @@ import tensorrt_rtx as rtx
 
 from frcrn_export.engines import options as options_module
 from frcrn_export.engines.build import build_plan
-from frcrn_export.engines.targets import Target, find_target
+from frcrn_export.engines.gpus import TargetGpu, find_gpu
 from frcrn_export.runtime.bundle.layer_report import census
 from frcrn_export.runtime.errors import BackendError, UserError
 from tests.engines import classic
@@ -26,11 +26,11 @@ SIGNATURES = Path(__file__).parents[3] / "shared" / "typing" / "tensorrt" / "__i
 LAYERS_OF_10 = """\
 Layers:
 Name: reformat, LayerType: Reformat, Inputs: [ { Name: spec, Location: Device, Dimensions: \
-[1,2,65,10], Format/Datatype: Row major linear FP32 }], Outputs: [ { Name: spec_half, Location: \
+[1,2,65,10], Format/Datatype: Row major linear FP32 }], Outputs: [ { Name: spec_fp16, Location: \
 Device, Dimensions: [1,2,65,10], Format/Datatype: Channel major FP16 format where channel % 8 == 0 \
 }], ParameterType: Reformat, Origin: CAST, TacticValue: 0x0, StreamId: 0, Metadata: \
-[ONNX Layer: to_half]
-Name: node_conv2d + node_leaky_relu, LayerType: CaskConvolution, Inputs: [ { Name: spec_half, \
+[ONNX Layer: to_fp16]
+Name: node_conv2d + node_leaky_relu, LayerType: CaskConvolution, Inputs: [ { Name: spec_fp16, \
 Location: Device, Dimensions: [1,2,65,10], Format/Datatype: Channel major FP16 format where \
 channel % 8 == 0 }], Outputs: [ { Name: relu, Location: Device, Dimensions: [1,8,65,10], \
 Format/Datatype: Channel major FP16 format where channel % 8 == 0 }], ParameterType: Convolution, \
@@ -49,10 +49,10 @@ Install = Callable[..., ClassicTensorRT]
 def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     """Put the stand-in and a GPU in the machine."""
 
-    def put(gpu: Target | None = None, **how: str) -> ClassicTensorRT:
+    def put(gpu: TargetGpu | None = None, **how: str) -> ClassicTensorRT:
         module = ClassicTensorRT(**how)
         monkeypatch.setitem(sys.modules, "tensorrt", module)
-        monkeypatch.setattr(options_module, "present_gpu", lambda: gpu or find_target("rtx4090"))
+        monkeypatch.setattr(options_module, "present_gpu", lambda: gpu or find_gpu("rtx4090"))
         monkeypatch.setattr("frcrn_export.engines.versions.driver_cuda", lambda: 12)
         return module
 
@@ -125,7 +125,7 @@ def test_a_timing_cache_of_another_gpu_is_refused_and_kept(
 
 
 def test_builds_only_on_the_kind_of_gpu_it_builds_for(install: Install, core: Path) -> None:
-    install(find_target("rtx3090"))
+    install(find_gpu("rtx3090"))
     with pytest.raises(UserError, match=r"RTX 4090 D \(SM 8\.9\) is wanted.*has RTX 3090, SM 8\.6"):
         build_plan(core, options("tensorrt"))
 

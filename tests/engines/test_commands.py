@@ -57,9 +57,9 @@ def test_adds_the_fp16_file_and_the_engine_to_a_bundle(
         ("core.fp16.sm89.tensorrt-rtx.layers.json", "layers", "fp16"),
     ]
     assert set(before.parity) <= set(after.parity)
-    half = [result for result in after.parity if result.artifact == "core.fp16.onnx"]
-    assert {r.case for r in half} >= {f"reference.pipeline.{db}-dBFS" for db in (-50, -25, 0)}
-    assert all(result.passed and result.floor_db == 45 for result in half)
+    fp16 = [result for result in after.parity if result.artifact == "core.fp16.onnx"]
+    assert {r.case for r in fp16} >= {f"reference.pipeline.{db}-dBFS" for db in (-50, -25, 0)}
+    assert all(result.passed and result.floor_db == 45 for result in fp16)
 
     found = entry(engine_bundle, ENGINE)
     assert found.engine is not None
@@ -273,12 +273,12 @@ def test_a_core_that_is_not_ours(
     from frcrn_export.runtime.bundle.reader import sha256_of
 
     path = shutil.copytree(engine_bundle, tmp_path / "bundle")
-    half = path / "core.fp16.onnx"
-    old = entry(path, half.name)
-    half.write_bytes(b"not ONNX" * 9)
+    fp16 = path / "core.fp16.onnx"
+    old = entry(path, fp16.name)
+    fp16.write_bytes(b"not ONNX" * 9)
     manifest = (path / "manifest.json").read_text()
-    manifest = manifest.replace(old.sha256, sha256_of(half))
-    manifest = manifest.replace(f'"bytes": {old.bytes}', f'"bytes": {half.stat().st_size}')
+    manifest = manifest.replace(old.sha256, sha256_of(fp16))
+    manifest = manifest.replace(f'"bytes": {old.bytes}', f'"bytes": {fp16.stat().st_size}')
     (path / "manifest.json").write_text(manifest)
     before = contents(path)
     assert "cannot be read as ONNX" in fails(capsys, "trt", path, "--gpu", "8.6")
@@ -327,7 +327,7 @@ def test_weights_that_are_not_at_hand(
     assert "not the file this bundle was made from" in fails(capsys, "trt", path, "-c", other)
 
 
-def test_the_half_file_computes_in_half_and_agrees(engine_bundle: Path) -> None:
+def test_the_fp16_file_computes_in_fp16_and_agrees(engine_bundle: Path) -> None:
     import onnx
 
     graph = onnx.load(engine_bundle / "core.fp16.onnx").graph
@@ -340,8 +340,8 @@ def test_the_half_file_computes_in_half_and_agrees(engine_bundle: Path) -> None:
     bundle = open_bundle(engine_bundle)
     rng = np.random.default_rng(3)
     wave = 0.1 * rng.standard_normal((1, 1, 128 * 37), dtype=np.float32)
-    single, half = (
+    single, fp16 = (
         BACKENDS["onnxruntime-cpu"].open(bundle, entry(engine_bundle, name), 1).run(wave)
         for name in ("core.onnx", "core.fp16.onnx")
     )
-    assert 45 < snr_db(single, half) < 110
+    assert 45 < snr_db(single, fp16) < 110

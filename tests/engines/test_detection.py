@@ -8,7 +8,7 @@ from frcrn_export.engines.detection import (
     present_gpu,
     resolve_backend,
 )
-from frcrn_export.engines.targets import TARGETS, find_target
+from frcrn_export.engines.gpus import GPUS, find_gpu
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.gpu import Gpu
 
@@ -28,7 +28,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_detects_a_registered_gpu(machine: Machine) -> None:
     machine("NVIDIA GeForce RTX 4090 D", 89, 23.6)
-    assert detect_gpu() is TARGETS["rtx4090d"]
+    assert detect_gpu() is GPUS["rtx4090d"]
 
 
 def test_describes_an_unknown_gpu_by_its_sm_and_memory(machine: Machine) -> None:
@@ -37,7 +37,7 @@ def test_describes_an_unknown_gpu_by_its_sm_and_memory(machine: Machine) -> None
     assert (gpu.name, gpu.title, gpu.sm, gpu.memory_gb) == (
         "sm120", "NVIDIA RTX 9090 Prototype", 120, 48,
     )  # fmt: skip
-    assert find_target(gpu.name).sm == 120  # as a rebuild command names it
+    assert find_gpu(gpu.name).sm == 120  # as a rebuild command names it
 
 
 def test_a_known_name_with_another_sm_is_not_that_gpu(machine: Machine) -> None:
@@ -73,8 +73,8 @@ def test_auto_takes_classic_only_on_such_a_gpu(
     backend: str,
 ) -> None:
     monkeypatch.setattr(detection, "is_tensorrt_installed", lambda name: installed)
-    monkeypatch.setattr(detection, "present_gpu", lambda: TARGETS[present] if present else None)
-    assert resolve_backend("auto", TARGETS[wanted]) == backend
+    monkeypatch.setattr(detection, "present_gpu", lambda: GPUS[present] if present else None)
+    assert resolve_backend("auto", GPUS[wanted]) == backend
 
 
 def test_auto_says_what_a_gpu_needs_that_rtx_does_not_serve(
@@ -82,14 +82,14 @@ def test_auto_says_what_a_gpu_needs_that_rtx_does_not_serve(
 ) -> None:
     monkeypatch.setattr(detection, "present_gpu", lambda: None)
     with pytest.raises(UserError, match=r"H200 \(SM 9\.0\) needs classic TensorRT.*pip install"):
-        resolve_backend("auto", TARGETS["h200"])
-    assert resolve_backend("auto", TARGETS["h200"], here=False) == "tensorrt"
-    assert resolve_backend("auto", TARGETS["rtx4090d"], here=False) == "tensorrt-rtx"
+        resolve_backend("auto", GPUS["h200"])
+    assert resolve_backend("auto", GPUS["h200"], here=False) == "tensorrt"
+    assert resolve_backend("auto", GPUS["rtx4090d"], here=False) == "tensorrt-rtx"
 
 
 def test_a_backend_that_is_named_is_taken_where_it_serves() -> None:
-    assert resolve_backend("tensorrt", TARGETS["rtx4090d"]) == "tensorrt"
+    assert resolve_backend("tensorrt", GPUS["rtx4090d"]) == "tensorrt"
     with pytest.raises(UserError, match="does not serve H200"):
-        resolve_backend("tensorrt-rtx", TARGETS["h200"])
+        resolve_backend("tensorrt-rtx", GPUS["h200"])
     with pytest.raises(UserError, match="unknown backend 'onnx'"):
-        resolve_backend("onnx", TARGETS["rtx4090d"])
+        resolve_backend("onnx", GPUS["rtx4090d"])

@@ -134,7 +134,7 @@ def test_calibrates_where_it_has_to(
     args = [arg for folder in folders for arg in ("--calib", folder)]
     code, _, _ = run(capsys, "trt", path, "--int8", *args)
     assert code == 0
-    options = {"consumer": "tensorrt", "streaming": False, "number": "int8"}
+    options = {"target": "tensorrt", "streaming": False, "number": "int8"}
     assert calls == [(path, folders, options)]
     assert entry(path, ENGINE).precision == "int8"
     run(capsys, "trt", path, "--int8", "--force", *args)
@@ -149,7 +149,7 @@ def test_an_int8_core_for_a_processor_is_not_taken(
     (path / "manifest.json").write_text(manifest.replace('"tensorrt",\n', '"cpu",\n'))
     quantization = entry(path, "core.int8.onnx").quantization
     assert quantization is not None
-    assert quantization.consumer == "cpu"
+    assert quantization.target == "cpu"
     assert CALIBRATE.format(path) in fails(capsys, "trt", path, "--int8")
 
 

@@ -12,7 +12,7 @@ LAYERS = """\
 Layers:
 Name: __mye100_0_myl0_0, LayerType: shape_call, Inputs: [], Constants: [], Outputs: [], \
 TacticName: , StreamId: 0, Metadata: \n\
-Name: __myl_CorrMulMax_myl0_2, LayerType: runtime_fusion, Inputs: [ { Name: half, Dimensions: \
+Name: __myl_CorrMulMax_myl0_2, LayerType: runtime_fusion, Inputs: [ { Name: fp16, Dimensions: \
 [-1,2,65,-1], Strides: [-1,1,-1,2], StrideOrder: [3,0,2,1], Datatype: Half, Format: (NHWC) Channel \
 major format }, { Name: spec, Dimensions: [-1,2,65,-1], Strides: [-1,-1,-1,1], StrideOrder: \
 [3,2,1,0], Datatype: Float, Format: (Linear) Row major linear format }], Constants: [ { Name: \
@@ -40,7 +40,7 @@ def test_reads_layers_with_their_tensors_and_onnx_nodes() -> None:
     assert (shape_call.type, shape_call.tactic, shape_call.inputs) == ("shape_call", "", ())
     assert fusion.name == "__myl_CorrMulMax_myl0_2"
     assert fusion.tactic == "__myl_Corr_0x9b_vec"
-    assert [tensor.name for tensor in fusion.inputs] == ["half", "spec"]
+    assert [tensor.name for tensor in fusion.inputs] == ["fp16", "spec"]
     assert fusion.outputs == (
         LayerTensor(
             name="q.1_16_myl0",

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.engines.build import build_plan
+from frcrn_export.engines.gpus import find_gpu, gpu_of_sm
 from frcrn_export.engines.memory import activation_bytes, check_memory
-from frcrn_export.engines.targets import find_target, target_of_sm
 from frcrn_export.runtime.bundle.manifest import Profile
 from frcrn_export.runtime.errors import UserError
 from tests.engines.tiny import BINS, options, tiny_core, tiny_model
@@ -55,13 +55,13 @@ def test_a_tight_profile_is_warned_of_and_an_ordinary_one_is_not(
         check_memory(Path("core.onnx"), content, tight)
     (line,) = caplog.messages
     assert "RTX 4090 D has 24 GiB; it may not run there" in line
-    smaller = replace(tight, target=find_target("rtx2060"))
+    smaller = replace(tight, gpu=find_gpu("rtx2060"))
     with pytest.raises(UserError, match="RTX 2060 has 6 GiB"):
         check_memory(Path("core.onnx"), content, smaller)
 
 
 def test_an_sm_stands_for_its_largest_gpu() -> None:
     content = tiny_model().SerializeToString()
-    huge = options(profile=profile(64, 2**31 - 1), target=target_of_sm(89))
+    huge = options(profile=profile(64, 2**31 - 1), gpu=gpu_of_sm(89))
     with pytest.raises(UserError, match="has 48 GiB"):
         check_memory(Path("core.onnx"), content, huge)

@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor, nn
 
 from frcrn_export.engines.build import build_plan
-from frcrn_export.exporters.module_passes import compute_in_half
+from frcrn_export.exporters.module_passes import compute_in_fp16
 from frcrn_export.runtime.bundle.layer_report import census
 from frcrn_export.runtime.bundle.manifest import Profile
 from tests.engines.tiny import options
@@ -23,22 +23,22 @@ from tests.recurrent_networks import (
 KINDS = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
 
 
-def half_network(kind: str) -> nn.Module:
+def fp16_network(kind: str) -> nn.Module:
     network = mask_network(KINDS[kind])
-    compute_in_half([network.first, network.before, network.recurrent, network.behind])
+    compute_in_fp16([network.first, network.before, network.recurrent, network.behind])
     return network
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fp16", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_number_of_frames(kind: str, half: bool, tmp_path: Path) -> None:
-    network = half_network(kind) if half else mask_network(KINDS[kind])
+def test_any_number_of_frames(kind: str, fp16: bool, tmp_path: Path) -> None:
+    network = fp16_network(kind) if fp16 else mask_network(KINDS[kind])
     onnx.save(offline_onnx(network), tmp_path / "core.onnx")
     profile = Profile(min=(1, 2, BINS, 1), opt=(1, 2, BINS, 100), max=(2, 2, BINS, 200))
     built = build_plan(tmp_path / "core.onnx", options(profile=profile))
     spec, enhanced = built.layers.io
     assert spec.dims == enhanced.dims == (-1, 2, BINS, -1)
-    assert census(built.layers)["Conv"] == ({"Half": 3, "Float": 1} if half else {"Float": 4})
+    assert census(built.layers)["Conv"] == ({"Half": 3, "Float": 1} if fp16 else {"Float": 4})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,7 +51,7 @@ def test_right_behind_a_cast_from_float16(kind: str, tmp_path: Path) -> None:
             return self.masked(spec[..., 4:], self.recurrent(x.transpose(1, 2))[0])
 
     network = Bare(KINDS[kind])
-    compute_in_half([network.first, network.before])
+    compute_in_fp16([network.first, network.before])
     onnx.save(offline_onnx(network), tmp_path / "core.onnx")
     profile = Profile(min=(1, 2, BINS, 8), opt=(1, 2, BINS, 100), max=(2, 2, BINS, 200))
     build_plan(tmp_path / "core.onnx", options(profile=profile))
@@ -59,7 +59,7 @@ def test_right_behind_a_cast_from_float16(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_frame_at_a_time(kind: str, tmp_path: Path) -> None:
-    core = mask_core(half_network(kind))
+    core = mask_core(fp16_network(kind))
     onnx.save(streaming_onnx(core), tmp_path / "core.onnx")
     shape = (3, 2, BINS, 1)
     states = tuple(state.tensor(state.name) for state in core.states)

@@ -69,7 +69,7 @@ def test_from_a_model_to_a_streaming_engine(built: Path) -> None:
     assert list(inputs) == [tensor.name for tensor in engine.call_inputs]
 
 
-def test_every_convolution_is_in_half(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_convolution_is_in_fp16(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "inspect", built, "--json")
     assert code == 0
     assert set(json.loads(out)["census"][ENGINE]["Conv"]) == {"Half"}
@@ -93,7 +93,7 @@ def test_engines_for_several_streams_lie_side_by_side(
     assert (code, "add --force" in err) == (2, True)
 
 
-def test_the_half_core_is_added_where_it_is_missing(
+def test_the_fp16_core_is_added_where_it_is_missing(
     built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     remarks = logging.getLogger("torch.onnx")
@@ -109,8 +109,8 @@ def test_the_half_core_is_added_where_it_is_missing(
     code, _, err = run(capsys, "trt", path, "--streaming", "--force")
     assert (code, err) == (0, "")
     assert remarks.level == logging.ERROR  # a shell's user would read of torchvision
-    half = entry(path, "core.streaming.fp16.onnx")
-    assert half.streaming == entry(built, half.path).streaming
+    fp16 = entry(path, "core.streaming.fp16.onnx")
+    assert fp16.streaming == entry(built, fp16.path).streaming
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from frcrn_export.calibration.graph.dtypes import Number
 from frcrn_export.calibration.graph.qdq import quantize
 from frcrn_export.calibration.histogram import histogram
+from frcrn_export.engines.gpus import find_gpu
 from frcrn_export.engines.options import BuildOptions
-from frcrn_export.engines.targets import find_target
 from frcrn_export.runtime.bundle.manifest import Profile, TensorrtBackend
 
 BINS = 65
@@ -20,13 +20,13 @@ PROFILE = Profile(min=(1, 2, BINS, 1), opt=(1, 2, BINS, 10), max=(2, 2, BINS, 20
 
 
 def options(backend: TensorrtBackend = "tensorrt-rtx", **changes: object) -> BuildOptions:
-    fields = {"backend": backend, "target": find_target("rtx4090d"), "profile": PROFILE} | changes
+    fields = {"backend": backend, "gpu": find_gpu("rtx4090d"), "profile": PROFILE} | changes
     return BuildOptions(**fields)  # type: ignore[arg-type]
 
 
-def tiny_core(path: Path, *, half: bool = True, **changes: object) -> Path:
+def tiny_core(path: Path, *, fp16: bool = True, **changes: object) -> Path:
     """Two convolutions over spec [batch, 2, BINS, frames], the float16 form with a float32 mask."""
-    onnx.save(tiny_model(half=half, **changes), path)  # type: ignore[arg-type]
+    onnx.save(tiny_model(fp16=fp16, **changes), path)  # type: ignore[arg-type]
     return path
 
 
@@ -40,7 +40,7 @@ def tiny_int8_core(path: Path, number: Number = "int8") -> Path:
 
 def tiny_model(
     *,
-    half: bool = True,
+    fp16: bool = True,
     input_name: str = "spec",
     extra_nodes: tuple[onnx.NodeProto, ...] = (),
     extra_inputs: tuple[onnx.ValueInfoProto, ...] = (),
@@ -48,25 +48,25 @@ def tiny_model(
     broken_channels: int = 0,
 ) -> onnx.ModelProto:
     random = np.random.default_rng(0)
-    dtype = np.float16 if half else np.float32
+    dtype = np.float16 if fp16 else np.float32
     kernel = random.standard_normal((8, 2 + broken_channels, 5, 1)).astype(dtype)
     weights = [
         numpy_helper.from_array(kernel, "kernel"),
         numpy_helper.from_array(random.standard_normal((2, 8, 1, 1)).astype(dtype), "kernel_1"),
     ]
-    last = "conv_1" if half else "mask"
+    last = "conv_1" if fp16 else "mask"
     nodes = [
         helper.make_node(
-            "Conv", ["spec_half" if half else input_name, "kernel"], ["conv"], "node_conv2d",
+            "Conv", ["spec_fp16" if fp16 else input_name, "kernel"], ["conv"], "node_conv2d",
             pads=[2, 0, 2, 0],
         ),
         helper.make_node("LeakyRelu", ["conv"], ["relu"], "node_leaky_relu"),
         helper.make_node("Conv", ["relu", "kernel_1"], [last], "node_conv2d_1"),
     ]  # fmt: skip
-    if half:
-        to_half = {"to": TensorProto.FLOAT16}
+    if fp16:
+        to_fp16 = {"to": TensorProto.FLOAT16}
         to_float = {"to": TensorProto.FLOAT}
-        nodes.insert(0, helper.make_node("Cast", [input_name], ["spec_half"], "to_half", **to_half))
+        nodes.insert(0, helper.make_node("Cast", [input_name], ["spec_fp16"], "to_fp16", **to_fp16))
         nodes.append(helper.make_node("Cast", ["conv_1"], ["mask"], "to_float", **to_float))
     nodes.append(helper.make_node("Mul", ["mask", input_name], ["enhanced"], "node_mul"))
     shape = ["batch", 2, BINS, "frames"]

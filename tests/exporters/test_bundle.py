@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from frcrn_export.engines.bundle import add_engine
+from frcrn_export.engines.gpus import DEFAULT_GPU, find_gpu
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.engines.profiles import make_profile
-from frcrn_export.engines.targets import DEFAULT_TARGET, find_target
 from frcrn_export.exporters.bundle import (
     add_fp16_core,
     add_fp16_streaming_core,
@@ -86,9 +86,9 @@ def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
 
 
 def _check_engine(bundle: Bundle) -> None:
-    """An engine for the default GPU comes out, all convolutions in half."""
+    """An engine for the default GPU comes out, all convolutions in fp16."""
     profile = make_profile(bundle.manifest, bundle.manifest.files[0].inputs[0])
-    options = BuildOptions("tensorrt-rtx", find_target(DEFAULT_TARGET), profile)
+    options = BuildOptions("tensorrt-rtx", find_gpu(DEFAULT_GPU), profile)
     entry, _ = add_engine(bundle.path, "fp16", options)
     assert entry.engine is not None
     assert all(r.passed for r in open_bundle(bundle.path).manifest.parity)
@@ -161,7 +161,7 @@ def test_torchscript_joins_the_bundle_of_the_same_weights(
         export_torchscript(other, target, force=True)
 
 
-def test_a_half_core_that_is_off_is_not_added(
+def test_a_fp16_core_that_is_off_is_not_added(
     wave_unet_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "bundle"
@@ -171,9 +171,9 @@ def test_a_half_core_that_is_off_is_not_added(
     right = family.gpu_form
 
     def wrong(network: torch.nn.Module) -> torch.nn.Module:
-        half = right(network)
-        scale_one_weight(half, 3.0)
-        return half
+        fp16 = right(network)
+        scale_one_weight(fp16, 3.0)
+        return fp16
 
     monkeypatch.setattr(family, "gpu_form", wrong)
     with pytest.raises(CheckFailed, match=r"core\.fp16\.onnx.* at least 45 dB needed"):
@@ -181,7 +181,7 @@ def test_a_half_core_that_is_off_is_not_added(
     assert {file.name: file.read_bytes() for file in target.iterdir()} == before
 
 
-def test_inline_has_no_half_form(tmp_path: Path) -> None:
+def test_inline_has_no_fp16_form(tmp_path: Path) -> None:
     model = load_model("wave-unet-16k", seed=0)
     with pytest.raises(UserError, match="leave out --fp16"):
         export_onnx(model, tmp_path / "out", stft="inline", fp16=True)
@@ -207,7 +207,7 @@ def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
         ("core.streaming.fp16.onnx", "core_streaming"),
         ("parity.npz", "parity"),
     ]
-    entry, half = bundle.manifest.files[2:4]
+    entry, fp16 = bundle.manifest.files[2:4]
     assert entry.streaming is not None
     assert entry.streaming.chunk == 3 * 64
     properties = onnx.load(bundle.path / entry.path).metadata_props
@@ -222,12 +222,12 @@ def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
     }
     assert compared == whole_streams
 
-    assert (half.precision, half.streaming) == ("fp16", entry.streaming)
-    compared = {r.case: r.passed for r in parity if r.artifact == half.path}
+    assert (fp16.precision, fp16.streaming) == ("fp16", entry.streaming)
+    compared = {r.case: r.passed for r in parity if r.artifact == fp16.path}
     levels = {f"reference.stream.{db}-dBFS": True for db in (-50, -25, 0)}
     assert compared == whole_streams | levels
     assert manifest_file(bundle, "fp32") == entry
-    assert manifest_file(bundle, "fp16") == half
+    assert manifest_file(bundle, "fp16") == fp16
     assert Denoiser.open(bundle).session.entry.role == "core"
 
 
@@ -235,18 +235,18 @@ def manifest_file(bundle: Bundle, precision: Precision) -> FileEntry | None:
     return bundle.manifest.file("core_streaming", "onnx", precision)
 
 
-def test_a_half_streaming_core_is_added_to_a_bundle(tmp_path: Path) -> None:
+def test_a_fp16_streaming_core_is_added_to_a_bundle(tmp_path: Path) -> None:
     model = load_model("wave-unet-16k", seed=1)
     plain = export_onnx(model, tmp_path / "out")
     with pytest.raises(UserError, match="no streaming core in this bundle; run: frcrn-export onnx"):
         add_fp16_streaming_core(model, plain.path)
     streaming = StreamingOptions(chunk=2)
     export_onnx(model, plain.path, streaming=streaming, force=True)
-    half = manifest_file(add_fp16_streaming_core(model, plain.path), "fp16")
-    assert half is not None
-    assert half.streaming is not None
-    assert half.streaming.chunk == 2 * 64
-    weights = [w for w in onnx.load(plain.path / half.path).graph.initializer if len(w.dims) > 1]
+    fp16 = manifest_file(add_fp16_streaming_core(model, plain.path), "fp16")
+    assert fp16 is not None
+    assert fp16.streaming is not None
+    assert fp16.streaming.chunk == 2 * 64
+    weights = [w for w in onnx.load(plain.path / fp16.path).graph.initializer if len(w.dims) > 1]
     assert {w.data_type for w in weights} == {onnx.TensorProto.FLOAT16}
     with pytest.raises(UserError, match="add --force"):
         add_fp16_streaming_core(model, plain.path)

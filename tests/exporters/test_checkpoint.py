@@ -365,7 +365,7 @@ def test_missing_unexpected_and_reshaped_tensors_by_name(tmp_path):
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-def test_half_precision_weights_are_widened(tmp_path):
+def test_fp16_weights_are_widened(tmp_path):
     network = wave_unet()
     state = {key: value.half() for key, value in weights_of(network).items()}
     load_into(network, load_checkpoint(save(state, tmp_path / "a.pt")), MODEL)

@@ -36,5 +36,5 @@ def test_the_cores_of_frcrn() -> None:
     model = load_model("frcrn-16k", seed=1)
     core = flop(onnx_from_graph(core_graph(model), "core", {}))
     assert core / 1e9 == pytest.approx(63.6, rel=0.002)
-    half = flop(onnx_from_graph(fp16_graph(model), "half", {}))
-    assert half / core == pytest.approx(4 / 3, rel=0.02)
+    fp16 = flop(onnx_from_graph(fp16_graph(model), "fp16", {}))
+    assert fp16 / core == pytest.approx(4 / 3, rel=0.02)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.module_passes import compute_in_half, fold_batch_norm
+from frcrn_export.exporters.module_passes import compute_in_fp16, fold_batch_norm
 
 
 def trained_norm(norm: nn.Module, affine: bool = True) -> nn.Module:
@@ -85,7 +85,7 @@ class Network(nn.Module):
 
 def test_each_part_computes_in_its_own_dtype_and_float32_comes_out() -> None:
     network = Network()
-    compute_in_half([network.body], keep=[network.kept])
+    compute_in_fp16([network.body], keep=[network.kept])
     y = network(torch.zeros(3))
     assert network.inner.seen == [torch.float16]
     assert network.kept.seen == [torch.float32]
@@ -96,8 +96,8 @@ def test_each_part_computes_in_its_own_dtype_and_float32_comes_out() -> None:
 
 def test_what_float16_cannot_hold_survives_in_a_kept_part() -> None:
     network = Network()
-    compute_in_half([network.body])
+    compute_in_fp16([network.body])
     assert network(torch.tensor([1e5])).isinf().all()
     network = Network()
-    compute_in_half([], keep=[])
+    compute_in_fp16([], keep=[])
     assert network(torch.tensor([1e5])).isfinite().all()

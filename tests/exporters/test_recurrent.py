@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from frcrn_export.exporters.artifacts import torchscript_from_graph
 from frcrn_export.exporters.loading import load_model
-from frcrn_export.exporters.module_passes import compute_in_half
+from frcrn_export.exporters.module_passes import compute_in_fp16
 from frcrn_export.exporters.onnx_export import Graph, onnx_from_module
 from frcrn_export.exporters.recurrent import OnnxRecurrent, recurrent_to_onnx
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
@@ -233,35 +233,35 @@ def slow(network: nn.Module) -> nn.Module:
     return network
 
 
-def in_half(make: Callable[[], nn.Module]) -> nn.Module:
+def in_fp16(make: Callable[[], nn.Module]) -> nn.Module:
     network = make()
-    compute_in_half([network.first, network.before, network.recurrent, network.behind])
+    compute_in_fp16([network.first, network.before, network.recurrent, network.behind])
     return network
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_float16_the_layer_stays_float32(kind: str) -> None:
     exact = slow(mask_network(KINDS[kind]))
-    half = in_half(lambda: slow(mask_network(KINDS[kind])))
-    assert half.before.weight.dtype == torch.float16
+    fp16 = in_fp16(lambda: slow(mask_network(KINDS[kind])))
+    assert fp16.before.weight.dtype == torch.float16
     for name, parameter in exact.recurrent.named_parameters():
-        assert torch.equal(half.recurrent.get_parameter(name), parameter)  # not rounded on the way
-    model = offline_onnx(half)
+        assert torch.equal(fp16.recurrent.get_parameter(name), parameter)  # not rounded on the way
+    model = offline_onnx(fp16)
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     assert types["recurrent.R0"] == onnx.TensorProto.FLOAT
     assert types["before.weight"] == onnx.TensorProto.FLOAT16
     spec = torch.randn(1, 2, BINS, 400)
     with torch.inference_mode():
         expected = exact(spec).numpy()
-        assert snr_db(expected, half(spec).numpy()) > 60
+        assert snr_db(expected, fp16(spec).numpy()) > 60
     assert snr_db(expected, run(model, [spec])[0]) > 60
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stream_in_float16_keeps_its_recurrent_state_exactly(kind: str) -> None:
     exact = slow(mask_network(KINDS[kind]))
-    half = in_half(lambda: slow(mask_network(KINDS[kind])))
-    core = mask_core(half)
+    fp16 = in_fp16(lambda: slow(mask_network(KINDS[kind])))
+    core = mask_core(fp16)
     spec = torch.randn(1, 2, BINS, 200)
     with torch.inference_mode():
         output = run_streaming(core, spec)

@@ -137,11 +137,11 @@ class Frcrn(Family):
     def gpu_form(self, network: "nn.Module") -> "nn.Module":
         """Both U-Nets in float16 but for their means over the utterance; the mask in float32."""
         from frcrn_export.exporters.families.frcrn.gpu import Pool, pair_frcrn
-        from frcrn_export.exporters.module_passes import compute_in_half
+        from frcrn_export.exporters.module_passes import compute_in_fp16
 
         paired = pair_frcrn(_frcrn(network))
         pools = [module for module in paired.modules() if isinstance(module, Pool)]
-        compute_in_half((paired.unet, paired.unet2), keep=pools)
+        compute_in_fp16((paired.unet, paired.unet2), keep=pools)
         return paired
 
     def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":

@@ -175,7 +175,7 @@ class PairedFsmn(nn.Module):
 
 
 class Pool(nn.Module):
-    """Means of [2B, C, T, F] for squeeze-and-excitation. Adds up more than half can."""
+    """Means of [2B, C, T, F] for squeeze-and-excitation. Adds up more than float16 can hold."""
 
     def __init__(self, pooling: Pooling) -> None:
         super().__init__()

@@ -158,11 +158,11 @@ class WaveUNetFamily(Family):
 
     def gpu_form(self, network: "nn.Module") -> "nn.Module":
         """All convolutions in float16; what they take from the input, or mask, in float32."""
-        from frcrn_export.exporters.module_passes import compute_in_half
+        from frcrn_export.exporters.module_passes import compute_in_fp16
 
         lowered = self.lower(network)
         convolutions = ("layers", "analysis", "synthesis")
-        compute_in_half([part for name, part in lowered.named_children() if name in convolutions])
+        compute_in_fp16([part for name, part in lowered.named_children() if name in convolutions])
         return lowered
 
     def streaming(

@@ -59,7 +59,7 @@ def test_one_scale_where_that_leaves_every_channel_enough(number: Number) -> Non
 
 def test_channels_of_zeros_and_of_next_to_nothing() -> None:
     weight = np.zeros((3, 4), np.float32)
-    weight[1] = 1e-4 * np.array([1, -1, 0.5, 0])  # a scale of 8e-7 is subnormal in half precision
+    weight[1] = 1e-4 * np.array([1, -1, 0.5, 0])  # a scale of 8e-7 is subnormal in float16
     weight[2] = 127
     quantized = quantize_weight(weight, 0, np.float16, GRIDS["int8"])
     assert quantized.scale[0] == 1

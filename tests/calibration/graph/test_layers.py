@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from frcrn_export.calibration.graph.layers import int8_layers, multiplications, quantizable
-from frcrn_export.runtime.bundle.manifest import Consumer
+from frcrn_export.runtime.bundle.manifest import Target
 from tests.calibration.graphs import masking_network, matrix_network
 from tests.recurrent_networks import mask_network, offline_onnx
 
@@ -69,12 +69,10 @@ def test_every_reason_to_keep_a_layer_as_it_is() -> None:
     }
 
 
-@pytest.mark.parametrize("consumer", ["tensorrt", "cpu"])
-def test_quantizable_are_those_without_a_reason(consumer: Consumer) -> None:
-    names = [layer.name for layer in quantizable(masking_network(), consumer)]
-    depthwise = ["depthwise"] * (
-        consumer == "cpu"
-    )  # for TensorRT they are no layers of INT8 at all
+@pytest.mark.parametrize("target", ["tensorrt", "cpu"])
+def test_quantizable_are_those_without_a_reason(target: Target) -> None:
+    names = [layer.name for layer in quantizable(masking_network(), target)]
+    depthwise = ["depthwise"] * (target == "cpu")  # for TensorRT they are no layers of INT8 at all
     assert names == ["encoder", *depthwise, "grouped", "parallel"]
 
 

@@ -31,8 +31,8 @@ def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
     return next(node for node in model.graph.node if node.name == name)
 
 
-def test_tensorrt_form_has_symmetric_int8_and_scales_in_half() -> None:
-    model = quantized(masking_network(half=True))
+def test_tensorrt_form_has_symmetric_int8_and_scales_in_fp16() -> None:
+    model = quantized(masking_network(fp16=True))
     assert [opset.version for opset in model.opset_import] == [19]
     found = arrays(model)
     for name in ("shared", "depthwise.out", "residual"):
@@ -52,7 +52,7 @@ def test_tensorrt_form_has_symmetric_int8_and_scales_in_half() -> None:
 
 def test_a_weight_of_very_different_channels_gets_a_scale_for_each() -> None:
     """One for all is faster in TensorRT-RTX, but would leave nothing of the small channels."""
-    original = masking_network(half=True)
+    original = masking_network(fp16=True)
     weight = next(t for t in original.graph.initializer if t.name == "encoder.weight")
     wild = numpy_helper.to_array(weight).copy()
     wild[:2] *= 100
@@ -75,16 +75,16 @@ def test_a_tensor_that_several_layers_read_is_quantized_once() -> None:
     assert "shared" in node(model, "node.residual").input  # no layer: reads what it read before
 
 
-@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("fp16", [True, False])
 @pytest.mark.parametrize(("batch", "samples"), [(1, 8), (3, 800)])
-def test_sounds_nearly_the_same_at_any_size(half: bool, batch: int, samples: int) -> None:
-    original = masking_network(half)
+def test_sounds_nearly_the_same_at_any_size(fp16: bool, batch: int, samples: int) -> None:
+    original = masking_network(fp16)
     feed = wave(3, batch, samples)
     assert snr_db(run(original, feed), run(quantized(original), feed)) > 30
 
 
 def test_fp8_takes_the_place_of_int8() -> None:
-    original = masking_network(half=True)
+    original = masking_network(fp16=True)
     ranges = ranges_of(original, quantized_tensors(original, LAYERS), [wave(1)])
     model = quantize(original, LAYERS, ranges, "minmax", "fp8")
     onnx.checker.check_model(model, full_check=True)
@@ -108,7 +108,7 @@ def test_a_wrong_range_is_heard() -> None:
 
 
 def test_no_layer_changes_nothing_and_the_result_is_reproducible() -> None:
-    original = masking_network(half=True)
+    original = masking_network(fp16=True)
     assert quantize(original, [], {}, "minmax") == original
     first, second = (quantized(original) for _ in range(2))
     assert first.SerializeToString() == second.SerializeToString()

@@ -22,11 +22,11 @@ def network(
     cut: tuple[int, int] = (0, 0),
     relu: bool = False,
     bias: bool = True,
-    half: bool = False,
+    fp16: bool = False,
 ) -> onnx.ModelProto:
     """wave [batch, 16, samples] through one transposed convolution, Slices and a ReLU."""
     random = np.random.default_rng(kernel * stride)
-    dtype = np.float16 if half else np.float32
+    dtype = np.float16 if fp16 else np.float32
     arrays = {
         "weight": random.standard_normal((CHANNELS, 20, kernel)).astype(dtype),
         "zero": np.array([0]),
@@ -38,7 +38,7 @@ def network(
     } | ({"bias": random.standard_normal(20).astype(dtype)} if bias else {})
     attributes = {"strides": [stride], "pads": pads, "output_padding": [output_padding]}
     nodes = [
-        helper.make_node("Cast", ["wave"], ["x"], "cast", to=10 if half else 1),
+        helper.make_node("Cast", ["wave"], ["x"], "cast", to=10 if fp16 else 1),
         helper.make_node(
             "ConvTranspose", ["x", "weight", *(["bias"] if bias else [])], ["y"], "up", **attributes
         ),
@@ -69,7 +69,7 @@ def network(
         (2, 2, {}),
         (7, 3, {"pads": (3, 0), "cut": (1, 0)}),
         (2, 5, {"bias": False}),  # with gaps where nothing but a bias arrives
-        (4, 2, {"half": True, "pads": (1, 1)}),
+        (4, 2, {"fp16": True, "pads": (1, 1)}),
     ],
 )
 def test_equal_but_for_rounding(kernel: int, stride: int, changes: dict[str, object]) -> None:
@@ -84,7 +84,7 @@ def test_equal_but_for_rounding(kernel: int, stride: int, changes: dict[str, obj
         feed = {"wave": random.standard_normal((batch, CHANNELS, samples)).astype(np.float32)}
         before, after = run(original, feed), run(lowered, feed)
         assert before.shape == after.shape
-        assert snr_db(before, after) > (55 if changes.get("half") else 120)
+        assert snr_db(before, after) > (55 if changes.get("fp16") else 120)
 
 
 def test_nothing_is_computed_to_be_cut_off() -> None:

@@ -87,10 +87,10 @@ class GruMaskFamily(Family):
 
     def gpu_form(self, network: "nn.Module") -> "nn.Module":
         """The layers in float16; the logarithm and the product with the spectrum are not."""
-        from frcrn_export.exporters.module_passes import compute_in_half
+        from frcrn_export.exporters.module_passes import compute_in_fp16
 
         lowered = self.lower(network)
-        compute_in_half(lowered.children())
+        compute_in_fp16(lowered.children())
         return lowered
 
     def streaming(

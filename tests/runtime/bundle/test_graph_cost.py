@@ -103,11 +103,11 @@ def test_every_layer_that_computes(
     assert cost_of_one(node, inputs) == 2 * multiplications
 
 
-def test_half_precision_counts_as_single_does() -> None:
-    half = TensorProto.FLOAT16
+def test_fp16_counts_as_fp32_does() -> None:
+    fp16 = TensorProto.FLOAT16
     node = helper.make_node("Conv", ["x", "w"], ["y"])
     inputs: dict[str, tuple[int, list[str | int]]]
-    inputs = {"x": (half, ["batch", 3, "frames"]), "w": (half, [4, 3, 3])}
+    inputs = {"x": (fp16, ["batch", 3, "frames"]), "w": (fp16, [4, 3, 3])}
     assert cost_of_one(node, inputs) == 2 * 2 * 4 * 8 * 9
 
 

@@ -119,8 +119,8 @@ def of_schema_1(**fields: object) -> str:
 
 def test_schema_1_says_how_to_export_again() -> None:
     engine = _core() | {"path": "a.engine", "format": "engine", "engine": {"flavor": "tensorrt"}}
-    half = _core() | {"path": "core.fp16.onnx", "precision": "fp16"}
-    said = of_schema_1(model="frcrn-16k", files=[_core(), half, engine])
+    fp16 = _core() | {"path": "core.fp16.onnx", "precision": "fp16"}
+    said = of_schema_1(model="frcrn-16k", files=[_core(), fp16, engine])
     assert said.startswith(": frcrn-export onnx --model frcrn-16k --random-weights 0 --fp16 -o ")
 
 

@@ -64,8 +64,8 @@ def test_a_bundle_is_exported_again_with_all_that_it_had() -> None:
     core = core_entry(STFT)
     info = StreamingInfo(chunk=2, lookahead=14, states=())
     streaming = msgspec.structs.replace(core, role="core_streaming", streaming=info)
-    half = msgspec.structs.replace(core, precision="fp16")
-    assert export_again(described(files=(core, streaming, half))) == (
+    fp16 = msgspec.structs.replace(core, precision="fp16")
+    assert export_again(described(files=(core, streaming, fp16))) == (
         "frcrn-export onnx --model gain --random-weights 0 --fp16 "
         "--streaming --chunk 2 --lookahead 14 -o NEW_BUNDLE"
     )

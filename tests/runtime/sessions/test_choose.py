@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import Consumer, Precision, TensorrtBackend
+from frcrn_export.runtime.bundle.manifest import Precision, Target, TensorrtBackend
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError, UserError
@@ -52,7 +52,7 @@ def chosen(bundle: Bundle, backend: TensorrtBackend = "tensorrt") -> str | None:
     return entry and entry.path
 
 
-def test_half_precision_for_this_gpu_is_chosen(gpu: SimulatedGpu, tmp_path: Path) -> None:
+def test_fp16_for_this_gpu_is_chosen(gpu: SimulatedGpu, tmp_path: Path) -> None:
     bundle = with_engines(
         tmp_path / "bundle",
         ("tensorrt", "fp16", 120),
@@ -147,13 +147,13 @@ def test_auto_without_a_gpu_goes_on_to_the_processor(tmp_path: Path) -> None:
     np.testing.assert_array_equal(session.run(np.ones((1, 1, 8), np.float32)), 1)
 
 
-def bundle_with(path: Path, *consumers: Consumer) -> Bundle:
+def bundle_with(path: Path, *targets: Target) -> Bundle:
     """Doubles in float32, in float16 (said to be) and in INT8 for TensorRT and the processor."""
     root = write_bundle(path, gain=2.0)
     add_int8(root, lambda model: scaled(model, 1.5), precision="fp16")
-    for consumer in consumers:
-        factor = {"cpu": 2.0, "tensorrt": 2.5}[consumer]
-        add_int8(root, lambda model, factor=factor: scaled(model, factor), consumer)
+    for target in targets:
+        factor = {"cpu": 2.0, "tensorrt": 2.5}[target]
+        add_int8(root, lambda model, factor=factor: scaled(model, factor), target)
     return open_bundle(root)
 
 
@@ -170,14 +170,14 @@ def test_the_precision_that_was_asked_for(tmp_path: Path) -> None:
         assert gain_of(bundle, backend, "int8") == 4.0  # that for processors
 
 
-def test_the_other_consumers_file_where_there_is_no_own(tmp_path: Path) -> None:
+def test_the_other_targets_file_where_there_is_no_own(tmp_path: Path) -> None:
     bundle = bundle_with(tmp_path / "b", "tensorrt")
     assert gain_of(bundle, precision="int8") == 5.0
 
 
 def test_gpus_get_the_file_for_tensorrt(tmp_path: Path) -> None:
     bundle = bundle_with(tmp_path / "b", "cpu", "tensorrt")
-    for backend, consumer in (
+    for backend, target in (
         ("onnxruntime", "cpu"),
         ("onnxruntime-cpu", "cpu"),
         ("onnxruntime-cuda", "tensorrt"),
@@ -185,7 +185,7 @@ def test_gpus_get_the_file_for_tensorrt(tmp_path: Path) -> None:
     ):
         entry = artifact(bundle, backend, "int8")
         assert entry is not None
-        assert entry.path == f"core.int8.{consumer}.onnx"
+        assert entry.path == f"core.int8.{target}.onnx"
 
 
 def test_what_is_for_processors_runs_on_one(

@@ -174,8 +174,8 @@ def test_int8_has_its_own_floor_and_its_own_remedy(
     tmp_path: Path, factor: float, passes: bool
 ) -> None:
     path = write_checked_bundle(tmp_path / "b", Core("delay", 2, 3))
-    for consumer in ("cpu", "tensorrt"):
-        add_int8(path, lambda model: scaled(model, factor), consumer, "core.streaming.onnx")
+    for target in ("cpu", "tensorrt"):
+        add_int8(path, lambda model: scaled(model, factor), target, "core.streaming.onnx")
     reports = check_streams(open_bundle(path), ("onnxruntime-cpu",), SECONDS)
     assert [report.passed for report in reports] == [True, passes, passes]
     assert {report.matches[0].floor_db for report in reports[1:]} == {20.0}

@@ -63,25 +63,25 @@ def test_cross_is_the_complex_product() -> None:
 
 
 @torch.inference_mode()
-def test_half_keeps_what_must_be_exact_in_float32() -> None:
+def test_fp16_keeps_what_must_be_exact_in_float32() -> None:
     network = FRCRN(FRCRN_16K)
     network.load_state_dict(frcrn_golden_state())
-    half = family.gpu_form(network.eval())
+    fp16 = family.gpu_form(network.eval())
     dtypes: dict[type, set[torch.dtype]] = {Pool: set(), nn.Conv2d: set()}
 
     def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         dtypes[type(module)].add(inputs[0].dtype)
 
-    for module in half.modules():
+    for module in fp16.modules():
         if type(module) in dtypes:
             module.register_forward_pre_hook(note)
     torch.manual_seed(0)
     spec = 0.1 * torch.randn(1, 2, FRCRN_16K.bins, 3)
-    enhanced = half(spec)
+    enhanced = fp16(spec)
     assert enhanced.dtype == torch.float32
     assert dtypes == {Pool: {torch.float32}, nn.Conv2d: {torch.float16}}
     assert relative_error(enhanced, network(spec)) < 1e-2
-    assert all(p.dtype == torch.float16 for p in half.parameters())
+    assert all(p.dtype == torch.float16 for p in fp16.parameters())
 
 
 def test_what_is_left_of_the_batch_norm_behind_a_convolution_is_at_most_one() -> None:

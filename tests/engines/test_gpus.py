@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.engines.targets import DEFAULT_TARGET, TARGETS, check_served, find_target
+from frcrn_export.engines.gpus import DEFAULT_GPU, GPUS, check_served, find_gpu
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import SERVED_SMS, sm_text
 
@@ -29,36 +29,36 @@ from frcrn_export.runtime.sessions.tensorrt_backends import SERVED_SMS, sm_text
     ],
 )
 def test_finds_a_gpu_in_the_spellings_of_people_shops_and_drivers(spelling: str, name: str) -> None:
-    assert find_target(spelling) is TARGETS[name]
+    assert find_gpu(spelling) is GPUS[name]
 
 
-@given(st.sampled_from(sorted(TARGETS)), st.data())
+@given(st.sampled_from(sorted(GPUS)), st.data())
 def test_finds_every_gpu_in_any_case_and_with_any_separators(
     name: str, data: st.DataObject
 ) -> None:
-    title = TARGETS[name].title
+    title = GPUS[name].title
     separator = data.draw(st.sampled_from([" ", "-", "_", "  "]))
-    assert find_target(title.swapcase().replace(" ", separator)) is TARGETS[name]
-    assert find_target(name.upper()) is TARGETS[name]
+    assert find_gpu(title.swapcase().replace(" ", separator)) is GPUS[name]
+    assert find_gpu(name.upper()) is GPUS[name]
 
 
 @given(st.sampled_from(SERVED_SMS["tensorrt"]))
 def test_finds_any_gpu_by_its_sm(sm: int) -> None:
     for spelling in (str(sm), sm_text(sm), f"sm{sm}", f"SM_{sm}", f"sm {sm_text(sm)}", f"cc{sm}"):
-        target = find_target(spelling)
-        assert (target.name, target.sm, target.memory_gb) == (f"sm{sm}", sm, None)
-        assert find_target(target.name) == target
+        gpu = find_gpu(spelling)
+        assert (gpu.name, gpu.sm, gpu.memory_gb) == (f"sm{sm}", sm, None)
+        assert find_gpu(gpu.name) == gpu
 
 
 def test_default_is_the_rtx_4090_d() -> None:
-    assert TARGETS[DEFAULT_TARGET].title == "RTX 4090 D"
-    assert TARGETS[DEFAULT_TARGET].sm == 89
+    assert GPUS[DEFAULT_GPU].title == "RTX 4090 D"
+    assert GPUS[DEFAULT_GPU].sm == 89
 
 
 def test_every_gpu_is_served_and_has_memory() -> None:
-    for target in TARGETS.values():
-        assert "tensorrt" in target.backends, target
-        assert target.memory_gb is not None
+    for gpu in GPUS.values():
+        assert "tensorrt" in gpu.backends, gpu
+        assert gpu.memory_gb is not None
 
 
 @pytest.mark.parametrize(
@@ -72,25 +72,25 @@ def test_every_gpu_is_served_and_has_memory() -> None:
 )
 def test_suggests_near_names(wrong: str, suggestion: str) -> None:
     with pytest.raises(UserError, match=f"unknown GPU '{wrong}'.* {suggestion}[ ?]"):
-        find_target(wrong)
+        find_gpu(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["", "potato salad", "nvidia", "٨٩", "8.9.1"])
 def test_a_name_without_near_ones_gets_the_default(wrong: str) -> None:
     with pytest.raises(UserError, match=r"unknown GPU .*--gpu 8\.9"):
-        find_target(wrong)
+        find_gpu(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["8.8", "61", "sm_99"])
 def test_refuses_an_sm_that_nothing_serves(wrong: str) -> None:
     with pytest.raises(UserError, match=r"no TensorRT serves SM .*: 7\.5, 8\.0, .*8\.9"):
-        find_target(wrong)
+        find_gpu(wrong)
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_a_target_or_a_one_line_error(text: str) -> None:
+def test_any_text_is_a_gpu_or_a_one_line_error(text: str) -> None:
     try:
-        said = find_target(text).title
+        said = find_gpu(text).title
     except UserError as error:
         said = str(error)
     assert len(said.splitlines()) == 1
@@ -100,6 +100,6 @@ def test_rtx_does_not_serve_data_centre_hopper() -> None:
     with pytest.raises(
         UserError, match=r"tensorrt-rtx does not serve H200 \(SM 9\.0\).*8\.9.*--backend tensorrt$"
     ):
-        check_served("tensorrt-rtx", find_target("h200"))
-    check_served("tensorrt", find_target("h200"))
-    check_served("tensorrt-rtx", find_target("rtx5090"))
+        check_served("tensorrt-rtx", find_gpu("h200"))
+    check_served("tensorrt", find_gpu("h200"))
+    check_served("tensorrt-rtx", find_gpu("rtx5090"))

@@ -10,11 +10,11 @@ from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import SERVED_SMS, sm_text
 
-DEFAULT_TARGET = "rtx4090d"
+DEFAULT_GPU = "rtx4090d"
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetGpu:
     """One GPU. `memory_gb` is of the smallest one sold under that name.
 
     It is None where only the compute capability is known.
@@ -32,8 +32,8 @@ class Target:
         return tuple(backend for backend, sms in SERVED_SMS.items() if self.sm in sms)
 
 
-def _gpu(title: str, sm: int, memory_gb: int, *aliases: str) -> Target:
-    return Target(_key(title), title, sm, memory_gb, aliases)
+def _gpu(title: str, sm: int, memory_gb: int, *aliases: str) -> TargetGpu:
+    return TargetGpu(_key(title), title, sm, memory_gb, aliases)
 
 
 def _key(text: str) -> str:
@@ -47,7 +47,7 @@ _DECORATION = re.compile(
     r"|blackwell|pcie|nvl|sxm\d*|hbm\d\w*|\d+gb"
 )
 
-_TARGETS = (
+_GPUS = (
     _gpu("RTX 4090 D", 89, 24),
     # GeForce on the desk
     _gpu("RTX 2060", 75, 6),
@@ -126,47 +126,47 @@ _TARGETS = (
     _gpu("Jetson Orin Nano", 87, 8),
     _gpu("Jetson AGX Thor", 110, 128, "thor"),
 )
-TARGETS: Mapping[str, Target] = MappingProxyType({target.name: target for target in _TARGETS})
-_BY_KEY = {alias: target for target in _TARGETS for alias in (target.name, *target.aliases)}
+GPUS: Mapping[str, TargetGpu] = MappingProxyType({gpu.name: gpu for gpu in _GPUS})
+_BY_KEY = {alias: gpu for gpu in _GPUS for alias in (gpu.name, *gpu.aliases)}
 
 
-def target_of_sm(sm: int) -> Target:
-    """The target that stands for every GPU of one compute capability."""
-    return Target(f"sm{sm}", f"SM {sm_text(sm)}", sm)
+def gpu_of_sm(sm: int) -> TargetGpu:
+    """The entry that stands for every GPU of one compute capability."""
+    return TargetGpu(f"sm{sm}", f"SM {sm_text(sm)}", sm)
 
 
-def known_gpu(name: str) -> Target | None:
+def known_gpu(name: str) -> TargetGpu | None:
     """The registered GPU with this name, in any spelling, or None."""
     key = _key(name)
     return _BY_KEY.get(key) or _BY_KEY.get("rtx" + key)
 
 
-def find_target(name: str) -> Target:
+def find_gpu(name: str) -> TargetGpu:
     """The GPU with this name, in any spelling, or any GPU of an SM ("8.9", "89", "sm_89").
 
     Raises UserError that suggests near names, or names the SMs that exist.
     """
-    if target := known_gpu(name):
-        return target
+    if gpu := known_gpu(name):
+        return gpu
     if match := re.fullmatch(r"(?:sm|cc)?[ _]?(\d{1,2})\.?(\d)", name.strip().lower(), re.ASCII):
         sm = int(match[1] + match[2])
         if sm not in SERVED_SMS["tensorrt"]:
             served = ", ".join(map(sm_text, SERVED_SMS["tensorrt"]))
             raise UserError(f"no TensorRT serves SM {sm_text(sm)}; --gpu takes one of: {served}")
-        return target_of_sm(sm)
+        return gpu_of_sm(sm)
     key = _key(name)
     near = get_close_matches("rtx" + key if key.isdecimal() else key, _BY_KEY, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else f"the default is {DEFAULT_TARGET}. "
+    hint = f"did you mean {' or '.join(near)}? " if near else f"the default is {DEFAULT_GPU}. "
     raise UserError(f"unknown GPU {name!r}; {hint}An SM number (--gpu 8.9) does for any GPU")
 
 
-def check_served(backend: TensorrtBackend, target: Target) -> None:
-    """Raise UserError, naming what to use instead, where a backend does not serve a target."""
-    if backend in target.backends:
+def check_served(backend: TensorrtBackend, gpu: TargetGpu) -> None:
+    """Raise UserError, naming what to use instead, where a backend does not serve a GPU."""
+    if backend in gpu.backends:
         return
     served = ", ".join(map(sm_text, SERVED_SMS[backend]))
-    instead = " or ".join(f"--backend {other}" for other in target.backends)
+    instead = " or ".join(f"--backend {other}" for other in gpu.backends)
     raise UserError(
-        f"{backend} does not serve {target.title} (SM {sm_text(target.sm)}), only SM {served}; "
+        f"{backend} does not serve {gpu.title} (SM {sm_text(gpu.sm)}), only SM {served}; "
         f"use {instead or 'another --gpu'}"
     )

@@ -31,7 +31,7 @@ def spectrum(frames: int) -> Tensor:
     return torch.randn(2, 2, SMALL.bins, frames, generator=torch.Generator().manual_seed(frames))
 
 
-def is_half(x: Tensor) -> bool:
+def is_fp16(x: Tensor) -> bool:
     return torch.equal(x, x.half().float())
 
 
@@ -51,7 +51,7 @@ def follow(core: StreamingCore, spec: Tensor, position: float, end: float) -> li
 @pytest.mark.parametrize("pooling", ["cumulative", 5])
 @pytest.mark.parametrize("chunk", [1, 3])
 @torch.inference_mode()
-def test_frcrn_in_half_is_frcrn(pooling: Pooling, chunk: int) -> None:
+def test_frcrn_in_fp16_is_frcrn(pooling: Pooling, chunk: int) -> None:
     exact = network(pooling)
     core = frcrn.streaming(exact, chunk, None, "fp16")
     convolutions = [m for m in core.module.modules() if isinstance(m, nn.Conv2d)]
@@ -72,26 +72,26 @@ def test_states_are_float32_and_the_means_are_not_rounded() -> None:
     found = {spec.name: state for spec, state in zip(core.states, states, strict=True)}
     for unet in ("unet", "unet2"):
         for mean in MEANS:
-            assert not is_half(found[f"{unet}.{mean}"])
-        assert is_half(found[f"{unet}.encoder0"])
-    assert not is_half(found["spec.late"])
+            assert not is_fp16(found[f"{unet}.{mean}"])
+        assert is_fp16(found[f"{unet}.encoder0"])
+    assert not is_fp16(found["spec.late"])
 
 
 @torch.inference_mode()
 def test_ten_hours_in_the_clock_is_exact_and_the_end_is_found() -> None:
     exact = network()
-    single, half = (frcrn.streaming(exact, 1, None, form) for form in ("fp32", "fp16"))
+    single, fp16 = (frcrn.streaming(exact, 1, None, form) for form in ("fp32", "fp16"))
     spec = spectrum(24)
     for end in (UNKNOWN_END, HOURS + 9):
         wanted, *_ = follow(single, spec, HOURS, end)
-        got, *states = follow(half, spec, HOURS, end)
+        got, *states = follow(fp16, spec, HOURS, end)
         assert snr_db(wanted.numpy(), got.numpy()) > 45
-        clock = next(s for n, s in zip(half.states, states, strict=True) if n.name == "position")
+        clock = next(s for n, s in zip(fp16.states, states, strict=True) if n.name == "position")
         assert clock.tolist() == [[HOURS + 24]] * 2
 
 
 @torch.inference_mode()
-def test_wave_unet_in_half_is_wave_unet() -> None:
+def test_wave_unet_in_fp16_is_wave_unet() -> None:
     torch.manual_seed(0)
     exact = WaveUNet(WaveUNetConfig()).eval()
     core = wave_unet.streaming(exact, 2, None, form="fp16")
