@@ -33,7 +33,7 @@ SECONDS = 2.4
 SEARCH_SECONDS = 1.5
 
 
-class Judge:
+class Evaluator:
     """Runs one network over the clips, as a stream with some decoders ahead."""
 
     def __init__(self, kind: str, checkpoint: Path | None, seed: int, seconds: float) -> None:
@@ -76,13 +76,13 @@ def _clips(seconds: float) -> list[torch.Tensor]:
     return [wave[: round(seconds * 16000)] * level_gain(wave, "active_rms", 1e-6) for wave in waves]
 
 
-def search(judge: Judge) -> list[dict[str, Any]]:
+def search(evaluator: Evaluator) -> list[dict[str, Any]]:
     """Take the look-ahead from one decoder after another, each time the least harmful."""
-    depth = judge.network.config.depth
+    depth = evaluator.network.config.depth
     waiting = {(unet, decoder) for unet in (0, 1) for decoder in range(depth)}
     steps = []
     while waiting:
-        found = {gone: judge.snr(_ahead(depth, waiting - {gone})) for gone in sorted(waiting)}
+        found = {gone: evaluator.snr(_ahead(depth, waiting - {gone})) for gone in sorted(waiting)}
         gone = max(found, key=lambda key: found[key])
         waiting.remove(gone)
         steps.append({"lookahead": len(waiting), "gives up": gone, "snr_db": found[gone]})
@@ -125,18 +125,18 @@ def main() -> None:
     arguments = parser.parse_args()
 
     source = (arguments.checkpoint, arguments.seed)
-    order = search(Judge(KINDS[0], *source, SEARCH_SECONDS)) if arguments.order else []
-    whole = Judge("global", *source, SECONDS).reference
+    order = search(Evaluator(KINDS[0], *source, SEARCH_SECONDS)) if arguments.order else []
+    whole = Evaluator("global", *source, SECONDS).reference
     curves, kinds = {}, {}
     for kind in KINDS:
-        judge = Judge(kind, *source, SECONDS)
-        kinds[kind] = _snr(whole, judge.reference)
+        evaluator = Evaluator(kind, *source, SECONDS)
+        kinds[kind] = _snr(whole, evaluator.reference)
         print(f"{kind}: {kinds[kind]:.1f} dB against the whole utterance")
         if kind not in DRAWN:
             continue
-        depth = judge.network.config.depth
+        depth = evaluator.network.config.depth
         # Full look-ahead is equal to the last bits; it has no place on the curve.
-        curves[kind] = [judge.snr(decoders_ahead(depth, count)) for count in range(2 * depth)]
+        curves[kind] = [evaluator.snr(decoders_ahead(depth, count)) for count in range(2 * depth)]
         print("  " + "  ".join(f"{n}: {snr:.1f}" for n, snr in enumerate(curves[kind])))
     draw(curves, kinds)
     weights = str(arguments.checkpoint or f"random, seed {arguments.seed}")

@@ -5,26 +5,20 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
-from frcrn_export.calibration.acceptance import (
-    Speed,
-    failures,
-    measure_speed,
-    passed,
-    quality_gates,
-    speed_gate,
-)
-from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
+from frcrn_export.calibration.int8_gates import failures, passed, quality_gates, speed_gate
 from frcrn_export.calibration.int8_report import Report, WorstClip
 from frcrn_export.calibration.int8_report_page import require_matplotlib
 from frcrn_export.calibration.plan import Plan, Settings, make_plan
 from frcrn_export.calibration.quality.pairs import Pair
 from frcrn_export.calibration.quality.scoring import require_packages
-from frcrn_export.calibration.quality_scores import METRICS, Judge, Quality, judging
+from frcrn_export.calibration.quality_scores import METRICS, Evaluator, Quality, evaluating
 from frcrn_export.calibration.quantizers import SignalQuantizer
 from frcrn_export.calibration.result import add_to_bundle, make_report
 from frcrn_export.calibration.search import SnrOf, find_names
 from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES, Progress
 from frcrn_export.calibration.source import int8_name
+from frcrn_export.calibration.speed import Speed, measure_speed
 from frcrn_export.calibration.switches import SwitchedCore
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, GateResult, Target
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
@@ -40,7 +34,7 @@ def calibrate(
     recordings: Path | str | Sequence[Path | str],
     *,
     target: Target = "tensorrt",
-    number: Number = "int8",
+    precision: QuantizedPrecision = "int8",
     streaming: bool = False,
     pairs: Path | str | None = None,
     method: CalibrationMethod = METHOD,
@@ -66,7 +60,7 @@ def calibrate(
             has none.
         recordings: Folders of noisy speech at any rate, as it will be denoised.
         target: "tensorrt", or "cpu" for ONNX Runtime on processors with VNNI.
-        number: "int8", or for TensorRT "fp8".
+        precision: "int8", or for TensorRT "fp8".
         streaming: Calibrate the streaming core, by streaming.
         pairs: A folder with NAME.noisy.* and NAME.clean.*, none of them among the recordings: what
             the gates are measured on. None is the packaged recording.
@@ -92,8 +86,8 @@ def calibrate(
             or that are among the pairs; FP8 for processors; weights that are not here.
         BundleError: The bundle cannot be read.
     """
-    if number == "fp8" and target == "cpu":
-        raise UserError("FP8 is for TensorRT alone; take target='tensorrt', or number='int8'")
+    if precision == "fp8" and target == "cpu":
+        raise UserError("FP8 is for TensorRT alone; take target='tensorrt', or precision='int8'")
     folders = [recordings] if isinstance(recordings, (str, Path)) else recordings
     settings = Settings(
         target=target,
@@ -107,7 +101,7 @@ def calibrate(
         minutes=minutes,
         allow_slower=allow_slower,
         threads=threads,
-        number=number,
+        precision=precision,
     )
     weights = None if checkpoint is None else Path(checkpoint)
     return calibrate_with(
@@ -131,40 +125,40 @@ def calibrate_with(
         from frcrn_export.exporters.verify import require_same_checkpoint
 
         require_same_checkpoint(bundle.manifest, checkpoint)
-    name = int8_name(settings.target, settings.streaming, settings.number)
+    name = int8_name(settings.target, settings.streaming, settings.precision)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{path / name} exists; add --force to replace it")
     plan = make_plan(bundle, settings, checkpoint, progress)
-    with _judging(plan, plan.pairs, METRICS, progress) as judge:
+    with _evaluating(plan, plan.pairs, METRICS, progress) as evaluator:
         search = find_names(
             plan.quantizer.candidates,
             plan.quantized,
-            judge,
-            partial(_quality_gates, plan, judge),
+            evaluator,
+            partial(_quality_gates, plan, evaluator),
             auto=settings.auto,
-            sensitivity_meter=partial(_sensitivity_meter, plan, judge, progress),
+            sensitivity_meter=partial(_sensitivity_meter, plan, evaluator, progress),
             seconds=60.0 * settings.minutes,
             progress=progress,
         )
         content = plan.quantized(search.names)
         qualities = {
-            "fp32": judge.float32,
-            **_fp16(plan, judge, progress),
-            settings.number: search.quality,
+            "fp32": evaluator.float32,
+            **_fp16(plan, evaluator, progress),
+            settings.precision: search.quality,
         }
-        speed = _speed(plan, judge, content, progress)
-        gates = (*_quality_gates(plan, judge, search.quality), speed_gate(speed))
-        report = make_report(plan, judge, search, qualities, speed, gates)
+        speed = _speed(plan, evaluator, content, progress)
+        gates = (*_quality_gates(plan, evaluator, search.quality), speed_gate(speed))
+        report = make_report(plan, evaluator, search, qualities, speed, gates)
         _require(plan, gates, _command(plan, checkpoint, force))
-        worst = _worst(plan, judge, search.quality, content)
+        worst = _worst(plan, evaluator, search.quality, content)
     add_to_bundle(plan, content, report, worst)
     return report
 
 
-def _judging(
+def _evaluating(
     plan: Plan, pairs: Sequence[Pair], metrics: tuple[str, ...], progress: Progress
-) -> AbstractContextManager[Judge]:
-    return judging(
+) -> AbstractContextManager[Evaluator]:
+    return evaluating(
         plan.bundle,
         plan.source.float32,
         pairs,
@@ -176,11 +170,11 @@ def _judging(
 
 
 @contextmanager
-def _sensitivity_meter(plan: Plan, judge: Judge, progress: Progress) -> Iterator[SnrOf]:
+def _sensitivity_meter(plan: Plan, evaluator: Evaluator, progress: Progress) -> Iterator[SnrOf]:
     """What measures the sensitivity of candidates: signals in one session, layers in files."""
     quantizer, settings = plan.quantizer, plan.settings
     if isinstance(quantizer, SignalQuantizer):
-        shortest = min(judge.clips, key=lambda clip: len(clip.noisy))
+        shortest = min(evaluator.clips, key=lambda clip: len(clip.noisy))
         yield SwitchedCore(
             quantizer.model,
             quantizer.candidates,
@@ -193,7 +187,7 @@ def _sensitivity_meter(plan: Plan, judge: Judge, progress: Progress) -> Iterator
         )
         return
     pairs = sorted(plan.pairs, key=lambda pair: pair.noisy.stat().st_size)[:_DAMAGE_PAIRS]
-    with _judging(plan, pairs, (), progress) as quick:
+    with _evaluating(plan, pairs, (), progress) as quick:
 
         def snr_of(names: Collection[str]) -> float:
             return quick(plan.quantized(names), scored=False).mean_core_snr_db or 0.0
@@ -201,8 +195,8 @@ def _sensitivity_meter(plan: Plan, judge: Judge, progress: Progress) -> Iterator
         yield snr_of
 
 
-def _quality_gates(plan: Plan, judge: Judge, quality: Quality) -> tuple[GateResult, ...]:
-    return quality_gates(judge.float32, quality, plan.bundle.manifest.weights)
+def _quality_gates(plan: Plan, evaluator: Evaluator, quality: Quality) -> tuple[GateResult, ...]:
+    return quality_gates(evaluator.float32, quality, plan.bundle.manifest.weights)
 
 
 def _require(plan: Plan, gates: Sequence[GateResult], command: str) -> None:
@@ -237,26 +231,26 @@ def _command(plan: Plan, checkpoint: Path | None, force: bool) -> str:
     return calibrate_command(
         plan.bundle.path,
         settings.target,
-        settings.number,
+        settings.precision,
         streaming=settings.streaming,
         folders=settings.folders,
         options=" ".join(options),
     )
 
 
-def _fp16(plan: Plan, judge: Judge, progress: Progress) -> dict[str, Quality]:
+def _fp16(plan: Plan, evaluator: Evaluator, progress: Progress) -> dict[str, Quality]:
     """The quality of the bundle's float16 file, where there is one with the same I/O signature."""
     fp16 = plan.bundle.manifest.file(plan.source.float32.role, "onnx", "fp16")
     if fp16 is None or fp16.call_inputs != plan.source.entry.call_inputs:
         return {}
-    return {"fp16": judge(plan.bundle.file(fp16), progress=progress)}
+    return {"fp16": evaluator(plan.bundle.file(fp16), progress=progress)}
 
 
-def _speed(plan: Plan, judge: Judge, content: bytes, progress: Progress) -> Speed | None:
+def _speed(plan: Plan, evaluator: Evaluator, content: bytes, progress: Progress) -> Speed | None:
     if plan.settings.target != "cpu":
         return None
     progress("timing", 0, 1)
-    longest = max(judge.clips, key=lambda clip: len(clip.noisy))
+    longest = max(evaluator.clips, key=lambda clip: len(clip.noisy))
     return measure_speed(
         plan.bundle,
         plan.source.float32,
@@ -267,13 +261,13 @@ def _speed(plan: Plan, judge: Judge, content: bytes, progress: Progress) -> Spee
     )
 
 
-def _worst(plan: Plan, judge: Judge, quality: Quality, content: bytes) -> WorstClip:
+def _worst(plan: Plan, evaluator: Evaluator, quality: Quality, content: bytes) -> WorstClip:
     name = quality.worst.name
-    recording = next(clip for clip in judge.clips if clip.pair.name == name)
+    recording = next(clip for clip in evaluator.clips if clip.pair.name == name)
     return WorstClip(
         name,
         recording.noisy,
-        judge.denoise(name),
-        judge.denoise(name, content),
+        evaluator.denoise(name),
+        evaluator.denoise(name, content),
         plan.bundle.manifest.sample_rate,
     )

@@ -129,7 +129,7 @@ def calibrate(
         minutes=minutes,
         allow_slower=allow_slower,
         threads=threads,
-        number="fp8" if fp8 else "int8",
+        precision="fp8" if fp8 else "int8",
     )
     with progress_bar("Calibrating") as progress:
         report = calibrate_with(

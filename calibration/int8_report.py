@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from frcrn_export.calibration.acceptance import Speed
-from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import METRICS, Quality
+from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import QuantizationInfo, Weights
 
@@ -70,7 +70,7 @@ class Report:
     """Everything about one INT8 or FP8 file. `file` is its path in the bundle.
 
     `noisy`: the scores of the recordings as they are; `qualities`: by precision, "fp32" first and
-    `number` last. What is called int8 is FP8 where that is the number.
+    `precision` last. What is called int8 is FP8 where that is the number.
     """
 
     file: str
@@ -84,12 +84,12 @@ class Report:
     ranges: Sequence[TensorRange] = ()
     search: Sequence[SearchPoint] = ()
     warnings: Sequence[str] = ()
-    number: Number = "int8"
+    precision: QuantizedPrecision = "int8"
 
     @property
     def int8(self) -> Quality:
         """The quality of the file itself."""
-        return self.qualities[self.number]
+        return self.qualities[self.precision]
 
     def scores(self, index: int) -> dict[str, Scores]:
         """Of one clip, by what was scored: "noisy" and the precisions."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frcrn_export.calibration.acceptance import LIMITS
+from frcrn_export.calibration.int8_gates import LIMITS
 from frcrn_export.calibration.int8_report import Report, SearchPoint, TensorRange, WorstClip
 from frcrn_export.calibration.quality.report import markdown_table
 from frcrn_export.calibration.quality.tables import METRICS as TITLES
@@ -127,13 +127,13 @@ def _titles(report: Report, name: str) -> tuple[str, ...]:
     index = [clip.name for clip in report.int8.clips].index(name)
     scores = report.scores(index)
     titles = []
-    number = report.number.upper()
-    for kind, title in (("noisy", "Noisy"), ("fp32", "FP32"), (report.number, number)):
+    precision = report.precision.upper()
+    for kind, title in (("noisy", "Noisy"), ("fp32", "FP32"), (report.precision, precision)):
         pesq = scores[kind].values.get("pesq")
         titles.append(f"{title}: {name}" + ("" if pesq is None else f", PESQ {pesq:.2f}"))
-    snr = report.core_snrs(index)[report.number]
+    snr = report.core_snrs(index)[report.precision]
     core = "" if snr is None else f", core SNR {snr:.1f} dB"
-    return *titles, f"FP32 minus {number}{core}"
+    return *titles, f"FP32 minus {precision}{core}"
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -173,7 +173,7 @@ def facts(report: Report) -> Iterator[str]:
     yield f"{report.model}, weights: {weights.name} ({weights.source})."
     yield (
         f"{made.layers} of {made.candidates} layers that gain by it compute in "
-        f"{_NAMES[report.number]}, {100 * made.share:.1f} % of the multiplications. Ranges: "
+        f"{_NAMES[report.precision]}, {100 * made.share:.1f} % of the multiplications. Ranges: "
         f"{made.method}, of {made.clips} recordings (sha256 {made.clips_sha256[:16]}, "
         f"seed {made.seed})."
     )
@@ -237,14 +237,14 @@ def _layer_table(report: Report) -> Table:
     rows = tuple(
         (
             layer.name,
-            _NAMES[report.number] if layer.int8 else "kept",
+            _NAMES[report.precision] if layer.int8 else "kept",
             f"{100 * layer.share:.2f}",
             _cell(layer.sensitivity_db),
             layer.reason,
         )
         for layer in report.layers
     )
-    alone = f">Core SNR alone in {_NAMES[report.number]} (dB)"
+    alone = f">Core SNR alone in {_NAMES[report.precision]} (dB)"
     columns = ("Layer", "Computes", ">Share (%)", alone, "Kept because")
     return Table("Layers", columns, rows)
 

@@ -12,7 +12,7 @@ from frcrn_export.calibration.clips import (
     choose_clips,
     read_audio,
 )
-from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
 from frcrn_export.calibration.quality.pairs import Pair, find_pairs
 from frcrn_export.calibration.quantizers import Quantizer, quantizer_for
 from frcrn_export.calibration.ranges import Ranges, observe
@@ -38,7 +38,7 @@ class Settings:
 
     `auto`: where the gates of quality fail, let layers fall back to float, measuring their
     sensitivity for at most `minutes`. `allow_slower`: keep a file that is no faster than float.
-    `number`: INT8, or
+    `precision`: INT8, or
     for TensorRT FP8.
     """
 
@@ -53,7 +53,7 @@ class Settings:
     minutes: float = MINUTES
     allow_slower: bool = False
     threads: int | None = None
-    number: Number = "int8"
+    precision: QuantizedPrecision = "int8"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Plan:
     def file(self) -> str:
         """What the quantized file will be called."""
         settings = self.settings
-        return int8_name(settings.target, settings.streaming, settings.number)
+        return int8_name(settings.target, settings.streaming, settings.precision)
 
     def quantized(self, names: Collection[str]) -> bytes:
         """The graph with the candidates of these names in INT8 or FP8, as an ONNX file."""
@@ -96,10 +96,10 @@ def make_plan(
         bundle = with_fp16_core(bundle, settings.streaming, load_fp16, progress)
     own_form = partial(load, "INT8 for processors")
     source = find_source(bundle, settings.target, settings.streaming, own_form)
-    quantizer = quantizer_for(source.model, settings.target, settings.method, settings.number)
+    quantizer = quantizer_for(source.model, settings.target, settings.method, settings.precision)
     if not quantizer.candidates:
         raise UserError(
-            f"{bundle.path}: {source.float32.path} has no layer that {settings.number.upper()} "
+            f"{bundle.path}: {source.float32.path} has no layer that {settings.precision.upper()} "
             "could be faster in"
         )
     ranges = observe(

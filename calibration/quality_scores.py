@@ -16,7 +16,7 @@ from frcrn_export.calibration.quality.scoring import (
     require_packages,
     scoring,
 )
-from frcrn_export.calibration.recording import Model, RecordedCore, open_recorded
+from frcrn_export.calibration.recorded_core import Model, RecordedCore, open_recorded
 from frcrn_export.calibration.settings import Progress
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
@@ -90,7 +90,7 @@ class HeldOutClip:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Judges files that are called as one core of a bundle is, which `float32` is the result of.
 
     `noisy`: the scores of the recordings as they are. All that judging needs is in memory: of each
@@ -120,8 +120,8 @@ class Judge:
         waiting: list[tuple[HeldOutClip, Result, float | None]] = []
         for index, clip in enumerate(self.clips):
             progress(clip.pair.name, index, len(self.clips))
-            enhanced, recording = core.denoise(clip.noisy)
-            given = recording.enhanced(core.lookahead)
+            enhanced, trace = core.denoise(clip.noisy)
+            given = trace.enhanced(core.lookahead)
             finite = bool(np.isfinite(enhanced).all() and np.isfinite(given).all())
             if not scored:
                 result = _no_scores
@@ -146,7 +146,7 @@ class Judge:
 
 
 @contextmanager
-def judging(
+def evaluating(
     bundle: Bundle,
     entry: FileEntry,
     pairs: Sequence[Pair],
@@ -156,7 +156,7 @@ def judging(
     jobs: int = 1,
     metrics: tuple[str, ...] = METRICS,
     progress: Progress = lambda phase, done, total: None,
-) -> Iterator[Judge]:
+) -> Iterator[Evaluator]:
     """Run a bundle's float32 core, offline or streaming, on the pairs; then judge others by it.
 
     `called` says how the others are called, where their states are not those of float32's core.
@@ -184,14 +184,14 @@ def judging(
         for index, pair in enumerate(pairs):
             progress(f"float32: {pair.name}", index, len(pairs))
             clip = read_pair(pair, manifest.sample_rate)
-            enhanced, recording = core.denoise(clip.noisy)
+            enhanced, trace = core.denoise(clip.noisy)
             if not np.isfinite(enhanced).all():
                 raise CheckFailed(
                     f"{entry.path}: its output for {pair.name} is not finite; "
                     f"run: frcrn-export verify {quoted(bundle.path)}"
                 )
             results.append((score(clip.clean, clip.noisy), score(clip.clean, enhanced)))
-            given = recording.enhanced(core.lookahead)
+            given = trace.enhanced(core.lookahead)
             clips.append(HeldOutClip(pair, clip.noisy, clip.clean, given))
         noisy = tuple(before() for before, _ in results)
         float32 = tuple(
@@ -199,7 +199,7 @@ def judging(
             for clip, (_, after) in zip(clips, results, strict=True)
         )
         progress("", len(pairs), len(pairs))
-        yield Judge(tuple(clips), noisy, Quality(float32), core, opened, score)
+        yield Evaluator(tuple(clips), noisy, Quality(float32), core, opened, score)
 
 
 def _core_snr(float32: Float32Array, other: Float32Array) -> float | None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import onnx
 
 from frcrn_export.calibration.graph import qdq
-from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
 from frcrn_export.calibration.graph.layers import Layer, quantizable
 from frcrn_export.calibration.graph.quantization_parameters import signal_histogram, signal_range
 from frcrn_export.calibration.graph.signals import Signal, find_signals
@@ -50,12 +50,12 @@ class Quantizer(Protocol):
 
 
 def quantizer_for(
-    model: onnx.ModelProto, target: Target, method: CalibrationMethod, number: Number
+    model: onnx.ModelProto, target: Target, method: CalibrationMethod, precision: QuantizedPrecision
 ) -> Quantizer:
-    """That of a target; `number` is INT8 for processors."""
+    """That of a target; `precision` is INT8 for processors."""
     if target == "cpu":
         return SignalQuantizer(model, tuple(find_signals(model)), method)
-    return LayerQuantizer(model, tuple(quantizable(model, target)), method, number)
+    return LayerQuantizer(model, tuple(quantizable(model, target)), method, precision)
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class LayerQuantizer:
     model: onnx.ModelProto
     candidates: tuple[Layer, ...]
     method: CalibrationMethod
-    number: Number
+    precision: QuantizedPrecision
 
     @property
     def observed(self) -> list[str]:
         return self._tensors([layer.name for layer in self.candidates])
 
     def quantize(self, names: Collection[str], ranges: Ranges) -> onnx.ModelProto:
-        return qdq.quantize(self.model, names, ranges, self.method, self.number)
+        return qdq.quantize(self.model, names, ranges, self.method, self.precision)
 
     def layers(self, names: Collection[str]) -> frozenset[str]:
         return frozenset(names)

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from frcrn_export.calibration.acceptance import Speed
 from frcrn_export.calibration.graph.layers import Reason, int8_layers, multiplications
 from frcrn_export.calibration.graph.stream_states import with_states_of
 from frcrn_export.calibration.int8_report import (
@@ -18,8 +17,9 @@ from frcrn_export.calibration.int8_report import (
 from frcrn_export.calibration.int8_report_json import quality_json
 from frcrn_export.calibration.int8_report_page import draw, markdown
 from frcrn_export.calibration.plan import Plan
-from frcrn_export.calibration.quality_scores import Judge, Quality
+from frcrn_export.calibration.quality_scores import Evaluator, Quality
 from frcrn_export.calibration.search import Search
+from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, GateResult, QuantizationInfo
 from frcrn_export.runtime.bundle.transaction import transaction
@@ -36,7 +36,7 @@ _REASONS: dict[Reason, str] = {
 
 def make_report(
     plan: Plan,
-    judge: Judge,
+    evaluator: Evaluator,
     search: Search,
     qualities: Mapping[str, Quality],
     speed: Speed | None,
@@ -54,7 +54,7 @@ def make_report(
 
     return Report(
         file=plan.file,
-        number=settings.number,
+        precision=settings.precision,
         model=manifest.model,
         weights=manifest.weights,
         quantization=QuantizationInfo(
@@ -70,7 +70,7 @@ def make_report(
             kept_slower=gates[-1].passed is False,
             report=report_name(plan.file),
         ),
-        noisy=judge.noisy,
+        noisy=evaluator.noisy,
         qualities=qualities,
         speed=speed,
         layers=[
@@ -88,7 +88,7 @@ def make_report(
             SearchPoint(
                 share(point.names),
                 point.quality.mean_core_snr_db,
-                point.quality.drop(judge.float32, "pesq"),
+                point.quality.drop(evaluator.float32, "pesq"),
                 point.passed,
                 point.names == search.names,
             )
@@ -118,7 +118,7 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
             report.file,
             source.float32.role,
             "onnx",
-            report.number,
+            report.precision,
             source.entry.inputs,
             source.entry.outputs,
         ),
@@ -144,6 +144,6 @@ def report_files(report: Report, worst: WorstClip) -> list[tuple[bytes, FileEntr
         **{name: ("png", png) for name, png in images.items()},
     }
     return [
-        (content, file_entry(content, name, "report", format, report.number))
+        (content, file_entry(content, name, "report", format, report.precision))
         for name, (format, content) in files.items()
     ]

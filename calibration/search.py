@@ -11,8 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-from frcrn_export.calibration.acceptance import passed
-from frcrn_export.calibration.quality_scores import Judge, Quality
+from frcrn_export.calibration.int8_gates import passed
+from frcrn_export.calibration.quality_scores import Evaluator, Quality
 from frcrn_export.calibration.settings import Progress
 from frcrn_export.runtime.bundle.manifest import GateResult
 from frcrn_export.runtime.bundle.transaction import replace_file
@@ -163,7 +163,7 @@ class Search:
 def find_names(
     candidates: Sequence[Candidate],
     quantized: Callable[[Collection[str]], bytes],
-    judge: Judge,
+    evaluator: Evaluator,
     gates_of: Callable[[Quality], Sequence[GateResult]],
     *,
     auto: bool,
@@ -173,20 +173,22 @@ def find_names(
 ) -> Search:
     """All candidates; with `auto`, where their quality fails the gates, as many as pass.
 
-    `quantized` makes a file with those of given names in 8 bits, `judge` scores all clips, and
+    `quantized` makes a file with those of given names in 8 bits, `evaluator` scores all clips, and
     `sensitivity_meter` opens what measures the sensitivity of each, which may take `seconds`.
     """
     points: list[Point] = []
 
     def passes(names: frozenset[str]) -> bool:
-        quality = judge(quantized(names), progress=progress)
+        quality = evaluator(quantized(names), progress=progress)
         points.append(Point(names, quality, passed(gates_of(quality))))
         return points[-1].passed
 
     everything = frozenset(candidate.name for candidate in candidates)
     if passes(everything) or not auto:
         return Search(points)
-    sensitivities = Sensitivities(sensitivities_file(quantized(everything), *_recordings(judge)))
+    sensitivities = Sensitivities(
+        sensitivities_file(quantized(everything), *_recordings(evaluator))
+    )
     with sensitivity_meter() as snr_of:
         measure_sensitivities(candidates, snr_of, sensitivities, seconds, progress)
     trials = search(fallback_order(candidates, sensitivities.values), passes, progress)
@@ -195,5 +197,5 @@ def find_names(
     return Search(ordered, sensitivities.values)
 
 
-def _recordings(judge: Judge) -> list[bytes]:
-    return [clip.noisy.tobytes() for clip in judge.clips]
+def _recordings(evaluator: Evaluator) -> list[bytes]:
+    return [clip.noisy.tobytes() for clip in evaluator.clips]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
 from frcrn_export.calibration.graph.transposed import lower_transposed
 from frcrn_export.calibration.settings import Progress
 from frcrn_export.runtime.bundle.manifest import FileEntry, Role, Target
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
 
 
-def int8_name(target: Target, streaming: bool, number: Number = "int8") -> str:
+def int8_name(target: Target, streaming: bool, precision: QuantizedPrecision = "int8") -> str:
     """What the INT8 or FP8 file for a target is called in a bundle."""
     core = "core.streaming" if streaming else "core"
-    return f"{core}.{number}.cpu.onnx" if target == "cpu" else f"{core}.{number}.onnx"
+    return f"{core}.{precision}.cpu.onnx" if target == "cpu" else f"{core}.{precision}.onnx"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from frcrn_export.calibration.feeds import Feed, Outputs, calls
 from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
-from frcrn_export.calibration.graph.quantization_parameters import signal_steps
+from frcrn_export.calibration.graph.quantization_parameters import signal_parameters
 from frcrn_export.calibration.graph.signals import Signal
 from frcrn_export.calibration.histogram import Histogram
 from frcrn_export.calibration.ranges import open_session
@@ -42,9 +42,12 @@ def with_switches(
     renamed: dict[str, str] = {}
     given = {value.name for value in graph.input}
     for index, signal in enumerate(signals):
-        steps = signal_steps(signal, ranges, method)
+        qparams = signal_parameters(signal, ranges, method)
         stem = f".switch.{index}"
-        constants[f"{stem}.scale"], constants[f"{stem}.zero_point"] = steps.scale, steps.zero_point
+        constants[f"{stem}.scale"], constants[f"{stem}.zero_point"] = (
+            qparams.scale,
+            qparams.zero_point,
+        )
         constants[f"{stem}.start"] = np.array([index], np.int64)
         constants[f"{stem}.end"] = np.array([index + 1], np.int64)
         slices = [SWITCHES, f"{stem}.start", f"{stem}.end", _AXIS]

@@ -33,7 +33,7 @@ from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
-    from frcrn_export.engines.source import Subject
+    from frcrn_export.engines.source import EngineSource
     from frcrn_export.exporters.model_source import ModelSource
     from frcrn_export.runtime.bundle.reader import Bundle
 
@@ -153,7 +153,7 @@ def trt(
     from frcrn_export.engines.detection import detect_gpu, resolve_backend
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
-    from frcrn_export.engines.source import find_subject, require_bundle
+    from frcrn_export.engines.source import find_engine_source, require_bundle
     from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
 
     if bundle is not None and output is not None:
@@ -177,7 +177,7 @@ def trt(
         load_tensorrt(chosen)
         _keep_log(log, "")  # what cannot be written is said now, not after the build
     with status() as step:
-        subject = find_subject(
+        base = find_engine_source(
             bundle or output,
             source,
             partial(load, source, step),
@@ -188,10 +188,8 @@ def trt(
         options = BuildOptions(
             backend=chosen,
             gpu=found,
-            profile=make(
-                subject.manifest, subject.input, batch=batch, frames=frames, samples=samples
-            ),
-            states=subject.states,
+            profile=make(base.manifest, base.input, batch=batch, frames=frames, samples=samples),
+            states=base.states,
             workspace_bytes=workspace * _MIB if workspace else None,
             timing_cache=timing_cache,
             hardware_compatible=hardware_compatible,
@@ -199,31 +197,31 @@ def trt(
             tf32=not no_tf32,
         )
         if explain:
-            _explain(subject, precision, options)
+            _explain(base, precision, options)
             return
         check_options(options)
-        ready = subject.prepare(precision, step, calib)
+        ready = base.prepare(precision, step, calib)
     _build(ready, precision, options, force, log, as_json)
 
 
-def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") -> None:
+def _explain(base: "EngineSource", precision: Precision, options: "BuildOptions") -> None:
     from frcrn_export.engines.bundle import engine_name
     from frcrn_export.engines.explain import explain
     from frcrn_export.runtime.verify.parity import FLOOR_DB
 
     engine = Path(engine_name(precision, options))  # the bundle stays as is
-    folder, source = subject.path, _source_name(subject, precision)
-    print_line(f"# {said_of_model(folder, subject.manifest)}")
+    folder, source = base.path, _source_name(base, precision)
+    print_line(f"# {said_of_model(folder, base.manifest)}")
     if not (folder / source).is_file():
-        exported = _source_name(subject, "fp16") if precision in QUANTIZED else source
+        exported = _source_name(base, "fp16") if precision in QUANTIZED else source
         click.echo("# The ONNX file first:")
         if not (folder / exported).is_file():
-            if subject.bundle is not None:  # `onnx` makes bundles, it adds to none
+            if base.bundle is not None:  # `onnx` makes bundles, it adds to none
                 folder = Path("NEW_BUNDLE")
-            exported_with = _export_options(subject, precision)
+            exported_with = _export_options(base, precision)
             click.echo(f"frcrn-export onnx {exported_with} -o {quoted(folder)}")
         if precision in QUANTIZED:
-            streaming = subject.streaming is not None
+            streaming = base.streaming is not None
             click.echo(calibrate_command(folder, "tensorrt", precision, streaming=streaming))
     titles = (
         "# Build the engine:",
@@ -231,27 +229,27 @@ def _explain(subject: "Subject", precision: Precision, options: "BuildOptions") 
         "# Compare with ONNX Runtime, where the GPU is:",
         None,
     )
-    commands = explain(folder / source, engine, subject.input.name, options, FLOOR_DB[precision])
+    commands = explain(folder / source, engine, base.input.name, options, FLOOR_DB[precision])
     for title, command in zip(titles, commands, strict=True):
         if title:
             click.echo(title)
         click.echo(command)
 
 
-def _source_name(subject: "Subject", precision: Precision) -> str:
+def _source_name(base: "EngineSource", precision: Precision) -> str:
     """The ONNX file of a bundle that an engine of this precision is built from."""
-    stem = "core.streaming" if subject.streaming else "core"
+    stem = "core.streaming" if base.streaming else "core"
     return f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx"
 
 
-def _export_options(subject: "Subject", precision: Precision) -> str:
-    options = [options_of(subject.manifest, checkpoint=subject.checkpoint)]
+def _export_options(base: "EngineSource", precision: Precision) -> str:
+    options = [options_of(base.manifest, checkpoint=base.checkpoint)]
     if precision != "fp32":
         options.append("--fp16")
-    if subject.streaming:
+    if base.streaming:
         options.append("--streaming")
         for name in ("chunk", "lookahead"):
-            if (frames := getattr(subject.streaming, name)) is not None:
+            if (frames := getattr(base.streaming, name)) is not None:
                 options.append(f"--{name} {frames}")
     return " ".join(options)
 

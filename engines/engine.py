@@ -9,7 +9,7 @@ from frcrn_export.engines.detection import detect_gpu, resolve_backend
 from frcrn_export.engines.gpus import DEFAULT_GPU, find_gpu
 from frcrn_export.engines.options import BuildOptions, check_options, check_precision
 from frcrn_export.engines.profiles import make_profile, make_streaming_profile
-from frcrn_export.engines.source import existing_subject
+from frcrn_export.engines.source import existing_source
 from frcrn_export.runtime.bundle.manifest import FileEntry, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
 from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
@@ -90,19 +90,19 @@ def build_engine(
     load_tensorrt(chosen)
     weights = None if checkpoint is None else Path(checkpoint)
     opened = open_bundle(path_of(bundle), engines=not force)
-    subject = existing_subject(opened, None, weights, StreamingOptions() if streaming else None)
+    base = existing_source(opened, None, weights, StreamingOptions() if streaming else None)
     make = make_streaming_profile if streaming else make_profile
     options = BuildOptions(
         backend=chosen,
         gpu=found,
         profile=make(
-            subject.manifest,
-            subject.input,
+            base.manifest,
+            base.input,
             batch=_text(batch),
             frames=_text(frames),
             samples=_text(samples),
         ),
-        states=subject.states,
+        states=base.states,
         workspace_bytes=workspace_bytes,
         timing_cache=None if timing_cache is None else Path(timing_cache),
         hardware_compatible=hardware_compatible,
@@ -111,7 +111,7 @@ def build_engine(
     )
     check_options(options)
     folders = tuple(map(Path, recordings))
-    ready = subject.prepare(precision, lambda step: progress(step, 0, 1), folders)
+    ready = base.prepare(precision, lambda step: progress(step, 0, 1), folders)
     engine, _ = add_engine(
         ready.path, precision, options, force=force, progress=progress, keep_log=keep_log
     )

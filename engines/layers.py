@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from frcrn_export.runtime.bundle.layer_report import (
+    EngineLayer,
     IoTensor,
-    Layer,
     LayerReport,
     LayerTensor,
     OnnxNode,
@@ -51,11 +51,11 @@ def parse_layers(
     )
 
 
-def _layer(line: str) -> Layer:
+def _layer(line: str) -> EngineLayer:
     name, _, rest = line.removeprefix("Name: ").partition(", LayerType: ")
     metadata = rest.partition("Metadata: ")[2]
     tactic = re.search(r"(?:^|, )TacticName: ([^,]*)", rest)
-    return Layer(
+    return EngineLayer(
         name=name,
         type=rest.partition(",")[0],
         tactic=tactic[1].strip() if tactic else "",

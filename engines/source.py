@@ -13,7 +13,7 @@ from frcrn_export.runtime.bundle.manifest import (
     Role,
     TensorSpec,
 )
-from frcrn_export.runtime.bundle.own_module import module_of
+from frcrn_export.runtime.bundle.module_command import module_of
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import (
     NEW_BUNDLE,
@@ -25,7 +25,7 @@ from frcrn_export.runtime.bundle.transaction import require_free
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from frcrn_export.calibration.graph.dtypes import Number
+    from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
     from frcrn_export.exporters.loading import LoadedModel
     from frcrn_export.exporters.model_source import ModelSource
     from frcrn_export.exporters.streaming_export import StreamingOptions
@@ -34,7 +34,7 @@ Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Subject:
+class EngineSource:
     """The bundle to build in. `bundle` is None until it exists, `model` where it was not needed.
 
     `input` is what the engine is given; with `streaming` `states` are its further inputs.
@@ -63,14 +63,16 @@ class Subject:
             return self.bundle
         return self._calibrated(precision, calib, step)
 
-    def _calibrated(self, number: "Number", calib: Sequence[Path], step: Step) -> Bundle:
+    def _calibrated(
+        self, precision: "QuantizedPrecision", calib: Sequence[Path], step: Step
+    ) -> Bundle:
         streaming = self.streaming is not None
         if not calib:
             kind = "streaming core" if streaming else "core"
-            command = calibrate_command(self.path, "tensorrt", number, streaming=streaming)
+            command = calibrate_command(self.path, "tensorrt", precision, streaming=streaming)
             raise UserError(
-                f"{self.path} has no {number.upper()} {kind} for TensorRT; add --calib FOLDER with "
-                f"recordings of speech, or run: {command}"
+                f"{self.path} has no {precision.upper()} {kind} for TensorRT; add --calib FOLDER "
+                f"with recordings of speech, or run: {command}"
             )
         from frcrn_export.calibration.calibrate import calibrate
 
@@ -80,9 +82,9 @@ class Subject:
             calib,
             target="tensorrt",
             streaming=streaming,
-            number=number,
+            precision=precision,
             progress=lambda phase, done, steps: step(
-                f"{number.upper()}: {phase}, {done} of {steps}"
+                f"{precision.upper()}: {phase}, {done} of {steps}"
             ),
         )
         return open_bundle(self.path)
@@ -118,13 +120,13 @@ class Subject:
         return load_reference(self.manifest, self.checkpoint, reason)
 
 
-def find_subject(
+def find_engine_source(
     path: Path | None,
     source: "ModelSource",
     load: Callable[[], "LoadedModel"],
     streaming: "StreamingOptions | None" = None,
     replacing: bool = False,
-) -> Subject:
+) -> EngineSource:
     """The bundle at `path`, else the model that `load` gives, under its own name by default.
 
     With `streaming` the engine is one of the streaming core; `replacing`: the engines that are
@@ -134,7 +136,7 @@ def find_subject(
     if path is not None and (path / MANIFEST_NAME).is_file():
         bundle = open_bundle(path, engines=not replacing)
         _require_same_source(path, bundle.manifest, source)
-        return existing_subject(bundle, None, source.checkpoint, streaming)
+        return existing_source(bundle, None, source.checkpoint, streaming)
     if path is not None:
         require_free(path, force=True)
     loaded = load()
@@ -144,13 +146,15 @@ def find_subject(
 
         bundle = open_bundle(path, engines=not replacing)
         require_same_weights(bundle.manifest, loaded, path)
-        return existing_subject(bundle, loaded, source.checkpoint, streaming)
+        return existing_source(bundle, loaded, source.checkpoint, streaming)
     from frcrn_export.exporters.bundle import manifest_of
     from frcrn_export.exporters.graphs import core_graph
 
     manifest = manifest_of(loaded, ())
     if streaming is None:
-        return Subject(path, manifest, core_graph(loaded).input, None, loaded, source.checkpoint)
+        return EngineSource(
+            path, manifest, core_graph(loaded).input, None, loaded, source.checkpoint
+        )
     from frcrn_export.exporters.streaming_export import (
         StreamingForms,
         state_tensors,
@@ -159,7 +163,7 @@ def find_subject(
 
     core = StreamingForms(loaded, streaming).core()
     given, states = streaming_tensors(loaded, core)[0], state_tensors(core)
-    return Subject(path, manifest, given, None, loaded, source.checkpoint, streaming, states)
+    return EngineSource(path, manifest, given, None, loaded, source.checkpoint, streaming, states)
 
 
 def require_bundle(path: Path, source: "ModelSource") -> None:
@@ -202,12 +206,12 @@ def _require_same_source(path: Path, manifest: Manifest, source: "ModelSource") 
             )
 
 
-def existing_subject(
+def existing_source(
     bundle: Bundle,
     model: "LoadedModel | None",
     checkpoint: Path | None,
     streaming: "StreamingOptions | None",
-) -> Subject:
+) -> EngineSource:
     """An opened bundle to build in. Raises UserError where it has no ONNX core of this kind."""
     if streaming is not None:
         return _existing_streaming(bundle, model, checkpoint, streaming)
@@ -218,7 +222,7 @@ def existing_subject(
             f"{bundle.path}: no ONNX core in this bundle to build an engine from; run: "
             f"frcrn-export {command} {options_of(bundle.manifest)} {NEW_BUNDLE}"
         )
-    return Subject(bundle.path, bundle.manifest, core.inputs[0], bundle, model, checkpoint)
+    return EngineSource(bundle.path, bundle.manifest, core.inputs[0], bundle, model, checkpoint)
 
 
 def _existing_streaming(
@@ -226,7 +230,7 @@ def _existing_streaming(
     model: "LoadedModel | None",
     checkpoint: Path | None,
     streaming: "StreamingOptions",
-) -> Subject:
+) -> EngineSource:
     from frcrn_export.exporters.streaming_export import bundled_options
 
     there = bundled_options(bundle.manifest)
@@ -246,6 +250,6 @@ def _existing_streaming(
                 f"leave out --{option}, or choose another path with -o"
             )
     given, *states = core.call_inputs
-    return Subject(
+    return EngineSource(
         bundle.path, bundle.manifest, given, bundle, model, checkpoint, there, tuple(states)
     )

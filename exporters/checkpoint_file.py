@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from frcrn_export.exporters.configuration import Configuration
+from frcrn_export.exporters.checkpoint_configuration import Configuration
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 PICKLE_MAGIC = b"\x80"  # torch.save before, and Python's pickle

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from frcrn_export.exporters.assets import read_speech
-from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint, load_into, require_model
-from frcrn_export.exporters.configuration import Configuration
+from frcrn_export.exporters.checkpoint_configuration import Configuration
 from frcrn_export.exporters.family import (
     Family,
     ModelSpec,
@@ -20,9 +19,10 @@ from frcrn_export.exporters.family import (
     settings_of,
     variant_of,
 )
+from frcrn_export.exporters.recognition import Checkpoint, load_checkpoint, load_into, require_model
 from frcrn_export.exporters.reference import ReferencePipeline
 from frcrn_export.exporters.registry import family_of, find_model, registry
-from frcrn_export.exporters.settings import (
+from frcrn_export.exporters.resolved_settings import (
     is_known,
     require_options,
     resolve,

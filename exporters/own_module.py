@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from frcrn_export.exporters.checkpoint import load_checkpoint, load_into
 from frcrn_export.exporters.family import (
     Family,
     Form,
@@ -28,8 +27,9 @@ from frcrn_export.exporters.family import (
 from frcrn_export.exporters.loading import LoadedModel, notes_on, taken_of, taken_state_dict
 from frcrn_export.exporters.module_passes import compute_in_fp16
 from frcrn_export.exporters.own_core import Core, Output, bake_weight_norms, check_promises
+from frcrn_export.exporters.recognition import load_checkpoint, load_into
 from frcrn_export.exporters.registry import models
-from frcrn_export.exporters.settings import check_transform
+from frcrn_export.exporters.resolved_settings import check_transform
 from frcrn_export.exporters.stft_ops import periodic_window
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.users_code import UsersCode, parse_location, run_users_code

@@ -99,8 +99,8 @@ def _check_levels(
     """Pipelines that compute in less than float32, on quiet and loud speech."""
     enhanced: dict[int, Float32Array] = {}
     lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
-    subject = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
-    for artifact in open_artifacts(subject, ("core",), backends):
+    lowered = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
+    for artifact in open_artifacts(lowered, ("core",), backends):
         entry = artifact.session.entry
         denoiser = Denoiser(bundle.manifest, artifact.session, finite=False)
         for level, wave in _at_levels(model.sample_rate).items():
@@ -124,8 +124,8 @@ def _check_stream_levels(
     session = open_stream_entry(whole, streaming_entry(whole), "onnxruntime-cpu")
     waves = _at_levels(bundle.manifest.sample_rate)
     expected = {level: _stream(whole, session, wave) for level, wave in waves.items()}
-    subject = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
-    for streamed in open_streamed(subject, backends):
+    lowered = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
+    for streamed in open_streamed(lowered, backends):
         for level, wave in waves.items():
             output = _stream(whole, streamed.session, wave)
             case = f"reference.stream.{level}-dBFS"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle.manifest import Manifest, ParityResult
-from frcrn_export.runtime.bundle.own_module import module_of
+from frcrn_export.runtime.bundle.module_command import module_of
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of, sha256_of
 from frcrn_export.runtime.bundle.remedies import with_fp16
 from frcrn_export.runtime.errors import CheckFailed, UserError

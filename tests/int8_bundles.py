@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import onnx
 
-from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
 from frcrn_export.calibration.graph.layers import int8_layers, quantizable
 from frcrn_export.calibration.graph.qdq import quantize, quantized_tensors
 from frcrn_export.calibration.graph.transposed import lower_transposed
@@ -26,7 +26,7 @@ GATES = (
 )
 
 
-def add_int8(path: Path, role: Role = "core", number: Number = "int8") -> FileEntry:
+def add_int8(path: Path, role: Role = "core", precision: QuantizedPrecision = "int8") -> FileEntry:
     """Quantize a bundle's core for TensorRT, by its response to noise, and enter it."""
     manifest = open_bundle(path).manifest
     source = manifest.file(role, "onnx", "fp16")
@@ -34,12 +34,12 @@ def add_int8(path: Path, role: Role = "core", number: Number = "int8") -> FileEn
     model = lower_transposed(onnx.load(path / source.path))
     layers = [layer.name for layer in quantizable(model, "tensorrt")]
     ranges = ranges_of(model, quantized_tensors(model, layers), [_noise(model)])
-    name = source.path.replace("fp16", number)
-    onnx.save(quantize(model, layers, ranges, "minmax", number), path / name)
+    name = source.path.replace("fp16", precision)
+    onnx.save(quantize(model, layers, ranges, "minmax", precision), path / name)
     entry = msgspec.structs.replace(
         source,
         path=name,
-        precision=number,
+        precision=precision,
         sha256=sha256_of(path / name),
         bytes=(path / name).stat().st_size,
         quantization=QuantizationInfo(

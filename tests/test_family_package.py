@@ -23,9 +23,9 @@ import torch
 from benchmarks.source_tree import SourceTree
 from frcrn_export.cli import main
 from frcrn_export.exporters.assets import read_speech
-from frcrn_export.exporters.checkpoint import load_checkpoint
 from frcrn_export.exporters.loading import LoadedModel, load_model
 from frcrn_export.exporters.parity_vectors import core_inputs
+from frcrn_export.exporters.recognition import load_checkpoint
 from frcrn_export.exporters.registry import registry
 from frcrn_export.exporters.streaming_core import run_streaming
 from frcrn_export.runtime import family_packages

@@ -11,18 +11,18 @@ from frcrn_export.runtime.bundle.manifest import Target
 
 # What is computed with: whole numbers of 8 bits, or floating-point ones (4 of exponent, 3 of
 # mantissa), which TensorRT alone takes, from SM 8.9 on.
-Number = Literal["int8", "fp8"]
+QuantizedPrecision = Literal["int8", "fp8"]
 
 
 @dataclass(frozen=True)
-class Grid:
+class NumberFormat:
     """The numbers that values are rounded to, from -`largest` to `largest`."""
 
     dtype: npt.DTypeLike
     largest: float
 
     def nearest(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[Any]:
-        """The values on the grid; those beyond its ends become its ends."""
+        """The values on the number_format; those beyond its ends become its ends."""
         if self.dtype == np.int8:
             values = np.round(values)
         clipped = np.clip(values, -self.largest, self.largest).astype(np.float32)
@@ -30,14 +30,14 @@ class Grid:
         return nearest
 
 
-GRIDS: dict[Number, Grid] = {
-    "int8": Grid(np.int8, 127),
-    "fp8": Grid(ml_dtypes.float8_e4m3fn, 448),
+NUMBER_FORMATS: dict[QuantizedPrecision, NumberFormat] = {
+    "int8": NumberFormat(np.int8, 127),
+    "fp8": NumberFormat(ml_dtypes.float8_e4m3fn, 448),
 }
 
 
 @dataclass(frozen=True)
-class Form:
+class Capability:
     """What a target can compute in 8 bits, and what it gains from.
 
     `group_multiple`: what the channels of each group of a grouped convolution must be a multiple
@@ -48,10 +48,10 @@ class Form:
     depthwise: bool
 
 
-FORMS: dict[Target, Form] = {
-    "tensorrt": Form(group_multiple=4, depthwise=False),
+CAPABILITIES: dict[Target, Capability] = {
+    "tensorrt": Capability(group_multiple=4, depthwise=False),
     # Depthwise ones stand between others, so that what they read and write need not be float32.
-    "cpu": Form(group_multiple=1, depthwise=True),
+    "cpu": Capability(group_multiple=1, depthwise=True),
 }
 
 
@@ -76,7 +76,7 @@ def quantize_weight(
     weight: Floats,
     axis: int,
     dtype: npt.DTypeLike,
-    grid: Grid,
+    number_format: NumberFormat,
     least_scale: Floats | None = None,
 ) -> QuantizedWeight:
     """Quantize each output channel (along `axis`) by its largest weight; scales are of `dtype`.
@@ -86,14 +86,14 @@ def quantize_weight(
     """
     exact = weight.astype(np.float64)
     others = tuple(other for other in range(weight.ndim) if other != axis)
-    limit = np.abs(exact).max(axis=others) / grid.largest  # [channels]
+    limit = np.abs(exact).max(axis=others) / number_format.largest  # [channels]
     scale = round_up(limit if least_scale is None else np.maximum(limit, least_scale), dtype)
-    values = grid.nearest(exact / np.expand_dims(scale.astype(np.float64), others))
+    values = number_format.nearest(exact / np.expand_dims(scale.astype(np.float64), others))
     return QuantizedWeight(values, scale)
 
 
 def quantize_at_once(
-    weight: Floats, axis: int, dtype: npt.DTypeLike, grid: Grid, least_db: float
+    weight: Floats, axis: int, dtype: npt.DTypeLike, number_format: NumberFormat, least_db: float
 ) -> QuantizedWeight | None:
     """Quantize with one scale, by the largest weight of all.
 
@@ -101,8 +101,8 @@ def quantize_at_once(
     weights are far smaller than those of others.
     """
     exact = weight.astype(np.float64)
-    scale = round_up(np.abs(exact).max() / grid.largest, dtype)
-    values = grid.nearest(exact / float(scale))
+    scale = round_up(np.abs(exact).max() / number_format.largest, dtype)
+    values = number_format.nearest(exact / float(scale))
     error = values.astype(np.float64) * float(scale) - exact
     others = tuple(other for other in range(weight.ndim) if other != axis)
     allowed = (exact**2).sum(axis=others) / 10 ** (least_db / 10)  # [channels]

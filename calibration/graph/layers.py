@@ -7,7 +7,7 @@ from typing import Literal
 
 import onnx
 
-from frcrn_export.calibration.graph.dtypes import FORMS
+from frcrn_export.calibration.graph.dtypes import CAPABILITIES
 from frcrn_export.runtime.bundle import graph_cost
 from frcrn_export.runtime.bundle.graph_shapes import Shape, tensor_shapes
 from frcrn_export.runtime.bundle.manifest import Target
@@ -111,7 +111,7 @@ def int8_layers(
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)
-    reasons = _reasons(model.graph, weights, FORMS[target].depthwise)
+    reasons = _reasons(model.graph, weights, CAPABILITIES[target].depthwise)
     return [
         Layer(
             name=node.name,
@@ -124,7 +124,7 @@ def int8_layers(
             kept=reasons[node.name],
         )
         for node in model.graph.node
-        if _can(node, weights, FORMS[target].group_multiple)
+        if _can(node, weights, CAPABILITIES[target].group_multiple)
     ]
 
 

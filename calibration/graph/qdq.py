@@ -15,10 +15,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from frcrn_export.calibration.graph.dtypes import (
-    GRIDS,
+    NUMBER_FORMATS,
     Floats,
-    Grid,
-    Number,
+    NumberFormat,
+    QuantizedPrecision,
     QuantizedWeight,
     quantize_at_once,
     quantize_weight,
@@ -47,7 +47,7 @@ def quantize(
     layers: Collection[str],
     ranges: Mapping[str, Histogram],
     method: CalibrationMethod,
-    number: Number = "int8",
+    precision: QuantizedPrecision = "int8",
 ) -> onnx.ModelProto:
     """The model with the layers of these names in INT8, or in FP8 in every way alike.
 
@@ -63,7 +63,7 @@ def quantize(
         return quantized
     arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     dtype = arrays[chosen[0].input[1]].dtype
-    work = _Rewriting(GRIDS[number], ranges, method, arrays, dtype)
+    work = _Rewriting(NUMBER_FORMATS[precision], ranges, method, arrays, dtype)
     names = {node.name for node in chosen}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
@@ -71,7 +71,7 @@ def quantize(
             nodes.extend(work.operands(node))
         nodes.append(node)
     replace_nodes(graph, nodes, work.made)
-    if dtype == np.float16 or number == "fp8":
+    if dtype == np.float16 or precision == "fp8":
         _raise_opset(quantized)
     return quantized
 
@@ -95,7 +95,7 @@ def _raise_opset(model: onnx.ModelProto) -> None:
 class _Rewriting:
     """Lets layer after layer read 8 bits; `made` are the new initializers so far."""
 
-    grid: Grid
+    number_format: NumberFormat
     ranges: Mapping[str, Histogram]
     method: CalibrationMethod
     arrays: Mapping[str, npt.NDArray[Any]]
@@ -124,14 +124,14 @@ class _Rewriting:
             )
 
     def _weight(self, weight: Floats, axis: int) -> QuantizedWeight:
-        whole = quantize_at_once(weight, axis, self.dtype, self.grid, _ONE_SCALE_DB)
-        return whole or quantize_weight(weight, axis, self.dtype, self.grid)
+        whole = quantize_at_once(weight, axis, self.dtype, self.number_format, _ONE_SCALE_DB)
+        return whole or quantize_weight(weight, axis, self.dtype, self.number_format)
 
     def _activation(self, name: str) -> Iterator[onnx.NodeProto]:
         """Both nodes for the values of a tensor."""
         _, high = value_range(self.ranges[name], self.method, symmetric=True)
-        scale = round_up(np.array(high / self.grid.largest), self.dtype)
-        parameters = self._parameters(name, scale, self.grid.dtype)
+        scale = round_up(np.array(high / self.number_format.largest), self.dtype)
+        parameters = self._parameters(name, scale, self.number_format.dtype)
         quantized = f"{name}_quantized"
         yield helper.make_node(
             "QuantizeLinear", [name, *parameters], [quantized], f"{name}_quantize"

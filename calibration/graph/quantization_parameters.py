@@ -16,22 +16,22 @@ from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 
 @dataclass(frozen=True)
-class Steps:
+class QuantizationParameters:
     """uint8 as scale * (value - zero_point)."""
 
     scale: Floats
     zero_point: npt.NDArray[Any]
 
 
-def steps_for(low: float, high: float, margin: int = 0) -> Steps:
+def parameters_for(low: float, high: float, margin: int = 0) -> QuantizationParameters:
     """The steps for a range that has 0 in it, so many of them unused at both ends."""
     scale = round_up(np.array((high - low) / (255 - 2 * margin)), np.float32)
     zero = np.round(np.clip(-low / scale, 0, 255 - 2 * margin)) + margin
-    return Steps(scale, zero.astype(np.uint8))
+    return QuantizationParameters(scale, zero.astype(np.uint8))
 
 
 # One is 255, so that a mask in uint8 lets pass exactly what it was given.
-MASK_STEPS = Steps(np.array(1 / 255, np.float32), np.array(0, np.uint8))
+MASK_PARAMETERS = QuantizationParameters(np.array(1 / 255, np.float32), np.array(0, np.uint8))
 
 
 def signal_histogram(signal: Signal, ranges: Mapping[str, Histogram]) -> Histogram:
@@ -46,8 +46,8 @@ def signal_range(
     return value_range(signal_histogram(signal, ranges), method, symmetric=False)
 
 
-def signal_steps(
+def signal_parameters(
     signal: Signal, ranges: Mapping[str, Histogram], method: CalibrationMethod
-) -> Steps:
+) -> QuantizationParameters:
     """The steps of a signal."""
-    return steps_for(*signal_range(signal, ranges, method))
+    return parameters_for(*signal_range(signal, ranges, method))

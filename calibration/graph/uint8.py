@@ -18,7 +18,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from frcrn_export.calibration.graph.dtypes import (
-    GRIDS,
+    NUMBER_FORMATS,
     Floats,
     least_weight_scale,
     quantize_bias,
@@ -27,11 +27,11 @@ from frcrn_export.calibration.graph.dtypes import (
 from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
 from frcrn_export.calibration.graph.layers import group_count
 from frcrn_export.calibration.graph.quantization_parameters import (
-    MASK_STEPS,
-    Steps,
+    MASK_PARAMETERS,
+    QuantizationParameters,
+    parameters_for,
     signal_histogram,
-    signal_steps,
-    steps_for,
+    signal_parameters,
 )
 from frcrn_export.calibration.graph.signals import (
     RECTIFIERS,
@@ -58,23 +58,28 @@ class Nodes:
         return is_first
 
     def quantized(
-        self, stem: str, source: str, steps: Steps, result: str | None = None
+        self, stem: str, source: str, qparams: QuantizationParameters, result: str | None = None
     ) -> onnx.NodeProto:
         """`result`, or `STEM_quantized`, of a float tensor."""
-        given = [source, *self._given(stem, steps)]
+        given = [source, *self._given(stem, qparams)]
         return node("QuantizeLinear", given, result or f"{stem}_quantized")
 
-    def dequantized(self, stem: str, source: str, result: str, steps: Steps) -> onnx.NodeProto:
+    def dequantized(
+        self, stem: str, source: str, result: str, qparams: QuantizationParameters
+    ) -> onnx.NodeProto:
         """A float tensor of one in uint8."""
-        return node("DequantizeLinear", [source, *self._given(stem, steps)], result)
+        return node("DequantizeLinear", [source, *self._given(stem, qparams)], result)
 
-    def pair(self, stem: str, source: str, result: str, steps: Steps) -> Iterator[onnx.NodeProto]:
+    def pair(
+        self, stem: str, source: str, result: str, qparams: QuantizationParameters
+    ) -> Iterator[onnx.NodeProto]:
         """From `source` to `result`, through uint8."""
-        yield self.quantized(stem, source, steps)
-        yield self.dequantized(stem, f"{stem}_quantized", result, steps)
+        yield self.quantized(stem, source, qparams)
+        yield self.dequantized(stem, f"{stem}_quantized", result, qparams)
 
-    def _given(self, stem: str, steps: Steps) -> tuple[str, str]:
-        self.made[f"{stem}_scale"], self.made[f"{stem}_zero_point"] = steps.scale, steps.zero_point
+    def _given(self, stem: str, qparams: QuantizationParameters) -> tuple[str, str]:
+        self.made[f"{stem}_scale"] = qparams.scale
+        self.made[f"{stem}_zero_point"] = qparams.zero_point
         return parameters(stem)
 
     def constant(
@@ -110,54 +115,56 @@ _MARGIN = _FINER
 class LayerInputs:
     """Lets layers read INT8. `arrays` are the graph's constants.
 
-    `steps_of`: those of a tensor in uint8, or None; `histogram_of`: all values of a tensor.
+    `qparams_of`: those of a tensor in uint8, or None; `histogram_of`: all values of a tensor.
     """
 
     nodes: Nodes
     arrays: Mapping[str, npt.NDArray[Any]]
     method: CalibrationMethod
-    steps_of: Callable[[str], Steps | None]
+    qparams_of: Callable[[str], QuantizationParameters | None]
     histogram_of: Callable[[str], Histogram]
 
     def before(self, layer: onnx.NodeProto, tensor: str) -> Iterator[onnx.NodeProto]:
         """What stands before a Conv or MatMul that reads `tensor`; changes its inputs."""
         weight = self.arrays[layer.input[1]]
         is_conv = layer.op_type == "Conv"
-        steps = self.steps_of(tensor)
-        if steps is None and is_conv and group_count(layer) > 1:
+        qparams = self.qparams_of(tensor)
+        if qparams is None and is_conv and group_count(layer) > 1:
             chosen = value_range(self.histogram_of(tensor), self.method, symmetric=False)
-            steps = steps_for(*chosen)
+            qparams = parameters_for(*chosen)
             layer.input[0] = f"{tensor}_dequantized"
             if self.nodes.first(layer.input[0]):
-                yield from self.nodes.pair(tensor, tensor, layer.input[0], steps)
-        elif steps is None:
+                yield from self.nodes.pair(tensor, tensor, layer.input[0], qparams)
+        elif qparams is None:
             seen = self.histogram_of(tensor)
-            steps = steps_for(min(seen.low, 0.0), max(seen.high, 0.0), _MARGIN)
+            qparams = parameters_for(min(seen.low, 0.0), max(seen.high, 0.0), _MARGIN)
             weight = np.concatenate((weight, weight / _FINER), axis=1 if is_conv else 0)
             layer.input[0] = f"{tensor}_two_bytes"
-            yield from self._two_bytes(tensor, steps, axis=1 if is_conv else -1)
+            yield from self._two_bytes(tensor, qparams, axis=1 if is_conv else -1)
         bias = self.arrays[layer.input[2]] if len(layer.input) > 2 and layer.input[2] else None
-        least = None if bias is None else least_weight_scale(bias, float(steps.scale))
+        least = None if bias is None else least_weight_scale(bias, float(qparams.scale))
         axis = 0 if is_conv else 1
-        found = quantize_weight(weight, axis, np.float32, GRIDS["int8"], least)
+        found = quantize_weight(weight, axis, np.float32, NUMBER_FORMATS["int8"], least)
         layer.input[1] = f"{layer.name}_weight"
         yield self.nodes.constant(layer.input[1], found.values, found.scale, axis)
         if bias is not None:
-            scale = (steps.scale * found.scale).astype(np.float32)
+            scale = (qparams.scale * found.scale).astype(np.float32)
             layer.input[2] = f"{layer.name}_bias"
             yield self.nodes.constant(layer.input[2], quantize_bias(bias, scale), scale, 0)
 
-    def _two_bytes(self, tensor: str, steps: Steps, axis: int) -> Iterator[onnx.NodeProto]:
+    def _two_bytes(
+        self, tensor: str, qparams: QuantizationParameters, axis: int
+    ) -> Iterator[onnx.NodeProto]:
         """A float32 tensor as `TENSOR_two_bytes`, twice as wide."""
         joined = f"{tensor}_two_bytes"
         if not self.nodes.first(joined):
             return
         coarse, fine = f"{tensor}_coarse", f"{tensor}_fine"
-        yield from self.nodes.pair(coarse, tensor, coarse, steps)
+        yield from self.nodes.pair(coarse, tensor, coarse, qparams)
         yield node("Sub", [tensor, coarse], f"{tensor}_left")
         self.nodes.made["finer"] = np.array(_FINER, np.float32)
         yield node("Mul", [f"{tensor}_left", "finer"], f"{fine}_float")
-        yield self.nodes.quantized(fine, f"{fine}_float", steps)
+        yield self.nodes.quantized(fine, f"{fine}_float", qparams)
         both = [f"{coarse}_quantized", f"{fine}_quantized"]
         yield node("Concat", both, f"{joined}_quantized", axis=axis)
         yield node("DequantizeLinear", [f"{joined}_quantized", *parameters(coarse)], joined)
@@ -175,7 +182,7 @@ def quantize_signals(
     method: CalibrationMethod,
     signals: Sequence[Signal],
 ) -> onnx.ModelProto:
-    """The model with the signals of these names in uint8; `method` chooses their steps.
+    """The model with the signals of these names in uint8; `method` chooses their scales.
 
     `signals` are what `find_signals` gives, `ranges` have their observed tensors. All else stays as
     it is, and the result is the same whenever the input is. Raises ValueError for a name that is
@@ -216,7 +223,7 @@ class _Rewriting:
         self._ranges, self._method = ranges, method
         self._made_by = {name: each for each in graph.node for name in each.output}
         self._sources, self._masks = copied_from(graph), find_masks(graph)
-        self._steps: dict[str, Steps] = {}
+        self._qparams: dict[str, QuantizationParameters] = {}
         states = [name for pair in state_tensors(graph) for name in pair if self._in_bytes(pair)]
         self.states = frozenset(states)
         given = [value.name for value in graph.input if self._is_uint8(value.name)]
@@ -225,17 +232,17 @@ class _Rewriting:
         self._read = {name for each in graph.node for name in each.input}
         arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         self._inputs = LayerInputs(
-            self.nodes, arrays, method, self._steps_or_none, self._histogram_of
+            self.nodes, arrays, method, self._qparams_or_none, self._histogram_of
         )
 
     def inputs(self) -> Iterator[onnx.NodeProto]:
         """Inputs of the graph, states of a stream, for all that read them."""
         for name in self._given:
-            steps, result = self._steps_of(name), self._floats[name]
+            qparams, result = self._qparams_of(name), self._floats[name]
             if name in self.states:
-                yield self.nodes.dequantized(name, name, result, steps)
+                yield self.nodes.dequantized(name, name, result, qparams)
             else:
-                yield from self.nodes.pair(name, name, result, steps)
+                yield from self.nodes.pair(name, name, result, qparams)
 
     def rewritten(self, each: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """The node, with what has to stand before and behind it."""
@@ -252,13 +259,13 @@ class _Rewriting:
                 each.output[index] = f"{name}_float"
         yield each
         for name in pairs:
-            steps, exact = self._steps_of(name), f"{name}_float"
+            qparams, exact = self._qparams_of(name), f"{name}_float"
             if name not in self.states:
-                yield from self.nodes.pair(name, exact, name, steps)
+                yield from self.nodes.pair(name, exact, name, qparams)
                 continue
-            yield self.nodes.quantized(name, exact, steps, result=name)
+            yield self.nodes.quantized(name, exact, qparams, result=name)
             if name in self._read:
-                yield self.nodes.dequantized(name, name, self._floats[name], steps)
+                yield self.nodes.dequantized(name, name, self._floats[name], qparams)
 
     def _before(self, each: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """A difference as a sum, which ONNX Runtime has for bytes; a mask in bytes."""
@@ -267,7 +274,9 @@ class _Rewriting:
             each.op_type = "Add"
             each.input[1] = f"{name}_negated"
             if self.nodes.first(each.input[1]):
-                self.nodes.made[f"{name}_negative_scale"] = np.negative(self._steps_of(name).scale)
+                self.nodes.made[f"{name}_negative_scale"] = np.negative(
+                    self._qparams_of(name).scale
+                )
                 given = [f"{name}_quantized", f"{name}_negative_scale", parameters(name)[1]]
                 yield node("DequantizeLinear", given, each.input[1])
         elif each.op_type == "Mul":
@@ -275,10 +284,10 @@ class _Rewriting:
                 if name in self._masks:
                     each.input[index] = f"{name}_dequantized"
                     if self.nodes.first(each.input[index]):
-                        yield from self.nodes.pair(name, name, each.input[index], MASK_STEPS)
+                        yield from self.nodes.pair(name, name, each.input[index], MASK_PARAMETERS)
 
     def _in_bytes(self, state: tuple[str, str]) -> bool:
-        """Whether a state comes in and goes out in the same steps."""
+        """Whether a state comes in and goes out with the same scale and zero point."""
         before, after = state
         return self._is_uint8(before) and self._signals[before] is self._signals.get(after)
 
@@ -299,16 +308,16 @@ class _Rewriting:
             name = self._sources[name][0]
         if name not in self._made_by or self._made_by[name].name not in self._layers:
             return True
-        return not self._steps_of(tensor).zero_point and self._histogram_of(tensor).low >= 0.0
+        return not self._qparams_of(tensor).zero_point and self._histogram_of(tensor).low >= 0.0
 
-    def _steps_of(self, tensor: str) -> Steps:
+    def _qparams_of(self, tensor: str) -> QuantizationParameters:
         signal = self._signals[tensor]
-        if signal.name not in self._steps:
-            self._steps[signal.name] = signal_steps(signal, self._ranges, self._method)
-        return self._steps[signal.name]
+        if signal.name not in self._qparams:
+            self._qparams[signal.name] = signal_parameters(signal, self._ranges, self._method)
+        return self._qparams[signal.name]
 
-    def _steps_or_none(self, tensor: str) -> Steps | None:
-        return self._steps_of(tensor) if self._is_uint8(tensor) else None
+    def _qparams_or_none(self, tensor: str) -> QuantizationParameters | None:
+        return self._qparams_of(tensor) if self._is_uint8(tensor) else None
 
     def _histogram_of(self, tensor: str) -> Histogram:
         return signal_histogram(self._signals[tensor], self._ranges)

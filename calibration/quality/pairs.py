@@ -81,7 +81,7 @@ def match_folders(noisy: Path, clean: Path) -> list[Pair]:
 
 
 @dataclass(frozen=True)
-class Clip:
+class PairAudio:
     """A pair in memory: [N] float32 each, at the rate that was asked for."""
 
     noisy: Float32Array
@@ -93,7 +93,7 @@ def check_pair(pair: Pair) -> None:
     read_pair(pair)
 
 
-def read_pair(pair: Pair, sample_rate: int | None = None) -> Clip:
+def read_pair(pair: Pair, sample_rate: int | None = None) -> PairAudio:
     """Both recordings at `sample_rate` Hz, resampled where they have another; None: at their own.
 
     Raises AudioError where one cannot be read, is not finite, not mono, truncated or silent, and
@@ -106,7 +106,7 @@ def read_pair(pair: Pair, sample_rate: int | None = None) -> Clip:
     ):
         if not samples.any():
             raise AudioError(f"{path}: silent, so {what}; remove this pair")
-    return Clip(noisy, clean)
+    return PairAudio(noisy, clean)
 
 
 def _audio_in(folder: Path) -> AudioFolder:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from frcrn_export.exporters.commands.module_options import explained, load_either, module_options
 from frcrn_export.exporters.commands.options import (
     Command,
     chunk_options,
@@ -13,7 +14,6 @@ from frcrn_export.exporters.commands.options import (
     print_parity,
     streaming_options,
 )
-from frcrn_export.exporters.commands.own_module import explained, load_either, module_options
 from frcrn_export.runtime.commands.console import (
     json_option,
     print_json,

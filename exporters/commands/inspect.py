@@ -42,8 +42,8 @@ def inspect(path: Path, state_dict: str | None, as_json: bool) -> None:
 
 
 def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:
-    from frcrn_export.exporters.checkpoint import load_checkpoint
     from frcrn_export.exporters.family import setting_text
+    from frcrn_export.exporters.recognition import load_checkpoint
 
     checkpoint = load_checkpoint(path, key)
     settings, assumptions = _settings(checkpoint)
@@ -78,7 +78,7 @@ def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:
 def _settings(checkpoint: "Checkpoint") -> "tuple[Settings, tuple[Assumption, ...]]":
     """What an export would take for each setting; nothing for a network that is not known."""
     from frcrn_export.exporters.registry import family_of, find_model
-    from frcrn_export.exporters.settings import settings_of_checkpoint
+    from frcrn_export.exporters.resolved_settings import settings_of_checkpoint
 
     if checkpoint.model is None:
         return {}, ()

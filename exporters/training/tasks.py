@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from frcrn_export.exporters.checkpoint import Checkpoint, load_checkpoint
 from frcrn_export.exporters.family import ModelSpec, Settings
 from frcrn_export.exporters.loading import weights_at_hand
+from frcrn_export.exporters.recognition import Checkpoint, load_checkpoint
 from frcrn_export.exporters.registry import family_of, find_model
-from frcrn_export.exporters.settings import require_options
+from frcrn_export.exporters.resolved_settings import require_options
 from frcrn_export.exporters.training_task import SAMPLE_RATE, Task
 from frcrn_export.runtime.errors import CheckpointError, UserError
 

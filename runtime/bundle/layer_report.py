@@ -39,7 +39,7 @@ class LayerTensor(Struct, frozen=True, kw_only=True):
     format: str
 
 
-class Layer(Struct, frozen=True, kw_only=True):
+class EngineLayer(Struct, frozen=True, kw_only=True):
     """One layer. `onnx` names the nodes of the ONNX file that were fused into it."""
 
     name: str
@@ -79,7 +79,7 @@ class LayerReport(Struct, frozen=True, kw_only=True):
     `weights_bytes` that of the weights; None where the builder did not say.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[EngineLayer, ...]
     io: tuple[IoTensor, ...]
     nodes: dict[str, OnnxNode]
     activation_bytes: NonNegative | None = None
@@ -134,7 +134,7 @@ def quantized_nodes(report: LayerReport) -> dict[str, str]:
 
 def _types(report: LayerReport) -> Iterator[tuple[str, str]]:
     """The nodes, each with the data type it runs in."""
-    layers_of: dict[str, list[Layer]] = {}
+    layers_of: dict[str, list[EngineLayer]] = {}
     for layer in report.layers:
         for name in layer.onnx:
             layers_of.setdefault(name, []).append(layer)

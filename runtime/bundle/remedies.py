@@ -12,7 +12,7 @@ from frcrn_export.runtime.bundle.manifest import (
     Target,
     TensorrtBackend,
 )
-from frcrn_export.runtime.bundle.own_module import module_of, module_options
+from frcrn_export.runtime.bundle.module_command import module_of, module_options
 from frcrn_export.runtime.text import quoted, shown
 
 # Where a command writes that must not touch what is there; the user may put another name.

@@ -8,7 +8,7 @@ import msgspec
 import onnx
 from onnx import numpy_helper
 
-from frcrn_export.calibration.acceptance import Speed
+from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.bundle.manifest import (
     FileEntry,
     Level,

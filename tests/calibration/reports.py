@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from frcrn_export.calibration.acceptance import Speed
 from frcrn_export.calibration.int8_report import (
     LayerRow,
     Report,
@@ -14,6 +13,7 @@ from frcrn_export.calibration.int8_report import (
 )
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import ClipQuality, Quality
+from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.bundle.manifest import Weights
 from tests.int8_standins import quantization
 

@@ -112,7 +112,7 @@ def test_the_packaged_recording_judges_by_default(masking_bundle: Path, clips_fo
 
 def test_fp8_is_for_tensorrt_alone(masking_bundle: Path, clips_folder: Path) -> None:
     with pytest.raises(UserError, match="FP8 is for TensorRT alone"):
-        calibrate(masking_bundle, clips_folder, target="cpu", number="fp8")
+        calibrate(masking_bundle, clips_folder, target="cpu", precision="fp8")
 
 
 def test_every_argument_arrives(monkeypatch: pytest.MonkeyPatch, masking_bundle: Path) -> None:

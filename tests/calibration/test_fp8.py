@@ -87,7 +87,7 @@ def test_the_gate_names_the_command(tmp_path: Path, clips_folder: Path, held_out
         samples, rate = soundfile.read(path, dtype="float32")
         soundfile.write(quiet / path.name, samples / np.float32(200), rate, subtype="FLOAT")
     before = contents(root)
-    settings = Settings("tensorrt", (quiet,), pairs=held_out, threads=1, number="fp8")
+    settings = Settings("tensorrt", (quiet,), pairs=held_out, threads=1, precision="fp8")
     with pytest.raises(CheckFailed, match=r"core\.fp8\.onnx: ") as why:
         calibrate_with(root, settings)
     command = f"calibrate {root} --for rtx4090d --fp8 --calib {quiet} --pairs {held_out} --auto"

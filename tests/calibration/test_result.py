@@ -53,10 +53,10 @@ def searched() -> Search:
 
 
 def reported(plan: Plan, gates: tuple[GateResult, ...] = GATES) -> Report:
-    judge: Any = SimpleNamespace(noisy=(Scores(), Scores()), float32=FLOAT32)
+    evaluator: Any = SimpleNamespace(noisy=(Scores(), Scores()), float32=FLOAT32)
     search = searched()
     qualities = {"fp32": FLOAT32, "int8": search.quality}
-    return make_report(plan, judge, search, qualities, speed(2.0), gates)
+    return make_report(plan, evaluator, search, qualities, speed(2.0), gates)
 
 
 def test_how_the_file_was_made(plan: Plan) -> None:
@@ -95,11 +95,11 @@ def test_sensitivities_of_layers_for_tensorrt(
 ) -> None:
     settings = Settings("tensorrt", (clips_folder,), pairs=held_out)
     plan = make_plan(open_bundle(masking_bundle), settings, None, lambda *step: None)
-    judge: Any = SimpleNamespace(noisy=(Scores(), Scores()), float32=FLOAT32)
+    evaluator: Any = SimpleNamespace(noisy=(Scores(), Scores()), float32=FLOAT32)
     points = [Point(frozenset(["encoder"]), quality(2.4, 30.0), passed=True)]
     search = Search(points, {"parallel": 12.0, "encoder": 33.0})
     qualities = {"fp32": FLOAT32, "int8": search.quality}
-    report = make_report(plan, judge, search, qualities, None, GATES)
+    report = make_report(plan, evaluator, search, qualities, None, GATES)
     rows = {row.name: row for row in report.layers}
     assert [name for name, row in rows.items() if row.int8] == ["encoder"]
     assert (rows["encoder"].sensitivity_db, rows["parallel"].sensitivity_db) == (33.0, 12.0)

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frcrn_export.calibration import search as sensitivity
-from frcrn_export.calibration.acceptance import quality_gates
 from frcrn_export.calibration.graph.layers import Layer
+from frcrn_export.calibration.int8_gates import quality_gates
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import ClipQuality, Quality
 from frcrn_export.calibration.search import (
@@ -182,7 +182,7 @@ class Network:
     alone: list[str] = field(default_factory=list)
     fails_after: int | None = None
 
-    def judge(self, quick: bool) -> Any:
+    def evaluator(self, quick: bool) -> Any:
         def run(model: bytes, *, scored: bool = True, progress: object = None) -> Quality:
             assert scored is not quick
             if quick and self.fails_after == len(self.alone):
@@ -192,23 +192,23 @@ class Network:
             snr = 100.0 if noise == 0 else float(-10 * np.log10(noise))
             return Quality((ClipQuality("clip", 1.0, Scores(), snr),))
 
-        class Judging:
+        class Evaluating:
             clips = (SimpleNamespace(noisy=np.float32([self.recording])),)
             __call__ = staticmethod(run)
 
-        return Judging()
+        return Evaluating()
 
     @contextmanager
     def sensitivity_meter(self) -> Iterator[SnrOf]:
-        judge = self.judge(quick=True)
-        yield lambda names: judge(quantized(names), scored=False).mean_core_snr_db
+        evaluator = self.evaluator(quick=True)
+        yield lambda names: evaluator(quantized(names), scored=False).mean_core_snr_db
 
     def find(self, auto: bool = True, seconds: float = 60.0) -> Search:
         nothing = Quality((ClipQuality("clip", 1.0, Scores(), None),))
         return find_names(
             [layer(name) for name in self.noises],
             quantized,
-            self.judge(quick=False),
+            self.evaluator(quick=False),
             lambda quality: quality_gates(nothing, quality, RANDOM),
             auto=auto,
             sensitivity_meter=self.sensitivity_meter,

@@ -80,8 +80,8 @@ def test_fp8(
     numbers = []
 
     def recorded(bundle: Path, recordings: object, **options: object) -> None:
-        numbers.append(options["number"])
-        add_int8(bundle, number="fp8")
+        numbers.append(options["precision"])
+        add_int8(bundle, precision="fp8")
 
     monkeypatch.setattr(calibrate, "calibrate", recorded)
     code, out, _ = run(capsys, "trt", path, "--fp8", "--calib", tmp_path)
@@ -134,7 +134,7 @@ def test_calibrates_where_it_has_to(
     args = [arg for folder in folders for arg in ("--calib", folder)]
     code, _, _ = run(capsys, "trt", path, "--int8", *args)
     assert code == 0
-    options = {"target": "tensorrt", "streaming": False, "number": "int8"}
+    options = {"target": "tensorrt", "streaming": False, "precision": "int8"}
     assert calls == [(path, folders, options)]
     assert entry(path, ENGINE).precision == "int8"
     run(capsys, "trt", path, "--int8", "--force", *args)

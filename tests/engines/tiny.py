@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from frcrn_export.calibration.graph.dtypes import Number
+from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
 from frcrn_export.calibration.graph.qdq import quantize
 from frcrn_export.calibration.histogram import histogram
 from frcrn_export.engines.gpus import find_gpu
@@ -30,10 +30,10 @@ def tiny_core(path: Path, *, fp16: bool = True, **changes: object) -> Path:
     return path
 
 
-def tiny_int8_core(path: Path, number: Number = "int8") -> Path:
+def tiny_int8_core(path: Path, precision: QuantizedPrecision = "int8") -> Path:
     """The float16 form with its second convolution in INT8."""
     ranges = {"relu": histogram(np.array([-0.1, 9.0], np.float32))}
-    model = quantize(tiny_model(), ["node_conv2d_1"], ranges, "minmax", number)
+    model = quantize(tiny_model(), ["node_conv2d_1"], ranges, "minmax", precision)
     onnx.save(model, path)
     return path
 

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from frcrn_export.exporters.assets import ASSETS
-from frcrn_export.exporters.checkpoint import load_checkpoint
 from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
 from frcrn_export.exporters.loading import load_model
+from frcrn_export.exporters.recognition import load_checkpoint
 from frcrn_export.exporters.registry import find_model
 from frcrn_export.exporters.stft_ops import StftAnalysis, dft_basis
 from frcrn_export.runtime.errors import CheckpointError, UserError

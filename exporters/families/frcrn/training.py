@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.checkpoint import Checkpoint, load_into
 from frcrn_export.exporters.families.frcrn.losses import frcrn_loss, ideal_mask
 from frcrn_export.exporters.families.frcrn.network import FRCRN, apply_mask
 from frcrn_export.exporters.families.frcrn.pooling import GLOBAL, build_frcrn, parse_pooling
 from frcrn_export.exporters.family import Family, ModelSpec, Settings
+from frcrn_export.exporters.recognition import Checkpoint, load_into
 from frcrn_export.exporters.reference import WaveformNetwork, level_gain
-from frcrn_export.exporters.settings import settings_of_checkpoint
+from frcrn_export.exporters.resolved_settings import settings_of_checkpoint
 from frcrn_export.exporters.training.losses import si_snr_db
 from frcrn_export.runtime.bundle.manifest import Level, StftSpec
 from frcrn_export.runtime.errors import UserError

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.checkpoint import Checkpoint, load_into
 from frcrn_export.exporters.families.wave_unet.config import config_of
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
 from frcrn_export.exporters.family import Family, ModelSpec, Settings
-from frcrn_export.exporters.settings import settings_of_checkpoint
+from frcrn_export.exporters.recognition import Checkpoint, load_into
+from frcrn_export.exporters.resolved_settings import settings_of_checkpoint
 from frcrn_export.exporters.training.losses import denoising_loss, si_snr_db
 from frcrn_export.runtime.errors import UserError
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from frcrn_export.exporters.checkpoint import load_checkpoint
 from frcrn_export.exporters.families.wave_unet.network import WaveUNetConfig
 from frcrn_export.exporters.families.wave_unet.training import WaveUNetTask
+from frcrn_export.exporters.recognition import load_checkpoint
 from frcrn_export.exporters.training.data import MixRecipe, Recording
 from frcrn_export.exporters.training.loop import Interrupted, Progress, train
 from frcrn_export.exporters.training.outputs import read_curve, save_weights

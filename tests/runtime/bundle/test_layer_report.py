@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from frcrn_export.runtime.bundle.layer_report import (
     UNLISTED,
-    Layer,
+    EngineLayer,
     LayerReport,
     LayerTensor,
     OnnxNode,
@@ -16,16 +16,16 @@ from frcrn_export.runtime.bundle.layer_report import (
 from frcrn_export.runtime.errors import BundleError
 
 
-def layer(kind: str, inputs: list[str], outputs: list[str], *onnx: str) -> Layer:
+def layer(kind: str, inputs: list[str], outputs: list[str], *onnx: str) -> EngineLayer:
     def tensors(dtypes: list[str]) -> tuple[LayerTensor, ...]:
         return tuple(LayerTensor(name="t", dtype=d, dims=(-1, 2), format="") for d in dtypes)
 
-    return Layer(
+    return EngineLayer(
         name="l", type=kind, tactic="", inputs=tensors(inputs), outputs=tensors(outputs), onnx=onnx
     )
 
 
-def report(nodes: dict[str, tuple[str, str]], *layers: Layer) -> LayerReport:
+def report(nodes: dict[str, tuple[str, str]], *layers: EngineLayer) -> LayerReport:
     return LayerReport(
         layers=layers,
         io=(),

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from frcrn_export.exporters.checkpoint import load_checkpoint
 from frcrn_export.exporters.families.frcrn.network import CONFIGS, FRCRN, FRCRN_16K
 from frcrn_export.exporters.families.frcrn.training import FrcrnTask
 from frcrn_export.exporters.loading import load_model
+from frcrn_export.exporters.recognition import load_checkpoint
 from frcrn_export.exporters.reference import WaveformNetwork
 from frcrn_export.exporters.registry import find_model
 from frcrn_export.exporters.training.data import MixRecipe, Recording, draw_batch

@@ -3,14 +3,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.configuration import Configuration, Said
+from frcrn_export.exporters.checkpoint_configuration import Configuration, Said
 from frcrn_export.exporters.families.wave_unet import FAMILY
 from frcrn_export.exporters.families.wave_unet.config import config_of, shown_by_tensors
 from frcrn_export.exporters.families.wave_unet.network import (
     WaveUNet,
     WaveUNetConfig,
 )
-from frcrn_export.exporters.settings import resolve
+from frcrn_export.exporters.resolved_settings import resolve
 from tests.wave_unets import MASKING
 
 SMALL = WaveUNetConfig(channels=(4, 6, 8), strides=(4, 2, 2), context_blocks=2, residual=True)

@@ -9,9 +9,9 @@ import torch
 from safetensors import safe_open
 
 from frcrn_export.cli import main
-from frcrn_export.exporters.checkpoint import load_checkpoint
 from frcrn_export.exporters.families.frcrn.network import CONFIGS, FRCRN_16K
 from frcrn_export.exporters.loading import load_model, weights_at_hand
+from frcrn_export.exporters.recognition import load_checkpoint
 from frcrn_export.exporters.training.outputs import read_curve
 from frcrn_export.exporters.training.run import TrainingRun
 

@@ -1,78 +1,23 @@
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import onnx
 import pytest
-from onnx import helper
 
-from frcrn_export.calibration.acceptance import (
-    Speed,
+from frcrn_export.calibration.int8_gates import (
     failures,
-    measure_speed,
     passed,
     quality_gates,
     speed_gate,
 )
 from frcrn_export.calibration.quality.pairs import find_pairs
 from frcrn_export.calibration.quality.scoring import Scores
-from frcrn_export.calibration.quality_scores import ClipQuality, Quality, judging
+from frcrn_export.calibration.quality_scores import ClipQuality, Quality, evaluating
+from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.bundle.manifest import GateResult, Weights
-from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
+from frcrn_export.runtime.bundle.reader import open_bundle
 from tests.bundles import manifest, write_bundle
 from tests.int8_standins import scaled
-from tests.streaming_bundles import Core, write_streaming_bundle
-
-WAVE = np.ones(16_000, np.float32)
-
-
-def slower(model: onnx.ModelProto, times: int) -> bytes:
-    """A model whose output goes through so many sines, which are no shortcut for anything."""
-    output = model.graph.output[0].name
-    for node in model.graph.node:
-        node.output[:] = [f"{name}.0" if name == output else name for name in node.output]
-    for step in range(times):
-        target = output if step == times - 1 else f"{output}.{step + 1}"
-        model.graph.node.append(helper.make_node("Sin", [f"{output}.{step}"], [target]))
-    return model.SerializeToString()
-
-
-def measured(bundle: Bundle, times: int = 0, repetitions: int = 3) -> Speed:
-    (entry,) = bundle.manifest.files
-    content = bundle.file(entry).read_bytes()
-    model = slower(onnx.load_from_string(content), times) if times else content
-    return measure_speed(bundle, entry, model, WAVE, threads=1, repetitions=repetitions)
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_much_more_work_is_slower(tmp_path: Path, streaming: bool) -> None:
-    """Hundreds of times as much of it: on any machine, however busy."""
-    if streaming:
-        path = write_streaming_bundle(tmp_path / "b", Core("delay", chunk=640), stft=None)
-    else:
-        path = write_bundle(tmp_path / "b")
-    speed = measured(open_bundle(path), times=500)
-    assert 0 < speed.low <= speed.ratio <= speed.high < 1
-    assert speed.float32_ms < speed.int8_ms
-    assert (speed.seconds, speed.threads, speed.repetitions) == (1.0, 1, 3)
-
-
-def test_both_are_timed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that runs ever more slowly: of two that are alike neither wins."""
-    from frcrn_export.calibration import acceptance as module
-
-    clock = {"now": 0.0, "step": 1.0}
-
-    def tick() -> float:
-        clock["now"] += clock["step"]
-        clock["step"] *= 1.01
-        return clock["now"]
-
-    monkeypatch.setattr(module, "perf_counter", tick)
-    speed = measured(open_bundle(write_bundle(tmp_path / "b")), repetitions=20)
-    assert speed.ratio == pytest.approx(1.0, abs=1e-3)
-    assert speed.low == pytest.approx(1 / speed.high, rel=1e-6)
-
 
 TRAINED = Weights(source="checkpoint", name="best.pt", sha256="0" * 64)
 RANDOM = Weights(source="random", name="random", seed=1)
@@ -199,8 +144,8 @@ def test_from_files_to_gates(
     root = write_bundle(tmp_path / "b", msgspec.structs.replace(manifest(), weights=TRAINED))
     bundle = open_bundle(root)
     (entry,) = bundle.manifest.files
-    with judging(bundle, entry, find_pairs(pairs_folder)) as judge:
-        int8 = judge(scaled(onnx.load(root / entry.path), factor).SerializeToString())
-    gates = quality_gates(judge.float32, int8, bundle.manifest.weights)
+    with evaluating(bundle, entry, find_pairs(pairs_folder)) as evaluator:
+        int8 = evaluator(scaled(onnx.load(root / entry.path), factor).SerializeToString())
+    gates = quality_gates(evaluator.float32, int8, bundle.manifest.weights)
     assert passed(gates) is passes
     assert [gate.name for gate in gates if gate.passed is False] == ["core_snr"] * (not passes)

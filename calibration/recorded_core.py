@@ -34,7 +34,7 @@ class Call:
 
 
 @dataclass
-class Recording:
+class CallTrace:
     """What a core was given and gave, call by call. Inputs are kept only with `keep_calls`."""
 
     keep_calls: bool = False
@@ -70,12 +70,12 @@ class RecordedCore:
 
     def denoise(
         self, noisy: Float32Array, *, keep_calls: bool = False
-    ) -> tuple[Float32Array, Recording]:
+    ) -> tuple[Float32Array, CallTrace]:
         """[N] at the network's rate to [N], and what went through the core."""
-        self.opened.recording = Recording(keep_calls)
+        self.opened.trace = CallTrace(keep_calls)
         source = array_source(noisy, self.manifest.sample_rate)
         blocks = list(self._denoiser().stream(source))
-        return np.concatenate(blocks, axis=1)[0], self.opened.recording
+        return np.concatenate(blocks, axis=1)[0], self.opened.trace
 
     def run(self, calls: Sequence[Call]) -> None:
         """The core alone on these calls, from the first state on."""
@@ -118,13 +118,13 @@ class _RecordedSession:
     """An offline core; as `sessions.Session`."""
 
     def __init__(self, session: OnnxSession) -> None:
-        self.recording = Recording()
+        self.trace = CallTrace()
         self._session = session
         self.backend, self.device, self.entry = session.backend, session.device, session.entry
 
     def run(self, inputs: Float32Array) -> Float32Array:
         outputs = self._session.run(inputs)
-        self.recording.add(inputs, np.array([UNKNOWN_END], np.float32), outputs)
+        self.trace.add(inputs, np.array([UNKNOWN_END], np.float32), outputs)
         return outputs
 
     def call(self, call: Call) -> None:
@@ -139,12 +139,12 @@ class _RecordedStream(OnnxStreamSession):
     """A streaming core."""
 
     def __init__(self, session: OnnxSession) -> None:
-        self.recording = Recording()
+        self.trace = CallTrace()
         super().__init__(session)
 
     def run(self, inputs: Float32Array, ends: Float32Array) -> Float32Array:
         outputs = super().run(inputs, ends)
-        self.recording.add(inputs, ends, outputs)
+        self.trace.add(inputs, ends, outputs)
         return outputs
 
     def call(self, call: Call) -> None:

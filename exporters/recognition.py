@@ -13,8 +13,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
+from frcrn_export.exporters.checkpoint_configuration import read_configuration
 from frcrn_export.exporters.checkpoint_file import Checkpoint, read_checkpoint_file
-from frcrn_export.exporters.configuration import read_configuration
 from frcrn_export.exporters.family import Family
 from frcrn_export.exporters.registry import find_model, registry
 from frcrn_export.runtime.bundle.reader import sha256_of

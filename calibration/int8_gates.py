@@ -5,90 +5,14 @@ often one with hardly any speech, of which nearly nothing is left to compare; re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
-from time import perf_counter
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-
 from frcrn_export.calibration.quality_scores import Quality
-from frcrn_export.calibration.recording import Call, Model, RecordedCore, open_recorded
-from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bundle.manifest import FileEntry, GateResult, Weights
-from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.calibration.speed import Speed
+from frcrn_export.runtime.bundle.manifest import GateResult, Weights
 from frcrn_export.runtime.commands.inspect_tables import LOSSES, gate_words
-
-SECONDS = 4.0  # of audio at most, each time
-_WARM_UPS = 2
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Float32's time over INT8's: median of `repetitions` ratios, and the quartiles around it.
-
-    `float32_ms`, `int8_ms`: medians of the time that the core alone takes for `seconds` of audio.
-    """
-
-    ratio: float
-    low: float
-    high: float
-    float32_ms: float
-    int8_ms: float
-    seconds: float
-    threads: int | None
-    repetitions: int
-
-
-def measure_speed(
-    bundle: Bundle,
-    entry: FileEntry,
-    model: Model,
-    noisy: Float32Array,
-    *,
-    called: FileEntry | None = None,
-    threads: int | None = None,
-    repetitions: int = 15,
-) -> Speed:
-    """Time a bundle's float32 core and a model that is called as it is, or as `called` is.
-
-    On a recording [N]. Each repetition times both, and every other one the other first, so that
-    what else the machine does meets both alike. Raises BackendError for a model that cannot be run.
-    """
-    rate = bundle.manifest.sample_rate
-    wave = noisy[: int(SECONDS * rate)]
-    cores = [
-        open_recorded(bundle.manifest, as_, each, threads)
-        for as_, each in ((entry, bundle.file(entry)), (called or entry, model))
-    ]
-    calls = cores[0].denoise(wave, keep_calls=True)[1].calls
-    for core in cores:
-        for _ in range(_WARM_UPS):
-            core.run(calls)
-    times = np.empty((2, repetitions))
-    for repetition in range(repetitions):
-        for index in (0, 1) if repetition % 2 else (1, 0):
-            times[index, repetition] = _seconds(cores[index], calls)
-    before, after = times
-    low, ratio, high = np.percentile(before / after, (25, 50, 75))
-    return Speed(
-        float(ratio),
-        float(low),
-        float(high),
-        1000 * float(np.median(before)),
-        1000 * float(np.median(after)),
-        len(wave) / rate,
-        threads,
-        repetitions,
-    )
-
-
-def _seconds(core: RecordedCore, calls: list[Call]) -> float:
-    started = perf_counter()
-    core.run(calls)
-    return perf_counter() - started
-
 
 Name = Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
 

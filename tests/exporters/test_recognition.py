@@ -11,13 +11,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frcrn_export.exporters.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    load_into,
-    recognise,
-    require_model,
-)
 from frcrn_export.exporters.families.frcrn.network import (
     FRCRN,
     FRCRN_16K,
@@ -28,6 +21,13 @@ from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNet
 from frcrn_export.exporters.families.wave_unet_12x24.network import (
     WaveUNet12x24,
     WaveUNet12x24Config,
+)
+from frcrn_export.exporters.recognition import (
+    Checkpoint,
+    load_checkpoint,
+    load_into,
+    recognise,
+    require_model,
 )
 from frcrn_export.runtime.bundle.reader import sha256_of
 from frcrn_export.runtime.errors import CheckpointError

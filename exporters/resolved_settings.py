@@ -6,8 +6,8 @@ Whatever contradicts something else is an error that names both sides.
 
 from collections.abc import Iterable, Mapping
 
+from frcrn_export.exporters.checkpoint_configuration import Configuration
 from frcrn_export.exporters.checkpoint_file import Checkpoint
-from frcrn_export.exporters.configuration import Configuration
 from frcrn_export.exporters.family import (
     Family,
     ModelSpec,
