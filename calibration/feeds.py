@@ -117,7 +117,7 @@ def _streaming(
     manifest: Manifest, entry: FileEntry, info: StreamingInfo, audio: Float32Array, run: Run
 ) -> Iterator[tuple[Feed, Outputs]]:
     transform = stream_transform(manifest, entry)
-    level = stream_level(manifest.level, None, manifest.sample_rate, transform.block)
+    level = stream_level(manifest.level, None, manifest.sample_rate, transform.gain_interval)
     stream = Stream(transform, level, restore_level=True)
     states: Feed = {}
     for spec in info.states:

@@ -106,8 +106,8 @@ def int8_layers(
     """All layers that a target can compute in INT8, in the graph's order.
 
     Convolutions (for TensorRT those with one group, or a multiple of 4 channels in each) and
-    products with a constant matrix of 2 axes. Recurrent layers stay in float, and so does
-    ConvTranspose; transposed.py makes ordinary convolutions of it.
+    products with a constant matrix of 2 axes. Recurrent layers and ConvTranspose stay in float;
+    transposed.py makes ordinary convolutions of the last.
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)

@@ -38,7 +38,7 @@ def _delays(report: "StreamReport") -> dict[str, int]:
     latency = report.latency
     return {
         "window": latency.window,
-        "hop": latency.chunk,
+        "chunk": latency.chunk,
         "look-ahead": latency.lookahead,
         "total": latency.samples,
         "measured": report.lag_samples,
@@ -94,18 +94,18 @@ def _print_delay(reports: "list[StreamReport]", rate: int) -> None:
 
 def _print_pace(reports: "list[StreamReport]") -> None:
     print_table(
-        ("Artifact", "Backend", ">Hops", ">Hop ms", ">p50", ">p90", ">p99", ">Max", ">Missed"),
+        ("Artifact", "Backend", ">Chunks", ">Chunk ms", ">p50", ">p90", ">p99", ">Max", ">Missed"),
         (
             (
                 report.artifact,
                 report.backend,
-                str(pace.hops),
-                f"{pace.hop_ms:g}",
+                str(pace.chunks),
+                f"{pace.chunk_ms:g}",
                 *(f"{ms:.2f}" for ms in (pace.p50_ms, pace.p90_ms, pace.p99_ms, pace.max_ms)),
                 str(pace.deadline_misses),
             )
             for report in reports
             if (pace := report.pace) is not None
         ),
-        title="Time of a hop in ms, at real-time pace; missed deadlines",
+        title="Time of a chunk in ms, at real-time pace; missed deadlines",
     )

@@ -172,14 +172,14 @@ def stream(
         precision=precision,
     )
     audio = AudioStream(network, spec.sample_rate, spec.channels, gain, restore_level)
-    hop = math.ceil(audio.latency.chunk * spec.sample_rate / opened.manifest.sample_rate)
+    block_frames = math.ceil(audio.latency.chunk * spec.sample_rate / opened.manifest.sample_rate)
     meter = Meter(audio)
     runner: Live | Pipe
     if reader is None:
-        runner = Live(audio, hop)
+        runner = Live(audio, block_frames)
     else:
         writer = PipeWriter(sys.stdout.buffer, spec, reader.is_wav, reader.data_bytes)
-        runner = Pipe(reader, writer, audio, hop)
+        runner = Pipe(reader, writer, audio, block_frames)
 
     def report() -> dict[str, Any]:
         return stream_report(audio, meter, runner)

@@ -1,4 +1,4 @@
-"""The streaming denoiser: one stream, chunk by chunk."""
+"""The streaming denoiser: one stream, block by block."""
 
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,11 @@ class StreamingDenoiser:
         network = open_network(bundle, backend, threads, sample_rate, windowed, precision=precision)
         return cls(network, gain, restore_level)
 
-    def process(self, chunk: npt.NDArray[Any]) -> Float32Array:
+    def process(self, block: npt.NDArray[Any]) -> Float32Array:
         """Take a block of the stream, and give what is done.
 
         Args:
-            chunk: [n] floats in [-1, 1] at the bundle's rate, n >= 0. Samples that are NaN or
+            block: [n] floats in [-1, 1] at the bundle's rate, n >= 0. Samples that are NaN or
                 infinite (or beyond 65536) become 0, see `replaced_samples`.
 
         Returns:
@@ -88,7 +88,7 @@ class StreamingDenoiser:
             AudioError: Anything but a mono array of floats.
             UserError: The stream has ended, see `flush`.
         """
-        self._stream.push(chunk)
+        self._stream.push(block)
         return self._advance()
 
     def flush(self) -> Float32Array:
@@ -115,7 +115,7 @@ class StreamingDenoiser:
 
     @property
     def sample_rate(self) -> int:
-        """What chunks must have, in Hz."""
+        """What blocks must have, in Hz."""
         return self.manifest.sample_rate
 
     @property

@@ -1,7 +1,7 @@
 """The level rules in causal form: a gain that knows nothing of the samples to come.
 
-The offline rules (`runtime.level`) measure the whole utterance first. In a stream, each block of
-samples b = 0, 1, ... (a hop of the network) sets a target from what was heard up to its own end:
+The offline rules (`runtime.level`) measure the whole utterance first. In a stream, each interval
+b = 0, 1, ... (a hop of the network) sets a target from the samples up to its own end:
 
 - `active_rms`: G(b) = TARGET_RMS / sqrt(mean of x[n]^2 over the n with x[n]^2 > m), where m is the
   mean of x[n]^2: the offline rule, over the memory instead of the whole utterance. The powers are
@@ -9,15 +9,15 @@ samples b = 0, 1, ... (a hop of the network) sets a target from what was heard u
 - `peak`: G(b) = 1 / max |x[n]| over the memory.
 - `none`: the gain is 1.
 
-The memory is the last 9 to 10 seconds of sound: it forgets second by second. A block quieter than
--80 dBFS (rms for `active_rms`, peak for `peak`) is silence; it does not enter the memory, so that
-the gain outlasts a pause. While nothing was heard, G = 1.
+The memory holds the last 9 to 10 seconds of sound and forgets second by second. An interval below
+-80 dBFS (rms for `active_rms`, peak for `peak`) is silence and does not enter the memory: the gain
+outlasts a pause. While the memory is empty, G = 1.
 
 The gain falls at once and rises slowly, and stays in bounds:
 
     g(b) = clip(min(G(b), g(b-1) * 10^(RISE_DB_PER_SECOND * seconds(b) / 20)), MIN_GAIN, MAX_GAIN)
 
-with g(-1) = 1. Within block b the gain of a sample runs in a straight line from g(b-1) to g(b). The
+with g(-1) = 1. Within interval b the gain runs in a straight line from g(b-1) to g(b). The
 network gets x[n] g[n], and its output is divided by the same g[n]. So a gain that was used never
 changes, a loud event weighs on the gain for ten seconds of sound at most, and in a recording of up
 to nine seconds G(b) ends at the offline gain.
@@ -68,19 +68,19 @@ class FixedLevel:
 
 
 class CausalLevel:
-    """The causal gain of one stream, set anew every `block` samples."""
+    """The causal gain of one stream, set anew every `interval` samples."""
 
-    def __init__(self, rule: Level, sample_rate: int, block: int) -> None:
+    def __init__(self, rule: Level, sample_rate: int, interval: int) -> None:
         self._memory = _Peak(sample_rate) if rule == "peak" else _ActiveRms(sample_rate)
-        self._block = block
+        self._interval = interval
         self._rise = 10 ** (RISE_DB_PER_SECOND / 20 / sample_rate)  # each sample
         self._gain = 1.0
 
     def gains(self, wave: Float32Array, out: Float32Array) -> None:
-        """As `StreamLevel.gains`; n need not be a multiple of `block`: the first takes the rest."""
-        blocks = max(1, len(wave) // self._block)
+        """As `StreamLevel.gains`; of any n, the first interval takes the remainder."""
+        count = max(1, len(wave) // self._interval)
         start = 0
-        for stop in range(len(wave) - (blocks - 1) * self._block, len(wave) + 1, self._block):
+        for stop in range(len(wave) - (count - 1) * self._interval, len(wave) + 1, self._interval):
             self._update(wave[start:stop], out[start:stop])
             start = stop
 
@@ -88,12 +88,12 @@ class CausalLevel:
         self._memory.reset()
         self._gain = 1.0
 
-    def _update(self, block: Float32Array, out: Float32Array) -> None:
-        self._memory.add(block)
-        risen = self._gain * self._rise ** len(block)
+    def _update(self, wave: Float32Array, out: Float32Array) -> None:
+        self._memory.add(wave)
+        risen = self._gain * self._rise ** len(wave)
         gain = min(max(min(self._memory.target(), risen), MIN_GAIN), MAX_GAIN)
-        step = (gain - self._gain) / len(block)
-        out[:] = np.linspace(self._gain + step, gain, len(block))
+        step = (gain - self._gain) / len(wave)
+        out[:] = np.linspace(self._gain + step, gain, len(wave))
         self._gain = gain
 
 
@@ -130,11 +130,11 @@ class _Peak(_Ring):
     def __init__(self, sample_rate: int) -> None:
         super().__init__(sample_rate, (1,))
 
-    def add(self, block: Float32Array) -> None:
-        peak = float(np.abs(block).max())
+    def add(self, wave: Float32Array) -> None:
+        peak = float(np.abs(wave).max())
         if peak >= SILENCE:
             self.slot[0] = max(self.slot[0], peak)
-            self.next_slot(len(block))
+            self.next_slot(len(wave))
 
     def target(self) -> float:
         peak = float(self._slots.max())
@@ -152,15 +152,15 @@ class _ActiveRms(_Ring):
         super().reset()
         self._total[:] = 0
 
-    def add(self, block: Float32Array) -> None:
-        power = np.square(block)
+    def add(self, wave: Float32Array) -> None:
+        power = np.square(wave)
         if float(power.mean(dtype=np.float64)) < SILENCE**2:
             return
         bins = _bin(power)
         for histogram in (self.slot, self._total):
             np.add.at(histogram[0], bins, 1.0)
             np.add.at(histogram[1], bins, power)
-        if self.next_slot(len(block)):
+        if self.next_slot(len(wave)):
             np.sum(self._slots, axis=0, out=self._total)
 
     def target(self) -> float:
@@ -181,7 +181,7 @@ def _bin(power: Float32Array) -> npt.NDArray[np.int32]:
     return bins
 
 
-def stream_level(rule: Level, gain: float | None, sample_rate: int, block: int) -> StreamLevel:
+def stream_level(rule: Level, gain: float | None, sample_rate: int, interval: int) -> StreamLevel:
     """The level of one stream: `gain` where it is given, else by the rule.
 
     Raises UserError for a gain that is none.
@@ -190,4 +190,4 @@ def stream_level(rule: Level, gain: float | None, sample_rate: int, block: int) 
         raise UserError(f"a gain of {gain}; give a factor from {MIN_GAIN:g} to {1 / MIN_GAIN:g}")
     if gain is not None or rule == "none":
         return FixedLevel(1.0 if gain is None else gain)
-    return CausalLevel(rule, sample_rate, block)
+    return CausalLevel(rule, sample_rate, interval)

@@ -9,18 +9,18 @@ from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
 from frcrn_export.runtime.streaming.pipe import Interrupt
 
-_AHEAD_HOPS = 2  # of silence in front of the speakers, so that a late hop is not heard at once
+_AHEAD_BLOCKS = 2  # of silence in front of the speakers, so that a late block is not heard at once
 
 
 class Live:
-    """The default microphone and speakers, `hop` frames at a time. Raises UserError, AudioError.
+    """The default microphone and speakers, `block_frames` at a time. Raises UserError, AudioError.
 
     `dropouts` counts how often the devices lost samples or had none to play; `device_ms` is the
     delay that they state, with the silence in front of the speakers.
     """
 
-    def __init__(self, stream: AudioStream, hop: int) -> None:
-        self._stream, self._hop = stream, hop
+    def __init__(self, stream: AudioStream, block_frames: int) -> None:
+        self._stream, self._block_frames = stream, block_frames
         self._sounddevice = _sounddevice()
         self.dropouts = 0
         self.device_ms = 0.0
@@ -30,12 +30,17 @@ class Live:
         stream, rate = self._stream, self._stream.sample_rate
         try:
             with self._sounddevice.Stream(
-                samplerate=rate, blocksize=self._hop, channels=stream.channels, dtype="float32"
+                samplerate=rate,
+                blocksize=self._block_frames,
+                channels=stream.channels,
+                dtype="float32",
             ) as device:
-                ahead = np.zeros((_AHEAD_HOPS * self._hop, stream.channels), np.float32)
+                ahead = np.zeros((_AHEAD_BLOCKS * self._block_frames, stream.channels), np.float32)
                 self.device_ms = 1000 * (sum(device.latency) + len(ahead) / rate)
                 device.write(ahead)
-                while (taken := interrupt.reading(lambda: device.read(self._hop))) is not None:
+                while (
+                    taken := interrupt.reading(lambda: device.read(self._block_frames))
+                ) is not None:
                     block, lost = taken
                     with meter.call():
                         done = stream.process(block.T)

@@ -13,7 +13,7 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.network import Network, open_network
-from frcrn_export.runtime.streaming.stream import Stream, advance, check_chunk
+from frcrn_export.runtime.streaming.stream import Stream, advance, check_block
 from frcrn_export.runtime.streaming.transforms import Latency, StateArray
 
 
@@ -121,27 +121,27 @@ class MultiStream:
         self._streams[stream] = self._network.stream(gain, self._restore_level)
         return stream
 
-    def process(self, chunks: Mapping[int, npt.NDArray[Any]]) -> dict[int, Float32Array]:
+    def process(self, blocks: Mapping[int, npt.NDArray[Any]]) -> dict[int, Float32Array]:
         """Take the next samples of some streams, and give for each of them what is done.
 
         The streams with enough samples for another call go through the network together, so give
         all that arrived at once.
 
         Args:
-            chunks: By stream, [n] floats as `StreamingDenoiser.process` takes them, of any length.
+            blocks: By stream, [n] floats as `StreamingDenoiser.process` takes them, of any length.
 
         Returns:
             By stream, [m] float32.
 
         Raises:
-            AudioError: A wrong chunk; no stream has moved.
+            AudioError: A wrong block; no stream has moved.
             UserError: A stream that is not there; no stream has moved.
         """
-        given = {stream: self._stream(stream) for stream in chunks}
-        for chunk in chunks.values():
-            check_chunk(chunk)
+        given = {stream: self._stream(stream) for stream in blocks}
+        for block in blocks.values():
+            check_block(block)
         for number, stream in given.items():
-            stream.push(chunks[number])
+            stream.push(blocks[number])
         self._advance(given)
         return {number: stream.pull() for number, stream in given.items()}
 
@@ -221,7 +221,7 @@ class MultiStream:
 
     @property
     def sample_rate(self) -> int:
-        """What chunks must have, in Hz."""
+        """What blocks must have, in Hz."""
         return self.manifest.sample_rate
 
     @property

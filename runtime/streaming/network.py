@@ -25,7 +25,9 @@ class Network:
         """A new stream. `gain`: the level where it is known beforehand."""
         transform = self.transform()
         rule, rate = self.manifest.level, self.manifest.sample_rate
-        return Stream(transform, stream_level(rule, gain, rate, transform.block), restore_level)
+        return Stream(
+            transform, stream_level(rule, gain, rate, transform.gain_interval), restore_level
+        )
 
 
 def open_network(
@@ -47,7 +49,7 @@ def open_network(
     rate = manifest.sample_rate
     if sample_rate not in (None, rate):
         raise AudioError(
-            f"streams of this bundle have {rate} Hz, not {sample_rate}; resample the chunks: "
+            f"streams of this bundle have {rate} Hz, not {sample_rate}; resample the blocks: "
             f"soxr.ResampleStream({sample_rate}, {rate}, 1)"
         )
     if windowed is False:

@@ -183,17 +183,17 @@ def _rewritable(stream: BinaryIO, size: int) -> bool:
 
 @dataclass(frozen=True)
 class Pipe:
-    """A stream between a reader and a writer; `hop` frames are read at most at once."""
+    """A stream between a reader and a writer; at most `block_frames` are read at once."""
 
     reader: PipeReader
     writer: PipeWriter
     stream: AudioStream
-    hop: int
+    block_frames: int
 
     def run(self, meter: Meter, interrupt: Interrupt, show: Callable[[], None]) -> None:
         """Until the input ends, the reader of the output has gone, or an interrupt."""
         while not self.writer.broken:
-            block = interrupt.reading(lambda: self.reader.read(self.hop))
+            block = interrupt.reading(lambda: self.reader.read(self.block_frames))
             if block is None:
                 break
             with meter.call():

@@ -89,16 +89,16 @@ class Stream:
         self._given = 0
         self._returned = 0
 
-    def push(self, chunk: npt.NDArray[Any]) -> None:
+    def push(self, block: npt.NDArray[Any]) -> None:
         """Append samples [n]; those that are NaN, infinite or beyond any audio become 0."""
         if self.finished:
             raise UserError("this stream was flushed; call reset() before the next process()")
-        check_chunk(chunk)
-        samples = self._input.extend(len(chunk))
+        check_block(block)
+        samples = self._input.extend(len(block))
         with np.errstate(over="ignore"):  # a float64 that becomes inf is replaced
-            samples[:] = chunk
+            samples[:] = block
         self.replaced_samples += replace_unusable(samples)
-        self._given += len(chunk)
+        self._given += len(block)
 
     @property
     def ready(self) -> bool:
@@ -155,17 +155,17 @@ def replace_unusable(samples: Float32Array) -> int:
     return int(np.count_nonzero(~usable))
 
 
-def check_chunk(chunk: npt.NDArray[Any]) -> None:
+def check_block(block: npt.NDArray[Any]) -> None:
     """Raise AudioError for anything but an array [n] of floats; n may be 0."""
-    if not isinstance(chunk, np.ndarray) or not np.issubdtype(chunk.dtype, np.floating):
-        kind = chunk.dtype if isinstance(chunk, np.ndarray) else type(chunk).__name__
+    if not isinstance(block, np.ndarray) or not np.issubdtype(block.dtype, np.floating):
+        kind = block.dtype if isinstance(block, np.ndarray) else type(block).__name__
         raise AudioError(
-            f"a chunk must be a NumPy array of floats in [-1, 1], got {kind}; "
-            "16-bit samples: chunk.astype('float32') / 32768"
+            f"a block must be a NumPy array of floats in [-1, 1], got {kind}; "
+            "16-bit samples: block.astype('float32') / 32768"
         )
-    if chunk.ndim != 1:
+    if block.ndim != 1:
         raise AudioError(
-            f"a chunk must be mono, [n], got shape {list(chunk.shape)}; "
+            f"a block must be mono, [n], got shape {list(block.shape)}; "
             "for several channels open a MultiStream and add() one stream for each"
         )
 

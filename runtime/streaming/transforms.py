@@ -173,7 +173,7 @@ class Transform(Protocol):
     """One stream's way into the network and out again."""
 
     latency: Latency
-    block: int  # samples from one gain to the next
+    gain_interval: int  # samples from one gain to the next
     end: float  # what the network is told of the end of the stream
 
     def samples(self) -> int:
@@ -211,7 +211,7 @@ class SpectrumTransform:
         self._analysis = StreamingAnalysis(stft)
         self._synthesis = StreamingSynthesis(stft)
         self.latency = Latency(info.chunk * hop, self._analysis.delay, info.lookahead * hop)
-        self.block = hop
+        self.gain_interval = hop
         self._wave = np.empty((1, max(info.chunk * hop, stft.window_length - hop)), np.float32)
         self.reset()
 
@@ -277,7 +277,7 @@ class WaveTransform:
     def __init__(self, info: StreamingInfo, padding: Padding) -> None:
         self.latency = Latency(info.chunk, 0, info.lookahead)
         # The network's own hop where there is one, so that gains do not depend on the chunk.
-        self.block = padding.size if info.chunk % padding.size == 0 else info.chunk
+        self.gain_interval = padding.size if info.chunk % padding.size == 0 else info.chunk
         self._info, self._padding = info, padding
         self.reset()
 

@@ -98,7 +98,7 @@ class WindowTransform:
 
     def __init__(self, windows: Windows, sample_rate: int) -> None:
         self.latency = windows.latency
-        self.block = round(_LEVEL_SECONDS * sample_rate)
+        self.gain_interval = round(_LEVEL_SECONDS * sample_rate)
         self.end = UNKNOWN_END
         self._windows = windows
         self._window = np.zeros(windows.length, np.float32)

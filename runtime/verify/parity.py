@@ -71,7 +71,7 @@ def read_cases(bundle: Bundle) -> list[Case]:
 
 
 @dataclass(frozen=True)
-class Artifact:
+class OpenArtifact:
     """A file of the bundle opened by a backend, and what tables call it."""
 
     label: str
@@ -80,7 +80,7 @@ class Artifact:
 
 def open_artifacts(
     bundle: Bundle, roles: tuple[Role, ...], backends: tuple[str, ...] = ()
-) -> Iterator[Artifact]:
+) -> Iterator[OpenArtifact]:
     """Open the files of these roles, one after another, by each named backend for their format.
 
     Without names: ONNX files by ONNX Runtime on the processor, engines by TensorRT, and of a bundle
@@ -106,7 +106,7 @@ def open_artifacts(
                     if backends or entry.engine is None:
                         raise
                     continue  # an engine for another machine
-                yield Artifact(label, session)
+                yield OpenArtifact(label, session)
 
 
 def _candidates(bundle: Bundle, backend: str) -> list[FileEntry]:

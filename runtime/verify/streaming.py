@@ -30,13 +30,13 @@ _PERCENTILES = (50, 90, 99, 100)
 
 @dataclass(frozen=True)
 class Pace:
-    """How a stream kept up, in hops of `hop_ms`: the time to compute one, and how many were late.
+    """How a stream kept up: the time to compute a chunk of `chunk_ms`, and how many were late.
 
-    A hop is late when it is not done before the samples of the next one have arrived.
+    A chunk is late when it is not done before the samples of the next one have arrived.
     """
 
-    hops: int
-    hop_ms: float
+    chunks: int
+    chunk_ms: float
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -51,15 +51,15 @@ def keep_pace(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Pace:
-    """Give `denoiser` the wave [N], again and again, each hop when a microphone would have it.
+    """Give `denoiser` the wave [N], again and again, each chunk when a microphone would have it.
 
-    It takes `seconds`. A hop is what one call of the network takes.
+    It takes `seconds`.
     """
     denoiser.reset()
-    hop = denoiser.latency.chunk
-    period = hop / denoiser.sample_rate
+    size = denoiser.latency.chunk
+    period = size / denoiser.sample_rate
     count = max(1, ceil(seconds / period))
-    chunks = np.resize(wave, (count, hop))  # repeats the wave
+    chunks = np.resize(wave, (count, size))  # repeats the wave
     times: list[float] = []
     misses = 0
     start = clock()
@@ -79,7 +79,7 @@ def keep_pace(
 Progress = Callable[[str], None]
 
 _REFERENCE_BACKEND = "onnxruntime-cpu"
-_CHUNK = 1_000  # samples, no multiple of any hop
+_BLOCK = 1_000  # samples, no multiple of any hop
 _LAG_SECONDS = 1.0  # of output
 
 
@@ -255,7 +255,7 @@ def _denoiser(bundle: Bundle, core: StreamedCore, wave: Float32Array) -> Streami
 
 
 def _whole(denoiser: StreamingDenoiser, wave: Float32Array) -> Float32Array:
-    parts = [denoiser.process(wave[i : i + _CHUNK]) for i in range(0, len(wave), _CHUNK)]
+    parts = [denoiser.process(wave[i : i + _BLOCK]) for i in range(0, len(wave), _BLOCK)]
     return np.concatenate([*parts, denoiser.flush()])
 
 

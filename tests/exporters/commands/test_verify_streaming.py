@@ -41,9 +41,9 @@ def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (stream,) = json.loads(out)["streams"]
     assert (stream["artifact"], stream["backend"]) == ("core.streaming.onnx", "onnxruntime-cpu")
     assert stream["delay_ms"] == {
-        "window": 20, "hop": 20, "look-ahead": 280, "total": 320, "measured": 320,
+        "window": 20, "chunk": 20, "look-ahead": 280, "total": 320, "measured": 320,
     }  # fmt: skip
-    assert stream["pace"]["hops"] == 3
+    assert stream["pace"]["chunks"] == 3
     assert {"p50_ms", "p90_ms", "p99_ms", "max_ms", "deadline_misses"} < set(stream["pace"])
     assert (stream["passed"], stream["matches"][0]["floor_db"]) == (True, 90)
 

@@ -59,7 +59,7 @@ def paced(path: Path, costs_ms: list[float]) -> tuple[Pace, Clock]:
 
 def test_hops_wait_for_their_samples(tmp_path: Path) -> None:
     pace, clock = paced(tmp_path / "b", [1.0] * 10)
-    assert (pace.hops, pace.hop_ms, pace.deadline_misses) == (10, HOP_MS, 0)
+    assert (pace.chunks, pace.chunk_ms, pace.deadline_misses) == (10, HOP_MS, 0)
     assert (pace.p50_ms, pace.max_ms) == pytest.approx((1.0, 1.0))
     # The first hop's samples are there after one period, the last hop's after ten.
     assert clock.now - 100.0 == pytest.approx(10 * HOP_MS / 1e3 + 1e-3)
@@ -98,7 +98,7 @@ def test_a_stream_that_is_the_offline_network_late(core: Core, tmp_path: Path) -
     assert delays == (320, 320 * core.chunk, 320 * core.lookahead)
     assert report.lag_samples == latency.samples
     assert report.pace is not None
-    assert report.pace.hop_ms == 20 * core.chunk
+    assert report.pace.chunk_ms == 20 * core.chunk
     require_streams([report])
 
 
