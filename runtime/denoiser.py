@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.attenuation import mix_blocks, noisy_share
 from frcrn_export.runtime.audio.framing import (
     cut_windows,
     fit,
@@ -48,7 +49,11 @@ def wave_function(session: Session, manifest: Manifest) -> WaveFunction:
 
 
 def enhance(
-    source: AudioSource, session: Session, manifest: Manifest, restore_level: bool
+    source: AudioSource,
+    session: Session,
+    manifest: Manifest,
+    restore_level: bool,
+    attenuation_limit: float | None = None,
 ) -> Iterator[Float32Array]:
     """Blocks [C, n] that put end to end are the enhanced [C, N] of a source at the bundle's rate.
 
@@ -61,6 +66,7 @@ def enhance(
     precision takes them whole up to four times its length and in windows beyond: what was asked to
     run in INT8 does so from end to end, and its memory is bounded.
     """
+    share = noisy_share(attenuation_limit)
     in_graph = session.entry.role == "pipeline"
     whole = source.frames <= manifest.segments.above and (
         in_graph or _fits_whole(source.frames, session, manifest)
@@ -82,7 +88,12 @@ def enhance(
         windows = cut_windows(scaled, count, manifest.segments)
         done = _enhance_windows(windows, function, rows_at_once(session))
         enhanced = join_windows(done, source.frames, count, manifest.segments)
-    return (block / scale for block in enhanced) if restore_level else enhanced
+    if restore_level:
+        enhanced = (block / scale for block in enhanced)
+    if not share:
+        return enhanced
+    noisy = source.blocks() if restore_level else (block * scale for block in source.blocks())
+    return mix_blocks(noisy, enhanced, share)
 
 
 def _fits_whole(samples: int, session: Session, manifest: Manifest) -> bool:
@@ -194,6 +205,7 @@ class Denoiser:
         audio: npt.NDArray[Any],
         sample_rate: int | None = None,
         restore_level: bool = True,
+        attenuation_limit: float | None = None,
     ) -> Float32Array:
         """Denoise an array.
 
@@ -202,6 +214,7 @@ class Denoiser:
             sample_rate: Of the audio, in Hz; None is the bundle's.
             restore_level: Give the result at the level of the input, not at the one that the
                 network works at.
+            attenuation_limit: By how many dB noise may fall at most, 0 or more; None is no limit.
 
         Returns:
             float32 of the same shape and rate.
@@ -209,18 +222,26 @@ class Denoiser:
         Raises:
             AudioError: The audio is empty, not finite, or of the wrong shape or type.
             BackendError: The backend failed, or the network's output cannot be used.
+            UserError: A limit below 0.
         """
         source = array_source(audio, sample_rate or self.manifest.sample_rate)
-        denoised = np.concatenate(list(self.stream(source, restore_level)), axis=1)
+        blocks = self.stream(source, restore_level, attenuation_limit)
+        denoised = np.concatenate(list(blocks), axis=1)
         return denoised.reshape(audio.shape)
 
-    def stream(self, source: AudioSource, restore_level: bool = True) -> Iterator[Float32Array]:
+    def stream(
+        self,
+        source: AudioSource,
+        restore_level: bool = True,
+        attenuation_limit: float | None = None,
+    ) -> Iterator[Float32Array]:
         """Denoise a source of any length in bounded memory.
 
         Args:
             source: Audio that is read block by block, such as
                 `frcrn_export.runtime.audio.file.FileSource`.
             restore_level: As in a call.
+            attenuation_limit: As in a call.
 
         Returns:
             Blocks [channels, n] float32 at the source's rate; put end to end they have its length.
@@ -228,12 +249,15 @@ class Denoiser:
         Raises:
             AudioError: The source cannot be read.
             BackendError: The backend failed, or the network gives NaN or infinity.
+            UserError: A limit below 0.
         """
         rate = self.manifest.sample_rate
-        if source.sample_rate == rate:
-            return self._checked(enhance(source, self.session, self.manifest, restore_level))
-        resampled = Resampled(source, rate)
-        enhanced = self._checked(enhance(resampled, self.session, self.manifest, restore_level))
+        given = source if source.sample_rate == rate else Resampled(source, rate)
+        enhanced = self._checked(
+            enhance(given, self.session, self.manifest, restore_level, attenuation_limit)
+        )
+        if given is source:
+            return enhanced
         blocks = resample_blocks(enhanced, source.channels, rate, source.sample_rate)
         return fit_blocks(blocks, source.channels, source.frames)
 

@@ -130,7 +130,12 @@ def _identity(folder: Path) -> tuple[int, int]:
 class SourceDenoiser(Protocol):
     """A `Denoiser`, or what takes its place."""
 
-    def stream(self, source: AudioSource, restore_level: bool = True) -> Iterator[Float32Array]:
+    def stream(
+        self,
+        source: AudioSource,
+        restore_level: bool = True,
+        attenuation_limit: float | None = None,
+    ) -> Iterator[Float32Array]:
         """Blocks [C, n] at the source's rate that put end to end have its length."""
 
 
@@ -220,6 +225,7 @@ def denoise_files(
     jobs: Sequence[Job],
     *,
     restore_level: bool = True,
+    attenuation_limit: float | None = None,
     progress: Callable[[Job, float], None] | None = None,
 ) -> Iterator[FileResult]:
     """Denoise the files one after the other, each result as it is done.
@@ -228,19 +234,25 @@ def denoise_files(
     file that is done, 0 to 1. An error stops at its file: the files before it stay, and nothing
     half-written does.
     """
+
+    def denoise(source: AudioSource) -> Iterator[Float32Array]:
+        return denoiser.stream(source, restore_level, attenuation_limit)
+
     for job in jobs:
-        yield _denoise_file(denoiser, job, restore_level, progress or (lambda job, share: None))
+        yield _denoise_file(denoise, job, progress or (lambda job, share: None))
 
 
 def _denoise_file(
-    denoiser: SourceDenoiser, job: Job, restore_level: bool, progress: Callable[[Job, float], None]
+    denoise: Callable[[AudioSource], Iterator[Float32Array]],
+    job: Job,
+    progress: Callable[[Job, float], None],
 ) -> FileResult:
     source = FileSource(job.source)
     started = perf_counter()
     written = 0
     progress(job, 0.0)
     with FileWriter(job.target, like=source) as writer:
-        for block in denoiser.stream(source, restore_level):
+        for block in denoise(source):
             writer.write(block)
             written += block.shape[1]
             progress(job, written / source.frames)

@@ -31,8 +31,9 @@ class AudioStream:
         channels: int = 1,
         gain: float | None = None,
         restore_level: bool = True,
+        attenuation_limit: float | None = None,
     ) -> None:
-        """`gain`, `restore_level`: as in `StreamingDenoiser`. Raises UserError for too few rows."""
+        """The options are those of `StreamingDenoiser`. Raises UserError for too few rows."""
         rows = len(network.session.inputs)
         if network.session.backend in ENGINE_BACKENDS and rows < channels:
             try:
@@ -46,7 +47,7 @@ class AudioStream:
         self.replaced_samples = 0
         self.given = self.returned = 0  # samples of each channel
         self._many = MultiStream(network, channels, restore_level)
-        self._streams = [self._many.add(gain) for _ in range(channels)]
+        self._streams = [self._many.add(gain, attenuation_limit) for _ in range(channels)]
         self.latency = self._many.latency
         rate = network.manifest.sample_rate
         self._inward = _resampler(sample_rate, rate, channels)
@@ -124,10 +125,19 @@ class StreamedSources:
         """What runs the network."""
         return self.network.session
 
-    def stream(self, source: AudioSource, restore_level: bool = True) -> Iterator[Float32Array]:
+    def stream(
+        self,
+        source: AudioSource,
+        restore_level: bool = True,
+        attenuation_limit: float | None = None,
+    ) -> Iterator[Float32Array]:
         """Blocks [C, n] that put end to end are what a pipe would give for the source."""
         audio = AudioStream(
-            self.network, source.sample_rate, source.channels, restore_level=restore_level
+            self.network,
+            source.sample_rate,
+            source.channels,
+            restore_level=restore_level,
+            attenuation_limit=attenuation_limit,
         )
         for block in source.blocks():
             done = audio.process(block)

@@ -28,10 +28,14 @@ class StreamingDenoiser:
     """
 
     def __init__(
-        self, network: Network, gain: float | None = None, restore_level: bool = True
+        self,
+        network: Network,
+        gain: float | None = None,
+        restore_level: bool = True,
+        attenuation_limit: float | None = None,
     ) -> None:
         self._network = network
-        self._stream = network.stream(gain, restore_level)
+        self._stream = network.stream(gain, restore_level, attenuation_limit)
 
     @classmethod
     def open(
@@ -43,6 +47,7 @@ class StreamingDenoiser:
         sample_rate: int | None = None,
         gain: float | None = None,
         restore_level: bool = True,
+        attenuation_limit: float | None = None,
         windowed: bool | float = False,
         precision: Precision | None = None,
     ) -> "StreamingDenoiser":
@@ -56,6 +61,7 @@ class StreamingDenoiser:
             gain: A fixed linear input gain; turns the automatic level off.
             restore_level: Give the result at the level of the input, not at the one that the
                 network works at.
+            attenuation_limit: By how many dB noise may fall at most, 0 or more; None is no limit.
             windowed: For networks that cannot stream: compute overlapping windows with the offline
                 core, True for 1 s or the one length that it takes, or the length in seconds.
                 `latency` has the delay and the cost.
@@ -72,7 +78,7 @@ class StreamingDenoiser:
             UserError: An argument that makes no sense for this bundle.
         """
         network = open_network(bundle, backend, threads, sample_rate, windowed, precision=precision)
-        return cls(network, gain, restore_level)
+        return cls(network, gain, restore_level, attenuation_limit)
 
     def process(self, block: npt.NDArray[Any]) -> Float32Array:
         """Take a block of the stream, and give what is done.

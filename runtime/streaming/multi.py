@@ -100,17 +100,18 @@ class MultiStream:
         )
         return cls(network, max_streams, restore_level)
 
-    def add(self, gain: float | None = None) -> int:
+    def add(self, gain: float | None = None, attenuation_limit: float | None = None) -> int:
         """Begin a stream.
 
         Args:
             gain: A fixed linear input gain; turns the automatic level off.
+            attenuation_limit: By how many dB noise may fall at most, 0 or more; None is no limit.
 
         Returns:
             The number that the stream is called by from now on; it is never used again.
 
         Raises:
-            UserError: There are `max_streams` already.
+            UserError: There are `max_streams` already; a gain or a limit out of range.
         """
         if self._most is not None and len(self._streams) >= self._most:
             raise UserError(
@@ -118,7 +119,7 @@ class MultiStream:
                 "allow; remove() one, or open with more"
             )
         stream = next(self._ids)
-        self._streams[stream] = self._network.stream(gain, self._restore_level)
+        self._streams[stream] = self._network.stream(gain, self._restore_level, attenuation_limit)
         return stream
 
     def process(self, blocks: Mapping[int, npt.NDArray[Any]]) -> dict[int, Float32Array]:

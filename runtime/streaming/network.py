@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from frcrn_export.runtime.audio.attenuation import noisy_share
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import AudioError
@@ -21,13 +22,14 @@ class Network:
     session: StreamSession
     transform: Callable[[], Transform]
 
-    def stream(self, gain: float | None, restore_level: bool) -> Stream:
-        """A new stream. `gain`: the level where it is known beforehand."""
+    def stream(
+        self, gain: float | None, restore_level: bool, attenuation_limit: float | None = None
+    ) -> Stream:
+        """A new stream. `gain`: the level where it is known beforehand; the limit is in dB."""
         transform = self.transform()
         rule, rate = self.manifest.level, self.manifest.sample_rate
-        return Stream(
-            transform, stream_level(rule, gain, rate, transform.gain_interval), restore_level
-        )
+        level = stream_level(rule, gain, rate, transform.gain_interval)
+        return Stream(transform, level, restore_level, noisy_share(attenuation_limit))
 
 
 def open_network(

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.attenuation import mix
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.level import StreamLevel
 from frcrn_export.runtime.streaming.session import StreamSession
@@ -71,18 +72,27 @@ class Stream:
     its output; `pull` what is done. `finish` makes it ready for as long as something is missing.
     """
 
-    def __init__(self, transform: Transform, level: StreamLevel, restore_level: bool) -> None:
+    def __init__(
+        self,
+        transform: Transform,
+        level: StreamLevel,
+        restore_level: bool,
+        noisy_share: float = 0.0,
+    ) -> None:
+        """`noisy_share`: how much of the noisy signal stays, see `audio.attenuation`."""
         self.transform = transform
         self._level = level
         self._restore_level = restore_level
+        self._noisy_share = noisy_share
         self._input, self._gains, self._output = Fifo(), Fifo(), Fifo()
+        self._noisy = Fifo()  # as the output is scaled; empty where none of it stays
         self.reset()
 
     def reset(self) -> None:
         """Begin a new stream."""
         self.transform.reset()
         self._level.reset()
-        for fifo in (self._input, self._gains, self._output):
+        for fifo in (self._input, self._gains, self._noisy, self._output):
             fifo.clear()
         self.replaced_samples = 0
         self.finished = False
@@ -110,6 +120,8 @@ class Stream:
         wave = self._input.read(self.transform.samples())
         gains = self._gains.extend(len(wave))
         self._level.gains(wave, gains)
+        if self._noisy_share:
+            self._noisy.write(wave if self._restore_level else wave * gains)
         wave *= gains
         self.transform.analyse(wave, row)
 
@@ -124,6 +136,12 @@ class Stream:
             np.divide(wave, gains, out=out)
         else:
             out[:] = wave
+        self._mix(out)
+
+    def _mix(self, out: Float32Array) -> None:
+        """What stays of the noisy signal, into the next samples of the output."""
+        if self._noisy_share:
+            out[:] = mix(self._noisy.read(len(out)), out, self._noisy_share)
 
     def pull(self) -> Float32Array:
         """The samples [n] that are done; after `finish`, the rest of as many as were given."""
@@ -132,7 +150,9 @@ class Stream:
             if self._given:
                 self._restore(self.transform.tail())
             count = self._given - self._returned
-            self._output.write(np.zeros(max(0, count - len(self._output)), np.float32))
+            beyond = self._output.extend(max(0, count - len(self._output)))
+            beyond[:] = 0
+            self._mix(beyond)
         self._returned += count
         return self._output.read(count).copy()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frcrn_export.runtime import AudioError, BundleError, Denoiser
+from frcrn_export.runtime import AudioError, BundleError, Denoiser, UserError
 from frcrn_export.runtime.audio.source import ArraySource
 from frcrn_export.runtime.bundle.manifest import (
     FileEntry,
@@ -309,3 +309,27 @@ def test_errors_come_before_any_work(tmp_path: Path) -> None:
         denoiser(np.zeros(0, np.float32))
     with pytest.raises(AudioError, match="1 samples are NaN"):
         denoiser(np.array([0.0, np.nan], np.float32))
+
+
+@pytest.mark.parametrize("restore_level", [True, False])
+@pytest.mark.parametrize(("samples", "rate"), [(50_000, SAMPLE_RATE), (9_000, 44_100)])
+def test_a_limit_of_attenuation(
+    tmp_path: Path, samples: int, rate: int, restore_level: bool
+) -> None:
+    """Whole and in windows, at the rate of the bundle and at another."""
+    described = msgspec.structs.replace(
+        manifest(level="peak"), segments=msgspec.structs.replace(frcrn_segments(), above=20_000)
+    )
+    denoiser = Denoiser.open(write_bundle(tmp_path / "b", described, gain=0.25))
+    wave = noise(2, samples)
+    enhanced = denoiser(wave, rate, restore_level)
+    limited = denoiser(wave, rate, restore_level, attenuation_limit=6)
+    share = 10 ** (-6 / 20)
+    # The network here is a factor of 0.25.
+    np.testing.assert_allclose(
+        limited, enhanced * (share / 0.25 + 1 - share), atol=1e-5 if rate == SAMPLE_RATE else 1e-3
+    )
+    if restore_level and rate == SAMPLE_RATE:
+        np.testing.assert_array_equal(denoiser(wave, attenuation_limit=0), wave)
+    with pytest.raises(UserError, match="an attenuation limit of -1 dB; give 0 or more"):
+        denoiser(wave, rate, attenuation_limit=-1)

@@ -274,3 +274,26 @@ def test_what_was_opened_is_said(bundles: dict[str, Path]) -> None:
     denoiser = StreamingDenoiser.open(str(bundles["identity"]), "onnxruntime-cpu", 1)
     assert (denoiser.backend, denoiser.device) == ("onnxruntime-cpu", "cpu")
     assert denoiser.sample_rate == 16_000
+
+
+@pytest.mark.parametrize("restore_level", [True, False])
+@pytest.mark.parametrize("name", CORES)
+@settings(deadline=None, max_examples=8)
+@given(samples=st.integers(1, 3_000), lengths=st.lists(st.integers(1, 700), min_size=1, max_size=4))
+def test_a_limit_of_attenuation(
+    bundles: dict[str, Path], name: str, restore_level: bool, samples: int, lengths: list[int]
+) -> None:
+    audio = noise(samples)
+
+    def result(gain: float | None, **options: float | None) -> np.ndarray:
+        denoiser = StreamingDenoiser.open(
+            bundles[name], gain=gain, restore_level=restore_level, **options
+        )
+        return run(denoiser, audio, lengths)
+
+    share = np.float32(10 ** (-6 / 20))
+    scaled = audio if restore_level else 3 * audio
+    limited = share * scaled + (1 - share) * result(3.0)
+    np.testing.assert_allclose(result(3.0, attenuation_limit=6.0), limited, atol=1e-6)
+    if restore_level:  # with the level that follows the input
+        np.testing.assert_array_equal(result(None, attenuation_limit=0.0), audio)

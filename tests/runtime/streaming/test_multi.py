@@ -38,9 +38,9 @@ def noise(samples: int, seed: int) -> np.ndarray:
 class Pair:
     """A stream of a MultiStream, and a denoiser of its own that is given the same."""
 
-    def __init__(self, stream: int, bundle: Path) -> None:
-        self.stream = stream
-        self.alone = StreamingDenoiser.open(bundle, "onnxruntime-cpu", 1)
+    def __init__(self, many: MultiStream, bundle: Path, limit: float | None = None) -> None:
+        self.stream = many.add(attenuation_limit=limit)
+        self.alone = StreamingDenoiser.open(bundle, "onnxruntime-cpu", 1, attenuation_limit=limit)
 
 
 # Each step: some streams join, some of those present get chunks, and perhaps one leaves.
@@ -63,7 +63,8 @@ def test_each_stream_is_as_if_it_were_alone(
     many = MultiStream.open(bundles[name], threads=1, max_streams=20 if limited else None)
     present: list[Pair] = []
     for step, (joining, chunks, leaving) in enumerate(plan):
-        present += [Pair(many.add(), bundles[name]) for _ in range(joining)]
+        limits = [None, 6.0][:joining]
+        present += [Pair(many, bundles[name], limit) for limit in limits]
         given = {index: length for index, length in chunks if index < len(present)}
         audio = {index: noise(length, 10 * step + index) for index, length in given.items()}
         results = many.process({present[index].stream: part for index, part in audio.items()})
