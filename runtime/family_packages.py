@@ -1,4 +1,4 @@
-"""Installed packages that bring families of networks of their own, found by entry point."""
+"""Installed packages with families of networks of their own, found by entry point."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 GROUP = "frcrn_export.families"
-# What loading one may end with: it is somebody else's code, which can also ask to exit.
+# What loading may raise: it runs third-party code, which may even exit.
 LOADING_ERRORS = (Exception, SystemExit)
 _REASON_CHARACTERS = 200
 
@@ -27,7 +27,7 @@ class FamilyPackage:
 
 
 def family_packages() -> list[FamilyPackage]:
-    """All that are installed, by name; none is imported yet."""
+    """All installed families by name; none is imported yet."""
     return [
         FamilyPackage(
             f"{entry.name} ({entry.value})", entry.dist.name if entry.dist else "", entry.load
@@ -37,6 +37,6 @@ def family_packages() -> list[FamilyPackage]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why one was not loaded, on one short line."""
+    """Why a family was not loaded, on one short line."""
     text = " ".join(str(error).split())[:_REASON_CHARACTERS]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""What an ONNX graph holds and costs: operators, parameters, floating-point operations."""
+"""The cost of an ONNX graph: operators, parameters, floating-point operations."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +22,8 @@ _REASON_CHARACTERS = 200
 class GraphCost:
     """Operators by kind, parameters, and floating-point operations at the asked sizes.
 
-    One multiply-add counts as two operations. Convolutions, matrix products and recurrent layers
-    are counted, the rest is small beside them; `flop` is None where their shapes do not follow from
-    the sizes.
+    One multiply-add counts as two operations. Counts convolutions, matrix products and recurrent
+    layers; the rest is negligible. `flop` is None where their shapes do not follow from the sizes.
     """
 
     operators: dict[str, int]
@@ -42,7 +41,7 @@ def graph_cost(path: Path, sizes: Mapping[str, int]) -> GraphCost:
 
 
 def cost_of(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> GraphCost:
-    """The same of a graph in memory. Raises ValueError for one that makes no sense."""
+    """As `graph_cost`, of a graph in memory. Raises ValueError for an invalid graph."""
     if not model.graph.node:
         raise ValueError("no nodes")
     weights = [tuple(tensor.dims) for tensor in model.graph.initializer]
@@ -75,7 +74,7 @@ def multiplications(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int 
     if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
         return None
     if any(_counted_within(attribute) for attribute in node.attribute):
-        return None  # how often a loop runs, or which branch, the shapes do not say
+        return None  # shapes do not tell how often a loop runs, or which branch
     count = _COUNTS.get(node.op_type)
     if count is None:
         return 0
@@ -99,7 +98,7 @@ _Count = Callable[["onnx.NodeProto", Mapping[str, Shape]], int]
 
 
 def _convolution(weight: int) -> _Count:
-    """Every output value takes one row of the weight, which is the input of this number."""
+    """Every output value takes one row of the weight, the input of this index."""
 
     def count(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int:
         return prod(shapes[node.output[0]]) * prod(shapes[node.input[weight]][1:])
@@ -135,7 +134,7 @@ def _einsum(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int:
 
 
 def _indices(term: str, axes: int) -> Iterator[str]:
-    """The index of every axis; those that "..." stands for are called by their distance from it."""
+    """The index of every axis; the axes of "..." are numbered by their distance from it."""
     head, dots, tail = term.partition("...")
     yield from head
     if dots:

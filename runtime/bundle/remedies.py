@@ -1,4 +1,4 @@
-"""The commands that make a bundle's files again, as errors print them: whole, quoted, to paste."""
+"""The commands that make a bundle's files again, complete and quoted, as errors print them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ from frcrn_export.runtime.bundle.manifest import (
 from frcrn_export.runtime.bundle.module_command import module_of, module_options
 from frcrn_export.runtime.text import quoted, shown
 
-# Where a command writes that must not touch what is there; the user may put another name.
+# Output of a command that must not replace anything; the user fills in the name.
 NEW_BUNDLE = "-o NEW_BUNDLE"
-# What `frcrn-export calibrate --for` calls them.
+# The targets as `frcrn-export calibrate --for` names them.
 FOR_VALUES: dict[Target, str] = {"tensorrt": "rtx4090d", "cpu": "cpu"}
 # The dynamic axes that `frcrn-export trt` has an option for.
 _AXES = ("batch", "frames", "samples")
@@ -46,8 +46,8 @@ def options_of(
 
 
 def export_to(root: Path) -> str:
-    """The command that exports a bundle to a path, or to another where something is in the way."""
-    if root.is_file():  # weights, it may be
+    """The command that exports a bundle to a path, or to NEW_BUNDLE where the path is taken."""
+    if root.is_file():  # perhaps a weights file
         return f"frcrn-export onnx --checkpoint {quoted(root)} {NEW_BUNDLE}"
     free = not root.exists() or (
         root.is_dir() and all(path.name == TRANSACTION_NAME for path in root.iterdir())
@@ -62,7 +62,8 @@ def onnx_command(manifest: Manifest, *, fp16: bool = False, streaming: bool = Fa
 
 
 def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool = False) -> str:
-    """What to do where a bundle has no streaming core; `windows`: whether they would do."""
+    """What to do where a bundle has no streaming core; `windows`: whether windowed streaming would
+    do."""
     ways = []
     if _can_stream(manifest):
         options = options_of(manifest, streaming=True)
@@ -75,14 +76,14 @@ def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool =
 
 
 def _can_stream(manifest: Manifest) -> bool:
-    """Whether a network has a streaming form: none of whole segments, none that is not causal."""
+    """Whether a network has a streaming form: it takes no whole segments, and is causal."""
     cores = [entry for entry in manifest.files if entry.role == "core" and entry.inputs]
     whole = any(isinstance(entry.inputs[0].shape[-1], int) for entry in cores)
     return not whole and manifest.streaming_options is not None
 
 
 def export_again(manifest: Manifest) -> str:
-    """The command that exports the same weights into the same kinds of files, to another place."""
+    """The command that exports the same weights into the same kinds of files, in a new bundle."""
     commands = []
     if any(entry.format == "onnx" for entry in manifest.files):
         commands.append(_onnx_again(manifest))
@@ -106,7 +107,7 @@ def _onnx_again(manifest: Manifest, fp16: bool = False) -> str:
 
 
 def with_fp16(manifest: Manifest) -> str:
-    """The command that exports a bundle's network again, with what engines are made of."""
+    """The command that exports a bundle's network again, with the FP16 core for engines."""
     return _onnx_again(manifest, fp16=True)
 
 
@@ -121,8 +122,7 @@ def calibrate_command(
 ) -> str:
     """The command that makes a bundle's INT8 or FP8 core, offline or streaming, for a target.
 
-    `folders` hold the recordings; where they are not known, FOLDER stands for them. `options`:
-    further ones.
+    `folders` hold the recordings; FOLDER stands for unknown ones. `options`: further options.
     """
     command = f"frcrn-export calibrate {quoted(root)} --for {FOR_VALUES[target]}"
     command += " --fp8" * (precision == "fp8")
@@ -132,7 +132,8 @@ def calibrate_command(
 
 
 def make_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
-    """The command that makes one file again: engines, INT8 and FP8 alone, else with its bundle."""
+    """The command that makes one file again: an engine, INT8 or FP8 file alone, others with their
+    bundle."""
     for built in manifest.files:
         if built.engine is not None and entry.path in (built.path, built.engine.layers):
             return build_again(root, built)
@@ -169,7 +170,7 @@ def build_command(
     batch: int = 1,
     calibrated: bool = True,
 ) -> str:
-    """The command that builds a first engine of a bundle, with streaming for `batch` streams.
+    """The command that builds a bundle's first engine; a streaming one is for `batch` streams.
 
     `calibrated`: whether the bundle has the INT8 or FP8 file that such an engine is built from.
     """
@@ -181,7 +182,7 @@ def build_command(
 def build_again(
     root: Path, entry: FileEntry, *, gpu: str | None = None, profile: Profile | None = None
 ) -> str:
-    """The command that builds an engine anew, as it was or for another `gpu` or `profile`."""
+    """The command that builds an engine again, unchanged or for another `gpu` or `profile`."""
     engine = entry.engine
     assert engine is not None
     command = ["frcrn-export trt", quoted(root), f"--{entry.precision}"]

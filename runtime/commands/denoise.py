@@ -44,18 +44,18 @@ if TYPE_CHECKING:
     "--restore-level/--no-restore-level",
     default=True,
     show_default=True,
-    help="Give the result the input's level (as ClearerVoice does), or leave it at the level the "
-    "network works at (as ModelScope does).",
+    help="Restore the input's level (as ClearerVoice does), or keep the level that the network "
+    "works at (as ModelScope does).",
 )
 @click.option(
-    "--stream", is_flag=True, help="Sample for sample what `frcrn-export stream` gives in a pipe."
+    "--stream", is_flag=True, help="The same samples as `frcrn-export stream` gives in a pipe."
 )
 @click.option(
     "--windowed",
     is_flag=True,
-    help="With --stream, overlapping windows: for networks that cannot stream.",
+    help="With --stream: overlapping windows, for networks that cannot stream.",
 )
-@click.option("--plot", is_flag=True, help="Also draw before and after, as NAME.png.")
+@click.option("--plot", is_flag=True, help="Also draw spectrograms before and after, as NAME.png.")
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def denoise(

@@ -1,4 +1,4 @@
-"""The command that checks the environment: what can run here, and what to install for the rest."""
+"""The command that checks the environment: what runs here, and what to install for the rest."""
 
 import ctypes
 import platform
@@ -49,7 +49,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Ability:
-    """Something the toolchain does; `remedy` is the command that would make it possible here."""
+    """Something that the toolchain does; `remedy` is the command that enables it here."""
 
     name: str
     works: bool
@@ -99,7 +99,7 @@ def doctor(as_json: bool) -> None:
 def examine() -> Machine:
     """Look at the machine.
 
-    Imports ONNX Runtime, TensorRT and installed families if they are there, and torch never.
+    Imports ONNX Runtime, TensorRT and installed families where present, and never torch.
     """
     providers = _providers()
     gpu = _gpu()
@@ -172,7 +172,7 @@ def _abilities(providers: tuple[str, ...], gpu: Gpu | None) -> list[Ability]:
 
 
 def _families() -> list[Ability]:
-    """The families of other packages; those that cannot be used say why."""
+    """The families of installed packages; unusable ones say why."""
     abilities = []
     first: dict[object, FamilyPackage] = {}
     for package in family_packages():
@@ -219,7 +219,7 @@ def _runs_engines(
 def _has_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except (ModuleNotFoundError, ValueError):  # no parent, or one without a spec
+    except (ModuleNotFoundError, ValueError):  # no parent package, or one without a spec
         return sys.modules.get(name) is not None
 
 
@@ -257,7 +257,7 @@ def _shown(gpu: Gpu | None) -> str:
 
 
 def _has_library(name: str) -> bool:
-    """Whether the loader finds a shared library, or a wheel brought it."""
+    """Whether the loader or a wheel provides a shared library."""
     if find_spec("tensorrt_libs") is not None:
         return True
     names = (f"{name}_11.dll", f"{name}_10.dll") if sys.platform == "win32" else (f"lib{name}.so",)

@@ -48,7 +48,7 @@ def inspect_bundle(bundle: Path, as_json: bool) -> None:
 
 
 def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
-    """The cost of one second of audio for each ONNX file; empty without the onnx package."""
+    """The cost of one second of audio, by ONNX file; empty without the onnx package."""
     if find_spec("onnx") is None:
         return {}
     from frcrn_export.runtime.bundle.graph_cost import graph_cost
@@ -56,7 +56,7 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
     sizes = _second_of_audio(bundle.manifest)
     costs = {}
     for entry in bundle.manifest.files:
-        if entry.format == "onnx" and entry.role != "core_long":  # the network of the core again
+        if entry.format == "onnx" and entry.role != "core_long":  # the same network as the core
             cost = graph_cost(bundle.file(entry), sizes)
             if cost.flop is not None:
                 calls = calls_a_second(bundle.manifest, entry)
