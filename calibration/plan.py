@@ -1,4 +1,4 @@
-"""What an INT8 file is made from and of: settings, graph, recordings, layers and their ranges."""
+"""The plan of a calibration: settings, graph, recordings, layers and their ranges."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -34,12 +34,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to calibrate. `pairs`: what the gates are measured on; None is the packaged recording.
+    """Settings of a calibration. `pairs`: for evaluation; None is the packaged recording.
 
-    `auto`: where the gates of quality fail, let layers fall back to float, measuring their
+    `auto`: if a quality gate fails, let layers fall back to float, after measuring their
     sensitivity for at most `minutes`. `allow_slower`: keep a file that is no faster than float.
-    `precision`: INT8, or
-    for TensorRT FP8.
+    `precision`: INT8, or for TensorRT FP8.
     """
 
     target: Target
@@ -58,7 +57,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before anything is in INT8. `pairs` are what it will be judged by."""
+    """All that is known before quantization. `pairs` are for evaluation."""
 
     bundle: Bundle
     settings: Settings
@@ -70,7 +69,7 @@ class Plan:
 
     @property
     def file(self) -> str:
-        """What the quantized file will be called."""
+        """The name of the quantized file."""
         settings = self.settings
         return int8_name(settings.target, settings.streaming, settings.precision)
 

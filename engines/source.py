@@ -1,4 +1,4 @@
-"""What an engine is built from: a bundle that is there, or a model that becomes one."""
+"""The source of an engine: an existing bundle, or a model to export first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EngineSource:
-    """The bundle to build in. `bundle` is None until it exists, `model` where it was not needed.
+    """The bundle to build in. `bundle` is None until it exists, `model` where it is not needed.
 
-    `input` is what the engine is given; with `streaming` `states` are its further inputs.
+    `input` is the engine's input; with `streaming`, `states` are its further inputs.
     """
 
     path: Path
@@ -50,11 +50,11 @@ class EngineSource:
     states: tuple[TensorSpec, ...] = ()
 
     def prepare(self, precision: Precision, step: Step, calib: Sequence[Path] = ()) -> Bundle:
-        """The bundle with an ONNX core of this precision, exported and verified if need be.
+        """The bundle with an ONNX core of this precision, exported and verified if needed.
 
-        INT8 and FP8 are calibrated on the recordings in the folders `calib`, if need be. Raises
-        UserError where that takes recordings or weights that are not at hand, CheckFailed where it
-        misses parity or a gate.
+        INT8 and FP8 cores are calibrated on the recordings in the folders `calib`, if needed.
+        Raises UserError where recordings or weights for that are missing, CheckFailed where the
+        core misses parity or a gate.
         """
         if precision not in ("int8", "fp8"):
             return self._exported(precision, step)
@@ -112,7 +112,7 @@ class EngineSource:
         return "core_streaming" if self.streaming else "core"
 
     def _reference(self) -> "LoadedModel":
-        """The model of the bundle with the weights that it was made from."""
+        """The reference model with the bundle's weights."""
         from frcrn_export.exporters.verify import load_reference
 
         name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
@@ -127,11 +127,11 @@ def find_engine_source(
     streaming: "StreamingOptions | None" = None,
     replacing: bool = False,
 ) -> EngineSource:
-    """The bundle at `path`, else the model that `load` gives, under its own name by default.
+    """The bundle at `path`, else the model from `load`; its name is the default path.
 
-    With `streaming` the engine is one of the streaming core; `replacing`: the engines that are
-    there may be damaged, or gone. Raises UserError where the bundle
-    there is of another model or of other weights, or its streaming core is another one.
+    With `streaming` the engine is built from the streaming core; with `replacing` existing engines
+    may be damaged or missing. Raises UserError where the bundle has another model, other weights or
+    other streaming options.
     """
     if path is not None and (path / MANIFEST_NAME).is_file():
         bundle = open_bundle(path, engines=not replacing)
@@ -167,7 +167,7 @@ def find_engine_source(
 
 
 def require_bundle(path: Path, source: "ModelSource") -> None:
-    """Raise UserError where a path is no bundle, and nothing says which model to export there."""
+    """Raise UserError where a path is no bundle and no option names a model to export there."""
     if not (path / MANIFEST_NAME).is_file() and not source.is_given:
         raise UserError(
             f"{path} is no bundle; give one, or say which model to export there: "
@@ -176,7 +176,7 @@ def require_bundle(path: Path, source: "ModelSource") -> None:
 
 
 def _require_same_source(path: Path, manifest: Manifest, source: "ModelSource") -> None:
-    """Raise UserError where the options name another model than the one in the bundle."""
+    """Raise UserError where the options do not match the bundle's model."""
     model, seed, weights = source.model, source.seed, manifest.weights
     if model is not None and model != manifest.model:
         raise UserError(f"{path} holds {manifest.model}, not {model}; leave out --model")
@@ -212,7 +212,7 @@ def existing_source(
     checkpoint: Path | None,
     streaming: "StreamingOptions | None",
 ) -> EngineSource:
-    """An opened bundle to build in. Raises UserError where it has no ONNX core of this kind."""
+    """An opened bundle to build in. Raises UserError without an ONNX core of this kind."""
     if streaming is not None:
         return _existing_streaming(bundle, model, checkpoint, streaming)
     core = bundle.manifest.file("core", "onnx") or bundle.manifest.file("core", "onnx", "fp16")

@@ -1,5 +1,4 @@
-"""The user's cache folder for data that can be recreated: weights, compiled kernels,
-measurements."""
+"""The user's cache folder for what can be recreated: weights, kernels, measurements."""
 
 import os
 import sys

@@ -154,7 +154,8 @@ class Denoiser:
         True
 
     Attributes:
-        manifest: The bundle's manifest. session: The core, opened by a backend.
+        manifest: The bundle's manifest.
+        session: The core, opened by a backend.
     """
 
     manifest: Manifest
@@ -175,8 +176,8 @@ class Denoiser:
             bundle: A bundle, or its folder.
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
             threads: Limit of processor threads; None is the backend's own choice.
-            precision: "fp32", "fp16", "int8" or "fp8"; None is float32, of engines float16 first,
-                and never 8 bits.
+            precision: "fp32", "fp16", "int8" or "fp8"; None takes float32, of engines float16
+                first, never 8 bits.
 
         Returns:
             A denoiser, which any number of threads may call.
@@ -199,8 +200,8 @@ class Denoiser:
         Args:
             audio: [N] or [channels, N] floats in [-1, 1]. Each channel is an utterance of its own.
             sample_rate: Of the audio, in Hz; None is the bundle's.
-            restore_level: Give the result at the level of the input, not at the one that the
-                network works at.
+            restore_level: Restore the level of the input; False keeps the level that the network
+                works at.
 
         Returns:
             float32 of the same shape and rate.

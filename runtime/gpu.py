@@ -47,8 +47,7 @@ class Gpu:
 
 
 def first_gpu() -> Gpu:
-    """The facts of the first GPU, from the driver alone. Raises BackendError where there is
-    none."""
+    """The facts of the first GPU, from the driver alone. Raises BackendError without a GPU."""
     driver = _initialised()
     count, device, total = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
     major, minor, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(_NAME_BYTES)

@@ -49,8 +49,7 @@ class _Listing(msgspec.Struct):
 
 
 def listed_files(manifest: bytes | None) -> set[str]:
-    """The files that a manifest of any version lists inside its bundle; none if it is not
-    readable."""
+    """The files that a manifest of any version lists in its bundle; none if it is damaged."""
     try:
         listing = msgspec.json.decode(manifest or b"{}", type=_Listing)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

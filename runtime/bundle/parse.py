@@ -1,5 +1,4 @@
-"""Reading a manifest: decode it into the types of `manifest.py`, and check relations between
-fields."""
+"""Reading a manifest: decode it into the types of `manifest.py`, and check across fields."""
 
 from math import prod
 from pathlib import PurePosixPath

@@ -58,8 +58,8 @@ def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) ->
 
     Args:
         path: The bundle's folder.
-        engines: Check the engines and their reports; False where one is to be built again. int8:
-        Check the INT8 and FP8 files and their reports; False where one is to be made again.
+        engines: Check the engines and their reports; False where one is to be built again.
+        int8: Check the INT8 and FP8 files and their reports; False where one is to be made again.
 
     Returns:
         The bundle, its manifest read.

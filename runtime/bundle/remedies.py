@@ -62,8 +62,7 @@ def onnx_command(manifest: Manifest, *, fp16: bool = False, streaming: bool = Fa
 
 
 def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool = False) -> str:
-    """What to do where a bundle has no streaming core; `windows`: whether windowed streaming would
-    do."""
+    """What to do about a missing streaming core; `windows`: whether windowed streaming would do."""
     ways = []
     if _can_stream(manifest):
         options = options_of(manifest, streaming=True)
@@ -132,8 +131,7 @@ def calibrate_command(
 
 
 def make_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
-    """The command that makes one file again: an engine, INT8 or FP8 file alone, others with their
-    bundle."""
+    """The command that makes a file again: an engine, INT8 or FP8 file alone, else its bundle."""
     for built in manifest.files:
         if built.engine is not None and entry.path in (built.path, built.engine.layers):
             return build_again(root, built)

@@ -132,8 +132,7 @@ class Transaction:
         return self._commit(instead)
 
     def update(self, change: Callable[[Manifest], Manifest]) -> Bundle:
-        """Add these files to the existing bundle; `change` makes its new manifest from the current
-        one.
+        """Add these files to the existing bundle; `change` makes its new manifest from the current.
 
         Raises UserError where the bundle is gone or the disk is full, and as `change`.
         """

@@ -24,8 +24,7 @@ precision_option = click.option(
 
 
 def refuse_repeated(command: click.Command, args: Sequence[str], parent: click.Context) -> None:
-    """Raise click.UsageError for an option for one value that is given twice; click takes the
-    last."""
+    """Raise click.UsageError for a single-value option given twice; click takes the last one."""
     context = click.Context(command, parent, command.name)
     _, _, given = command.make_parser(context).parse_args(list(args))
     for parameter, count in Counter(given).items():

@@ -157,8 +157,7 @@ def calls_a_second(manifest: "Manifest", entry: "FileEntry") -> float:
 
 
 def print_streaming(manifest: "Manifest") -> None:
-    """A table of calls and a table of states for the streaming cores with the same I/O
-    signature."""
+    """Tables of calls and of states for the streaming cores with the same I/O signature."""
     unit = "frames" if manifest.stft else "samples"
     milliseconds = _samples_each(manifest) / manifest.sample_rate * 1e3
     paths: dict[StreamingInfo, list[str]] = {}

@@ -127,8 +127,7 @@ def missing_file(
     streaming: bool = False,
     batch: int = 1,
 ) -> BackendError:
-    """The error for a missing file that `backend`, named `name`, would run, with the command that
-    makes it."""
+    """The error for a missing file of `backend`, named `name`, with the command that makes it."""
     if backend.format == "torchscript" and (precision not in (None, "fp32") or streaming):
         return BackendError(f"{name} runs in fp32 and offline; take --backend onnxruntime")
     what = f"{'streaming ' * streaming}{precision or backend.format} file"

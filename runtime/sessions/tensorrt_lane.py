@@ -1,5 +1,4 @@
-"""One lane of an engine: a CUDA stream, memory for the tensors, and CUDA graphs for a few
-shapes."""
+"""One lane of an engine: a CUDA stream, memory for tensors, and CUDA graphs for a few shapes."""
 
 import logging
 from collections import OrderedDict

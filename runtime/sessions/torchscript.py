@@ -42,8 +42,7 @@ class TorchScriptSession:
 
 
 def open_torchscript(bundle: Bundle, entry: FileEntry, threads: int | None) -> TorchScriptSession:
-    """Load the module, which runs its code. `threads` sets PyTorch's threads of the whole
-    process."""
+    """Load the module, which runs its code. `threads` sets PyTorch's threads process-wide."""
     import torch
 
     if threads is not None:

@@ -53,12 +53,14 @@ class StreamingDenoiser:
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
             threads: Limit of processor threads; None is the backend's own choice.
             sample_rate: Of the audio, in Hz; an error if it is not the bundle's. None: not checked.
-            gain: A fixed linear input gain; turns the automatic level off. restore_level: Restore
-            the level of the input; False keeps the level that the network works at. windowed: For
-            networks that cannot stream: run the offline core on overlapping windows. True for 1 s
-            or the network's fixed length, else the length in seconds. `latency` has the delay and
-            the cost. precision: "fp32", "fp16", "int8" or "fp8"; None takes float32, of engines
-            float16 first, never 8 bits.
+            gain: A fixed linear input gain; turns the automatic level off.
+            restore_level: Restore the level of the input; False keeps the level that the network
+                works at.
+            windowed: For networks that cannot stream: run the offline core on overlapping windows.
+                True for 1 s or the network's fixed length, else the length in seconds. `latency`
+                has the delay and the cost.
+            precision: "fp32", "fp16", "int8" or "fp8"; None takes float32, of engines float16
+                first, never 8 bits.
 
         Returns:
             A denoiser for one stream.

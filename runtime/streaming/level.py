@@ -111,8 +111,7 @@ class _Ring:
         self._heard = 0
 
     def next_slot(self, samples: int) -> bool:
-        """Count samples; after each second empty the oldest slot for the next one and return
-        True."""
+        """Count samples; after each second empty the oldest slot and return True."""
         self._heard += samples
         if self._heard < self._sample_rate:
             return False
@@ -143,8 +142,7 @@ class _Peak(_Ring):
 
 
 class _ActiveRms(_Ring):
-    """A slot is [2, bins]: the number of samples with a power in each bin, and the sum of the
-    powers."""
+    """A slot is [2, bins]: the number of samples by power, and the sum of their powers."""
 
     def __init__(self, sample_rate: int) -> None:
         self._total = np.zeros((2, _BINS))

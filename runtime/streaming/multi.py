@@ -75,9 +75,10 @@ class MultiStream:
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
             threads: Limit of processor threads; None is the backend's own choice.
             max_streams: The largest number of streams at once, for which memory is allocated; None
-            grows on demand. Engines need it: their rows are fixed (`frcrn-export trt --batch`).
+                grows on demand. Engines need it: their rows are fixed (`frcrn-export trt --batch`).
             sample_rate: Of the audio, in Hz; an error if it is not the bundle's. None: not checked.
-            restore_level: As in `StreamingDenoiser.open`. windowed: As in `StreamingDenoiser.open`.
+            restore_level: As in `StreamingDenoiser.open`.
+            windowed: As in `StreamingDenoiser.open`.
             precision: As in `StreamingDenoiser.open`.
 
         Returns:
@@ -132,8 +133,8 @@ class MultiStream:
             By stream, [m] float32: its next finished samples.
 
         Raises:
-            AudioError: A block that is no mono array of floats; no stream has advanced. UserError:
-            There is no such stream; no stream has advanced.
+            AudioError: A block that is no mono array of floats; no stream has advanced.
+            UserError: There is no such stream; no stream has advanced.
         """
         given = {stream: self._stream(stream) for stream in blocks}
         for block in blocks.values():

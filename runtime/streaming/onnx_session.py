@@ -26,8 +26,7 @@ _OPENERS = {"onnxruntime": open_best, "onnxruntime-cpu": open_cpu, "onnxruntime-
 def open_onnx(
     bundle: Bundle, entry: FileEntry, backend: str, threads: int | None
 ) -> "OnnxStreamSession":
-    """Open a streaming core with one row. Raises BackendError where it cannot be loaded or does not
-    match the manifest.
+    """Open a streaming core with one row. Raises BackendError where it does not load or match.
 
     The manifest names its tensors.
     """

@@ -90,8 +90,7 @@ class PipeReader:
         self.data_bytes = self._missing
 
     def read(self, frames: int) -> Float32Array | None:
-        """The frames that have arrived, [C, 1 to `frames`]; waits for the first. None at the
-        end."""
+        """The frames that have arrived, [C, 1 to `frames`]; waits for one. None at the end."""
         size = self.spec.frame_bytes
         while data := self._next(frames * size - len(self._held)):
             self._held += data

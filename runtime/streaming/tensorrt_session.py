@@ -1,5 +1,4 @@
-"""Streaming cores as TensorRT engines: states stay on the GPU, one CUDA graph for each
-direction."""
+"""Streaming cores as TensorRT engines: states stay on the GPU, one CUDA graph a direction."""
 
 import math
 from collections.abc import Iterator, Sequence

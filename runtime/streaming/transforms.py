@@ -61,8 +61,7 @@ class StreamingAnalysis:
         self._end = samples
 
     def samples(self, frames: int) -> int:
-        """The number of samples for the next `frames` frames: a hop each, for the first its
-        window."""
+        """The samples that the next `frames` frames need: a hop each, for the first its window."""
         return self.total_samples(frames) if not self._given else frames * self._spec.hop_length
 
     def total_samples(self, frames: int) -> int:
@@ -181,8 +180,7 @@ class Transform(Protocol):
         """The number of samples that the next call takes."""
 
     def calls(self, samples: int) -> int:
-        """Tell the number of samples of the stream; gives the number of calls that it takes in
-        all."""
+        """Tell the length of the stream in samples; gives its number of calls."""
 
     def total_samples(self, calls: int) -> int:
         """The number of samples that this many calls take in all."""

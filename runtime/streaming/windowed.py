@@ -48,8 +48,7 @@ class Windows:
 
 
 def windows_for(manifest: Manifest, entry: FileEntry, seconds: float | None) -> Windows:
-    """The windows of a core: `seconds` long; None is a second, the least it needs, or its fixed
-    length.
+    """The windows of a core, `seconds` long; None: 1 s, the least it needs, or its fixed length.
 
     The stride is a quarter of the window. Raises UserError where the core does not take the length,
     or the length is too short for the part dropped at its end.

@@ -56,8 +56,7 @@ class Case:
 
 
 def read_cases(bundle: Bundle) -> list[Case]:
-    """The cases in the bundle's `parity.npz`. Raises BundleError if it is missing or not
-    readable."""
+    """The cases in the bundle's `parity.npz`. Raises BundleError if it is missing or damaged."""
     entry = bundle.manifest.file("parity", "npz")
     if entry is None:
         raise BundleError(f"{bundle.path}: no parity vectors; run: {export_again(bundle.manifest)}")
@@ -160,8 +159,7 @@ def _takes(entry: FileEntry, case: Case) -> bool:
 def compare(
     artifact: str, case: str, expected: Float32Array, output: Float32Array, entry: FileEntry | None
 ) -> ParityResult:
-    """Compare an output with the reference. A wrong shape and values that are not finite never
-    pass."""
+    """Compare an output with the reference. Wrong shapes, NaN and infinity never pass."""
     floor = FLOOR_DB[entry.precision if entry else "fp32"]
     if output.shape != expected.shape or not np.isfinite(output).all():
         snr, error = -_IDENTICAL_DB, float(np.finfo(np.float32).max)
