@@ -1,4 +1,4 @@
-"""Exporting: write the files of a bundle, describe them, compare them, and only then keep them."""
+"""Exporting: write the files of a bundle, verify them, and only then commit them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,7 +51,7 @@ def export_onnx(
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
-    """Export a model into a bundle of ONNX files, which is kept if every comparison passes.
+    """Export a model into a bundle of ONNX files; it is kept only if every comparison passes.
 
     Example:
         >>> bundle = frcrn_export.export_onnx(frcrn_export.load_model(), "new")
@@ -60,24 +60,22 @@ def export_onnx(
 
     Args:
         model: The network with its weights.
-        destination: The folder of the bundle; it is made, or has to be empty, or with `force` a
-            bundle, whose files are replaced.
+        destination: The folder of the bundle: a new or empty one, or with `force` a bundle to
+            replace.
         stft: `split`: `core.onnx`, for spectral networks `pre.onnx` and `post.onnx` beside it, and
-            further cores that the network's family has. `inline`: one `denoiser.onnx` from raw
-            waveform to waveform.
+            the family's further cores. `inline`: one `denoiser.onnx` from raw waveform to waveform.
         fp16: Also `core.fp16.onnx`, and with `streaming` `core.streaming.fp16.onnx`: float16
             inside, float32 in and out. TensorRT engines are built from them.
-        streaming: Also `core.streaming.onnx`, with the chunk and look-ahead (in frames) that are
-            given here.
-        force: Replace a bundle that is there.
+        streaming: Also `core.streaming.onnx`, with this chunk and look-ahead (in frames).
+        force: Replace an existing bundle.
         progress: Called with what is done next, in words.
 
     Returns:
         The bundle, opened.
 
     Raises:
-        CheckFailed: A file misses parity; nothing is left behind.
-        UserError: Something is in the way, the disk is full, or the network has no such form.
+        CheckFailed: A file misses parity; nothing is written.
+        UserError: The path is taken, the disk is full, or the network has no such form.
     """
     rows = onnx_artifacts(
         model, inline=stft == "inline", fp16=fp16, streaming=streaming is not None
@@ -92,7 +90,7 @@ def export_torchscript(
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
-    """Export a model as `core.pt`, into a bundle of its own or into one of the same weights.
+    """Export a model as `core.pt`, into a new bundle or one with the same weights.
 
     Example:
         >>> model = frcrn_export.load_model()
@@ -103,16 +101,16 @@ def export_torchscript(
     Args:
         model: The network with its weights.
         destination: The folder of the bundle.
-        force: Replace a `core.pt` that is there.
+        force: Replace an existing `core.pt`.
         progress: Called with what is done next, in words.
 
     Returns:
         The bundle, opened.
 
     Raises:
-        CheckFailed: `core.pt` misses parity; what was there is unchanged.
-        UserError: The bundle there is of another model or of other weights, something is in the
-            way, or the disk is full.
+        CheckFailed: `core.pt` misses parity; an existing bundle is unchanged.
+        UserError: An existing bundle has another model or other weights, the path is taken, or the
+            disk is full.
     """
     forms = StreamingForms(model)
     destination = Path(destination)
@@ -152,7 +150,7 @@ def add_fp16_streaming_core(
 
 
 def _opened(bundle: Path | Bundle) -> Bundle:
-    """A bundle that was opened before is not read, and hashed, again."""
+    """The bundle, opened unless it is already: reading hashes every file."""
     return bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
 
 
@@ -163,10 +161,10 @@ def _export(
     force: bool,
     progress: Progress,
 ) -> Bundle:
-    """Make a bundle of these artifacts and of the parity vectors."""
+    """Make a bundle of these artifacts and the parity vectors."""
     require_free(destination, force=force)
     if forms.options is not None:
-        forms.core()  # what cannot stream is said before anything is exported
+        forms.core()  # fails before any export where the network cannot stream
     with transaction(destination) as work:
         for row in (*rows, PARITY):
             progress(f"exporting {row.path}")
@@ -182,7 +180,7 @@ def _export(
 def _add(
     forms: StreamingForms, present: Bundle, row: Artifact, force: bool, progress: Progress
 ) -> Bundle:
-    """Add one artifact to a bundle; what is there keeps its results."""
+    """Add one artifact to a bundle; other files keep their results."""
     require_same_weights(present.manifest, forms.model, present.path)
     others = tuple(entry for entry in present.manifest.files if entry.path != row.path)
     if len(others) < len(present.manifest.files) and not force:
@@ -197,7 +195,7 @@ def _add(
         files = (*work.files, *vectors)
         added = replace(whole, manifest=msgspec.structs.replace(whole.manifest, files=files))
         results = _compared(added, whole, forms, progress)
-        # A streaming core is made as the float32 one beside it was.
+        # A streaming core has the options of the float32 one beside it.
         needs = [e for e in others if e.role == row.role == "core_streaming" and not e.engine]
         return work.add(present.manifest, results, needs=needs, force=force)
 
@@ -205,12 +203,12 @@ def _add(
 def _compared(
     bundle: Bundle, whole: Bundle, forms: StreamingForms, progress: Progress
 ) -> tuple[ParityResult, ...]:
-    """The files of a bundle compared with the reference; `whole` has what they are called with.
+    """Compare the files of a bundle with the reference; `whole` is the bundle with all files.
 
     Raises CheckFailed for a miss.
     """
     progress("comparing with the reference")
-    written = replace(bundle, trusted=True)  # we wrote these: TorchScript among them may be opened
+    written = replace(bundle, trusted=True)  # written by this process, so TorchScript may be opened
     results = (*check_bundle(written), *check_reference(written, forms, whole=whole))
     require_parity(results)
     return results
@@ -245,7 +243,7 @@ def _words(family: Family, settings: Settings, further: Settings) -> tuple[str, 
 
 
 def _without_windows(manifest: Manifest) -> Manifest:
-    """One file sees whole utterances only: as long as the longest of any network."""
+    """An inline file takes whole utterances only, up to the longest of any network."""
     above = max(manifest.segments.above, INLINE_SECONDS * manifest.sample_rate)
     segments = msgspec.structs.replace(manifest.segments, above=above)
     return msgspec.structs.replace(manifest, segments=segments)
@@ -259,7 +257,7 @@ def _version(package: str) -> str | None:
 
 
 def require_same_weights(present: Manifest, model: LoadedModel, destination: Path) -> None:
-    """Raise UserError where the bundle at `destination` was not made from this model."""
+    """Raise UserError where the bundle at `destination` does not match this model."""
     if present.model == model.spec.name and present.variant != model.variant:
         raise UserError(
             f"{destination} holds {present.model} as {_text(present.variant)}, not as "

@@ -1,6 +1,6 @@
-"""Inputs, and what the reference makes of them: the content of `parity.npz`.
+"""Parity vectors: inputs and the reference's outputs, the content of `parity.npz`.
 
-Real speech, at lengths that were not traced, one at a time and as a batch, soft and loud. Names are
+Real speech, at lengths that were not traced, single and in batches, quiet and loud. Names are
 `stage.case.input` and `stage.case.output`; `frcrn_export.runtime.verify.parity` reads them.
 """
 
@@ -26,7 +26,7 @@ _QUIET = 10 ** (-30 / 20)
 
 
 def parity_npz(forms: StreamingForms) -> bytes:
-    """The inputs and outputs of the reference as a file, those of its streaming core included."""
+    """The parity vectors as a file, those of the streaming core included."""
     file = BytesIO()
     # No allow_pickle: a NumPy before 2.2 takes it for one of the arrays.
     vectors: Any = parity_vectors(forms)
@@ -68,7 +68,7 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
 
 
 def _frames_to_stream(model: LoadedModel, chunk: int) -> int:
-    """Enough for dozens of calls, the last of which is not full where that can be."""
+    """Enough frames for dozens of calls, the last of them partial where possible."""
     hop = 1 if model.spec.stft is not None else model.processing.padding.size
     return max(_STREAMED_FRAMES, _STREAMED_CALLS * chunk // hop + 1)
 

@@ -266,7 +266,7 @@ class _Rewriting:
                 yield self.nodes.dequantized(name, name, self._floats[name], qparams)
 
     def _before(self, each: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """Nodes before: a sum for a difference, which ONNX Runtime runs on bytes; a mask in bytes."""
+        """Nodes before: a sum for a difference (ONNX Runtime sums bytes); a mask in bytes."""
         if each.op_type == "Sub" and all(map(self._is_uint8, each.input)):
             name = each.input[1]
             each.op_type = "Add"

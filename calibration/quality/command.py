@@ -80,8 +80,8 @@ _OPTIONS = (
         "precisions",
         multiple=True,
         type=click.Choice(get_args(Precision)),
-        help="The bundle's files of this precision (by ONNX Runtime, if --backend says nothing "
-        "else); several are compared. By default what denoise takes.",
+        help="Files of this precision (in ONNX Runtime unless --backend is given); several are "
+        "compared. By default as in denoise.",
     ),
     click.option("--stream", is_flag=True, help="As denoise --stream denoises."),
     click.option("--windowed", is_flag=True, help="With --stream: overlapping windows."),

@@ -77,7 +77,7 @@ def onnx(
     """Export a verified ONNX bundle from a checkpoint.
 
     Writes core.onnx (with pre.onnx and post.onnx where the network has an STFT), the manifest and
-    the parity vectors, and keeps them only if they give what the PyTorch reference gives.
+    the parity vectors, and keeps them only if they match the PyTorch reference.
     """
     options = streaming_options(streaming, chunk, lookahead)
     with status() as step:
@@ -134,12 +134,12 @@ def torchscript(
     "-c",
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="The checkpoint the bundle was made from, to compare with the network itself as well.",
+    help="The bundle's checkpoint, to compare with the reference network too.",
 )
 @click.option(
     "--streaming",
     is_flag=True,
-    help="Instead compare streams with the offline network, and measure their delay and pace.",
+    help="Compare streams with the offline network instead; measure delay and pace.",
 )
 @click.option(
     "--seconds",
@@ -158,9 +158,9 @@ def verify(
 ) -> None:
     """Compare every artifact of a BUNDLE with the reference outputs inside it.
 
-    Where torch is installed and the weights are at hand (packaged, fetched, random, or given with
-    --checkpoint), also with the reference network itself at lengths that were never traced. Exits
-    with 1 if a comparison misses its floor.
+    Where torch is installed and the weights are available (packaged, fetched, random, or given with
+    --checkpoint), also with the reference network at lengths that were not traced. Exits with 1 if
+    a comparison misses its floor.
     """
     if streaming:
         if checkpoint is not None:
@@ -200,7 +200,7 @@ def verify(
 
 
 def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) -> None:
-    """Show what was exported, and the command to go on with."""
+    """Show what was exported, and the next command."""
     manifest = bundle.manifest
     if as_json:
         print_json({"bundle": str(bundle.path), "manifest": msgspec.to_builtins(manifest)})

@@ -32,7 +32,7 @@ def models(as_json: bool) -> None:
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
-    """A model as JSON: what is declared of it, and where its weights come from."""
+    """A model as JSON: its specification, and the origin of its weights."""
     facts = asdict(spec)
     facts["stft"] = msgspec.to_builtins(spec.stft)
     facts["packaged"] = str(spec.packaged) if spec.packaged else None

@@ -1,4 +1,4 @@
-"""What several commands share: the options that name a model, loading it, the parity table."""
+"""Shared by commands: the options that name a model, loading it, the parity table."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from frcrn_export.exporters.streaming_export import StreamingOptions
     from frcrn_export.runtime.bundle.manifest import ParityResult
 
-# A call of so many hops takes 1.3 s of a stream at a hop of 20 ms. Larger ones only add delay,
-# while the time and the memory that an export takes grow with them.
+# 64 hops of 20 ms are 1.3 s of a stream. Larger chunks only add delay, and make exports slower and
+# larger.
 MAX_CHUNK = 64
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class SettingType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """The value of a family's option."""
+    """The click type of a family's option."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -44,7 +44,7 @@ class SettingType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 def family_options(command: Command, *, training: bool = False) -> Command:
-    """The options of all families, handed on as one argument `options` of those that were given."""
+    """The options of all families, passed as one argument `options` with those that were given."""
     found = all_options(training=training)
 
     @wraps(command)
@@ -68,7 +68,7 @@ def family_options(command: Command, *, training: bool = False) -> Command:
 
 
 def model_options(command: Command) -> Command:
-    """The options that say which network with which weights, as one argument `source`."""
+    """The options that name the network and its weights, as one argument `source`."""
 
     @wraps(command)
     def with_source(
@@ -116,20 +116,20 @@ def model_options(command: Command) -> Command:
 
 
 def chunk_options(command: Command) -> Command:
-    """The options that go with --streaming: how a streaming core is exported."""
+    """The options of a streaming core, which go with --streaming."""
     for option in (
         click.option(
             "--lookahead",
             type=click.IntRange(min=0),
             metavar="FRAMES",
-            help="Frames that the streaming core waits for: fewer, less delay and lower quality.  "
+            help="Look-ahead in frames: fewer frames mean less delay and lower quality.  "
             "[default: the network's whole look-ahead]",
         ),
         click.option(
             "--chunk",
             type=click.IntRange(1, MAX_CHUNK),
             metavar="FRAMES",
-            help="Frames (hops) that the streaming core takes at a time, "
+            help="Frames (hops) in each call of the streaming core, "
             f"at most {MAX_CHUNK}.  [default: 1]",
         ),
     ):
@@ -140,7 +140,7 @@ def chunk_options(command: Command) -> Command:
 def streaming_options(
     streaming: bool, chunk: int | None, lookahead: int | None
 ) -> "StreamingOptions | None":
-    """What these options ask for. Raises click.UsageError for some without --streaming."""
+    """The streaming options. Raises click.UsageError for any of them without --streaming."""
     if not streaming:
         if (chunk, lookahead) != (None, None):
             raise click.UsageError("--chunk and --lookahead go with --streaming; add it")
@@ -151,7 +151,7 @@ def streaming_options(
 
 
 def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
-    """The model that the options name; what was assumed or ignored goes to standard error."""
+    """The model that the options name; prints assumptions and ignored content on standard error."""
     step("loading torch")
     from frcrn_export.exporters.loading import load_model, quieten_torch
 
@@ -169,7 +169,7 @@ def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
 
 
 def print_assumptions(loaded: "LoadedModel") -> None:
-    """What was assumed of a checkpoint, and what was seen in it and not used."""
+    """Print the assumptions about a checkpoint, and its unused content."""
     for note in loaded.notes:
         print_line(f"note: {note}", err=True)
     for one in loaded.assumptions:
@@ -177,7 +177,7 @@ def print_assumptions(loaded: "LoadedModel") -> None:
 
 
 def print_parity(results: "tuple[ParityResult, ...]") -> None:
-    """The comparisons with the reference, one a row."""
+    """Print the comparisons with the reference."""
     print_table(
         ("Artifact", "Case", ">SNR dB", ">Floor", ">Max abs", "Pass"),
         (

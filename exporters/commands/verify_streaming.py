@@ -1,4 +1,4 @@
-"""What `frcrn-export verify --streaming` shows: streams against offline, delay and pace."""
+"""The output of `frcrn-export verify --streaming`: streams against offline, delay and pace."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def verify_streaming(path: Path, backends: tuple[str, ...], seconds: float, as_json: bool) -> None:
-    """Check every streaming core of a bundle and show what was found.
+    """Check every streaming core of a bundle and show the results.
 
     Raises as `check_streams`, and CheckFailed where one did not pass.
     """
@@ -34,7 +34,7 @@ def verify_streaming(path: Path, backends: tuple[str, ...], seconds: float, as_j
 
 
 def _delays(report: "StreamReport") -> dict[str, int]:
-    """The delay by its causes, their sum and what was measured, in samples."""
+    """The delay by cause, their sum and the measured delay, in samples."""
     latency = report.latency
     return {
         "window": latency.window,

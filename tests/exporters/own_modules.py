@@ -95,7 +95,7 @@ BROKEN = {
     "cached": ("self.w = y = y * self.__dict__.setdefault('v', torch.rand(x.shape[-1]))", "match"),
     "nan": ("y = y / 0 * 0", "NaN"),
     "silence": ("y = y * x.square().mean().rsqrt()", "for silence"),
-    "noise": ("y = y * torch.rand(1)", "another output each time"),
+    "noise": ("y = y * torch.rand(1)", "different outputs for"),
     "shape": ("y = y[:, :, 1:]", "is [2, 2, 65, 23]"),
     "complex": ("y = torch.complex(y[:, 0], y[:, 1])", "real and imaginary part on axis 1"),
     "tuple": ("return y, y", "gives tuple"),
