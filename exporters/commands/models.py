@@ -14,7 +14,7 @@ from frcrn_export.runtime.commands.console import json_option, print_json, print
 @click.command()
 @json_option
 def models(as_json: bool) -> None:
-    """List the models and where their weights come from."""
+    """List the models and the sources of their weights."""
     if as_json:
         print_json([_facts(spec) for spec in all_models().values()])
         return
