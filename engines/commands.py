@@ -328,7 +328,7 @@ def _build(
     if quantized:
         print_line(said_of_quantized(quantized, precision))
     _say_how_calibrated(bundle, entry.engine.source)
-    if bundle.manifest.weights.source == "random":
+    if bundle.manifest.has_random_weights:
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
     streaming = " --streaming" if options.states else ""
     click.echo(

@@ -183,7 +183,7 @@ def why_no_reference(manifest: Manifest, checkpoint: Path | None) -> str:
     if manifest.model not in models():
         return f"the model {manifest.model} is not registered here (see: frcrn-export models)"
     weights = manifest.weights
-    if checkpoint is not None or weights.source == "random":
+    if checkpoint is not None or weights.are_random:
         return ""
     from frcrn_export.exporters.loading import weights_at_hand
 

@@ -214,7 +214,7 @@ def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) 
         ),
         title=f"{bundle.path}: {manifest.model}, weights: {manifest.weights.name}",
     )
-    if manifest.weights.source == "random":
+    if manifest.has_random_weights:
         click.echo("Random weights: for dry runs only, the output is no denoised speech.")
     denoise = f"frcrn-export denoise {quoted(bundle.path)} noisy.wav -o clean.wav"
     click.echo(f"Next: {command or denoise}")

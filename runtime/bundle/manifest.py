@@ -339,6 +339,11 @@ class Weights(Struct, frozen=True, kw_only=True):
     licence: Name = ""
     attribution: Text = ""
 
+    @property
+    def are_random(self) -> bool:
+        """Whether the network was never trained: its output is no denoised speech."""
+        return self.source == "random"
+
 
 class Assumption(Struct, frozen=True, kw_only=True):
     """A setting that leaves no trace in the weights, and that nobody stated: what was taken."""
@@ -391,7 +396,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     @property
     def has_random_weights(self) -> bool:
         """Whether the network was never trained: its output is no denoised speech."""
-        return self.weights.source == "random"
+        return self.weights.are_random
 
     def file(
         self,

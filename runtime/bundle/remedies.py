@@ -36,7 +36,7 @@ def options_of(
     words = (*manifest.options, *((manifest.streaming_options or ()) if streaming else ()))
     options += map(quoted, words)
     weights = manifest.weights
-    if weights.source == "random":
+    if weights.are_random:
         options.append(f"--random-weights {weights.seed}")
     elif weights.source == "checkpoint":
         options.append(f"--checkpoint {quoted(checkpoint or weights.name)}")
