@@ -48,6 +48,8 @@ class Option:
         choice: Whether it is how the network is run rather than a fact about the weights: the user
             may then say something else than the checkpoint.
         negated: Of a flag, the command-line option for false; `--no-NAME` unless it is given.
+        applies: Whether it changes the network at all, for the settings that the tensors show and
+            those of the options before it. Where it does not it is no assumption.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     choice: bool = False
     negated: str | None = None
+    applies: Callable[[Settings], bool] = lambda settings: True
 
     @property
     def flag(self) -> str:

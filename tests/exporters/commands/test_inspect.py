@@ -54,7 +54,6 @@ def test_a_checkpoint_as_json(checkpoint: Path, capsys: pytest.CaptureFixture[st
     assert found["settings"]["strides"] == [2, 3]
     assert {one["setting"] for one in found["assumptions"]} == {
         "residual",
-        "context_cycle",
         "level",
     }
     assert found["tensors"]["encoder.0.0.weight"] == [4, 1, 7]
