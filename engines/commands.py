@@ -12,6 +12,7 @@ from frcrn_export.exporters.commands.options import (
     chunk_options,
     load,
     model_options,
+    require_output,
     streaming_options,
 )
 from frcrn_export.runtime.bundle.manifest import QUANTIZED, Precision
@@ -150,6 +151,7 @@ def trt(
     --fp8 so does one without such a core, given recordings to calibrate with. TensorRT-RTX needs
     no GPU to build for one.
     """
+    from frcrn_export.engines.bundle import engine_name, require_new
     from frcrn_export.engines.detection import detect_gpu, resolve_backend
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
@@ -160,6 +162,8 @@ def trt(
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
     if bundle is not None:
         require_bundle(bundle, source)
+    else:
+        require_output(source, output, force=True)  # it builds in a bundle that is there
     if fp16 + fp32 + int8 + fp8 > 1:
         raise click.UsageError(
             "--fp16, --fp32, --int8 and --fp8 exclude each other; give one of them"
@@ -200,6 +204,8 @@ def trt(
             _explain(base, precision, options)
             return
         check_options(options)
+        if base.bundle is not None and not force:
+            require_new(base.bundle, engine_name(precision, options))
         ready = base.prepare(precision, step, calib)
     _build(ready, precision, options, force, log, as_json)
 

@@ -65,9 +65,7 @@ def test_a_checkpoint_as_json(checkpoint: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("key", ["student", "teacher"])
-def test_one_of_two_networks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
-) -> None:
+def test_one_of_two_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
     """The other one is a state dict to choose, and no tensors beside this one."""
     both = {f"{who}.{n}": t for who in ("student", "teacher") for n, t in parts().items()}
     torch.save({**both, "loss.window": torch.ones(3)}, tmp_path / "two.pt")
