@@ -11,13 +11,17 @@ LOADING_ERRORS = (Exception, SystemExit)
 _REASON_CHARACTERS = 200
 # What the commands that take a family's options call their own, which no family may take; a test
 # compares them. `level` is no such name: it means the same of a module of the user's own.
-RESERVED_OPTIONS = frozenset(
-    """amp as_json backend batch bundle calib center checkpoint chunk device early_stop explain
-    flavor force fp16 fp32 fp8 frames gpu half hardware_compatible help int8 json learning_rate log
-    lookahead minutes model module module_input module_output multiple no_amp no_center no_tf32
-    noise output random_weights refittable resume sample_rate samples schedule seconds seed speech
-    state_dict steps stft streaming threads timing_cache window workspace""".split()
-)
+# fmt: off
+RESERVED_OPTIONS = frozenset((
+    "amp", "as_json", "backend", "batch", "bundle", "calib", "center", "checkpoint", "chunk",
+    "device", "early_stop", "explain", "flavor", "force", "fp16", "fp32", "fp8", "frames",
+    "gpu", "half", "hardware_compatible", "help", "int8", "json", "learning_rate", "log",
+    "lookahead", "minutes", "model", "module", "module_input", "module_output", "multiple",
+    "no_amp", "no_center", "no_tf32", "noise", "output", "random_weights", "refittable",
+    "resume", "sample_rate", "samples", "schedule", "seconds", "seed", "speech", "state_dict",
+    "steps", "stft", "streaming", "threads", "timing_cache", "window", "workspace",
+))
+# fmt: on
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ def test_the_options_of_commands_are_reserved() -> None:
     families = all_options(training=True)
     names = {"help"}
     for command in ("onnx", "torchscript", "trt", "train"):
-        for parameter in getattr(cli.get_command(click.Context(cli), command), "params"):
+        found = cli.get_command(click.Context(cli), command)
+        for parameter in found.params if found else ():
             if parameter.name not in families:
                 flags = (*parameter.opts, *parameter.secondary_opts)
                 names |= {parameter.name, *(f[2:] for f in flags if f.startswith("--"))}
