@@ -15,7 +15,7 @@ _REASON_CHARACTERS = 200
 RESERVED_OPTIONS = frozenset((
     "amp", "as_json", "backend", "batch", "bundle", "calib", "center", "checkpoint", "chunk",
     "device", "early_stop", "explain", "flavor", "force", "fp16", "fp32", "fp8", "frames",
-    "gpu", "half", "hardware_compatible", "help", "int8", "json", "learning_rate", "log",
+    "gpu", "hardware_compatible", "help", "int8", "json", "learning_rate", "log",
     "lookahead", "minutes", "model", "module", "module_input", "module_output", "multiple",
     "no_amp", "no_center", "no_tf32", "noise", "output", "random_weights", "refittable",
     "resume", "sample_rate", "samples", "schedule", "seconds", "seed", "speech", "state_dict",
