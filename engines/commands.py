@@ -206,7 +206,7 @@ def trt(
         check_options(options)
         if base.bundle is not None and not force:
             require_new(base.bundle, engine_name(precision, options))
-        ready = base.prepare(precision, step, calib)
+        ready = base.prepare(precision, options, step, calib)
     _build(ready, precision, options, force, log, as_json)
 
 

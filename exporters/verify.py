@@ -193,18 +193,35 @@ def why_no_reference(manifest: Manifest, checkpoint: Path | None) -> str:
     return ""
 
 
-def load_reference(manifest: Manifest, checkpoint: Path | None, reason: str) -> "LoadedModel":
+def _remedy(manifest: Manifest, command: str) -> str:
+    """What to run where the network cannot be had; empty where no command makes up for it."""
+    if module_of(manifest) is not None:
+        return f"; run: {with_fp16(manifest)}"
+    if find_spec("torch") is None:
+        return f'; run: pip install "frcrn-export[export]" && {command}'
+    from frcrn_export.exporters.registry import models
+
+    spec = models().get(manifest.model)
+    if spec is None:
+        return ""
+    if spec.published is not None and spec.published.sha256 == manifest.weights.sha256:
+        return f"; run: frcrn-export fetch {spec.name} && {command}"
+    return f"; run: {command} --checkpoint {quoted(manifest.weights.name)}"
+
+
+def load_reference(
+    manifest: Manifest, checkpoint: Path | None, reason: str, command: str
+) -> "LoadedModel":
     """The network with its weights, which `checkpoint` holds if the bundle does not say where.
 
     Raises UserError for another checkpoint, and where they are not here: `reason`, which says why
-    they are needed, begins its message.
+    they are needed, begins its message; the command that makes up for it ends it. `command` is the
+    one that needs the network, without --checkpoint.
     """
     if checkpoint is not None:
         require_same_checkpoint(manifest, checkpoint)
     if why := why_no_reference(manifest, checkpoint):
-        if module_of(manifest) is not None:
-            raise UserError(f"{reason}, and {why}; run: {with_fp16(manifest)}")
-        raise UserError(f"{reason}, and {why}")
+        raise UserError(f"{reason}, and {why}{_remedy(manifest, command)}")
     from frcrn_export.exporters.loading import load_bundled, quieten_torch
 
     quieten_torch()

@@ -111,10 +111,10 @@ def _print_pace(reports: "list[StreamReport]") -> None:
             for report in reports
             if (pace := report.pace) is not None
         ),
-        title="At real-time pace, in ms: to compute a chunk, and from its arrival until it was done",
+        title="In ms at real-time pace: to compute a chunk, and from its arrival until it was done",
     )
     echo("Late: chunks that were done after the next one had arrived (missed deadlines).")
     if any(report.pace and report.pace.waited for report in reports):
         echo(
-            "These had waited: the processor did other work, computing took less than a chunk lasts."
+            "They had waited: the processor did other work, to compute one takes less than it lasts."
         )

@@ -320,15 +320,16 @@ class FileEntry(Struct, frozen=True, kw_only=True):
 
 
 class Weights(Struct, frozen=True, kw_only=True):
-    """Where the weights came from: a checkpoint file, the packaged default, or a random seed.
+    """Where the weights came from: a checkpoint file, a random seed, or `default`.
+
+    `default`: packaged or fetched, what the model has without being given any.
 
     `built`: from the code of a user's own module, which may load or initialise them; `sha256` is of
     its tensors then.
 
     `state_dict` is which of several networks in the file was taken, as `--state-dict` names it; ""
     where there is one. `licence` and `attribution` are what their author asks of those who pass
-    them on, empty where
-    they are not known.
+    them on, empty where they are not known.
     """
 
     source: Literal["checkpoint", "default", "random", "built"]
