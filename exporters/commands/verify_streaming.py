@@ -116,5 +116,5 @@ def _print_pace(reports: "list[StreamReport]") -> None:
     echo("Late: chunks that were done after the next one had arrived (missed deadlines).")
     if any(report.pace and report.pace.waited for report in reports):
         echo(
-            "They had waited: the processor did other work, to compute one takes less than it lasts."
+            "They had waited: the processor did other work, one is computed in less than it lasts."
         )
