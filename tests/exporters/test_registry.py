@@ -13,6 +13,7 @@ from frcrn_export.exporters.family import Family, ModelSpec, Option
 from frcrn_export.exporters.registry import Registry, all_options, find_model, registry
 from frcrn_export.runtime import family_packages
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.reserved_options import RESERVED_OPTIONS
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +138,7 @@ def test_the_options_of_commands_are_reserved() -> None:
             if parameter.name not in families:
                 flags = (*parameter.opts, *parameter.secondary_opts)
                 names |= {parameter.name, *(f[2:] for f in flags if f.startswith("--"))}
-    assert {name.replace("-", "_") for name in names} == family_packages.RESERVED_OPTIONS
+    assert {name.replace("-", "_") for name in names} == RESERVED_OPTIONS
 
 
 def test_an_unknown_model() -> None:
