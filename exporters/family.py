@@ -314,8 +314,9 @@ class Family(ABC):
     ) -> "StreamingCore":
         """The form that takes a stream in calls of `chunk` frames, equal to the network.
 
-        A frame is a hop of the STFT, or of a network without one. Tensors and states are float32 in
-        every form.
+        A frame is a column of the STFT, or a hop of a network of waves (`padding.size` samples):
+        the core of the latter has its `chunk` and `lookahead` in samples, multiples of it. Tensors
+        and states are float32 in every form.
 
         Args:
             network: The reference network.

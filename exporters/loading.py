@@ -67,6 +67,11 @@ class LoadedModel:
         """Hz."""
         return self.spec.sample_rate
 
+    @property
+    def frame_length(self) -> int:
+        """What a frame counts in a streaming core: 1, or the samples of a network of waves."""
+        return 1 if self.spec.stft else self.processing.padding.size
+
     def pipeline(self) -> ReferencePipeline:
         """The published pipeline around the reference network."""
         return ReferencePipeline(

@@ -395,6 +395,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
     tools: Annotated[dict[Name, Name], Meta(max_length=64)] = {}
 
     @property
+    def frame_length(self) -> int:
+        """What a frame counts in `chunk` and `lookahead`: 1, or a hop of a network of waves."""
+        return 1 if self.stft else self.padding.size
+
+    @property
     def has_random_weights(self) -> bool:
         """Whether the network was never trained: its output is no denoised speech."""
         return self.weights.are_random

@@ -102,9 +102,10 @@ def _onnx_again(manifest: Manifest, fp16: bool = False) -> str:
     if fp16 or any(f.format == "onnx" and f.precision == "fp16" for f in manifest.files):
         command.append("--fp16")
     if streaming is not None and streaming.streaming is not None:
-        hop = 1 if manifest.stft else manifest.padding.size
-        info = streaming.streaming
-        command.append(f"--streaming --chunk {info.chunk // hop} --lookahead {info.lookahead}")
+        length, info = manifest.frame_length, streaming.streaming
+        command.append(
+            f"--streaming --chunk {info.chunk // length} --lookahead {info.lookahead // length}"
+        )
     return " ".join([*command, NEW_BUNDLE])
 
 
