@@ -22,9 +22,7 @@ from frcrn_export.calibration.speed import Speed, measure_speed
 from frcrn_export.calibration.switches import SwitchedCore
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, GateResult, Target
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
-from frcrn_export.runtime.bundle.remedies import calibrate_command
 from frcrn_export.runtime.errors import CheckFailed, UserError
-from frcrn_export.runtime.text import quoted
 
 _SENSITIVITY_PAIRS = 2  # the shortest: little audio shows the noise of a single layer
 
@@ -128,7 +126,7 @@ def calibrate_with(
     name = int8_name(settings.target, settings.streaming, settings.precision)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{path / name} exists; add --force to replace it")
-    plan = make_plan(bundle, settings, checkpoint, progress)
+    plan = make_plan(bundle, settings, checkpoint, progress, force=force)
     with _evaluating(plan, plan.pairs, METRICS, progress) as evaluator:
         search = find_names(
             plan.quantizer.candidates,
@@ -149,7 +147,7 @@ def calibrate_with(
         speed = _speed(plan, evaluator, content, progress)
         gates = (*_quality_gates(plan, evaluator, search.quality), speed_gate(speed))
         report = make_report(plan, evaluator, search, qualities, speed, gates)
-        _require(plan, gates, _command(plan, checkpoint, force))
+        _require(plan, gates, settings.command(path, checkpoint=checkpoint, force=force))
         worst = _worst(plan, evaluator, search.quality, content)
     add_to_bundle(plan, content, report, worst)
     return report
@@ -211,31 +209,6 @@ def _require(plan: Plan, gates: Sequence[GateResult], command: str) -> None:
     if not passed(failed):
         lines = failures(failed, plan.file, command)
         raise CheckFailed("; ".join((*plan.clips.warnings, *lines)))
-
-
-def _command(plan: Plan, checkpoint: Path | None, force: bool) -> str:
-    """The running command, with the options that decide the result."""
-    settings = plan.settings
-    options = [
-        f"--{name} {value}"
-        for name, value, default in (
-            ("method", settings.method, METHOD),
-            ("clips", settings.count, CLIPS),
-            ("seed", settings.seed, 0),
-        )
-        if value != default
-    ]
-    for name, path in (("pairs", settings.pairs), ("checkpoint", checkpoint)):
-        options += [f"--{name} {quoted(path)}"] * (path is not None)
-    options += ["--auto"] * settings.auto + ["--force"] * force
-    return calibrate_command(
-        plan.bundle.path,
-        settings.target,
-        settings.precision,
-        streaming=settings.streaming,
-        folders=settings.folders,
-        options=" ".join(options),
-    )
 
 
 def _fp16(plan: Plan, evaluator: Evaluator, progress: Progress) -> dict[str, Quality]:

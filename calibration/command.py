@@ -156,6 +156,6 @@ def _print(report: "Report", pairs: Path | None) -> None:
         print_table(table.columns, table.rows, table.title)
     if pairs is None:
         click.echo("The gates were measured on the packaged recording alone; give --pairs FOLDER.")
-    if report.weights.source == "random":
+    if report.weights.are_random:
         click.echo("Random weights: for dry runs only, the output is not speech.")
     print_line(f"The report: {report.quantization.report}, and the .md and .png files beside it.")

@@ -30,7 +30,7 @@ def quality_gates(float32: Quality, int8: Quality, weights: Weights) -> tuple[Ga
     A metric that float32 has for no clip is not measured. Nor are PESQ, SI-SDR and STOI of a
     network with random weights: its output is not speech.
     """
-    meaningless = weights.source == "random"
+    meaningless = weights.are_random
     return (
         *(_drop(metric, None if meaningless else float32, int8) for metric in _DROPS),
         _gate("core_snr", int8.mean_core_snr_db),

@@ -199,7 +199,7 @@ def tables(report: Report) -> list[Table]:
 
 
 def _notes(report: Report) -> Iterator[str]:
-    if report.weights.source == "random":
+    if report.weights.are_random:
         yield (
             "Random weights: the output is no speech, so PESQ, SI-SDR and STOI of it say nothing."
         )

@@ -95,15 +95,17 @@ def with_fp16_core(
     return add(model, bundle, progress=lambda step: progress(step, 0, 1))
 
 
-def reference_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedModel":
-    """The reference network of a bundle, to make `what` from it.
+def reference_model(
+    bundle: Bundle, checkpoint: Path | None, what: str, command: str
+) -> "LoadedModel":
+    """The reference network of a bundle, to make `what` from it, as `command` does.
 
     Raises UserError where its weights are missing.
     """
     from frcrn_export.exporters.verify import load_reference
 
     reason = f"{bundle.path}: {what} of {bundle.manifest.model} is made from the network itself"
-    return load_reference(bundle.manifest, checkpoint, reason)
+    return load_reference(bundle.manifest, checkpoint, reason, command)
 
 
 def _has_own_form(model: str) -> bool:

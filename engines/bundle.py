@@ -54,6 +54,12 @@ def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False)
     return entry
 
 
+def require_new(bundle: Bundle, name: str) -> None:
+    """Raise UserError where a bundle has a file of this name."""
+    if any(entry.path == name for entry in bundle.manifest.files):
+        raise UserError(f"{bundle.path / name} exists; add --force to replace it")
+
+
 def add_engine(
     destination: Path | Bundle,
     precision: Precision,
@@ -76,8 +82,8 @@ def add_engine(
     else:
         bundle = open_bundle(destination, engines=not force)
     name = engine_name(precision, options)
-    if any(entry.path == name for entry in bundle.manifest.files) and not force:
-        raise UserError(f"{bundle.path / name} exists; add --force to replace it")
+    if not force:
+        require_new(bundle, name)
     source = engine_source(bundle, precision, bool(options.states))
     built = build_plan(bundle.file(source), options, progress)
     keep_log(built.log)

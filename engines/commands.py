@@ -12,6 +12,7 @@ from frcrn_export.exporters.commands.options import (
     chunk_options,
     load,
     model_options,
+    require_output,
     streaming_options,
 )
 from frcrn_export.runtime.bundle.manifest import QUANTIZED, Precision
@@ -149,6 +150,7 @@ def trt(
     core.streaming.fp16.onnx) where the weights are at hand, and with --int8 or --fp8 a missing
     quantized core, calibrated on --calib. TensorRT-RTX builds without a GPU.
     """
+    from frcrn_export.engines.bundle import engine_name, require_new
     from frcrn_export.engines.detection import detect_gpu, resolve_backend
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
@@ -159,6 +161,8 @@ def trt(
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
     if bundle is not None:
         require_bundle(bundle, source)
+    else:
+        require_output(source, output, force=True)  # it builds in a bundle that is there
     if fp16 + fp32 + int8 + fp8 > 1:
         raise click.UsageError(
             "--fp16, --fp32, --int8 and --fp8 exclude each other; give one of them"
@@ -199,7 +203,9 @@ def trt(
             _explain(base, precision, options)
             return
         check_options(options)
-        ready = base.prepare(precision, step, calib)
+        if base.bundle is not None and not force:
+            require_new(base.bundle, engine_name(precision, options))
+        ready = base.prepare(precision, options, step, calib)
     _build(ready, precision, options, force, log, as_json)
 
 
@@ -327,7 +333,7 @@ def _build(
     if quantized:
         print_line(said_of_quantized(quantized, precision))
     _say_how_calibrated(bundle, entry.engine.source)
-    if bundle.manifest.weights.source == "random":
+    if bundle.manifest.has_random_weights:
         click.echo("Random weights: for dry runs only, the output is not speech.")
     streaming = " --streaming" if options.states else ""
     click.echo(

@@ -111,7 +111,7 @@ def build_engine(
     )
     check_options(options)
     folders = tuple(map(Path, recordings))
-    ready = base.prepare(precision, lambda step: progress(step, 0, 1), folders)
+    ready = base.prepare(precision, options, lambda step: progress(step, 0, 1), folders)
     engine, _ = add_engine(
         ready.path, precision, options, force=force, progress=progress, keep_log=keep_log
     )

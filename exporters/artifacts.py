@@ -213,8 +213,8 @@ def int8_source(model: LoadedModel, core: FileEntry) -> tuple[onnx.ModelProto, F
         module = model.family.int8_cpu_form(model.network)
         graph = dataclasses.replace(core_graph(model), module=module)
         return onnx_from_graph(graph, name, metadata(model)), core
-    hop = 1 if model.spec.stft else model.processing.padding.size
-    options = StreamingOptions(core.streaming.chunk // hop, core.streaming.lookahead)
+    length, info = model.frame_length, core.streaming
+    options = StreamingOptions(info.chunk // length, info.lookahead // length)
     streaming = StreamingForms(model, options).core("int8_cpu")
     entry = msgspec.structs.replace(core, streaming=streaming_info(streaming))
     return onnx_from_streaming(model, streaming, name, metadata(model)), entry

@@ -17,7 +17,14 @@ from frcrn_export.exporters.artifacts import (
     Artifact,
     onnx_artifacts,
 )
-from frcrn_export.exporters.family import Family, Settings, Variant, option_words
+from frcrn_export.exporters.family import (
+    Family,
+    Settings,
+    Variant,
+    option_words,
+    setting_text,
+    settings_of,
+)
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference_parity import check_reference
 from frcrn_export.exporters.streaming_export import (
@@ -260,8 +267,8 @@ def require_same_weights(present: Manifest, model: LoadedModel, destination: Pat
     """Raise UserError where the bundle at `destination` does not match this model."""
     if present.model == model.spec.name and present.variant != model.variant:
         raise UserError(
-            f"{destination} holds {present.model} as {_text(present.variant)}, not as "
-            f"{_text(model.variant)}; choose another path with -o"
+            f"{destination} holds {present.model} with {_differing(present.variant, model.variant)}"
+            "; choose another path with -o"
         )
     if present.model != model.spec.name or not same_weights(present.weights, model.weights):
         raise UserError(
@@ -270,5 +277,11 @@ def require_same_weights(present: Manifest, model: LoadedModel, destination: Pat
         )
 
 
-def _text(variant: Variant) -> str:
-    return ", ".join(f"{name} {value}" for name, value in variant.items())
+def _differing(there: Variant, given: Variant) -> str:
+    """What two variants do not share: `strides 2,3 (not 4,4)`."""
+
+    def text(variant: Variant, name: str) -> str:
+        return setting_text(settings_of(variant)[name]) if name in variant else "none"
+
+    names = [n for n in {**there, **given} if there.get(n) != given.get(n)]
+    return " and ".join(f"{name} {text(there, name)} (not {text(given, name)})" for name in names)

@@ -47,6 +47,8 @@ class Option:
         choice: Whether it is a choice of how to run the network rather than a fact about the
             weights: then the user may override the checkpoint.
         negated: Of a flag, the command-line option for false; `--no-NAME` by default.
+        applies: Whether it changes the network, for the settings that the tensors show and those of
+            the options before it. Where it does not, it is no assumption.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     choice: bool = False
     negated: str | None = None
+    applies: Callable[[Settings], bool] = lambda settings: True
 
     @property
     def flag(self) -> str:
@@ -310,8 +313,9 @@ class Family(ABC):
     ) -> "StreamingCore":
         """The streaming form for calls of `chunk` frames, equal to the network.
 
-        A frame is a hop of the STFT, or of a network without one. Tensors and states are float32 in
-        every form.
+        A frame is a column of the STFT, or a hop of a network of waves (`padding.size` samples):
+        the core of the latter has its `chunk` and `lookahead` in samples, multiples of it. Tensors
+        and states are float32 in every form.
 
         Args:
             network: The reference network.

@@ -67,6 +67,11 @@ class LoadedModel:
         """Hz."""
         return self.spec.sample_rate
 
+    @property
+    def frame_length(self) -> int:
+        """What a frame counts in a streaming core: 1, or the samples of a network of waves."""
+        return 1 if self.spec.stft else self.processing.padding.size
+
     def pipeline(self) -> ReferencePipeline:
         """The published pipeline around the reference network."""
         return ReferencePipeline(
@@ -134,7 +139,7 @@ def load_model(
             f"{spec.name} has no packaged weights: use {spec.weights} "
             "(or --random-weights SEED for a dry run)"
         )
-    return _with_checkpoint(spec, load_checkpoint(path), given, None)
+    return _with_checkpoint(spec, load_checkpoint(path), given, None, at_hand=True)
 
 
 def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
@@ -170,8 +175,14 @@ def weights_at_hand(name: str) -> Path | None:
 
 
 def _with_checkpoint(
-    spec: ModelSpec, checkpoint: Checkpoint, given: Settings, state_dict: str | None
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    given: Settings,
+    state_dict: str | None,
+    *,
+    at_hand: bool = False,
 ) -> LoadedModel:
+    """`at_hand`: the weights are what the model has without being given any."""
     family = family_of(spec)
     require_model(checkpoint, spec.name)
     require_options(spec, family.options, given)
@@ -183,10 +194,9 @@ def _with_checkpoint(
             f"{checkpoint.path}: {error}{_how_to_say(family, assumptions)}"
         ) from error
     load_into(network, checkpoint, spec.name)
-    is_packaged = checkpoint.path == spec.packaged
     known = is_known(spec, checkpoint)
     weights = Weights(
-        source="default" if is_packaged else "checkpoint",
+        source="default" if at_hand or checkpoint.path == spec.packaged else "checkpoint",
         name=checkpoint.path.name,
         sha256=checkpoint.sha256,
         state_dict=(state_dict or "")[:255] or (taken_of(checkpoint) if checkpoint.others else ""),

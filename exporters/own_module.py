@@ -245,18 +245,24 @@ class OwnFamily(Family):
             )
         with self.code.explained():
             core = module.streaming(chunk, lookahead)  # type: ignore[operator]
-        hop = (
-            1 if self.models[0].stft else self.processing(self.models[0], network, {}).padding.size
-        )
+        spec = self.models[0]
+        length = 1 if spec.stft else self.processing(spec, network, {}).padding.size
         if not isinstance(core, StreamingCore):
             raise UserError(
                 f"{self.code.location}: streaming() gives {type(core).__name__}; return a "
                 "StreamingCore of frcrn_export.exporters.streaming_core"
             )
-        if core.chunk != chunk * hop:
+        unit = "frames" if length == 1 else "samples"
+        if core.chunk != chunk * length:
             raise UserError(
                 f"{self.code.location}: streaming({chunk}, ...) gives a chunk of {core.chunk}; "
-                f"return one of {chunk * hop} {'frames' if hop == 1 else 'samples'}"
+                f"return one of {chunk * length} {unit}"
+            )
+        behind = core.lookahead // length * length if lookahead is None else lookahead * length
+        if core.lookahead != behind:
+            raise UserError(
+                f"{self.code.location}: streaming(..., {lookahead}) gives a look-ahead of "
+                f"{core.lookahead}; return one of {behind} {unit}"
             )
         core.module.eval()
         if form == "fp16":

@@ -195,15 +195,13 @@ def _find_network(state: StateDict, prefix: str | None) -> _Network:
     matches: dict[str, tuple[Family, str]] = {}
     for family in registry().families.values():
         for found in _prefixes(plain, family.landmarks):
-            if prefix is not None and found != prefix:
-                continue
-            named = _canonical(_under(plain, found), family)
-            model = family.recognise(named)
+            under = _under(plain, found).items()
+            model = family.recognise({family.canonical_name(n): t for n, t in under})
             if model is not None:
                 matches.setdefault(found, (family, model))
-    if not matches:
+    if not matches or (prefix is not None and prefix not in matches):
         return _Network(None, _weights(_under(plain, prefix or "")), {}, prefix or "", (), ())
-    taken = min(matches, key=len)
+    taken = min(matches, key=len) if prefix is None else prefix
     if len(matches) > 1 and prefix is None and not _is_one(plain, matches):
         names = ", ".join(found.rstrip(".") or "(no prefix)" for found in sorted(matches))
         raise ValueError(f"holds several networks ({names}): choose one with --state-dict KEY")
@@ -213,6 +211,7 @@ def _find_network(state: StateDict, prefix: str | None) -> _Network:
     known = _top_names(family, model, named)
     beside = {name for name in named if name.partition(".")[0] in top - known}
     outside = [name for name in plain if not name.startswith(taken)]
+    siblings = tuple(found for found in matches if found != taken)
     weights = {
         name: tensor
         for name, tensor in named.items()
@@ -223,8 +222,8 @@ def _find_network(state: StateDict, prefix: str | None) -> _Network:
         state=_weights(weights),
         evidence={name: tensor for name, tensor in named.items() if family.is_evidence(name)},
         prefix=taken,
-        ignored=tuple(sorted([*outside, *(taken + name for name in beside)])),
-        siblings=tuple(found.rstrip(".") for found in matches if found != taken),
+        ignored=_apart(siblings, [*outside, *(taken + name for name in beside)]),
+        siblings=tuple(found.rstrip(".") for found in siblings),
     )
 
 
@@ -250,14 +249,21 @@ def _match_names(state: StateDict, prefix: str | None, wanted: StateDict) -> _Ne
     top = {name.partition(".")[0] for name in wanted}
     under = _under(plain, taken)
     inside = {name: t for name, t in under.items() if name.partition(".")[0] in top}
+    siblings = tuple(found for found in best if found != taken)
     return _Network(
         model=None,
         state=_weights(inside or under),
         evidence={},
         prefix=taken,
-        ignored=tuple(sorted(plain.keys() - {taken + name for name in inside or under})),
-        siblings=tuple(found.rstrip(".") for found in best if found != taken),
+        ignored=_apart(siblings, plain.keys() - {taken + name for name in inside or under}),
+        siblings=tuple(found.rstrip(".") for found in siblings),
     )
+
+
+def _apart(siblings: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
+    """The names, sorted, but for those of other networks, under these prefixes."""
+    others = tuple(prefix for prefix in siblings if prefix)
+    return tuple(sorted(name for name in names if not name.startswith(others)))
 
 
 def _is_one(state: StateDict, prefixes: Iterable[str]) -> bool:

@@ -86,7 +86,7 @@ def _check_streaming(
     hops = stft.frames(len(speech)) if stft else len(speech) // model.processing.padding.size
     for streamed in open_streamed(bundle, backends):
         for name, given in core_inputs(model, speech, (hops,), _BATCH).items():
-            expected = forms.reference(streamed.info.lookahead, given)
+            expected = forms.reference(streamed.info, given)
             output = streamed(given.contiguous().numpy())
             case = f"reference.streaming.{name}"
             yield compare(streamed.label, case, expected.numpy(), output, streamed.entry)

@@ -12,7 +12,12 @@ from typing import Any
 
 from frcrn_export.exporters.family import Family, ModelSpec, Option
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.family_packages import LOADING_ERRORS, family_packages, reason_of
+from frcrn_export.runtime.family_packages import (
+    LOADING_ERRORS,
+    family_packages,
+    reason_of,
+    taken_option,
+)
 
 _FOLDER = "frcrn_export.exporters.families"
 
@@ -126,7 +131,10 @@ def _why_not(
     for spec in family.models:
         if spec.name in models:
             return f"a model named {spec.name!r} is already there"
-    for option in (*family.options, *family.training_options):
+    options = (*family.options, *family.training_options)
+    if taken := taken_option(options):
+        return taken
+    for option in options:
         for other in families.values():
             for theirs in (*other.options, *other.training_options):
                 if option.name == theirs.name and option.kind != theirs.kind:

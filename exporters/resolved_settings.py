@@ -111,9 +111,8 @@ def resolve(
             value = said_value[0]
         else:
             value = option.assumed(facts)
-            if not known:
-                flag = _changing(option, value)
-                reason = f"neither the file nor one beside it says; change it with {flag}"
+            if not known and option.applies(settings):
+                reason = f"not said; change it with {_changing(option, value)}"
                 assumptions.append(
                     Assumption(setting=option.name, value=setting_text(value), reason=reason)
                 )

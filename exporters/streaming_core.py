@@ -1,7 +1,9 @@
 """Streaming cores in torch: their interface, their states, and running them.
 
 A streaming core takes the next `chunk` frames of a stream and its states, and gives frames of the
-output and the next states. Networks without an STFT count in samples what others count in frames.
+output and the next states. What asks for one (`Family.streaming`, `StreamingOptions`) counts
+frames: columns of the STFT, or hops of a network of waves. The core of such a network has `chunk`
+and `lookahead` in samples, as the manifest does.
 """
 
 from __future__ import annotations

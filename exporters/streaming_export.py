@@ -48,22 +48,24 @@ class StreamingForms:
         options = self.options or StreamingOptions()
         return self._build(options.chunk or 1, options.lookahead, form)
 
-    def reference(self, lookahead: int, given: Tensor) -> Tensor:
+    def reference(self, core: StreamingCore | StreamingInfo, given: Tensor) -> Tensor:
         """The reference output of whole streams: that of the reference network.
 
         With reduced look-ahead it is that of the streaming form in PyTorch, called once for the
         whole stream.
         """
-        if lookahead == self._full_lookahead:
+        if core.lookahead == self._whole().lookahead:
             expected: Tensor = self.model.network(given)
             return expected
-        return run_streaming(self._build(given.shape[-1] + lookahead, lookahead), given)
+        length = self.model.frame_length
+        lookahead = core.lookahead // length
+        return run_streaming(self._build(given.shape[-1] // length + lookahead, lookahead), given)
 
-    @property
-    def _full_lookahead(self) -> int:
+    def _whole(self) -> StreamingCore:
+        """The form with the network's whole look-ahead."""
         options = self.options or StreamingOptions()
         chunk = options.chunk if options.lookahead is None else None
-        return self._build(chunk or 1, None).lookahead
+        return self._build(chunk or 1, None)
 
     def _build(self, chunk: int, lookahead: int | None, form: Form = "fp32") -> StreamingCore:
         key = (chunk, lookahead, form)
@@ -77,8 +79,8 @@ def bundled_options(manifest: Manifest) -> StreamingOptions | None:
     entry = manifest.file("core_streaming", "onnx")
     if entry is None or entry.streaming is None:
         return None
-    hop = 1 if manifest.stft else manifest.padding.size
-    return StreamingOptions(entry.streaming.chunk // hop, entry.streaming.lookahead)
+    length, info = manifest.frame_length, entry.streaming
+    return StreamingOptions(info.chunk // length, info.lookahead // length)
 
 
 def streaming_tensors(model: LoadedModel, core: StreamingCore) -> tuple[TensorSpec, TensorSpec]:

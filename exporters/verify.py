@@ -182,7 +182,7 @@ def why_no_reference(manifest: Manifest, checkpoint: Path | None) -> str:
     if manifest.model not in models():
         return f"the model {manifest.model} is not registered here (see: frcrn-export models)"
     weights = manifest.weights
-    if checkpoint is not None or weights.source == "random":
+    if checkpoint is not None or weights.are_random:
         return ""
     from frcrn_export.exporters.loading import weights_at_hand
 
@@ -192,18 +192,35 @@ def why_no_reference(manifest: Manifest, checkpoint: Path | None) -> str:
     return ""
 
 
-def load_reference(manifest: Manifest, checkpoint: Path | None, reason: str) -> "LoadedModel":
+def _remedy(manifest: Manifest, command: str) -> str:
+    """What to run where the network is not at hand; empty where no command helps."""
+    if module_of(manifest) is not None:
+        return f"; run: {with_fp16(manifest)}"
+    if find_spec("torch") is None:
+        return f'; run: pip install "frcrn-export[export]" && {command}'
+    from frcrn_export.exporters.registry import models
+
+    spec = models().get(manifest.model)
+    if spec is None:
+        return ""
+    if spec.published is not None and spec.published.sha256 == manifest.weights.sha256:
+        return f"; run: frcrn-export fetch {spec.name} && {command}"
+    return f"; run: {command} --checkpoint {quoted(manifest.weights.name)}"
+
+
+def load_reference(
+    manifest: Manifest, checkpoint: Path | None, reason: str, command: str
+) -> "LoadedModel":
     """The reference model of a bundle, from `checkpoint` if the bundle does not locate its weights.
 
     Raises UserError for a checkpoint that does not match, and for missing weights; that message
-    begins with `reason`, which says why they are needed.
+    begins with `reason`, which says why they are needed, and ends with the command that helps.
+    `command` is the one that needs the network, without --checkpoint.
     """
     if checkpoint is not None:
         require_same_checkpoint(manifest, checkpoint)
     if why := why_no_reference(manifest, checkpoint):
-        if module_of(manifest) is not None:
-            raise UserError(f"{reason}, and {why}; run: {with_fp16(manifest)}")
-        raise UserError(f"{reason}, and {why}")
+        raise UserError(f"{reason}, and {why}{_remedy(manifest, command)}")
     from frcrn_export.exporters.loading import load_bundled, quieten_torch
 
     quieten_torch()

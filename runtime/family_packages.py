@@ -1,9 +1,11 @@
 """Installed packages with families of networks of their own, found by entry point."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
+
+from frcrn_export.runtime.reserved_options import is_reserved
 
 GROUP = "frcrn_export.families"
 # What loading may raise: it runs third-party code, which may even exit.
@@ -34,6 +36,15 @@ def family_packages() -> list[FamilyPackage]:
         )
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
     ]
+
+
+def taken_option(options: Iterable[Any]) -> str | None:
+    """Why one of a family's options cannot be an option of commands, or None."""
+    for option in options:
+        for flag in (option.flag, *([option.negation] if option.kind == "flag" else [])):
+            if is_reserved(flag):
+                return f"its option {flag} is one of the commands' own; name it otherwise"
+    return None
 
 
 def reason_of(error: BaseException) -> str:

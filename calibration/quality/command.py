@@ -15,6 +15,7 @@ from frcrn_export.runtime.commands.console import (
     print_table,
     progress_bar,
 )
+from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -193,6 +194,9 @@ def evaluate(
     ]
     _check_different(choices)
     subjects = open_subjects(choices, threads)
+    if not as_json:
+        for path, manifest in {s.choice.bundle: s.denoiser.manifest for s in subjects}.items():
+            print_model(path, manifest)
     scorer = Scorer(subjects[0].sample_rate, measures, dnsmos)
     jobs = jobs or min(os.cpu_count() or 1, len(found))
     with progress_bar("Evaluating") as progress:

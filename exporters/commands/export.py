@@ -12,6 +12,7 @@ from frcrn_export.exporters.commands.options import (
     chunk_options,
     model_options,
     print_parity,
+    require_output,
     streaming_options,
 )
 from frcrn_export.runtime.commands.console import (
@@ -80,6 +81,7 @@ def onnx(
     the parity vectors, and keeps them only if they match the PyTorch reference.
     """
     options = streaming_options(streaming, chunk, lookahead)
+    require_output(source, output, force=force, own=own)
     with status() as step:
         loaded = load_either(source, own, step)
         from frcrn_export.exporters.bundle import export_onnx
@@ -110,6 +112,7 @@ def torchscript(
     as_json: bool,
 ) -> None:
     """Export a verified TorchScript core: core.pt, in a new bundle or beside the ONNX files."""
+    require_output(source, output, force=force, own=own, added="core.pt")
     with status() as step:
         loaded = load_either(source, own, step)
         from frcrn_export.exporters.bundle import export_torchscript
@@ -214,7 +217,7 @@ def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) 
         ),
         title=f"{bundle.path}: {manifest.model}, weights: {manifest.weights.name}",
     )
-    if manifest.weights.source == "random":
+    if manifest.has_random_weights:
         click.echo("Random weights: for dry runs only, the output is not speech.")
     denoise = f"frcrn-export denoise {quoted(bundle.path)} noisy.wav -o clean.wav"
     click.echo(f"Next: {command or denoise}")

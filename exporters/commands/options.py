@@ -10,10 +10,15 @@ import click
 from frcrn_export.exporters.family import Setting, parse_setting
 from frcrn_export.exporters.model_source import ModelSource
 from frcrn_export.exporters.registry import all_options, models, registry
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.bundle.transaction import require_free
 from frcrn_export.runtime.commands.console import print_line, print_table
+from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.exporters.own_module import OwnModule
     from frcrn_export.exporters.streaming_export import StreamingOptions
     from frcrn_export.runtime.bundle.manifest import ParityResult
 
@@ -148,6 +153,32 @@ def streaming_options(
     from frcrn_export.exporters.streaming_export import StreamingOptions
 
     return StreamingOptions(chunk, lookahead)
+
+
+def require_output(
+    source: ModelSource,
+    output: Path | None,
+    *,
+    force: bool,
+    own: "OwnModule | None" = None,
+    added: str | None = None,
+) -> None:
+    """Raise UserError for an output that is refused anyway, before anything is loaded.
+
+    Without `output` it is the model's name, where the options say it; what a checkpoint is of is
+    known only once it was read. `added` is a file that can be added to a bundle that is there.
+    """
+    if output is None:
+        name = source.model
+        if name is None and own is None and source.checkpoint is None:
+            name = registry().default.name
+        if name is None:
+            return
+        output = Path(name)
+    if added is None or not (output / MANIFEST_NAME).is_file():
+        require_free(output, force=force)
+    elif not force and any(f.path == added for f in open_bundle(output).manifest.files):
+        raise UserError(f"{output / added} exists; add --force to replace it")
 
 
 def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":

@@ -4,6 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from click import echo
+
 from frcrn_export.runtime.commands.console import print_json, print_table, status
 
 if TYPE_CHECKING:
@@ -75,8 +77,6 @@ def _print_matches(reports: "list[StreamReport]") -> None:
         title="Streams against the offline network",
     )
     if any(match.floor_db is None for report in reports for match in report.matches):
-        from click import echo
-
         echo("Less look-ahead than offline: the floor holds for the stored streams instead.")
 
 
@@ -94,7 +94,10 @@ def _print_delay(reports: "list[StreamReport]", rate: int) -> None:
 
 def _print_pace(reports: "list[StreamReport]") -> None:
     print_table(
-        ("Artifact", "Backend", ">Chunks", ">Chunk ms", ">p50", ">p90", ">p99", ">Max", ">Missed"),
+        (
+            *("Artifact", "Backend", ">Chunks", ">Chunk ms", ">p50", ">p90", ">p99", ">Max"),
+            *(">Latest", ">Late"),
+        ),
         (
             (
                 report.artifact,
@@ -102,10 +105,16 @@ def _print_pace(reports: "list[StreamReport]") -> None:
                 str(pace.chunks),
                 f"{pace.chunk_ms:g}",
                 *(f"{ms:.2f}" for ms in (pace.p50_ms, pace.p90_ms, pace.p99_ms, pace.max_ms)),
+                f"{pace.latest_ms:.2f}",
                 str(pace.deadline_misses),
             )
             for report in reports
             if (pace := report.pace) is not None
         ),
-        title="Time of a chunk in ms, at real-time pace; missed deadlines",
+        title="In ms at real-time pace: to compute a chunk, and from its arrival until it was done",
     )
+    echo("Late: chunks that were done after the next one had arrived (missed deadlines).")
+    if any(report.pace and report.pace.waited for report in reports):
+        echo(
+            "They had waited: the processor did other work, one is computed in less than it lasts."
+        )

@@ -320,7 +320,9 @@ class FileEntry(Struct, frozen=True, kw_only=True):
 
 
 class Weights(Struct, frozen=True, kw_only=True):
-    """Where the weights came from: a checkpoint file, the packaged default, or a random seed.
+    """Where the weights came from: a checkpoint file, a random seed, or `default`.
+
+    `default`: packaged or fetched, what the model has without being given any.
 
     `built`: from the code of a user's own module, which may load or initialise them; `sha256` is of
     its tensors then.
@@ -337,6 +339,11 @@ class Weights(Struct, frozen=True, kw_only=True):
     state_dict: Name = ""
     licence: Name = ""
     attribution: Text = ""
+
+    @property
+    def are_random(self) -> bool:
+        """Whether the network was never trained: its output is no denoised speech."""
+        return self.source == "random"
 
 
 class Assumption(Struct, frozen=True, kw_only=True):
@@ -388,9 +395,14 @@ class Manifest(Struct, frozen=True, kw_only=True):
     tools: Annotated[dict[Name, Name], Meta(max_length=64)] = {}
 
     @property
+    def frame_length(self) -> int:
+        """What a frame counts in `chunk` and `lookahead`: 1, or a hop of a network of waves."""
+        return 1 if self.stft else self.padding.size
+
+    @property
     def has_random_weights(self) -> bool:
         """Whether the network was never trained, so that its output is not speech."""
-        return self.weights.source == "random"
+        return self.weights.are_random
 
     def file(
         self,

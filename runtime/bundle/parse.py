@@ -21,6 +21,7 @@ from frcrn_export.runtime.bundle.manifest import (
 )
 from frcrn_export.runtime.bundle.remedies import export_again
 from frcrn_export.runtime.errors import BundleError, reading
+from frcrn_export.runtime.reserved_options import is_reserved
 
 # Values in all tensors of one row, input, output and states: 128 MiB in float32.
 _MAX_ROW_ELEMENTS = 2**25
@@ -78,16 +79,9 @@ def _of_old_schema(data: bytes, schema: int) -> str:
     return f"{said}; export it again{needed}: {export_again(manifest)}"
 
 
-# Options of the commands themselves: in a command to paste they would change what it does.
-_OWN_OPTIONS = (
-    *("--module", "--model", "--checkpoint", "--state-dict", "--random-weights", "--stft"),
-    *("--output", "--force", "-o", "-f", "-m", "-c", "--calib", "--pairs", "--log"),
-)
-
-
 def _check(manifest: Manifest, source: str) -> None:
     for word in (*manifest.options, *(manifest.streaming_options or ())):
-        if word in _OWN_OPTIONS:
+        if is_reserved(word):  # in a command to paste it would do something else
             raise BundleError(f"{source}: {word} is no option of a network; {EXPORT_AGAIN}")
     paths = [entry.path for entry in manifest.files]
     for path in paths:
@@ -120,8 +114,11 @@ def _check(manifest: Manifest, source: str) -> None:
     if manifest.stft is not None:
         _check_stft(manifest.stft, min(manifest.padding.size, manifest.segments.length), source)
     if manifest.high_pass is not None:
+        from importlib.metadata import version
+
         raise BundleError(
-            f"{source}: `high_pass` is for a later version of this program; "
+            f"{source}: `high_pass` is a filter before the level, which frcrn-export "
+            f"{version('frcrn-export')} does not apply and a later version will; "
             "run: pip install --upgrade frcrn-export"
         )
     if manifest.segments.stride < 1:

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frcrn_export.runtime.bundle.manifest import (
+    QUANTIZED,
     TRANSACTION_NAME,
     FileEntry,
     Manifest,
     Precision,
     Profile,
+    Role,
     Target,
     TensorrtBackend,
+    TensorSpec,
 )
 from frcrn_export.runtime.bundle.module_command import module_of, module_options
 from frcrn_export.runtime.text import quoted, shown
@@ -36,7 +39,7 @@ def options_of(
     words = (*manifest.options, *((manifest.streaming_options or ()) if streaming else ()))
     options += map(quoted, words)
     weights = manifest.weights
-    if weights.source == "random":
+    if weights.are_random:
         options.append(f"--random-weights {weights.seed}")
     elif weights.source == "checkpoint":
         options.append(f"--checkpoint {quoted(checkpoint or weights.name)}")
@@ -99,9 +102,10 @@ def _onnx_again(manifest: Manifest, fp16: bool = False) -> str:
     if fp16 or any(f.format == "onnx" and f.precision == "fp16" for f in manifest.files):
         command.append("--fp16")
     if streaming is not None and streaming.streaming is not None:
-        hop = 1 if manifest.stft else manifest.padding.size
-        info = streaming.streaming
-        command.append(f"--streaming --chunk {info.chunk // hop} --lookahead {info.lookahead}")
+        length, info = manifest.frame_length, streaming.streaming
+        command.append(
+            f"--streaming --chunk {info.chunk // length} --lookahead {info.lookahead // length}"
+        )
     return " ".join([*command, NEW_BUNDLE])
 
 
@@ -165,16 +169,54 @@ def build_command(
     backend: TensorrtBackend,
     *,
     streaming: bool = False,
-    batch: int = 1,
-    calibrated: bool = True,
+    folders: Sequence[object] = (),
+    shape: Sequence[str] = (),
+    gpu: str | None = None,
+    options: Sequence[str] = (),
 ) -> str:
-    """The command that builds a bundle's first engine; a streaming one is for `batch` streams.
+    """The command that builds an engine of a bundle.
 
-    `calibrated`: whether the bundle has the INT8 or FP8 file that such an engine is built from.
+    `folders` are for what is still to calibrate, `shape` the options of the profile (see
+    `profile_options`), `gpu` what to build for if not the default, `options` further ones.
     """
-    command = f"frcrn-export trt {quoted(root)} --{precision}{' --calib FOLDER' * (not calibrated)}"
-    command += f" --backend {backend}{' --streaming' * streaming}"
-    return command + f" --batch {batch}" * (batch > 1)
+    command = ["frcrn-export trt", quoted(root), f"--{precision}"]
+    command += [f"--calib {quoted(folder)}" for folder in folders]
+    command += ["--streaming"] * streaming
+    command += shape
+    command += [f"--gpu {quoted(gpu)}"] * (gpu is not None)
+    return " ".join([*command, f"--backend {backend}", *options])
+
+
+def first_engine(
+    root: Path,
+    manifest: Manifest,
+    precision: Precision,
+    backend: TensorrtBackend,
+    *,
+    role: Role = "core",
+    batch: int = 1,
+    gpu: str | None = None,
+) -> str:
+    """The command that builds a bundle's first engine of a kind, with what that still needs.
+
+    These are recordings for an INT8 or FP8 core, and the weights (of a user's own module its code)
+    for a float16 one.
+    """
+    calibrated = precision in QUANTIZED and manifest.file(role, "onnx", precision, "tensorrt")
+    needs_fp16 = precision != "fp32" and not (calibrated or manifest.file(role, "onnx", "fp16"))
+    own, weights = module_of(manifest) is not None, manifest.weights
+    options = [f"--checkpoint {quoted(weights.name)}"] * (weights.source == "checkpoint")
+    command = build_command(
+        Path("NEW_BUNDLE") if own and needs_fp16 else root,
+        precision,
+        backend,
+        streaming=role == "core_streaming",
+        folders=("FOLDER",) if precision in QUANTIZED and not calibrated else (),
+        shape=[f"--batch {batch}"] * (batch > 1),
+        gpu=gpu,
+        options=options if needs_fp16 and not own else (),
+    )
+    return f"{with_fp16(manifest)} && {command}" if own and needs_fp16 else command
 
 
 def build_again(
@@ -183,18 +225,23 @@ def build_again(
     """The command that builds an engine again, unchanged or for another `gpu` or `profile`."""
     engine = entry.engine
     assert engine is not None
-    command = ["frcrn-export trt", quoted(root), f"--{entry.precision}"]
-    command += ["--streaming"] * (entry.streaming is not None)
-    command += _profile_options(entry, profile or engine.profile)
-    command.append(f"--gpu {quoted(gpu or engine.gpu)} --backend {engine.backend}")
-    command += ["--hardware-compatible"] * engine.hardware_compatible
-    command += ["--refittable"] * engine.refittable
-    return " ".join([*command, "--force"])
+    options = ["--hardware-compatible"] * engine.hardware_compatible
+    options += ["--refittable"] * engine.refittable
+    return build_command(
+        root,
+        entry.precision,
+        engine.backend,
+        streaming=entry.streaming is not None,
+        shape=profile_options(entry.inputs[0], profile or engine.profile),
+        gpu=gpu or engine.gpu,
+        options=[*options, "--force"],
+    )
 
 
-def _profile_options(entry: FileEntry, profile: Profile) -> list[str]:
+def profile_options(tensor: TensorSpec, profile: Profile) -> list[str]:
+    """The options of `frcrn-export trt` that give this profile of an engine's input."""
     sizes = zip(profile.min, profile.opt, profile.max, strict=True)
-    named = zip(entry.inputs[0].shape, sizes, strict=True)
+    named = zip(tensor.shape, sizes, strict=True)
     return [
         f"--{axis} {low}" if low == high else f"--{axis} {low}:{best}:{high}"
         for axis, (low, best, high) in named

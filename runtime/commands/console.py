@@ -54,6 +54,7 @@ def print_json(value: Any) -> None:
 
 # Words up to this length do not fold: numbers, shapes, operators. Paths and hashes may.
 _WHOLE_WORD = 24
+_PIPE_WIDTH = 160  # of a table that nobody's terminal limits
 
 
 def print_table(
@@ -62,7 +63,8 @@ def print_table(
     """A table on standard output. A column whose name starts with ">" is aligned to the right.
 
     Text folds to the width of the terminal; numbers never do, so a table may be wider. Without a
-    terminal (and COLUMNS) nothing folds: a row is a line.
+    terminal (and COLUMNS) no word is cut, and only sentences that make a table wider than 160
+    columns go on in a further line.
     """
     from rich.console import Console
     from rich.table import Table
@@ -73,8 +75,10 @@ def print_table(
     numeric = [name.startswith(">") for name in columns]
     text = [[name, *(row[i] for row in cells)] for i, name in enumerate(names)]
     console = Console()
-    narrow = console.is_terminal or "COLUMNS" in os.environ
-    widths = _column_widths(text, numeric, console.width if narrow else None)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        widths = _column_widths(text, numeric, console.width, _WHOLE_WORD)
+    else:
+        widths = _column_widths(text, numeric, _PIPE_WIDTH, _LONGEST_CELL)
     table = Table(title=None if title is None else Text(_cell(title)), title_justify="left")
     for name, right, width in zip(names, numeric, widths, strict=True):
         table.add_column(
@@ -90,16 +94,17 @@ def print_table(
 
 
 def _column_widths(
-    text: Sequence[Sequence[str]], numeric: Sequence[bool], limit: int | None
+    text: Sequence[Sequence[str]], numeric: Sequence[bool], limit: int, whole_word: int
 ) -> list[int]:
-    """The width of each column, for a table of at most `limit` columns where possible."""
+    """The width of each column, for a table of at most `limit` columns where possible.
+
+    Words of up to `whole_word` characters are not cut.
+    """
     from rich.cells import cell_len
 
     widths = [max(1, *(cell_len(line) for c in cells for line in c.splitlines())) for cells in text]
-    if limit is None:
-        return widths
     words = [
-        [min(_WHOLE_WORD, cell_len(word)) for c in cells for word in c.split()] for cells in text
+        [min(whole_word, cell_len(word)) for c in cells for word in c.split()] for cells in text
     ]
     least = [
         width if right else max(1, *lengths)

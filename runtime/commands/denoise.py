@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from frcrn_export.runtime.commands.console import precision_option, print_json, print_table
-from frcrn_export.runtime.commands.inspect_tables import said_of_model
+from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def denoise(
         raise click.UsageError("--windowed goes with --stream", click.get_current_context())
     jobs = plan_jobs(inputs, output, force=force, plot=plot)
     denoiser = _open(bundle, backend, threads, precision, stream, windowed)
+    if not as_json:
+        print_model(bundle, denoiser.manifest)
     results = _denoise_with_progress(denoiser, jobs, restore_level)
     if as_json:
         print_json(_report(bundle, denoiser, results))
@@ -98,7 +101,6 @@ def denoise(
                 )
                 for result in results
             ),
-            title=said_of_model(bundle, denoiser.manifest),
         )
 
 
@@ -165,7 +167,7 @@ def _report(
     return {
         "bundle": str(bundle),
         "model": denoiser.manifest.model,
-        "weights": denoiser.manifest.weights.name,
+        "weights": msgspec.to_builtins(denoiser.manifest.weights),
         "backend": denoiser.session.backend,
         "device": denoiser.session.device,
         "precision": denoiser.session.entry.precision,

@@ -17,6 +17,7 @@ from frcrn_export.runtime.family_packages import (
     FamilyPackage,
     family_packages,
     reason_of,
+    taken_option,
 )
 from frcrn_export.runtime.gpu import Gpu, first_gpu
 from frcrn_export.runtime.sessions.tensorrt_backends import (
@@ -177,7 +178,9 @@ def _families() -> list[Ability]:
     first: dict[object, FamilyPackage] = {}
     for package in family_packages():
         try:
-            name, reason = package.load().name, ""
+            family = package.load()
+            options = (*getattr(family, "options", ()), *getattr(family, "training_options", ()))
+            name, reason = family.name, taken_option(options) or ""
         except LOADING_ERRORS as error:
             name, reason = None, reason_of(error)
         if not reason and (other := first.setdefault(name, package)) is not package:

@@ -97,9 +97,10 @@ def _print_facts(manifest: "Manifest") -> None:
         ("model", manifest.model),
         ("weights", f"{manifest.weights.name} ({manifest.weights.source})"),
         ("weights sha256", manifest.weights.sha256 or "-"),
-        *manifest.variant.items(),
+        ("state dict", manifest.weights.state_dict or "the only one"),
+        *((name, value) for name, value in manifest.variant.items() if name != "level"),
         ("sample rate", f"{manifest.sample_rate} Hz"),
-        ("level rule", manifest.level),
+        ("level", manifest.level),
         (
             "STFT",
             f"{stft.window} window {stft.window_length}, hop {stft.hop_length}, "
@@ -115,6 +116,11 @@ def _print_facts(manifest: "Manifest") -> None:
         *(("made with " + name, found) for name, found in manifest.tools.items()),
     ]
     print_table(("What", "Value"), ((name, str(value)) for name, value in facts))
+    if manifest.assumptions:
+        print_table(
+            ("Assumed", "Value", "Why"),
+            ((one.setting, one.value, one.reason) for one in manifest.assumptions),
+        )
 
 
 def _print_files(manifest: "Manifest") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle.manifest import FileEntry, GateResult, Precision
-from frcrn_export.runtime.commands.console import print_table
+from frcrn_export.runtime.commands.console import print_line, print_table
 from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ def print_engine(entry: FileEntry, counts: Census) -> None:
 def said_of_model(path: Path, manifest: "Manifest") -> str:
     """One line: a bundle's model and weights."""
     return f"{path}: {manifest.model}, weights: {manifest.weights.name}"
+
+
+def print_model(path: Path, manifest: "Manifest") -> None:
+    """Which model with which weights runs: one line on standard error, before it does."""
+    print_line(said_of_model(path, manifest), err=True)
 
 
 def said_of_quantized(quantized: Mapping[str, str], precision: Precision) -> str:

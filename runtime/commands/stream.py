@@ -9,8 +9,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+import msgspec
 
 from frcrn_export.runtime.commands.console import precision_option
+from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
 from frcrn_export.runtime.streaming.microphone import Live
@@ -32,6 +34,7 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         delays["device"] = runner.device_ms
     return {
         "model": manifest.model,
+        "weights": msgspec.to_builtins(manifest.weights),
         "backend": session.backend,
         "device": session.device,
         "precision": session.entry.precision,
@@ -120,7 +123,7 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
     "--status/--no-status",
     default=None,
     help="A status line on standard error, or nothing. Default: on a terminal a line that is "
-    "updated, elsewhere one line at the end.",
+    "updated, elsewhere what runs and how it went.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the final status line as JSON.")
 def stream(
@@ -186,6 +189,8 @@ def stream(
 
     watched = sys.stderr.isatty() if status is None else status
     show = _status_line(lambda: summary(report())) if watched else lambda: None
+    if status is not False and not as_json:
+        print_model(bundle, opened.manifest)
     with Interrupt() as interrupt:
         runner.run(meter, interrupt, show)
     if as_json:

@@ -15,8 +15,8 @@ from frcrn_export.runtime.bundle.manifest import (
 )
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import (
-    build_command,
     calibrate_command,
+    first_engine,
     onnx_command,
     options_of,
 )
@@ -93,6 +93,15 @@ def _speed(entry: FileEntry) -> tuple[bool, bool]:
     return entry.engine.hardware_compatible, entry.precision != _PRECISIONS[0]
 
 
+def _has_gpu() -> bool:
+    """Whether there is a GPU here, which the engine will be for."""
+    try:
+        first_gpu()
+    except BackendError:
+        return False
+    return True
+
+
 _ON_GPU = ("onnxruntime-cuda", "onnxruntime-tensorrt")
 
 
@@ -146,15 +155,14 @@ def _command(
     manifest = bundle.manifest
     role: Role = "core_streaming" if streaming else "core"
     if backend.engines is not None:
-        wanted = precision or "fp16"
-        calibrated = wanted not in QUANTIZED or manifest.file(role, "onnx", wanted, "tensorrt")
-        return build_command(
+        return first_engine(
             bundle.path,
-            wanted,
+            manifest,
+            precision or "fp16",
             backend.engines,
-            streaming=streaming,
+            role=role,
             batch=batch,
-            calibrated=bool(calibrated),
+            gpu="auto" if _has_gpu() else None,
         )
     if backend.format == "torchscript":
         return f"frcrn-export torchscript {options_of(manifest)} -o {quoted(bundle.path)}"

@@ -32,7 +32,9 @@ _PERCENTILES = (50, 90, 99, 100)
 class Pace:
     """How a stream kept up: the time to compute a chunk of `chunk_ms`, and how many were late.
 
-    A chunk is late when it is not done before the samples of the next one have arrived.
+    A chunk is late when it is not done before the samples of the next one have arrived. Where the
+    processor does other work, chunks wait for it: `latest_ms` is the longest from the arrival of a
+    chunk's last sample until it was done, waiting included.
     """
 
     chunks: int
@@ -41,7 +43,13 @@ class Pace:
     p90_ms: float
     p99_ms: float
     max_ms: float
+    latest_ms: float
     deadline_misses: int
+
+    @property
+    def waited(self) -> bool:
+        """Whether chunks were late that had waited: computing them took less than they last."""
+        return self.deadline_misses > 0 and self.max_ms <= self.chunk_ms
 
 
 def keep_pace(
@@ -61,7 +69,7 @@ def keep_pace(
     count = max(1, ceil(seconds / period))
     chunks = np.resize(wave, (count, size))  # repeats the wave
     times: list[float] = []
-    misses = 0
+    misses, latest = 0, 0.0
     start = clock()
     for index, chunk in enumerate(chunks, 1):
         arrival = start + index * period
@@ -71,9 +79,10 @@ def keep_pace(
         denoiser.process(chunk)
         done = clock()
         times.append(done - began)
+        latest = max(latest, done - arrival)
         misses += done > arrival + period
     p50, p90, p99, slowest = (1e3 * float(value) for value in np.percentile(times, _PERCENTILES))
-    return Pace(count, 1e3 * period, p50, p90, p99, slowest, misses)
+    return Pace(count, 1e3 * period, p50, p90, p99, slowest, 1e3 * latest, misses)
 
 
 Progress = Callable[[str], None]

@@ -35,6 +35,17 @@ def _stride_of_four(facts: Settings) -> Setting:
     return (4,) * len(channels)
 
 
+def _is_free(settings: Settings) -> bool:
+    """The masking form is causal and not residual: there is nothing to say."""
+    return not settings.get("bands")
+
+
+def _restarts(settings: Settings) -> bool:
+    """The first context block has a dilation of 1 in any case."""
+    blocks = settings.get("context_blocks", 0)
+    return isinstance(blocks, int) and blocks > 1
+
+
 STRIDES = Option(
     "strides",
     "integers",
@@ -48,12 +59,14 @@ CAUSAL = Option(
     "Without look-ahead (wave-unet-16k).",
     default=True,
     negated="--non-causal",
+    applies=_is_free,
 )
 RESIDUAL = Option(
     "residual",
     "flag",
     "The network's output is added to the noisy waveform (wave-unet-16k).",
     default=False,
+    applies=_is_free,
 )
 CONTEXT_CYCLE = Option(
     "context_cycle",
@@ -61,6 +74,7 @@ CONTEXT_CYCLE = Option(
     "After so many context blocks dilations start from 1 again (wave-unet-16k).",
     default=6,
     metavar="N",
+    applies=_restarts,
 )
 LEVEL = Option(
     "level",
