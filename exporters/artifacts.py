@@ -26,6 +26,7 @@ from frcrn_export.exporters.inline_graph import inline_model
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
 from frcrn_export.exporters.parity_vectors import parity_npz
+from frcrn_export.exporters.quiet import quiet_torch
 from frcrn_export.exporters.streaming_export import (
     StreamingForms,
     StreamingOptions,
@@ -154,7 +155,7 @@ def torchscript_from_graph(graph: Graph) -> bytes:
     Tracing can bake in the traced length; the parity check at other lengths finds that.
     """
     file = BytesIO()  # torch aborts the process where it cannot write to a path
-    with torch.inference_mode():
+    with quiet_torch(), torch.inference_mode():
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             graph.module.eval(), (graph.example,), check_trace=False
         )

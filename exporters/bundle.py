@@ -1,5 +1,6 @@
 """Exporting: write the files of a bundle, verify them, and only then commit them."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +41,8 @@ from frcrn_export.runtime.bundle.remedies import streaming_hint
 from frcrn_export.runtime.bundle.transaction import require_free, transaction
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.verify.parity import check_bundle
+
+logger = logging.getLogger(__name__)
 
 StftPlacement = Literal["split", "inline"]
 Progress = Callable[[str], None]
@@ -175,6 +178,7 @@ def _export(
     with transaction(destination) as work:
         for row in (*rows, PARITY):
             progress(f"exporting {row.path}")
+            logger.info("exporting %s", row.path)
             work.write(*row.make(forms))
         manifest = manifest_of(forms.model, work.files)
         if INLINE in rows:
@@ -194,6 +198,7 @@ def _add(
         raise UserError(f"{present.path / row.path} exists; add --force to replace it")
     with transaction(present.path) as work:
         progress(f"exporting {row.path}")
+        logger.info("exporting %s", row.path)
         work.write(*row.make(forms))
         whole = work.preview(
             msgspec.structs.replace(present.manifest, files=(*others, *work.files))

@@ -1,5 +1,6 @@
 """Loading: from a model name and weights to the networks for the exporters."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ from frcrn_export.exporters.stft_ops import StftAnalysis
 from frcrn_export.exporters.weights import cached
 from frcrn_export.runtime.bundle.manifest import Assumption, Manifest, Weights
 from frcrn_export.runtime.errors import CheckpointError, UserError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,14 @@ class LoadedModel:
     def frame_length(self) -> int:
         """What a frame counts in a streaming core: 1, or the samples of a network of waves."""
         return 1 if self.spec.stft else self.processing.padding.size
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was seen in the checkpoint and not used, and what was assumed, a line each."""
+        return (
+            *(f"note: {note}" for note in self.notes),
+            *(f"assumed: {one.setting} {one.value} ({one.reason})" for one in self.assumptions),
+        )
 
     def pipeline(self) -> ReferencePipeline:
         """The published pipeline around the reference network."""
@@ -154,18 +165,6 @@ def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
         options=options,
         state_dict=chosen or None,
     )
-
-
-def quieten_torch() -> None:
-    """Silence the exporter's messages (missing torchvision, deprecations).
-
-    Call it after importing torch.
-    """
-    import logging
-    import warnings
-
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"torch\..*|copyreg")
 
 
 def weights_at_hand(name: str) -> Path | None:
@@ -283,7 +282,7 @@ def _loaded(
     notes: tuple[str, ...] = (),
 ) -> LoadedModel:
     network.eval()
-    return LoadedModel(
+    loaded = LoadedModel(
         spec=spec,
         family=family,
         network=network,
@@ -295,3 +294,6 @@ def _loaded(
         assumptions=assumptions,
         notes=notes,
     )
+    for remark in loaded.remarks:
+        logger.info("%s", remark)
+    return loaded

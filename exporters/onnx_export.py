@@ -15,6 +15,7 @@ from onnxscript.rewriter import RewriteRuleSet
 from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 from torch import Tensor, nn
 
+from frcrn_export.exporters.quiet import quiet_torch
 from frcrn_export.exporters.recurrent import recurrent_to_onnx
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 from frcrn_export.runtime.errors import UserError
@@ -86,7 +87,7 @@ def onnx_from_module(
             for axis, size in enumerate(spec.shape)
             if isinstance(size, str)
         }
-    with torch.inference_mode():
+    with quiet_torch(), torch.inference_mode():
         module = recurrent_to_onnx(module.eval())
         with redirect_stderr(StringIO()):  # PyTorch prints the graph there when a trace fails
             traced = torch.export.export(module, examples, dynamic_shapes=dynamic, strict=False)

@@ -6,6 +6,7 @@ requirements are in `docs/own_module.md`.
 
 import copy
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ from frcrn_export.runtime.bundle.manifest import (
     Window,
 )
 from frcrn_export.runtime.errors import CheckpointError, UserError
+
+logger = logging.getLogger(__name__)
 
 Input = Literal["spectrum", "wave"]
 
@@ -159,7 +162,7 @@ def load_own_module(
     core.eval()
     with code.explained():
         check_promises(core, family.processing(spec, core, {}))
-    return LoadedModel(
+    loaded = LoadedModel(
         spec=spec,
         family=family,
         network=core,
@@ -176,6 +179,9 @@ def load_own_module(
         assumptions=assumptions,
         notes=notes,
     )
+    for remark in loaded.remarks:
+        logger.info("%s", remark)
+    return loaded
 
 
 class OwnFamily(Family):

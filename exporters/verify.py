@@ -221,7 +221,6 @@ def load_reference(
         require_same_checkpoint(manifest, checkpoint)
     if why := why_no_reference(manifest, checkpoint):
         raise UserError(f"{reason}, and {why}{_remedy(manifest, command)}")
-    from frcrn_export.exporters.loading import load_bundled, quieten_torch
+    from frcrn_export.exporters.loading import load_bundled
 
-    quieten_torch()
     return load_bundled(manifest, checkpoint)

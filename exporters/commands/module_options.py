@@ -173,10 +173,8 @@ def load_either(
         flags = ", ".join(map(flag_of, source.options))
         raise click.UsageError(f"{flags}: an option of registered models; leave it out")
     step("loading torch")
-    from frcrn_export.exporters.loading import quieten_torch
     from frcrn_export.exporters.own_module import load_own_module
 
-    quieten_torch()
     step(f"running {own.module}")
     loaded = load_own_module(
         own,

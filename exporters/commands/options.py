@@ -184,9 +184,8 @@ def require_output(
 def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
     """The model that the options name; prints assumptions and ignored content on standard error."""
     step("loading torch")
-    from frcrn_export.exporters.loading import load_model, quieten_torch
+    from frcrn_export.exporters.loading import load_model
 
-    quieten_torch()
     step("loading the weights")
     loaded = load_model(
         source.model,
@@ -201,10 +200,8 @@ def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
 
 def print_assumptions(loaded: "LoadedModel") -> None:
     """Print the assumptions about a checkpoint, and its unused content."""
-    for note in loaded.notes:
-        print_line(f"note: {note}", err=True)
-    for one in loaded.assumptions:
-        print_line(f"assumed: {one.setting} {one.value} ({one.reason})", err=True)
+    for remark in loaded.remarks:
+        print_line(remark, err=True)
 
 
 def print_parity(results: "tuple[ParityResult, ...]") -> None:
