@@ -15,6 +15,7 @@ from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES, LongUNet
 from frcrn_export.exporters.families.frcrn.long_causal import CausalLongUNet
 from frcrn_export.exporters.families.frcrn.lowered import LoweredFrcrn, LoweredUNet
 from frcrn_export.exporters.families.frcrn.network import FRCRN
+from frcrn_export.exporters.families.frcrn.scan_weights import weights_into_scans
 from frcrn_export.exporters.family import ExtraCore, ModelSpec
 from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
 from frcrn_export.runtime.bundle.manifest import TensorSpec
@@ -50,8 +51,8 @@ def long_cores(spec: ModelSpec, network: FRCRN) -> tuple[ExtraCore, ...]:
     core = ExtraCore(
         role="core_long",
         above_frames=LONG_ABOVE_FRAMES,
-        # Less than a piece, and more than two of them.
-        parity_frames=(9, 2 * PIECE_FRAMES + 22),
+        # Less than a piece, and more than four of them.
+        parity_frames=(9, 4 * PIECE_FRAMES + 22),
         export=partial(_export, network),
     )
     return (core,)
@@ -71,6 +72,7 @@ def _export(network: FRCRN, name: str, metadata: Mapping[str, str]) -> onnx.Mode
     first = onnx_from_graph(graph, name, metadata)
     second = _with_weights(first, _long_unet(network, lowered.unet2))
     whole = _joined(first, second, bins)
+    weights_into_scans(whole.graph)
     whole.doc_string = f"{name}: spec -> enhanced"
     onnx.checker.check_model(whole, full_check=True)
     return whole

@@ -1,0 +1,44 @@
+"""Weights inside the bodies of the scans that read them.
+
+ONNX Runtime lays out a convolution's weights ahead, and takes its blocked layout, where it finds
+them in the graph of the convolution itself. The exporter leaves them all outside.
+"""
+
+from collections.abc import Iterator
+
+import onnx
+
+
+def weights_into_scans(graph: onnx.GraphProto) -> None:
+    """Move every initializer that scans alone read into their bodies, in place.
+
+    Where several read it, each gets a copy; of FRCRN's only the first encoder is read twice.
+    """
+    bodies = [(body, outer_names(body)) for node in graph.node for body in _bodies(node)]
+    inside = set[str]().union(*(names for _, names in bodies))
+    outside = {name for node in graph.node for name in node.input}
+    outside.update(value.name for value in (*graph.input, *graph.output))
+    moved = {t.name: t for t in graph.initializer if t.name in inside - outside}
+    for body, names in bodies:
+        body.initializer.extend(moved[name] for name in sorted(names & moved.keys()))
+    kept = [tensor for tensor in graph.initializer if tensor.name not in moved]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def outer_names(body: onnx.GraphProto) -> set[str]:
+    """What a body, or one within it, reads of the graphs around it."""
+    own = {value.name for value in (*body.input, *body.initializer)}
+    own.update(name for node in body.node for name in node.output)
+    read = {value.name for value in body.output}
+    for node in body.node:
+        read.update(node.input)
+        for inner in _bodies(node):
+            read |= outer_names(inner)
+    return read - own - {""}
+
+
+def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
