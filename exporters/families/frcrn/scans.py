@@ -1,8 +1,4 @@
-"""Weights inside the bodies of the scans that read them.
-
-ONNX Runtime lays out a convolution's weights ahead, and takes its blocked layout, where it finds
-them in the graph of the convolution itself. The exporter leaves them all outside.
-"""
+"""ONNX graphs with scans: names and weights, in the bodies of the scans too."""
 
 from collections.abc import Iterator
 
@@ -12,7 +8,9 @@ import onnx
 def weights_into_scans(graph: onnx.GraphProto) -> None:
     """Move every initializer that scans alone read into their bodies, in place.
 
-    Where several read it, each gets a copy; of FRCRN's only the first encoder is read twice.
+    ONNX Runtime lays out a convolution's weights ahead, and takes its blocked layout, only where it
+    finds them in the graph of the convolution itself; the exporter leaves them all outside. Where
+    several scans read one, each gets a copy: of FRCRN's weights that is the first encoder alone.
     """
     bodies = [(body, outer_names(body)) for node in graph.node for body in _bodies(node)]
     inside = set[str]().union(*(names for _, names in bodies))
@@ -36,6 +34,18 @@ def outer_names(body: onnx.GraphProto) -> set[str]:
         for inner in _bodies(node):
             read |= outer_names(inner)
     return read - own - {""}
+
+
+def prefix_names(graph: onnx.GraphProto, prefix: str) -> None:
+    """Put a prefix before every name in a graph and in the bodies of its scans."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = prefix + value.name
+    for node in graph.node:
+        node.name = prefix + node.name if node.name else ""
+        node.input[:] = [prefix + name if name else "" for name in node.input]
+        node.output[:] = [prefix + name if name else "" for name in node.output]
+        for body in _bodies(node):
+            prefix_names(body, prefix)
 
 
 def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
