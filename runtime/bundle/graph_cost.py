@@ -45,7 +45,7 @@ def cost_of(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> GraphCost:
     """The same of a graph in memory. Raises ValueError for one that makes no sense."""
     if not model.graph.node:
         raise ValueError("no nodes")
-    weights = [tuple(tensor.dims) for tensor in model.graph.initializer]
+    weights = [tuple(tensor.dims) for tensor in _weights(model.graph)]
     if any(dim < 0 for shape in weights for dim in shape):
         raise ValueError("a weight with a negative size")
     return GraphCost(
@@ -53,6 +53,15 @@ def cost_of(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> GraphCost:
         parameters=sum(map(prod, weights)),
         flop=_flop(model, sizes),
     )
+
+
+def _weights(graph: "onnx.GraphProto") -> "Iterator[onnx.TensorProto]":
+    """The weights of a graph and of its subgraphs, at any depth."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in _subgraphs(attribute):
+                yield from _weights(inner)
 
 
 def _read(path: Path) -> "onnx.ModelProto":
@@ -87,12 +96,15 @@ def multiplications(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int 
 
 def _counted_within(attribute: "onnx.AttributeProto") -> bool:
     """Whether a subgraph, at any depth, has layers that count."""
-    graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
     return any(
         node.op_type in _COUNTS or any(map(_counted_within, node.attribute))
-        for graph in graphs
+        for graph in _subgraphs(attribute)
         for node in graph.node
     )
+
+
+def _subgraphs(attribute: "onnx.AttributeProto") -> "list[onnx.GraphProto]":
+    return [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
 
 
 _Count = Callable[["onnx.NodeProto", Mapping[str, Shape]], int]
