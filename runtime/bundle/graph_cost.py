@@ -44,7 +44,7 @@ def cost_of(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> GraphCost:
     """As `graph_cost`, of a graph in memory. Raises ValueError for an invalid graph."""
     if not model.graph.node:
         raise ValueError("no nodes")
-    weights = [tuple(tensor.dims) for tensor in model.graph.initializer]
+    weights = [tuple(tensor.dims) for tensor in _weights(model.graph)]
     if any(dim < 0 for shape in weights for dim in shape):
         raise ValueError("a weight with a negative size")
     return GraphCost(
@@ -52,6 +52,15 @@ def cost_of(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> GraphCost:
         parameters=sum(map(prod, weights)),
         flop=_flop(model, sizes),
     )
+
+
+def _weights(graph: "onnx.GraphProto") -> "Iterator[onnx.TensorProto]":
+    """The weights of a graph and of its subgraphs, at any depth."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in _subgraphs(attribute):
+                yield from _weights(inner)
 
 
 def _read(path: Path) -> "onnx.ModelProto":
@@ -86,12 +95,15 @@ def multiplications(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int 
 
 def _counted_within(attribute: "onnx.AttributeProto") -> bool:
     """Whether a subgraph, at any depth, has layers that count."""
-    graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
     return any(
         node.op_type in _COUNTS or any(map(_counted_within, node.attribute))
-        for graph in graphs
+        for graph in _subgraphs(attribute)
         for node in graph.node
     )
+
+
+def _subgraphs(attribute: "onnx.AttributeProto") -> "list[onnx.GraphProto]":
+    return [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
 
 
 _Count = Callable[["onnx.NodeProto", Mapping[str, Shape]], int]
