@@ -1,4 +1,4 @@
-"""How long the commands take: help, imports, exporting FRCRN with verification.
+"""Times of the commands: help, imports, exporting FRCRN with verification.
 
     python benchmarks/commands.py [--baseline FRCRN_EXPORT] [--exports 3]
 

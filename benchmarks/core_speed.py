@@ -2,8 +2,8 @@
 
     python benchmarks/core_speed.py --threads 2
 
-They take turns, so that whatever else the machine does falls on all of them alike.
-Writes results/core_speed.json.
+They are timed in turn, so that other load affects all of them equally. Writes
+results/core_speed.json.
 """
 
 import argparse

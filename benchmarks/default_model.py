@@ -1,4 +1,4 @@
-"""What the packaged `wave-unet-16k` does to speech, music and silence: the figures of its card.
+"""The packaged `wave-unet-16k` on speech, music and silence: the figures of its card.
 
     python benchmarks/default_model.py PAIRS [--checkpoint FILE]
 

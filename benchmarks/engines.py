@@ -1,4 +1,4 @@
-"""How long `frcrn-export trt --fp16` takes without a GPU, and what comes out of it.
+"""Time and results of `frcrn-export trt --fp16` without a GPU.
 
     python benchmarks/engines.py [--repeats 3]
 

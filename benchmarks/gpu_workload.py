@@ -61,7 +61,7 @@ def make_cases(model: LoadedModel, batches: list[int]) -> list[Case]:
 
 
 class Workload:
-    """Inputs cut from a recording at the level of the network's training, and how to judge outputs.
+    """Inputs cut from a recording at the level of the network's training, and their SNR.
 
     The reference is the published network in float32 on the processor: on a GPU float32 may mean
     TF32.

@@ -1,10 +1,10 @@
-"""What less look-ahead and causal squeeze-and-excitation cost FRCRN, on real speech.
+"""The cost of reduced look-ahead and causal squeeze-and-excitation for FRCRN, on real speech.
 
     python benchmarks/lookahead.py [--checkpoint FILE] [--order]
 
-SNR of the streaming core's output at every look-ahead against the one that hears all it can, and of
-each kind of squeeze-and-excitation against that over the whole utterance. `--order` also searches
-for the order in which decoders should give up their future frame, the least harmful first. Writes
+SNR of the streaming core at every look-ahead against the full look-ahead, and of each kind of
+squeeze-and-excitation against the mean over the whole utterance. `--order` also searches for the
+order in which decoders should give up their future frame, the least harmful first. Writes
 results/lookahead.json and docs/lookahead.png.
 """
 

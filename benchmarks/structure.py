@@ -1,4 +1,4 @@
-"""How the product is laid out: modules, lines, arrows, circles, and the way of one export.
+"""The structure of the product: modules, lines, imports, circles, and the path of an export.
 
     python benchmarks/structure.py [--baseline COMMIT_OR_FOLDER] [--order] [--json]
 

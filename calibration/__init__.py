@@ -1,1 +1,1 @@
-"""INT8 and FP8 cores: calibration, quantized graphs, gates. And the quality of denoised speech."""
+"""INT8 and FP8 cores: calibration, quantized graphs, gates; and the quality of denoised speech."""

@@ -1,4 +1,4 @@
-"""From a bundle with a float core to one with an INT8 or FP8 core that passed its gates."""
+"""Calibration: add an INT8 or FP8 core that passes its gates to a bundle."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,11 +22,9 @@ from frcrn_export.calibration.speed import Speed, measure_speed
 from frcrn_export.calibration.switches import SwitchedCore
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, GateResult, Target
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
-from frcrn_export.runtime.bundle.remedies import calibrate_command
 from frcrn_export.runtime.errors import CheckFailed, UserError
-from frcrn_export.runtime.text import quoted
 
-_DAMAGE_PAIRS = 2  # the shortest ones: a layer alone is heard on little audio
+_SENSITIVITY_PAIRS = 2  # the shortest: little audio shows the noise of a single layer
 
 
 def calibrate(
@@ -56,34 +54,34 @@ def calibrate(
         []
 
     Args:
-        bundle: A bundle with a float32 core as ONNX. For TensorRT a float16 core is added where it
-            has none.
+        bundle: A bundle with a float32 ONNX core. For TensorRT a missing float16 core is added
+            first.
         recordings: Folders of noisy speech at any rate, as it will be denoised.
         target: "tensorrt", or "cpu" for ONNX Runtime on processors with VNNI.
         precision: "int8", or for TensorRT "fp8".
         streaming: Calibrate the streaming core, by streaming.
-        pairs: A folder with NAME.noisy.* and NAME.clean.*, none of them among the recordings: what
-            the gates are measured on. None is the packaged recording.
-        method: How the range of each tensor is chosen: "minmax", "percentile", "entropy", "mse".
-        clips: How many recordings to take, spread over loudness and noise.
-        seed: Of the choice of clips.
-        auto: Where a gate of quality fails, let layers fall back to float until it passes.
-        minutes: How long `auto` may measure the sensitivity of layers.
+        pairs: The evaluation pairs of the gates: a folder with NAME.noisy.* and NAME.clean.*, none
+            of them among the recordings. None is the packaged recording.
+        method: The calibration method: "minmax", "percentile", "entropy" or "mse".
+        clips: The number of recordings to use, spread evenly over level and noise.
+        seed: Of the selection of clips.
+        auto: If a quality gate fails, let layers fall back to float until it passes.
+        minutes: Time limit for the measurement of sensitivities by `auto`.
         allow_slower: Keep a file that is not faster than float32.
         threads: Limit of processor threads; None is the backend's own choice.
-        checkpoint: The weights file, where the network itself is needed and the bundle does not
+        checkpoint: The weights file, where the reference network is needed and the bundle does not
             say where its weights are.
-        force: Replace such a file that the bundle has.
-        progress: Called with a phase, the steps of it that are done, and how many it has.
+        force: Replace an existing file.
+        progress: Called with a phase, its number of steps done, and their total.
 
     Returns:
-        The report: scores by precision, gates, speed, layers and ranges. It is in the bundle as
-        well, as JSON, a page and pictures.
+        The report: scores by precision, gates, speed, layers and ranges. The bundle has it as JSON,
+        a Markdown page and pictures.
 
     Raises:
-        CheckFailed: A gate failed; the bundle is as it was, but for the float16 core.
-        UserError: No float core, or such a file without `force`; recordings that cannot be used,
-            or that are among the pairs; FP8 for processors; weights that are not here.
+        CheckFailed: A gate failed; the bundle is unchanged, except for the float16 core.
+        UserError: There is no float core, or the file exists and `force` is not given; recordings
+            are unusable or among the pairs; FP8 for processors; missing weights.
         BundleError: The bundle cannot be read.
     """
     if precision == "fp8" and target == "cpu":
@@ -120,15 +118,15 @@ def calibrate_with(
     """Calibrate the bundle at `path` as the settings say; see `calibrate`."""
     require_matplotlib()
     require_packages(METRICS)
-    bundle = open_bundle(path, int8=not force)  # what is replaced may be broken
-    if checkpoint is not None:  # also where nothing is made from it
+    bundle = open_bundle(path, int8=not force)  # the file to replace may be damaged
+    if checkpoint is not None:  # even if it is not used
         from frcrn_export.exporters.verify import require_same_checkpoint
 
         require_same_checkpoint(bundle.manifest, checkpoint)
     name = int8_name(settings.target, settings.streaming, settings.precision)
     if any(entry.path == name for entry in bundle.manifest.files) and not force:
         raise UserError(f"{path / name} exists; add --force to replace it")
-    plan = make_plan(bundle, settings, checkpoint, progress)
+    plan = make_plan(bundle, settings, checkpoint, progress, force=force)
     with _evaluating(plan, plan.pairs, METRICS, progress) as evaluator:
         search = find_names(
             plan.quantizer.candidates,
@@ -149,7 +147,7 @@ def calibrate_with(
         speed = _speed(plan, evaluator, content, progress)
         gates = (*_quality_gates(plan, evaluator, search.quality), speed_gate(speed))
         report = make_report(plan, evaluator, search, qualities, speed, gates)
-        _require(plan, gates, _command(plan, checkpoint, force))
+        _require(plan, gates, settings.command(path, checkpoint=checkpoint, force=force))
         worst = _worst(plan, evaluator, search.quality, content)
     add_to_bundle(plan, content, report, worst)
     return report
@@ -171,7 +169,7 @@ def _evaluating(
 
 @contextmanager
 def _sensitivity_meter(plan: Plan, evaluator: Evaluator, progress: Progress) -> Iterator[SnrOf]:
-    """What measures the sensitivity of candidates: signals in one session, layers in files."""
+    """The meter of sensitivities: one session for signals, a file for each layer."""
     quantizer, settings = plan.quantizer, plan.settings
     if isinstance(quantizer, SignalQuantizer):
         shortest = min(evaluator.clips, key=lambda clip: len(clip.noisy))
@@ -186,7 +184,7 @@ def _sensitivity_meter(plan: Plan, evaluator: Evaluator, progress: Progress) -> 
             threads=settings.threads,
         )
         return
-    pairs = sorted(plan.pairs, key=lambda pair: pair.noisy.stat().st_size)[:_DAMAGE_PAIRS]
+    pairs = sorted(plan.pairs, key=lambda pair: pair.noisy.stat().st_size)[:_SENSITIVITY_PAIRS]
     with _evaluating(plan, pairs, (), progress) as quick:
 
         def snr_of(names: Collection[str]) -> float:
@@ -200,9 +198,9 @@ def _quality_gates(plan: Plan, evaluator: Evaluator, quality: Quality) -> tuple[
 
 
 def _require(plan: Plan, gates: Sequence[GateResult], command: str) -> None:
-    """Raise CheckFailed where a gate failed, but for speed where that is allowed.
+    """Raise CheckFailed where a gate failed; `allow_slower` ignores speed.
 
-    `command`: the one that is running.
+    `command`: the running command, for the message.
     """
     settings = plan.settings
     failed = [gate for gate in gates if gate.passed is False]
@@ -211,31 +209,6 @@ def _require(plan: Plan, gates: Sequence[GateResult], command: str) -> None:
     if not passed(failed):
         lines = failures(failed, plan.file, command)
         raise CheckFailed("; ".join((*plan.clips.warnings, *lines)))
-
-
-def _command(plan: Plan, checkpoint: Path | None, force: bool) -> str:
-    """The command that is running, as far as its options decide what comes out."""
-    settings = plan.settings
-    options = [
-        f"--{name} {value}"
-        for name, value, default in (
-            ("method", settings.method, METHOD),
-            ("clips", settings.count, CLIPS),
-            ("seed", settings.seed, 0),
-        )
-        if value != default
-    ]
-    for name, path in (("pairs", settings.pairs), ("checkpoint", checkpoint)):
-        options += [f"--{name} {quoted(path)}"] * (path is not None)
-    options += ["--auto"] * settings.auto + ["--force"] * force
-    return calibrate_command(
-        plan.bundle.path,
-        settings.target,
-        settings.precision,
-        streaming=settings.streaming,
-        folders=settings.folders,
-        options=" ".join(options),
-    )
 
 
 def _fp16(plan: Plan, evaluator: Evaluator, progress: Progress) -> dict[str, Quality]:

@@ -1,4 +1,4 @@
-"""Calibration recordings: found, read, checked, and chosen evenly over loudness and noise."""
+"""Calibration recordings: found, read, checked, and selected evenly over level and noise."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,36 +17,36 @@ from frcrn_export.runtime.audio.level import TARGET_RMS, measure_gain
 from frcrn_export.runtime.audio.resample import Resampled
 from frcrn_export.runtime.errors import AudioError, UserError
 
-# The largest values in the default network, on average and the worst tenth, against those of 128
-# clips: 32 clips are 0.2 and 0.6 dB off, 16 clips 0.9 and 3.3 dB, 8 clips 2.3 and 4.4 dB.
+# Peak activations of the default network compared with those of 128 clips, mean and worst tenth: 32
+# clips are 0.2 and 0.6 dB off, 16 clips 0.9 and 3.3 dB, 8 clips 2.3 and 4.4 dB.
 FEWEST_CLIPS = 32
-# Clips within these steps of each other count as alike.
-_LOUDNESS_STEP_DB, _SNR_STEP_DB = 6.0, 10.0
+# Width of a class of similar clips.
+_LEVEL_STEP_DB, _SNR_STEP_DB = 6.0, 10.0
 SHORTEST_SECONDS = 1.0
-SILENCE_DB = -80.0  # dBFS; the level rules would make noise of full level of it
-_FLOOR_DB = -100.0  # dBFS, of a frame that is digital silence
+SILENCE_DB = -80.0  # dBFS; the level rules would amplify it to full-scale noise
+_FLOOR_DB = -100.0  # dBFS, of digital silence
 _FRAME_SECONDS = 0.02
-_NAMES = 3  # in one message
+_NAMES = 3  # in a message
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording of one channel. What is measured is measured at the network's sample rate.
+    """A mono recording. Measurements are made at the network's sample rate.
 
-    `sha256` is `audio_sha256` of its samples. `loudness_db` is the rms in dBFS of what is louder
-    than the mean, `snr_db` how far loud frames are above quiet ones, an estimate.
+    `sha256` is `audio_sha256` of its samples. `level_db` is the active rms in dBFS, `snr_db` an
+    estimate: the level of loud frames over that of quiet ones.
     """
 
     path: Path
     sha256: str
     seconds: float
-    loudness_db: float
+    level_db: float
     snr_db: float
 
 
 @dataclass(frozen=True)
 class ClipSet:
-    """The chosen clips. Any first part of them is spread over loudness and noise as well."""
+    """The selected clips, ordered so that any prefix is spread over level and noise too."""
 
     clips: tuple[Clip, ...]
     sample_rate: int
@@ -55,7 +55,7 @@ class ClipSet:
 
     @property
     def sha256(self) -> str:
-        """Of the clips' hashes in their order: says what was calibrated on."""
+        """The hash of the clips' hashes in their order: it identifies the calibration data."""
         return hashlib.sha256("".join(clip.sha256 for clip in self.clips).encode()).hexdigest()
 
 
@@ -67,12 +67,11 @@ def choose_clips(
     seed: int = 0,
     refused: Mapping[str, Path] = MappingProxyType({}),
 ) -> ClipSet:
-    """At most `count` recordings of folders and the folders in them, evenly of quiet and loud,
-    clean and noisy ones.
+    """Select at most `count` recordings of folders, evenly over level and noise.
 
-    The same audio and seed give the same choice, whatever the files are called. Several copies of
-    one recording count once. `refused`: the hashes of the clips that quality is judged by, and
-    their files. Raises UserError where a folder is missing, no file is usable, or one is refused.
+    Subfolders count too. The same audio and seed give the same selection, whatever the file names.
+    Copies of a recording count once. `refused`: the evaluation clips, hash to file. Raises
+    UserError where a folder is missing, no file is usable, or one is refused.
     """
     if count < 1:
         raise UserError(f"{count} calibration clips; give at least 1")
@@ -87,7 +86,7 @@ def choose_clips(
             continue
         if clip.sha256 in refused:
             found.append(f"{path} is {refused[clip.sha256]}")
-        elif clip.loudness_db < SILENCE_DB:
+        elif clip.level_db < SILENCE_DB:
             left_out.setdefault("silent", []).append(path)
         elif clip.seconds < SHORTEST_SECONDS:
             left_out.setdefault(f"shorter than {SHORTEST_SECONDS:g} s", []).append(path)
@@ -95,8 +94,8 @@ def choose_clips(
             usable.setdefault(clip.sha256, clip)
     if found:
         raise UserError(
-            f"calibration would see the clips that judge it: {_some(found)}; "
-            "remove them from the folder, or give another one: --calib FOLDER"
+            f"calibration and evaluation share clips: {_some(found)}; "
+            "remove them from the folder, or give another: --calib FOLDER"
         )
     reasons = [f"{why}: {_some(paths)}" for why, paths in left_out.items()]
     if not usable:
@@ -115,7 +114,7 @@ def choose_clips(
 
 
 def read_clip(clip: Clip, sample_rate: int) -> Float32Array:
-    """The samples [N] at `sample_rate` Hz. Raises AudioError where the file changed since."""
+    """The samples [N] at `sample_rate` Hz. Raises AudioError where the file has changed."""
     samples = read_audio(clip.path, sample_rate)
     if audio_sha256(samples) != clip.sha256:
         raise AudioError(f"{clip.path}: changed while it was used; run the command again")
@@ -123,7 +122,7 @@ def read_clip(clip: Clip, sample_rate: int) -> Float32Array:
 
 
 def audio_sha256(samples: Float32Array) -> str:
-    """The hash of samples [N] as little-endian float32: of the audio, whatever file it is in."""
+    """The hash of samples [N] as little-endian float32, independent of the file format."""
     return hashlib.sha256(np.ascontiguousarray(samples, "<f4").tobytes()).hexdigest()
 
 
@@ -153,13 +152,13 @@ def _measure(path: Path, sample_rate: int) -> Clip:
     samples = read_audio(path, sample_rate)
     gain = float(measure_gain(lambda: [samples[None]], "active_rms")[0])
     # A silent recording has gain 1.
-    loudness = 20 * np.log10(TARGET_RMS / gain) if samples.any() else -np.inf
+    level = 20 * np.log10(TARGET_RMS / gain) if samples.any() else -np.inf
     seconds = len(samples) / sample_rate
-    return Clip(path, audio_sha256(samples), seconds, float(loudness), _snr(samples, sample_rate))
+    return Clip(path, audio_sha256(samples), seconds, float(level), _snr(samples, sample_rate))
 
 
 def _snr(samples: Float32Array, sample_rate: int) -> float:
-    """How far the level that 5 % of all frames exceed is above the one that 10 % stay below, dB."""
+    """The 95th percentile of frame levels over the 10th, in dB."""
     length = min(round(_FRAME_SECONDS * sample_rate), len(samples))
     frames = samples[: len(samples) // length * length].reshape(-1, length)
     power = np.mean(frames.astype(np.float64) ** 2, axis=1)
@@ -168,19 +167,19 @@ def _snr(samples: Float32Array, sample_rate: int) -> float:
 
 
 def _stratified(clips: list[Clip], count: int, seed: int) -> list[Clip]:
-    """In turns one clip of every class of loudness and noise that still has any."""
+    """Take one clip of each class of level and noise in turn, until all are taken."""
     clips = sorted(clips, key=lambda clip: clip.sha256)
     classes: dict[tuple[int, int], list[Clip]] = {}
     for index in np.random.default_rng(seed).permutation(len(clips)):
         clip = clips[index]
-        loudness, snr = clip.loudness_db // _LOUDNESS_STEP_DB, clip.snr_db // _SNR_STEP_DB
-        classes.setdefault((int(loudness), int(snr)), []).append(clip)
+        level, snr = clip.level_db // _LEVEL_STEP_DB, clip.snr_db // _SNR_STEP_DB
+        classes.setdefault((int(level), int(snr)), []).append(clip)
     turns = zip_longest(*classes.values())
     return [clip for turn in turns for clip in turn if clip is not None][:count]
 
 
 def _some(names: Iterable[object]) -> str:
-    """The first few, and how many more there are."""
+    """The first few names, and how many more there are."""
     listed = [str(name) for name in names]
     more = len(listed) - _NAMES
     return ", ".join(listed[:_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -42,13 +42,13 @@ _TARGETS: dict[str, Target] = {word: target for target, word in FOR_VALUES.items
     help="rtx4090d: TensorRT on GPUs; cpu: ONNX Runtime on processors with VNNI.",
 )
 @click.option("--fp8", is_flag=True, help="FP8 instead, for TensorRT on GPUs from SM 8.9 on.")
-@click.option("--streaming", is_flag=True, help="The streaming core, calibrated by streaming.")
+@click.option("--streaming", is_flag=True, help="Calibrate the streaming core, by streaming.")
 @click.option(
     "-p",
     "--pairs",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="NAME.noisy.* and NAME.clean.*, none of them in --calib: what the gates are measured on.  "
+    help="Evaluation pairs NAME.noisy.* and NAME.clean.*, none of them in --calib.  "
     "[default: the packaged recording]",
 )
 @click.option(
@@ -56,27 +56,27 @@ _TARGETS: dict[str, Target] = {word: target for target, word in FOR_VALUES.items
     type=click.Choice(list(get_args(CalibrationMethod))),
     default=METHOD,
     show_default=True,
-    help="How the range of each tensor is chosen.",
+    help="How the range of each tensor is calibrated.",
 )
 @click.option(
     "--clips",
     type=click.IntRange(min=1),
     default=CLIPS,
     show_default=True,
-    help="How many recordings, spread over loudness and noise.",
+    help="Number of recordings, spread over level and noise.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--auto",
     is_flag=True,
-    help="Where quality fails, give the most harmful layers back to float until it passes.",
+    help="If a quality gate fails, let sensitive layers fall back to float until it passes.",
 )
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=MINUTES,
     show_default=True,
-    help="With --auto: for measuring the sensitivity of each layer. Run again, it goes on.",
+    help="With --auto: time to measure the sensitivity of layers. A second run continues.",
 )
 @click.option("--allow-slower", is_flag=True, help="Keep a file that is no faster than float.")
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="CPU threads.")
@@ -84,7 +84,7 @@ _TARGETS: dict[str, Target] = {word: target for target, word in FOR_VALUES.items
     "-c",
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="The weights that the bundle was made from, where cpu gets a form of its own.",
+    help="The bundle's weights, where the network has a form of its own for --for cpu.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -106,11 +106,11 @@ def calibrate(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make the INT8 core of a BUNDLE from recordings, and judge it.
+    """Calibrate the INT8 core of a BUNDLE on recordings, and evaluate it.
 
     Adds core.int8.onnx (--for cpu: core.int8.cpu.onnx; --fp8: core.fp8.onnx) and a report. A file
-    whose quality falls too far behind float32, or that is not faster, is not kept: the command
-    exits with 1 and names the gate.
+    that loses too much quality against float32, or is not faster, is not kept: the command exits
+    with 1 and names the gate.
     """
     if fp8 and target == "cpu":
         raise click.UsageError("--fp8 is for TensorRT alone; leave out --for cpu, or --fp8")
@@ -156,6 +156,6 @@ def _print(report: "Report", pairs: Path | None) -> None:
         print_table(table.columns, table.rows, table.title)
     if pairs is None:
         click.echo("The gates were measured on the packaged recording alone; give --pairs FOLDER.")
-    if report.weights.source == "random":
-        click.echo("Random weights: for dry runs only, the output is no denoised speech.")
-    print_line(f"The report: {report.quantization.report} and what lies beside it.")
+    if report.weights.are_random:
+        click.echo("Random weights: for dry runs only, the output is not speech.")
+    print_line(f"The report: {report.quantization.report}, and the .md and .png files beside it.")

@@ -1,7 +1,7 @@
-"""What a core is fed for a recording: exactly what the runtime would feed it.
+"""The inputs of a core for a recording: exactly those that the runtime would make.
 
-The level, the padding, the windows and the transforms are the runtime's own. A streaming core is
-really streamed: each call gets the states that the call before it returned.
+Level, padding, windows and transforms are the runtime's own. A streaming core is really streamed:
+each call gets the states that the previous call returned.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +38,7 @@ def feeds(
 ) -> Iterator[Feed]:
     """The feed of each call that a recording [N] at the bundle's rate takes; see `calls`.
 
-    A streaming core needs a `session`, which may have more outputs; offline ones are not run.
+    A streaming core needs a `session`, which may have more outputs; an offline core does not run.
     """
     if session is None and entry.streaming is not None:
         raise ValueError("a streaming core's states come from a session")
@@ -55,10 +55,9 @@ def calls(
 ) -> Iterator[tuple[Feed, Outputs]]:
     """Run a core on a recording [N] at the bundle's rate: the feed and the outputs of each call.
 
-    Of a longer recording its loudest `seconds` are an utterance, or a stream, of their own. `run`
-    is called once for each feed, and gives the outputs by name, more than the core's own if it
-    likes. Feeds and outputs are kept by nobody else. Offline, AudioError is raised where the audio
-    is empty or not finite.
+    A longer recording is cut to its loudest `seconds`. `run` is called once for each feed and gives
+    the outputs by name, possibly more than the core's own. Feeds and outputs are not retained.
+    Offline, raises AudioError where the audio is empty or not finite.
     """
     audio = excerpt(audio, round(seconds * manifest.sample_rate))
     if entry.streaming is None:
@@ -67,7 +66,7 @@ def calls(
 
 
 def excerpt(audio: Float32Array, samples: int) -> Float32Array:
-    """The loudest part of `samples` samples of a recording [N], the first of several; or all."""
+    """The loudest part of `samples` samples of a recording [N], the first if several; or all."""
     if len(audio) <= samples:
         return audio
     energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
@@ -82,12 +81,12 @@ def session_run(session: "onnxruntime.InferenceSession") -> Run:
 
 
 def _without_network(entry: FileEntry) -> Run:
-    """As if the core returned what it is given."""
+    """The core's output in place of the network: its input."""
     return lambda feed: {entry.outputs[0].name: feed[entry.inputs[0].name]}
 
 
 class _Recorder:
-    """A session for the runtime's pipeline that keeps what goes in and comes out."""
+    """A session for the runtime's pipeline that records inputs and outputs."""
 
     backend, device = "calibration", "cpu"
 
@@ -138,6 +137,6 @@ def _streaming(
     stream.push(audio)
     while stream.ready:
         yield call()
-    stream.finish()  # from now on the network knows where the stream ends
+    stream.finish()  # from now on the end of the stream is known
     while stream.ready:
         yield call()

@@ -1,7 +1,7 @@
-"""The values of one tensor over many calls: exact extremes, and a histogram that merges exactly.
+"""Histograms of the values of one tensor over many calls, with exact extremes and exact merging.
 
-The bins lie symmetrically around 0 and their limit is a power of two. So a wider histogram's bins
-are whole runs of a narrower one's, and the order in which calls are added changes nothing.
+The bins are symmetric around 0 and their limit is a power of two. So each bin of a wider histogram
+is a union of bins of a narrower one, and the order of calls does not matter.
 """
 
 import math
@@ -17,7 +17,7 @@ from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 # On each side of 0: sixteen or more for each of the 127 steps of int8.
 BINS = 4096
-# Of a tensor that is 0 throughout; 2^-64 is far below any value that matters.
+# For a tensor of zeros; 2^-64 is far below any relevant value.
 _LEAST_EXPONENT = -64
 
 Counts = npt.NDArray[np.int64]
@@ -28,7 +28,7 @@ class Histogram:
     """Values of one tensor. `low` and `high` are the exact minimum and maximum of all of them.
 
     `counts` [2 * BINS] int64 cover [-limit, limit] in equal bins; bin BINS begins at 0 and holds
-    the zeros. They may be of an even sample of the values only.
+    the zeros. They may count an even sample of the values only.
     """
 
     low: float
@@ -48,7 +48,7 @@ class Histogram:
 
     @property
     def magnitudes(self) -> Counts:
-        """How many magnitudes are in each bin of [0, limit], [BINS] int64."""
+        """The count of magnitudes in each bin of [0, limit], [BINS] int64."""
         folded: Counts = self.counts[BINS:] + self.counts[BINS - 1 :: -1]
         return folded
 
@@ -72,7 +72,7 @@ def histogram(
 
 
 def merge(histograms: Iterable[Histogram]) -> Histogram:
-    """The histogram of the values of all, one or more."""
+    """The histogram of all values of one or more histograms."""
     return reduce(_merge, histograms)
 
 
@@ -83,13 +83,13 @@ def _merge(first: Histogram, second: Histogram) -> Histogram:
 
 
 def _limit(largest: float) -> float:
-    """The power of two next above a magnitude."""
+    """The next power of two above a magnitude."""
     exponent = math.frexp(largest)[1] if largest else _LEAST_EXPONENT
     return math.ldexp(1.0, max(exponent, _LEAST_EXPONENT))
 
 
 def _widened(histogram: Histogram, limit: float) -> Counts:
-    """The counts in the bins of a histogram with this limit, which is no smaller."""
+    """The counts in the bins of a histogram with this larger or equal limit."""
     factor = int(min(limit / histogram.limit, BINS))
     if factor == 1:
         return histogram.counts
@@ -99,15 +99,15 @@ def _widened(histogram: Histogram, limit: float) -> Counts:
     return counts
 
 
-CLIPPED_SHARE = 1e-4  # of the values, by `percentile`
+CLIPPED_SHARE = 1e-4  # of the values, clipped by `percentile`
 
 # Steps of int8 on each side of 0, and of uint8 in all.
 _SIGNED_STEPS, _UNSIGNED_STEPS = 127, 255
-# How far `mse` looks: ranges down to 1/64 of the largest value, sixteen for each halving.
+# The search of `mse`: ranges down to 1/64 of the largest value, sixteen per octave.
 _SHRINKS = 2.0 ** -(np.arange(6 * 16 + 1) / 16)
-# `entropy` looks at this many ranges, and counts magnitudes in this many bins, as published.
+# The search of `entropy`: number of ranges, and bins of magnitudes, as published.
 _ENTROPY_RANGES, _ENTROPY_BINS = 240, 2048
-# Of a bin that the quantized distribution leaves empty; 0 would be an infinite divergence.
+# For a bin that the quantized distribution leaves empty; 0 would give an infinite divergence.
 _LEAST_PROBABILITY = 1e-9
 
 
@@ -116,8 +116,8 @@ def value_range(
 ) -> tuple[float, float]:
     """The range (low, high) for 8 bits, which contains 0 and is not empty.
 
-    `symmetric`: (-t, t), for int8 with zero point 0; else for uint8 with any zero point. No
-    wider than the values are; (-1, 1) or (0, 1) where they are all 0.
+    `symmetric`: (-t, t), for int8 with zero point 0; else for uint8 with any zero point. Never
+    wider than the values; (-1, 1) or (0, 1) where all are 0.
     """
     if histogram.largest == 0.0:
         return (-1.0 if symmetric else 0.0), 1.0
@@ -151,10 +151,10 @@ def _quantile(
 
 def _entropy(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
     counts = histogram.magnitudes.reshape(_ENTROPY_BINS, -1).sum(axis=1).astype(np.float64)
-    counts[0] = counts[1]  # zeros lose nothing, however many a rectifier makes
+    counts[0] = counts[1]  # zeros lose nothing, however many a ReLU makes
     width = histogram.limit / _ENTROPY_BINS
     used = min(int(histogram.largest / width) + 1, _ENTROPY_BINS)
-    # Of one side: half of all steps, or more where the other side needs fewer.
+    # Steps of one side: half of all, or more where the other side needs fewer.
     span = 2 * histogram.largest if symmetric else _span(histogram)
     steps = int((_UNSIGNED_STEPS + 1) * histogram.largest / span)
     if used <= steps:
@@ -166,10 +166,10 @@ def _entropy(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
 
 def _divergence(counts: Float64Array, kept: int, steps: int) -> float:
-    """Of the magnitudes, those beyond clipped, from the same at `steps` levels of `kept` bins."""
+    """KL divergence of clipped magnitudes from their `kept` bins quantized to `steps` levels."""
     inside = counts[:kept]
     starts = np.arange(steps) * kept // steps
-    # A level's values spread evenly over those of its bins that hold any.
+    # The values of a level spread evenly over its non-empty bins.
     filled = inside > 0
     level_sums = np.add.reduceat(inside, starts)
     level_bins = np.add.reduceat(filled.astype(np.float64), starts)
@@ -189,7 +189,7 @@ def _mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
     if symmetric:
         ranges = [(-t, t) for t in histogram.largest * _SHRINKS]
         return _least_error(values, counts, ranges, 2 * _SIGNED_STEPS)
-    # Both ends at once, then one after the other until neither moves.
+    # Both ends together, then one at a time until neither changes.
     low, high = _minmax(histogram, symmetric)
     ranges = [(low * shrink, high * shrink) for shrink in _SHRINKS]
     best = _least_error(values, counts, ranges, _UNSIGNED_STEPS)
@@ -209,7 +209,7 @@ def _least_error(
 ) -> tuple[float, float]:
     """The first of the ranges with the least squared error of `counts` values each."""
     errors = []
-    for low, high in ranges:  # those of a closed end are all the same
+    for low, high in ranges:  # all equal where an end is fixed
         step = (high - low) / steps
         levels = np.clip(np.rint(values / step), np.rint(low / step), np.rint(high / step))
         errors.append(float(np.dot(counts, (values - levels * step) ** 2)))

@@ -1,7 +1,7 @@
-"""The gates of INT8: how much quality it may cost, and how much faster it must be.
+"""The gates of INT8: the largest loss of quality, and the least speed.
 
-Quality is the mean over held-out clips. So is the core's SNR, in dB of each clip: the worst clip is
-often one with hardly any speech, of which nearly nothing is left to compare; reports name it.
+Quality and the core's SNR in dB are means over held-out clips. The worst clip often has hardly any
+speech, so that little remains to compare; reports name it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from frcrn_export.runtime.commands.inspect_tables import LOSSES, gate_words
 
 Name = Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
 
-# Drops against float32 are at most that; the core's SNR (dB) and the speed at least.
+# Upper limits of drops against float32; lower limits of the core's SNR (dB) and the speed.
 LIMITS: Mapping[Name, float] = MappingProxyType(
     {"pesq": 0.1, "si_sdr": 0.3, "stoi": 0.005, "core_snr": 20.0, "speed": 1.0}
 )
@@ -28,9 +28,9 @@ def quality_gates(float32: Quality, int8: Quality, weights: Weights) -> tuple[Ga
     """The gates of quality. A clip with a value in float32 and none in INT8 fails the gate.
 
     A metric that float32 has for no clip is not measured. Nor are PESQ, SI-SDR and STOI of a
-    network with random weights: its output is no speech, and their differences say nothing.
+    network with random weights: its output is not speech.
     """
-    meaningless = weights.source == "random"
+    meaningless = weights.are_random
     return (
         *(_drop(metric, None if meaningless else float32, int8) for metric in _DROPS),
         _gate("core_snr", int8.mean_core_snr_db),
@@ -38,17 +38,17 @@ def quality_gates(float32: Quality, int8: Quality, weights: Weights) -> tuple[Ga
 
 
 def speed_gate(speed: Speed | None) -> GateResult:
-    """The gate of speed; None where the target is not here, which leaves it not measured."""
+    """The gate of speed; with None, on a machine without the target, it is not measured."""
     return _gate("speed", speed.ratio if speed else None)
 
 
 def passed(gates: Sequence[GateResult]) -> bool:
-    """Whether no gate failed; what was not measured does not fail."""
+    """Whether no gate failed; unmeasured gates do not fail."""
     return all(gate.passed is not False for gate in gates)
 
 
 def failures(gates: Sequence[GateResult], path: str, command: str) -> list[str]:
-    """A line for each failed gate: the file, what, its value, the limit and what to do next.
+    """A line for each failed gate: file, metric, value, limit and the next command.
 
     `command`: the `frcrn-export calibrate` that made the file.
     """
@@ -66,7 +66,7 @@ def _drop(metric: Name, float32: Quality | None, int8: Quality) -> GateResult:
 
 
 def _gate(name: Name, value: float | None, *, lost: bool = False) -> GateResult:
-    """`lost`: whether there are clips without a value that have one in float32."""
+    """`lost`: whether clips have a value in float32 and none here."""
     limit = LIMITS[name]
     if value is None or not isfinite(value):
         failed = lost or value is not None
@@ -89,8 +89,8 @@ def _missed(gate: GateResult) -> str:
 
 def _remedy(gate: GateResult, command: str) -> str:
     if gate.name == "speed":
-        return f"to keep it all the same, run: {command} --allow-slower"
+        return f"to keep it anyway, run: {command} --allow-slower"
     if "--auto" in command.split():
         other = "" if "--method" in command.split() else " --method percentile"
-        return f"take other ranges or more recordings: {command}{other}"
+        return f"try another method or more recordings: {command}{other}"
     return f"let layers fall back to float: {command} --auto"

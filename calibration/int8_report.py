@@ -1,4 +1,4 @@
-"""The report on an INT8 or FP8 file: JSON, a Markdown page and pictures, named for the file."""
+"""The report on an INT8 or FP8 file: JSON, a Markdown page and pictures, named after the file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from frcrn_export.runtime.bundle.manifest import QuantizationInfo, Weights
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer that INT8 can compute: whether it does, its share of the work, its sensitivity.
+    """A layer that can compute in INT8: whether it does, its share of the work, its sensitivity.
 
     `sensitivity_db`: the core's SNR with this layer alone in INT8. `reason`: why it was kept.
     """
@@ -27,9 +27,9 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class TensorRange:
-    """A quantized tensor's extremes on the calibration recordings, and the range of its 8 bits.
+    """A quantized tensor: its extremes on the calibration recordings, and its quantization range.
 
-    `sensitivity_db`: the core's SNR with it alone in 8 bits, where tensors are what is searched.
+    `sensitivity_db`: the core's SNR with it alone in 8 bits, where the search is over tensors.
     """
 
     tensor: str
@@ -56,7 +56,7 @@ class SearchPoint:
 
 @dataclass(frozen=True)
 class WorstClip:
-    """What the picture of a clip shows, usually that with the least core SNR: [N] each."""
+    """The signals [N] in the picture of a clip, usually the one with the least core SNR."""
 
     name: str
     noisy: Float32Array
@@ -69,8 +69,8 @@ class WorstClip:
 class Report:
     """Everything about one INT8 or FP8 file. `file` is its path in the bundle.
 
-    `noisy`: the scores of the recordings as they are; `qualities`: by precision, "fp32" first and
-    `precision` last. What is called int8 is FP8 where that is the number.
+    `noisy`: the scores of the noisy recordings; `qualities`: by precision, "fp32" first and
+    `precision` last. Attributes named int8 are of FP8 where that is the precision.
     """
 
     file: str
@@ -92,17 +92,17 @@ class Report:
         return self.qualities[self.precision]
 
     def scores(self, index: int) -> dict[str, Scores]:
-        """Of one clip, by what was scored: "noisy" and the precisions."""
+        """The scores of one clip: of "noisy" and the precisions."""
         scored = {name: quality.clips[index].scores for name, quality in self.qualities.items()}
         return {"noisy": self.noisy[index], **scored}
 
     def core_snrs(self, index: int) -> dict[str, float | None]:
-        """Of one clip, by precision; float32 is what the others are compared with."""
+        """The core SNR of one clip by precision, against float32."""
         others = {name: each for name, each in self.qualities.items() if name != "fp32"}
         return {name: quality.clips[index].core_snr_db for name, quality in others.items()}
 
     def means(self) -> dict[str, dict[str, float | None]]:
-        """Over clips, of "noisy" and the precisions: each metric, and `core_snr_db`."""
+        """Means over clips, of "noisy" and the precisions: each metric, and `core_snr_db`."""
         values = {m: [s.values[m] for s in self.noisy if m in s.values] for m in METRICS}
         found = {"noisy": {m: sum(v) / len(v) if v else None for m, v in values.items()}}
         for name, quality in self.qualities.items():
@@ -113,5 +113,5 @@ class Report:
 
 
 def report_name(file: str, end: str = "quality.json") -> str:
-    """What a file of the report is called; the JSON is what `QuantizationInfo.report` names."""
+    """The name of a file of the report; `QuantizationInfo.report` names the JSON."""
     return f"{file.removesuffix('.onnx')}.{end}"

@@ -1,6 +1,6 @@
 """The report on an INT8 or FP8 file for machines: `CORE.quality.json` of `CORE.onnx`.
 
-Of all values null is what was not measured, or what has no value. The fields:
+null: not measured, or without a value. The fields:
 
 - `frcrn_export`: the version; `file`; `model`; `weights` and `quantization` (with its gates) as in
   the manifest; `warnings`: texts
@@ -8,8 +8,8 @@ Of all values null is what was not measured, or what has no value. The fields:
   times `float32_ms` and `int8_ms` for `seconds` of audio, `threads` (null: all), `repetitions`
 - `means`: over the clips, for `noisy`, `fp32`, `fp16` (where the bundle has it) and `int8` or
   `fp8`: `si_sdr` (dB), `pesq`, `stoi`; for the last two also `core_snr_db`, against `fp32`
-- `clips`: for each held-out clip `name`, `seconds`, the same values for the same, and `missing`:
-  for each of them that lacks one, metric -> why
+- `clips`: for each held-out clip `name`, `seconds`, the values as in `means`, and `missing`: for
+  each of them that lacks one, metric -> why
 - `layers`: for each layer that can be in 8 bits `name`, `int8` (whether it is, in INT8 or FP8),
   `share` (of all multiplications), `sensitivity_db` (for TensorRT: the core's SNR with it alone in
   8 bits) and `reason` (why it was kept)
@@ -67,7 +67,7 @@ def _clip(report: Report, index: int) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The same in numbers that JSON has."""
+    """The value in types that JSON has."""
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The report on an INT8 or FP8 file for people: tables, a Markdown page of them and pictures."""
+"""The report on an INT8 or FP8 file for people: tables, a Markdown page and pictures."""
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 _RANGE_DB = 80.0
 _DPI = 120
-# More names than that cannot be read under an axis.
+# More names are not readable under an axis.
 _MOST_NAMES = 40
 
 
 def require_matplotlib() -> None:
-    """Raise UserError where pictures cannot be drawn: to be known before the work."""
+    """Raise UserError if pictures cannot be drawn, before the work begins."""
     if find_spec("matplotlib") is None:
         raise UserError(
             'the report\'s pictures need matplotlib; run: pip install "frcrn-export[plot]"'
@@ -36,12 +36,12 @@ def require_matplotlib() -> None:
 
 
 def draw(report: Report, worst: WorstClip) -> Iterator[tuple[str, bytes]]:
-    """Each picture that the report has something for, and its kind. Raises UserError."""
+    """The report's pictures, each with its kind. Raises UserError."""
     require_matplotlib()
     yield "worst", worst_clip(worst, _titles(report, worst.name))
     if report.ranges:
         yield "ranges", ranges(report.ranges)
-    if len(report.search) > 1:  # one is no search
+    if len(report.search) > 1:  # a single point is no search
         yield "search", search(report.search)
 
 
@@ -71,7 +71,7 @@ def worst_clip(clip: WorstClip, titles: Sequence[str]) -> bytes:
 
 
 def ranges(tensors: Sequence[TensorRange]) -> bytes:
-    """For each tensor, in the graph's order, its extremes and what of them 8 bits cover."""
+    """The extremes of each tensor in the graph's order, and its quantization range."""
     figure = _figure(11, 6)
     axis = figure.subplots()
     places = np.arange(len(tensors))
@@ -137,7 +137,7 @@ def _titles(report: Report, name: str) -> tuple[str, ...]:
 
 
 def _figure(width: float, height: float) -> "Figure":
-    """Without pyplot, which would look for a screen."""
+    """A figure without pyplot, which would need a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -161,14 +161,14 @@ _CAPTIONS = {
 
 
 def markdown(report: Report, images: Iterable[str] = ()) -> str:
-    """The whole page; `images` are the names of pictures beside it."""
+    """The Markdown page; `images` are the names of the pictures beside it."""
     text = "\n\n".join((f"# {report.file}", *facts(report), *_notes(report))) + "\n"
     text += "".join(markdown_table(table) for table in tables(report))
     return text + "".join(f"\n![{_CAPTIONS[name.split('.')[-2]]}]({name})\n" for name in images)
 
 
 def facts(report: Report) -> Iterator[str]:
-    """How the file was made, and how fast it is."""
+    """Lines on how the file was made, and its speed."""
     made, weights = report.quantization, report.weights
     yield f"{report.model}, weights: {weights.name} ({weights.source})."
     yield (
@@ -189,7 +189,7 @@ def facts(report: Report) -> Iterator[str]:
 
 
 def tables(report: Report) -> list[Table]:
-    """Gates, clips, layers, and what has no value."""
+    """Tables of gates, clips, layers and missing values."""
     found = [_gate_table(report), _clip_table(report)]
     if report.layers:
         found.append(_layer_table(report))
@@ -199,7 +199,7 @@ def tables(report: Report) -> list[Table]:
 
 
 def _notes(report: Report) -> Iterator[str]:
-    if report.weights.source == "random":
+    if report.weights.are_random:
         yield (
             "Random weights: the output is no speech, so PESQ, SI-SDR and STOI of it say nothing."
         )

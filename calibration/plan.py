@@ -1,4 +1,4 @@
-"""What an INT8 file is made from and of: settings, graph, recordings, layers and their ranges."""
+"""The plan of a calibration: settings, graph, recordings, layers and their ranges."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,9 @@ from frcrn_export.calibration.source import (
 )
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Target
 from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import calibrate_command
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
@@ -34,12 +36,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to calibrate. `pairs`: what the gates are measured on; None is the packaged recording.
+    """Settings of a calibration. `pairs`: for evaluation; None is the packaged recording.
 
-    `auto`: where the gates of quality fail, let layers fall back to float, measuring their
+    `auto`: if a quality gate fails, let layers fall back to float, after measuring their
     sensitivity for at most `minutes`. `allow_slower`: keep a file that is no faster than float.
-    `precision`: INT8, or
-    for TensorRT FP8.
+    `precision`: INT8, or for TensorRT FP8.
     """
 
     target: Target
@@ -55,10 +56,33 @@ class Settings:
     threads: int | None = None
     precision: QuantizedPrecision = "int8"
 
+    def command(self, root: Path, *, checkpoint: Path | None = None, force: bool = False) -> str:
+        """The command that calibrates so, as far as its options decide what comes out."""
+        options = [
+            f"--{name} {value}"
+            for name, value, default in (
+                ("method", self.method, METHOD),
+                ("clips", self.count, CLIPS),
+                ("seed", self.seed, 0),
+            )
+            if value != default
+        ]
+        for name, path in (("pairs", self.pairs), ("checkpoint", checkpoint)):
+            options += [f"--{name} {quoted(path)}"] * (path is not None)
+        options += ["--auto"] * self.auto + ["--force"] * force
+        return calibrate_command(
+            root,
+            self.target,
+            self.precision,
+            streaming=self.streaming,
+            folders=self.folders,
+            options=" ".join(options),
+        )
+
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before anything is in INT8. `pairs` are what it will be judged by."""
+    """All that is known before quantization. `pairs` are for evaluation."""
 
     bundle: Bundle
     settings: Settings
@@ -70,7 +94,7 @@ class Plan:
 
     @property
     def file(self) -> str:
-        """What the quantized file will be called."""
+        """The name of the quantized file."""
         settings = self.settings
         return int8_name(settings.target, settings.streaming, settings.precision)
 
@@ -81,15 +105,25 @@ class Plan:
 
 
 def make_plan(
-    bundle: Bundle, settings: Settings, checkpoint: Path | None, progress: Progress
+    bundle: Bundle,
+    settings: Settings,
+    checkpoint: Path | None,
+    progress: Progress,
+    *,
+    force: bool = False,
 ) -> Plan:
-    """Choose the recordings, find the graph and measure the ranges; raises as `calibrate`."""
+    """Choose the recordings, find the graph and measure the ranges; raises as `calibrate`.
+
+    `force`: whether a file that is there will be replaced.
+    """
     pairs = find_pairs(settings.pairs) if settings.pairs else [_packaged_pair()]
     clips = _choose(bundle, settings, pairs, progress)
 
     def load(what: str) -> "LoadedModel":
         progress(f"exporting {what}", 0, 1)
-        return reference_model(bundle, checkpoint, what)
+        command = settings.command(bundle.path, force=force)
+        command += " --allow-slower" * settings.allow_slower
+        return reference_model(bundle, checkpoint, what, command)
 
     if settings.target == "tensorrt":
         load_fp16 = partial(load, "the float16 core")
@@ -100,7 +134,7 @@ def make_plan(
     if not quantizer.candidates:
         raise UserError(
             f"{bundle.path}: {source.float32.path} has no layer that {settings.precision.upper()} "
-            "could be faster in"
+            f"could be faster in; run it as it is: {_as_it_is(bundle, settings)}"
         )
     ranges = observe(
         source.model,
@@ -112,6 +146,15 @@ def make_plan(
         progress=lambda done, total: progress("measuring ranges", done, total),
     )
     return Plan(bundle, settings, pairs, source, clips, quantizer, ranges)
+
+
+def _as_it_is(bundle: Bundle, settings: Settings) -> str:
+    """The command that uses a bundle whose layers are too small to quantize."""
+    if settings.target == "tensorrt":
+        streaming = " --streaming" * settings.streaming
+        return f"frcrn-export trt {quoted(bundle.path)} --fp16{streaming}"
+    stream = " --stream" * settings.streaming
+    return f"frcrn-export denoise {quoted(bundle.path)} noisy.wav{stream} -o clean.wav"
 
 
 def _choose(

@@ -1,4 +1,4 @@
-"""How good files are on held-out pairs, beside float32: it runs once, then any number of others."""
+"""The quality of quantized files on held-out pairs, relative to float32."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ from frcrn_export.runtime.errors import CheckFailed
 from frcrn_export.runtime.text import quoted
 
 METRICS = ("si_sdr", "pesq", "stoi")
-# One clip that comes out (nearly) the same must not make the mean; nor one that is all wrong.
+# Limits the weight of a single (nearly) exact or broken clip in the mean.
 SNR_LIMIT_DB = 100.0
 _NOT_FINITE = "the output is not finite"
 
@@ -35,10 +35,10 @@ Score = Callable[[Float32Array, Float32Array], Result]
 
 @dataclass(frozen=True)
 class ClipQuality:
-    """What one file makes of one clip.
+    """The quality of one file on one clip.
 
-    `core_snr_db`: the core's output against that of float32 on the same audio, total over the clip,
-    within +-100 dB; None for float32 itself, and where that is silent.
+    `core_snr_db`: SNR of the core's output against float32's on the same audio, over the whole
+    clip, limited to +-100 dB; None for float32 itself, and where its output is silent.
     """
 
     name: str
@@ -49,12 +49,12 @@ class ClipQuality:
 
 @dataclass(frozen=True)
 class Quality:
-    """What one file makes of all clips, in their order; without scores if none were asked for."""
+    """The quality of one file on all clips, in their order; scores may be left out."""
 
     clips: tuple[ClipQuality, ...]
 
     def mean(self, metric: str) -> float | None:
-        """Over the clips that have a value."""
+        """The mean over the clips that have a value."""
         return _mean(clip.scores.values.get(metric) for clip in self.clips)
 
     @property
@@ -68,7 +68,7 @@ class Quality:
         return min(self.clips, key=lambda clip: _or_best(clip.core_snr_db))
 
     def drop(self, float32: "Quality", metric: str) -> float | None:
-        """What is lost against float32: mean over the clips where both have a value."""
+        """The mean loss against float32, over the clips where both have a value."""
         pairs = zip(float32.clips, self.clips, strict=True)
         values = [(one.scores.values, other.scores.values) for one, other in pairs]
         return _mean(o[metric] - n[metric] for o, n in values if metric in o and metric in n)
@@ -81,7 +81,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class HeldOutClip:
-    """A pair at the network's rate [N], and what float32's core gives for it [..., T]."""
+    """A pair at the network's rate [N], and the output of the float32 core for it [..., T]."""
 
     pair: Pair
     noisy: Float32Array
@@ -91,10 +91,10 @@ class HeldOutClip:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Judges files that are called as one core of a bundle is, which `float32` is the result of.
+    """Evaluates files with the I/O signature of a bundle's core, whose own result is `float32`.
 
-    `noisy`: the scores of the recordings as they are. All that judging needs is in memory: of each
-    clip the two recordings, and the output of the core.
+    `noisy`: the scores of the noisy recordings. Memory holds each clip's two recordings and the
+    core's output.
     """
 
     clips: tuple[HeldOutClip, ...]
@@ -111,10 +111,10 @@ class Evaluator:
         scored: bool = True,
         progress: Progress = lambda phase, done, total: None,
     ) -> Quality:
-        """Run an ONNX file, or the content of one, on every clip.
+        """Run an ONNX file, or its content, on every clip.
 
-        Without `scored` only the core's SNR is measured, which is much cheaper. An output that is
-        not finite has no scores, and -100 dB. Raises BackendError for a model that cannot be run.
+        Without `scored` it only measures the core's SNR, which is much cheaper. An output that is
+        not finite has no scores and -100 dB. Raises BackendError for a model that cannot be run.
         """
         core = self._open(model)
         waiting: list[tuple[HeldOutClip, Result, float | None]] = []
@@ -139,7 +139,7 @@ class Evaluator:
         return Quality(clips)
 
     def denoise(self, name: str, model: Model | None = None) -> Float32Array:
-        """What a model makes of the clip of this name, [N]; without one, what float32 makes."""
+        """A model's output [N] for the clip of this name; None is the float32 core."""
         clip = next(clip for clip in self.clips if clip.pair.name == name)
         core = self._float32 if model is None else self._open(model)
         return core.denoise(clip.noisy)[0]
@@ -157,13 +157,13 @@ def evaluating(
     metrics: tuple[str, ...] = METRICS,
     progress: Progress = lambda phase, done, total: None,
 ) -> Iterator[Evaluator]:
-    """Run a bundle's float32 core, offline or streaming, on the pairs; then judge others by it.
+    """Run a bundle's float32 core, offline or streaming, on the pairs; then evaluate others.
 
-    `called` says how the others are called, where their states are not those of float32's core.
+    `called` is the I/O signature of the others, where their states differ from the float32 core's.
     `threads`: of the network; `jobs`: processes that score. Long utterances are cut for float32 as
-    they are for INT8 (see `runtime.pipeline.enhance`), so that nothing but the numbers differs.
-    Raises AudioError for a bad pair, UserError where a package is missing, CheckFailed where
-    float32's output is not finite.
+    for INT8 (see `runtime.denoiser.enhance`), so that only the precision differs. Raises AudioError
+    for a bad pair, UserError where a package is missing, CheckFailed where float32's output is not
+    finite.
     """
     require_packages(metrics)
     manifest = bundle.manifest

@@ -1,4 +1,4 @@
-"""The two ways into 8 bits: layers for TensorRT, signals for ONNX Runtime on processors."""
+"""The two quantizers: of layers for TensorRT, of signals for ONNX Runtime on processors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Target
 
 @dataclass(frozen=True)
 class Covered:
-    """What 8 bits cover of a tensor, or of the tensors of a signal: `seen` and what was chosen."""
+    """The quantization range of a tensor or signal, and its `seen` values."""
 
     name: str
     seen: tuple[float, float]
@@ -30,14 +30,14 @@ class Covered:
 
 
 class Quantizer(Protocol):
-    """Puts candidates, by name, into 8 bits."""
+    """Quantizes candidates, by name."""
 
     @property
     def candidates(self) -> Sequence[Candidate]: ...
 
     @property
     def observed(self) -> Sequence[str]:
-        """The tensors whose ranges it needs."""
+        """The tensors whose ranges are needed."""
 
     def quantize(self, names: Collection[str], ranges: Ranges) -> onnx.ModelProto:
         """The graph with the candidates of these names in 8 bits."""
@@ -46,13 +46,13 @@ class Quantizer(Protocol):
         """The layers that then compute in 8 bits."""
 
     def covered(self, names: Collection[str], ranges: Ranges) -> list[Covered]:
-        """The range of each tensor or signal that then is in 8 bits."""
+        """The range of each tensor or signal that is then in 8 bits."""
 
 
 def quantizer_for(
     model: onnx.ModelProto, target: Target, method: CalibrationMethod, precision: QuantizedPrecision
 ) -> Quantizer:
-    """That of a target; `precision` is INT8 for processors."""
+    """The quantizer of a target; `precision` is INT8 for processors."""
     if target == "cpu":
         return SignalQuantizer(model, tuple(find_signals(model)), method)
     return LayerQuantizer(model, tuple(quantizable(model, target)), method, precision)
@@ -60,7 +60,7 @@ def quantizer_for(
 
 @dataclass(frozen=True)
 class LayerQuantizer:
-    """For TensorRT, where each layer is in 8 bits or not; see qdq.py."""
+    """For TensorRT, layer by layer; see qdq.py."""
 
     model: onnx.ModelProto
     candidates: tuple[Layer, ...]
@@ -91,7 +91,7 @@ class LayerQuantizer:
 
 @dataclass(frozen=True)
 class SignalQuantizer:
-    """For ONNX Runtime on processors, where each signal is in uint8 or not; see uint8.py."""
+    """For ONNX Runtime on processors, signal by signal; see uint8.py."""
 
     model: onnx.ModelProto
     candidates: tuple[Signal, ...]

@@ -1,4 +1,4 @@
-"""What values the tensors of a float core take on calibration clips; kept by data and model."""
+"""Ranges: the values of a float core's tensors on calibration clips, cached by data and model."""
 
 import hashlib
 import zlib
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-# No tensor of a network has a dot in front.
+# No tensor of a network begins with a dot.
 _POSITIONS, _FLAT = ".observed.positions", ".observed.flat"
 _LOWS, _HIGHS, _SAMPLES = ".observed.lows", ".observed.highs", ".observed.samples"
 
@@ -39,9 +39,9 @@ _LOWS, _HIGHS, _SAMPLES = ".observed.lows", ".observed.highs", ".observed.sample
 def with_observers(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     """A copy that measures `tensors`, T of them.
 
-    One more input, the K positions in [0, 1) of the samples, float64; three more outputs, float32:
-    the minima [T], the maxima [T] and the samples [T * K]. Raises ValueError for a tensor that the
-    graph does not compute.
+    It has one more input, the K positions in [0, 1) of the samples, float64, and three more
+    outputs, float32: the minima [T], the maxima [T] and the samples [T * K]. Raises ValueError for
+    a tensor that the graph does not compute.
     """
     observed = copy_of(model)
     graph = observed.graph
@@ -52,7 +52,7 @@ def with_observers(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.Model
     after: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for index, name in enumerate(tensors):
         after[name] = _observer(name, f".observed.{index}")
-    # Right behind the node that computes a tensor, so that the tensor is measured and let go.
+    # Directly after the node that computes a tensor, so that the tensor can be freed.
     nodes = [node for value in graph.input for node in after[value.name]]
     for node in graph.node:
         nodes.append(node)
@@ -85,14 +85,14 @@ def _observer(tensor: str, name: str) -> list[onnx.NodeProto]:
 
 
 class Observer:
-    """A core that runs on the processor while tensors in it are measured."""
+    """A core that runs on the CPU while its tensors are measured."""
 
     def __init__(
         self, model: onnx.ModelProto, tensors: Sequence[str], samples: int, threads: int | None
     ) -> None:
-        """`samples`: how many values of each tensor a call counts, K.
+        """`samples`: the number K of values of each tensor that a call counts.
 
-        Raises ValueError for a tensor that is not there, BackendError for a model that cannot run.
+        Raises ValueError for an unknown tensor, BackendError for a model that cannot run.
         """
         self._tensors = tuple(tensors)
         self._samples = samples
@@ -101,15 +101,15 @@ class Observer:
         self.begin(0)
 
     def begin(self, seed: int) -> None:
-        """Forget what was seen. `seed` decides which values are counted."""
+        """Reset the histograms. `seed` decides which values are counted."""
         self._random = np.random.default_rng(seed)
         self._lows: list[Float32Array] = []
         self._highs: list[Float32Array] = []
         self._counted: list[Float32Array] = []
 
     def run(self, feed: Feed) -> Outputs:
-        """One call; its outputs by name."""
-        # One value of each of K equal parts: no value is counted twice before all others once.
+        """Run one call; gives its outputs by name."""
+        # One value of each of K equal parts, so that samples are spread evenly.
         offsets = self._random.random(self._samples, np.float32)
         positions = (np.arange(self._samples) + offsets) / self._samples  # float64
         found = self._session.run(self._outputs, {**feed, _POSITIONS: positions})
@@ -120,7 +120,7 @@ class Observer:
         return outputs
 
     def histograms(self) -> dict[str, Histogram]:
-        """Of each tensor over the calls since `begin`, one or more.
+        """The histogram of each tensor over the calls since `begin`, one or more.
 
         Raises CheckFailed where a value is not finite.
         """
@@ -141,7 +141,7 @@ def open_session(model: onnx.ModelProto, threads: int | None) -> "onnxruntime.In
     import onnxruntime
 
     options = session_options(threads)
-    # In the graph's own order; ONNX Runtime's default measures last, with all tensors held.
+    # In the graph's order; ONNX Runtime's default would measure last and hold all tensors.
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     try:
         return onnxruntime.InferenceSession(
@@ -154,13 +154,13 @@ def open_session(model: onnx.ModelProto, threads: int | None) -> "onnxruntime.In
 Ranges = Mapping[str, Histogram]
 Progress = Callable[[int, int], None]
 
-# Of each clip the loudest part: two windows of 1 s every 0.75 s, and more, fit without padding. 64
-# of them are 8000 frames of 20 ms.
+# The loudest part of each clip. It fits two windows of 1 s every 0.75 s without padding. 64 of them
+# are 8000 frames of 20 ms.
 OBSERVED_SECONDS = 2.5
-# Of each tensor so many values are counted in a call. A stream has a hundred calls or more.
+# The number of values of each tensor that a call counts. A stream has a hundred calls or more.
 _COUNTED, _COUNTED_STREAMING = 1 << 15, 1 << 8
 _SAVE_SECONDS = 15.0  # between two saves
-# Counts up with every change of what is measured or how it is kept.
+# Version of the cache: of what is measured and how it is stored.
 _VERSION = 1
 
 
@@ -182,11 +182,11 @@ def observe(
     threads: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Histogram]:
-    """Run a float core on the clips and measure tensors: inputs, or what its nodes compute.
+    """Run a float core on the clips and measure tensors: inputs, or outputs of nodes.
 
-    `model` is called as the file `entry` of the bundle is. `progress` is told how many clips of how
-    many are done. What was interrupted goes on where it was; what is done is read from the cache.
-    Raises ValueError for a tensor that is not there, AudioError for a clip that changed,
+    `model` has the I/O signature of the bundle's file `entry`. `progress` is called with the number
+    of clips done and their total. An interrupted run continues where it was; finished results come
+    from the cache. Raises ValueError for an unknown tensor, AudioError for a clip that changed,
     BackendError where ONNX Runtime cannot load the model, CheckFailed where a value is not finite.
     """
     tensors = list(dict.fromkeys(tensors))
@@ -237,7 +237,7 @@ def _with_next(
 def _key(
     content: bytes, tensors: Sequence[str], manifest: Manifest, entry: FileEntry, clips: ClipSet
 ) -> str:
-    """Of all that decides what is measured."""
+    """The cache key: everything that decides the result."""
     parts = (
         (_VERSION, OBSERVED_SECONDS, _COUNTED, _COUNTED_STREAMING, BINS),
         hashlib.sha256(content).hexdigest(),
@@ -262,7 +262,7 @@ def _save(path: Path, partial: _Partial) -> None:
 
 
 def _load(path: Path, tensors: Sequence[str]) -> _Partial:
-    """What was kept, or nothing where there is nothing that can be read."""
+    """The cached histograms, or none where they cannot be read."""
     try:
         with np.load(path) as kept:
             done, extremes, counts = int(kept["done"]), kept["extremes"], kept["counts"]

@@ -1,4 +1,4 @@
-"""Sessions of a file, or of a model in memory, that keep what goes into the core and comes out."""
+"""Sessions of an ONNX file or model that record the core's inputs and outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,14 +20,14 @@ from frcrn_export.runtime.streaming.onnx_session import OnnxStreamSession
 
 Model = Path | bytes  # an ONNX file, or its content
 
-# Sessions that run in turn: their threads do not go on waiting for work after a run, where they
-# would take the processors from the other's.
+# For sessions that run in turn: threads that spin after a run would take the processors from the
+# other session.
 _STOP_SPINNING = "session.force_spinning_stop"
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a core: its input [1, ...] and, of streams, how long they are."""
+    """One call of a core: its input [1, ...], and the `end` of streams."""
 
     inputs: Float32Array
     ends: Float32Array
@@ -35,7 +35,7 @@ class Call:
 
 @dataclass
 class CallTrace:
-    """What a core was given and gave, call by call. Inputs are kept only with `keep_calls`."""
+    """The calls of a core: outputs, and with `keep_calls` the inputs."""
 
     keep_calls: bool = False
     calls: list[Call] = field(default_factory=list)
@@ -43,42 +43,42 @@ class CallTrace:
     end: float = UNKNOWN_END
 
     def add(self, inputs: Float32Array, ends: Float32Array, outputs: Float32Array) -> None:
-        """One more call; the arrays may be overwritten afterwards."""
+        """Append a call; the arrays may be overwritten afterwards."""
         if self.keep_calls:
             self.calls.append(Call(inputs.copy(), ends.copy()))
         self.outputs.append(outputs.copy())
         self.end = float(ends[0])
 
     def enhanced(self, lookahead: int) -> Float32Array:
-        """All that came out, [..., T]; of streams without what lies before or after them."""
+        """The whole output [..., T]; of streams without what lies before or after them."""
         stop = int(min(self.end, UNKNOWN_END)) + lookahead
         return np.concatenate(self.outputs, axis=-1)[..., lookahead:stop]
 
 
 @dataclass(frozen=True)
 class RecordedCore:
-    """A core around which the runtime does all that it does for users."""
+    """A core inside the runtime's whole pipeline."""
 
     manifest: Manifest
     opened: "_RecordedSession | _RecordedStream"
 
     @property
     def lookahead(self) -> int:
-        """How many frames (or samples) its output is late."""
+        """The delay of its output in frames (or samples)."""
         streaming = self.opened.entry.streaming
         return streaming.lookahead if streaming else 0
 
     def denoise(
         self, noisy: Float32Array, *, keep_calls: bool = False
     ) -> tuple[Float32Array, CallTrace]:
-        """[N] at the network's rate to [N], and what went through the core."""
+        """[N] at the network's rate to [N], and the calls of the core."""
         self.opened.trace = CallTrace(keep_calls)
         source = array_source(noisy, self.manifest.sample_rate)
         blocks = list(self._denoiser().stream(source))
         return np.concatenate(blocks, axis=1)[0], self.opened.trace
 
     def run(self, calls: Sequence[Call]) -> None:
-        """The core alone on these calls, from the first state on."""
+        """Run the core alone on these calls, from the initial states on."""
         self.opened.reset()
         for call in calls:
             self.opened.call(call)
@@ -94,10 +94,10 @@ class RecordedCore:
 def open_recorded(
     manifest: Manifest, entry: FileEntry, model: Model, threads: int | None = None
 ) -> RecordedCore:
-    """Open a model that is called as the manifest's file `entry` is, in ONNX Runtime on the CPU.
+    """Open a model with the I/O signature of `entry`, in ONNX Runtime on the CPU.
 
-    Of a quantized model the states may be in uint8. Raises BackendError where ONNX Runtime cannot
-    load it.
+    The states of a quantized model may be uint8. Raises BackendError where ONNX Runtime cannot load
+    it.
     """
     options = session_options(threads)
     options.add_session_config_entry(_STOP_SPINNING, "1")
@@ -128,7 +128,7 @@ class _RecordedSession:
         return outputs
 
     def call(self, call: Call) -> None:
-        """Without keeping anything."""
+        """Run a call without recording it."""
         self._session.run(call.inputs)
 
     def reset(self) -> None:
@@ -148,5 +148,5 @@ class _RecordedStream(OnnxStreamSession):
         return outputs
 
     def call(self, call: Call) -> None:
-        """Without keeping anything."""
+        """Run a call without recording it."""
         super().run(call.inputs, call.ends)

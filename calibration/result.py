@@ -1,4 +1,4 @@
-"""What calibration ends with: the report, and the file with it in the bundle."""
+"""The result of calibration: the report, and the file and report in the bundle."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -27,7 +27,7 @@ from frcrn_export.runtime.bundle.transaction import transaction
 _FELL_BACK = "the search lets it fall back to float"
 _REASONS: dict[Reason, str] = {
     "first": "reads the input itself",
-    "last": "is heard as it is",
+    "last": "makes the output directly",
     "mask": "makes the mask",
     "gains": "makes gains of means",
     "narrow": "fewer than 16 channels",
@@ -42,7 +42,7 @@ def make_report(
     speed: Speed | None,
     gates: Sequence[GateResult],
 ) -> Report:
-    """Everything about the file that the search found; the last gate is that of speed."""
+    """The report on the file that the search found; the last gate is that of speed."""
     settings, manifest = plan.settings, plan.bundle.manifest
     total = sum(multiplications(plan.source.model).values())
     layers = int8_layers(plan.source.model, settings.target)

@@ -1,4 +1,4 @@
-"""What a file has in 8 bits: all that can be, or as much as the gates let pass."""
+"""The search for what computes in 8 bits: all candidates, or as many as pass the gates."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ from frcrn_export.runtime.cache import cache_dir
 
 
 class Candidate(Protocol):
-    """What can be in 8 bits; `work` is what that saves."""
+    """A layer or signal that can be in 8 bits; `work` is what that saves."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True)
 class Trial:
-    """The names of what is in 8 bits, and whether its quality passed."""
+    """The names in 8 bits, and whether the quality passed."""
 
     names: frozenset[str]
     passed: bool
@@ -48,16 +48,16 @@ class Sensitivities:
         try:
             self.values.update(msgspec.json.decode(self.path.read_bytes(), type=dict[str, float]))
         except (OSError, msgspec.MsgspecError):
-            return  # nothing was measured yet, or nothing that can be read
+            return  # nothing measured yet, or not readable
 
     def add(self, name: str, snr_db: float) -> None:
-        """Keep one more."""
+        """Store a sensitivity."""
         self.values[name] = snr_db
         replace_file(self.path, msgspec.json.encode(self.values))
 
 
 def sensitivities_file(*parts: bytes) -> Path:
-    """Where the sensitivities are kept of what these parts decide: model, ranges, recordings."""
+    """The cache file of sensitivities for these model, ranges and recordings."""
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     return cache_dir() / "sensitivity" / f"{key}.json"
 
@@ -69,10 +69,10 @@ def measure_sensitivities(
     seconds: float,
     progress: Progress = lambda phase, done, steps: None,
 ) -> bool:
-    """Measure each candidate that has no sensitivity yet, those with the most work first.
+    """Measure the candidates without a sensitivity, those with the most work first.
 
-    `snr_of` says in dB how near the core comes to float with these names in 8 bits. Returns whether
-    all are measured; False after `seconds`, the rest being for another time.
+    `snr_of` gives the core's SNR in dB against float with these names in 8 bits. Returns whether
+    all are measured; False if `seconds` are over first.
     """
     started = monotonic()
     for done, candidate in enumerate(sorted(candidates, key=lambda each: -each.work)):
@@ -88,10 +88,10 @@ def measure_sensitivities(
 def fallback_order(
     candidates: Sequence[Candidate], sensitivities: Mapping[str, float]
 ) -> list[str]:
-    """The names of the candidates in the order in which they go back to float.
+    """The names of the candidates in the order in which they fall back to float.
 
-    That of the noise that they make for the work that is saved in 8 bits; those that were not
-    measured are taken to make as much as the median of the others.
+    Ordered by noise per unit of work saved, the most first; unmeasured candidates count with the
+    median noise of the others.
     """
     noise = {name: 10.0 ** (-snr / 10.0) for name, snr in sensitivities.items()}
     usual = median(noise.values()) if noise else 1.0
@@ -108,11 +108,10 @@ def search(
     passes: Callable[[frozenset[str]], bool],
     progress: Progress = lambda phase, done, steps: None,
 ) -> list[Trial]:
-    """Give back as few names of `order` as it takes to pass; every trial, the best one last.
+    """Let as few names of `order` as possible fall back; gives every trial, the best one last.
 
-    With all in 8 bits (already known to fail) and none (float, which passes) at the ends, the
-    number of layers that fall back is halved down. The last trial is the one to take: it has no
-    names where nothing in 8 bits passes.
+    A bisection of the number of names that fall back, between none (known to fail) and all (float,
+    which passes). The last trial is the result: it has no names where nothing in 8 bits passes.
     """
     trials: list[Trial] = []
     failing, passing = 0, len(order)
@@ -135,7 +134,7 @@ SnrOf = Callable[[Collection[str]], float]  # of the core with these names in 8 
 
 @dataclass(frozen=True)
 class Point:
-    """The names of candidates in 8 bits, their quality, and whether it passed the gates."""
+    """The names in 8 bits, their quality, and whether it passed the gates."""
 
     names: frozenset[str]
     quality: Quality
@@ -144,19 +143,19 @@ class Point:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found, and all that was tried on the way; `sensitivities` above."""
+    """The points of a search, and the measured `sensitivities`."""
 
     points: Sequence[Point]
     sensitivities: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
-        """In 8 bits; the best that passed, which the last point is, or all if nothing was tried."""
+        """The names in 8 bits of the last point: the best that passed, or all without a search."""
         return self.points[-1].names
 
     @property
     def quality(self) -> Quality:
-        """Of these."""
+        """The quality of the last point."""
         return self.points[-1].quality
 
 
@@ -171,10 +170,10 @@ def find_names(
     seconds: float,
     progress: Progress = lambda phase, done, steps: None,
 ) -> Search:
-    """All candidates; with `auto`, where their quality fails the gates, as many as pass.
+    """All candidates; with `auto`, if they fail the gates, as many as pass.
 
-    `quantized` makes a file with those of given names in 8 bits, `evaluator` scores all clips, and
-    `sensitivity_meter` opens what measures the sensitivity of each, which may take `seconds`.
+    `quantized` makes a file with the given names in 8 bits, `evaluator` scores all clips, and
+    `sensitivity_meter` opens the meter of sensitivities, which has `seconds` of time.
     """
     points: list[Point] = []
 

@@ -1,4 +1,4 @@
-"""What calibration takes where nobody says otherwise; quick to import, for --help."""
+"""Defaults of calibration; quick to import, for --help."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What an INT8 file is made from: a float graph in the form that its target computes fastest."""
+"""The source of an INT8 file: a float graph in the form that is fastest on its target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def int8_name(target: Target, streaming: bool, precision: QuantizedPrecision = "int8") -> str:
-    """What the INT8 or FP8 file for a target is called in a bundle."""
+    """The name of the INT8 or FP8 file for a target."""
     core = "core.streaming" if streaming else "core"
     return f"{core}.{precision}.cpu.onnx" if target == "cpu" else f"{core}.{precision}.onnx"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A float graph, the entry with its I/O signature, and the float32 core to judge it by."""
+    """A float graph, the entry with its I/O signature, and the float32 core as reference."""
 
     model: onnx.ModelProto
     entry: FileEntry
@@ -42,9 +42,9 @@ def find_source(
 ) -> Source:
     """The graph that the INT8 or FP8 file of a bundle is made from.
 
-    For TensorRT `core.fp16.onnx`, whose other layers stay in float16. For processors
-    `core.onnx`, or another form of the network where its family has one, which `load` has to give.
-    Raises UserError for a bundle without a float core, and as `load`.
+    For TensorRT `core.fp16.onnx`: other layers stay in float16. For processors `core.onnx`, or the
+    family's own form of the network, which `load` gives. Raises UserError for a bundle without a
+    float core, and as `load`.
     """
     role: Role = "core_streaming" if streaming else "core"
     float32 = bundle.manifest.file(role, "onnx")
@@ -78,7 +78,7 @@ def _without_core(bundle: Bundle, streaming: bool) -> str:
 def with_fp16_core(
     bundle: Bundle, streaming: bool, load: "Callable[[], LoadedModel]", progress: Progress
 ) -> Bundle:
-    """The bundle with a float16 core, which is exported and verified where there is none.
+    """The bundle with a float16 core; a missing one is exported and verified.
 
     Raises UserError for a bundle without a float32 core, CheckFailed where the float16 one misses
     parity, and as `load`.
@@ -95,15 +95,17 @@ def with_fp16_core(
     return add(model, bundle, progress=lambda step: progress(step, 0, 1))
 
 
-def reference_model(bundle: Bundle, checkpoint: Path | None, what: str) -> "LoadedModel":
-    """The network that a bundle was made from, to make `what` of it.
+def reference_model(
+    bundle: Bundle, checkpoint: Path | None, what: str, command: str
+) -> "LoadedModel":
+    """The reference network of a bundle, to make `what` from it, as `command` does.
 
-    Raises UserError where its weights are not here.
+    Raises UserError where its weights are missing.
     """
     from frcrn_export.exporters.verify import load_reference
 
     reason = f"{bundle.path}: {what} of {bundle.manifest.model} is made from the network itself"
-    return load_reference(bundle.manifest, checkpoint, reason)
+    return load_reference(bundle.manifest, checkpoint, reason, command)
 
 
 def _has_own_form(model: str) -> bool:

@@ -10,15 +10,15 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 
-SECONDS = 4.0  # of audio at most, each time
+SECONDS = 4.0  # of audio at most
 _WARM_UPS = 2
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Float32's time over INT8's: median of `repetitions` ratios, and the quartiles around it.
+    """Float32's time over INT8's: median and quartiles of `repetitions` ratios.
 
-    `float32_ms`, `int8_ms`: medians of the time that the core alone takes for `seconds` of audio.
+    `float32_ms`, `int8_ms`: median times of the core alone for `seconds` of audio.
     """
 
     ratio: float
@@ -41,10 +41,10 @@ def measure_speed(
     threads: int | None = None,
     repetitions: int = 15,
 ) -> Speed:
-    """Time a bundle's float32 core and a model that is called as it is, or as `called` is.
+    """Time a bundle's float32 core and a model with the same I/O signature, or that of `called`.
 
-    On a recording [N]. Each repetition times both, and every other one the other first, so that
-    what else the machine does meets both alike. Raises BackendError for a model that cannot be run.
+    Each repetition times both on a recording [N], in alternating order, so that other load affects
+    both equally. Raises BackendError for a model that cannot be run.
     """
     rate = bundle.manifest.sample_rate
     wave = noisy[: int(SECONDS * rate)]

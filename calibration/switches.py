@@ -1,6 +1,6 @@
-"""A float32 graph in which each signal can be rounded to uint8 and left alone from call to call.
+"""A fake-quant graph with per-tensor enable flags: each call chooses the signals to round.
 
-So what each of them costs is measured with one session, and without building a file for each.
+One session measures the sensitivity of every signal, without a file for each.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, FileEntry, Manifest
 
-# No tensor of a network has a dot in front.
+# No tensor of a network begins with a dot.
 SWITCHES = ".switches"
 _AXIS = ".switches.axis"
 
@@ -33,7 +33,7 @@ def with_switches(
     ranges: Mapping[str, Histogram],
     method: CalibrationMethod,
 ) -> onnx.ModelProto:
-    """A copy with one more input `SWITCHES`, bool [len(signals)]: which of them are rounded."""
+    """A copy with one more input `SWITCHES`, bool [len(signals)]: which signals are rounded."""
     switched = copy_of(model)
     graph = switched.graph
     constants: dict[str, npt.NDArray[Any]] = {_AXIS: np.array([0], np.int64)}
@@ -84,9 +84,9 @@ def _switch(stem: str, tensor: str, source: str, result: str) -> list[onnx.NodeP
 
 
 class SwitchedCore:
-    """A core whose signals can be rounded; called with names, it says what rounding them costs."""
+    """A core with fake-quant signals; called with names, it measures their sensitivity."""
 
-    # Of the recording; padding rules of windows make 1.75 s of a second or more.
+    # Of the recording; padding rules of windows turn a second or more into 1.75 s.
     SECONDS = 0.99
 
     def __init__(
@@ -101,7 +101,7 @@ class SwitchedCore:
         noisy: Float32Array,
         threads: int | None = None,
     ) -> None:
-        """`model` is called as the bundle's file `entry` is, on the loudest part of `noisy` [N].
+        """`model` has the I/O signature of `entry`, and runs on the loudest part of `noisy` [N].
 
         Raises BackendError for a model that cannot run.
         """

@@ -1,1 +1,1 @@
-"""Engines for NVIDIA GPUs: GPUs, profiles, and the builders of TensorRT and TensorRT-RTX."""
+"""TensorRT engines: target GPUs, profiles, and the builders of TensorRT and TensorRT-RTX."""

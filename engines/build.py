@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 
 def load_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
-    """Give the builder the cache in a file; an empty one if there is no file yet.
+    """Load the timing cache from a file; an empty cache if there is no file yet.
 
-    Raises UserError for a file that cannot be read, or that another GPU or release wrote.
+    Raises UserError for a file that cannot be read, or is of another GPU or release.
     """
     try:
         data = path.read_bytes() if path.exists() else b""
@@ -61,7 +61,7 @@ def save_timing_cache(data: bytes, path: Path) -> None:
 
 
 INPUT_NAMES = ("spec", "wave")
-# ONNX's element types in TensorRT's words.
+# TensorRT's names of ONNX's element types.
 _TYPE_NAMES = {
     "FLOAT": "Float",
     "FLOAT16": "Half",
@@ -72,14 +72,14 @@ _TYPE_NAMES = {
     "INT64": "Int64",
     "BOOL": "Bool",
 }
-# What computes with a weight, its second input.
+# Operators with a weight as second input.
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 
 
 @dataclass(frozen=True)
 class OnnxSource:
-    """A core as ONNX, and its nodes by name."""
+    """A core as an ONNX model, and its nodes by name."""
 
     model: bytes
     input: str
@@ -89,7 +89,7 @@ class OnnxSource:
 def read_source(path: Path, states: Sequence[str] = ()) -> OnnxSource:
     """Read an ONNX file; `states` are the names of a streaming core's further inputs.
 
-    Raises UserError for one that is not a core that this package wrote.
+    Raises UserError for a file that is not a core from this package.
     """
     try:
         import onnx
@@ -107,7 +107,7 @@ def read_source(path: Path, states: Sequence[str] = ()) -> OnnxSource:
 
 
 def _problem(model: "onnx.ModelProto", states: Sequence[str]) -> str | None:
-    """Why a model is not one of ours, or None."""
+    """Why a model is not a core from this package, or None."""
     from onnx import TensorProto
 
     graph = model.graph
@@ -156,7 +156,7 @@ def _nodes(model: "onnx.ModelProto") -> dict[str, OnnxNode]:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """An engine in memory. `log` is all that the builder said; `cuda` a major version."""
+    """An engine in memory. `log` is the builder's output; `cuda` a major version."""
 
     plan: bytes = field(repr=False)
     layers: LayerReport = field(repr=False)
@@ -183,7 +183,7 @@ def build_plan(
     cuda = cuda_major(options.backend)
     state = BuildProgress(progress)
     started = time.perf_counter()
-    # In a thread of its own, so that this one gets Ctrl-C.
+    # In a thread of its own, so that this thread receives Ctrl-C.
     with ThreadPoolExecutor(max_workers=1) as pool:
         build = pool.submit(_build, source, network, options, state)
         try:
@@ -207,7 +207,7 @@ def _build(
     log = BuildLog(messages)
     logger = recording_logger(options.backend, messages)
     builder = trt.Builder(logger)
-    # TensorRT 10 has to be asked for strong typing; later ones know nothing else.
+    # TensorRT 10 has to be asked for strong typing; later versions have no other mode.
     definition = builder.create_network(1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED.value)
     parser = trt.OnnxParser(definition, logger)
     if not parser.parse(network.model, str(source)):
@@ -252,7 +252,7 @@ def _configure(config: "trt.IBuilderConfig", options: BuildOptions) -> None:
         trt = load_tensorrt(options.backend)
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
-    if options.tf32:  # TensorRT's default, said all the same
+    if options.tf32:  # TensorRT's default, stated explicitly
         config.set_flag(trt.BuilderFlag.TF32)
     else:
         config.clear_flag(trt.BuilderFlag.TF32)
@@ -267,7 +267,7 @@ def _configure(config: "trt.IBuilderConfig", options: BuildOptions) -> None:
 
 
 def _set_capability(config: Any, sm: int, rtx: Any) -> None:
-    """Build for this SM alone, whatever GPU is here. Only TensorRT-RTX has these calls."""
+    """Build for this SM only, independent of the GPU here. Only TensorRT-RTX has these calls."""
     capability = rtx.ComputeCapability.__members__.get(f"SM{sm}")
     if capability is None:
         raise BackendError(
@@ -279,9 +279,10 @@ def _set_capability(config: Any, sm: int, rtx: Any) -> None:
 
 
 def _inspect(plan: bytes, logger: "trt.ILogger", options: BuildOptions) -> str:
-    """The layers of an engine whose builder did not log them, asked of the engine itself.
+    """The layers of an engine whose builder did not log them, from an engine inspector.
 
-    Some releases of classic TensorRT are such; it builds where its GPU is, so the engine opens.
+    Some releases of classic TensorRT do not log them; they build on the target GPU, so the engine
+    opens.
     """
     if TYPE_CHECKING:
         import tensorrt as trt

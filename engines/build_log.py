@@ -1,4 +1,4 @@
-"""What the builder says: kept by severity, and the reason of a failure found in it."""
+"""The builder's messages, by severity, and the reason of a failure in them."""
 
 import re
 import threading
@@ -21,7 +21,7 @@ Severity = Literal["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"]
 _ERROR_CODE = re.compile(r"Error Code \d+: (?P<kind>[^(]+?)\s*\((?P<why>.*)\)\s*$", re.DOTALL)
 # "In <function> at <file>:<line>" at the end, "[<file>:<line>: <function>]" anywhere.
 _SOURCE_PLACE = re.compile(r"\s*In [\w:~]+ at \S+:\d+\s*\)?\s*$|\[[\w.]+:\d+: \w+\] ?")
-# Said on machines without a driver after any other error.
+# Logged on machines without a driver after any other error.
 _NOISE = ("catchCudaError", "BuildCanceled")
 
 
@@ -65,9 +65,9 @@ class BuildLog:
 
 
 def plain_reason(text: str) -> str:
-    """An error message of TensorRT in one line: its kind and why, without source places."""
+    """An error message of TensorRT in one line: kind and reason, without source locations."""
     first, *rest = text.splitlines() or [""]
-    # The parser repeats the failed node's name in a first line of its own.
+    # The parser's first line only repeats the failed node's name.
     if first.startswith("Invalid Node") and rest:
         text = rest[0]
     if match := _ERROR_CODE.search(text):
@@ -78,7 +78,7 @@ def plain_reason(text: str) -> str:
 
 
 def recording_logger(backend: TensorrtBackend, messages: list[Message]) -> "trt.ILogger":
-    """A logger of this backend that appends all it is told to `messages`."""
+    """A logger of this backend that appends every message to `messages`."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
@@ -94,18 +94,18 @@ def recording_logger(backend: TensorrtBackend, messages: list[Message]) -> "trt.
     return Recorder()
 
 
-# What to try, by a word of the reason; the first one found counts.
+# Advice by a word in the reason; the first match counts.
 _ADVICE = (
     ("workspace", "give more --workspace, or leave it out"),
     ("memory", "lower the maximum of --batch, --frames or --samples, or close other programs"),
     ("profile", "change --batch, --frames or --samples to what this network takes"),
     ("refit", "leave out --refittable"),
 )
-_OTHERWISE = "keep what the builder said with --log FILE"
+_OTHERWISE = "keep the builder's output with --log FILE"
 
 
 class BuildError(BackendError):
-    """A build failed. `log` is all that the builder said."""
+    """A build failed. `log` is the builder's output."""
 
     def __init__(self, message: str, log: str) -> None:
         super().__init__(message)
@@ -129,15 +129,15 @@ def build_failure(source: Path, log: BuildLog) -> BuildError:
     return BuildError(f"{source}: not built: {reason}; {next(found, _OTHERWISE)}", log.text())
 
 
-# (phase, steps done, steps in all); phases nest, and come and go in the builder's order.
+# (phase, steps done, total steps); phases nest and follow the builder's order.
 Progress = Callable[[str, int, int], None]
 
 
 class BuildProgress:
-    """Passes the builder's steps on to a callback; any thread may cancel the build.
+    """Passes the builder's progress to a callback; any thread may cancel the build.
 
-    An exception of the callback cancels too and is kept in `failure`: it must not cross the
-    builder's own code.
+    An exception of the callback cancels the build and is kept in `failure`: it must not propagate
+    through the builder.
     """
 
     def __init__(self, callback: Progress | None) -> None:
@@ -148,7 +148,7 @@ class BuildProgress:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the build was told to stop."""
+        """Whether the build was cancelled."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
@@ -180,7 +180,7 @@ class BuildProgress:
 
 
 def progress_monitor(backend: TensorrtBackend, progress: BuildProgress) -> "trt.IProgressMonitor":
-    """The monitor of this backend that drives `progress`."""
+    """A progress monitor of this backend that drives `progress`."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:

@@ -1,4 +1,4 @@
-"""Adding an engine to a bundle: built, described, and with what is known of its source."""
+"""Adding an engine to a bundle: build it, describe it, record the verification of its source."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
 
 
 def engine_name(precision: Precision, options: BuildOptions) -> str:
-    """The file name of an engine in a bundle; engines for several streams say how many."""
+    """The file name of an engine; engines for several streams contain their number."""
     kind = "core"
     if options.states:
         batch = options.profile.max[0]
@@ -54,6 +54,12 @@ def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False)
     return entry
 
 
+def require_new(bundle: Bundle, name: str) -> None:
+    """Raise UserError where a bundle has a file of this name."""
+    if any(entry.path == name for entry in bundle.manifest.files):
+        raise UserError(f"{bundle.path / name} exists; add --force to replace it")
+
+
 def add_engine(
     destination: Path | Bundle,
     precision: Precision,
@@ -65,19 +71,19 @@ def add_engine(
 ) -> tuple[FileEntry, float]:
     """Build an engine from a bundle's ONNX core and add it with its layer report.
 
-    With `options.states` it is the streaming core.
+    With `options.states` it builds from the streaming core.
 
-    Gives its entry, and the seconds that the build took. `keep_log` is given all that the builder
-    said. Raises UserError where there is such an engine already (unless `force`) or the disk is
-    full, and as `build_plan`; the bundle is then as before.
+    Gives its entry and the build time in seconds. `keep_log` is called with the builder's output.
+    Raises UserError where the engine exists already (unless `force`) or the disk is full, and as
+    `build_plan`; the bundle is unchanged then.
     """
     if isinstance(destination, Bundle):
         bundle = destination
     else:
         bundle = open_bundle(destination, engines=not force)
     name = engine_name(precision, options)
-    if any(entry.path == name for entry in bundle.manifest.files) and not force:
-        raise UserError(f"{bundle.path / name} exists; add --force to replace it")
+    if not force:
+        require_new(bundle, name)
     source = engine_source(bundle, precision, bool(options.states))
     built = build_plan(bundle.file(source), options, progress)
     keep_log(built.log)
@@ -134,7 +140,7 @@ def _verification(
 
 
 def _gates(quantization: QuantizationInfo) -> str:
-    """What the gates said of a quantized file, on ONNX Runtime."""
+    """The gates of a quantized file, measured on ONNX Runtime."""
     passed, failed, unmeasured = (
         [gate.name for gate in quantization.gates if gate.passed is outcome]
         for outcome in (True, False, None)

@@ -12,6 +12,7 @@ from frcrn_export.exporters.commands.options import (
     chunk_options,
     load,
     model_options,
+    require_output,
     streaming_options,
 )
 from frcrn_export.runtime.bundle.manifest import QUANTIZED, Precision
@@ -43,15 +44,15 @@ _MIB = 1 << 20
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--fp16", is_flag=True, help="float16 (default).")
-@click.option("--fp32", is_flag=True, help="Single precision.")
-@click.option("--int8", is_flag=True, help="Whole numbers of 8 bits where calibration put them.")
-@click.option("--fp8", is_flag=True, help="Floating point of 8 bits there, from SM 8.9 on.")
+@click.option("--fp32", is_flag=True, help="float32.")
+@click.option("--int8", is_flag=True, help="INT8 where the model has Q/DQ nodes.")
+@click.option("--fp8", is_flag=True, help="FP8 there instead, from SM 8.9 on.")
 @click.option(
     "--calib",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="With --int8, --fp8: recordings of noisy speech to calibrate on, if that is still to do.",
+    help="With --int8, --fp8: recordings of noisy speech, to calibrate a missing core.",
 )
 @click.option(
     "--no-tf32", is_flag=True, help="With --fp32: convolutions without TensorFloat-32 rounding."
@@ -100,7 +101,7 @@ _MIB = 1 << 20
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep all that the builder says in this file.",
+    help="Write the builder's output to this file.",
 )
 @click.option(
     "--explain", is_flag=True, help="Only print the trtexec and polygraphy commands for this."
@@ -144,12 +145,12 @@ def trt(
 ) -> None:
     """Build a TensorRT engine and add it to a BUNDLE.
 
-    Without BUNDLE, or with --model, --checkpoint or --random-weights, one that does not exist yet
-    is exported first; one without core.fp16.onnx (with
-    --streaming: core.streaming.fp16.onnx) gets it, where the weights are at hand. With --int8 or
-    --fp8 so does one without such a core, given recordings to calibrate with. TensorRT-RTX needs
-    no GPU to build for one.
+    Exports a new bundle first, where BUNDLE is not given, or does not exist and --model,
+    --checkpoint or --random-weights is given. Adds a missing core.fp16.onnx (--streaming:
+    core.streaming.fp16.onnx) where the weights are at hand, and with --int8 or --fp8 a missing
+    quantized core, calibrated on --calib. TensorRT-RTX builds without a GPU.
     """
+    from frcrn_export.engines.bundle import engine_name, require_new
     from frcrn_export.engines.detection import detect_gpu, resolve_backend
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
@@ -160,6 +161,8 @@ def trt(
         raise UserError(f"{bundle} and -o {output}: give one of them, the bundle to build in")
     if bundle is not None:
         require_bundle(bundle, source)
+    else:
+        require_output(source, output, force=True)  # it builds in a bundle that is there
     if fp16 + fp32 + int8 + fp8 > 1:
         raise click.UsageError(
             "--fp16, --fp32, --int8 and --fp8 exclude each other; give one of them"
@@ -175,7 +178,7 @@ def trt(
     chosen = resolve_backend(flavor or backend, found, here=not explain)
     if not explain:
         load_tensorrt(chosen)
-        _keep_log(log, "")  # what cannot be written is said now, not after the build
+        _keep_log(log, "")  # fails now rather than after the build
     with status() as step:
         base = find_engine_source(
             bundle or output,
@@ -200,7 +203,9 @@ def trt(
             _explain(base, precision, options)
             return
         check_options(options)
-        ready = base.prepare(precision, step, calib)
+        if base.bundle is not None and not force:
+            require_new(base.bundle, engine_name(precision, options))
+        ready = base.prepare(precision, options, step, calib)
     _build(ready, precision, options, force, log, as_json)
 
 
@@ -209,14 +214,14 @@ def _explain(base: "EngineSource", precision: Precision, options: "BuildOptions"
     from frcrn_export.engines.explain import explain
     from frcrn_export.runtime.verify.parity import FLOOR_DB
 
-    engine = Path(engine_name(precision, options))  # the bundle stays as is
+    engine = Path(engine_name(precision, options))  # the bundle is unchanged
     folder, source = base.path, _source_name(base, precision)
     print_line(f"# {said_of_model(folder, base.manifest)}")
     if not (folder / source).is_file():
         exported = _source_name(base, "fp16") if precision in QUANTIZED else source
         click.echo("# The ONNX file first:")
         if not (folder / exported).is_file():
-            if base.bundle is not None:  # `onnx` makes bundles, it adds to none
+            if base.bundle is not None:  # `onnx` creates bundles and adds to none
                 folder = Path("NEW_BUNDLE")
             exported_with = _export_options(base, precision)
             click.echo(f"frcrn-export onnx {exported_with} -o {quoted(folder)}")
@@ -255,7 +260,7 @@ def _export_options(base: "EngineSource", precision: Precision) -> str:
 
 
 def _keep_log(log: Path | None, text: str) -> None:
-    """Write what the builder said, where that is wanted. Raises UserError."""
+    """Write the builder's output to `--log`, if given. Raises UserError."""
     if log is None:
         return
     try:
@@ -267,7 +272,7 @@ def _keep_log(log: Path | None, text: str) -> None:
 
 
 def _say_how_calibrated(bundle: "Bundle", source: str) -> None:
-    """What the report on a calibrated ONNX file warns of, and how many clips evaluated it."""
+    """Print the warnings of a calibration report, and how many clips evaluated the file."""
     import json
 
     made = next(file.quantization for file in bundle.manifest.files if file.path == source)
@@ -328,8 +333,8 @@ def _build(
     if quantized:
         print_line(said_of_quantized(quantized, precision))
     _say_how_calibrated(bundle, entry.engine.source)
-    if bundle.manifest.weights.source == "random":
-        click.echo("Random weights: for dry runs only, the output is no denoised speech.")
+    if bundle.manifest.has_random_weights:
+        click.echo("Random weights: for dry runs only, the output is not speech.")
     streaming = " --streaming" if options.states else ""
     click.echo(
         f"Next, on the GPU: frcrn-export verify {quoted(path)}{streaming} "

@@ -34,9 +34,9 @@ def present_gpu() -> TargetGpu | None:
 def resolve_backend(choice: str, gpu: TargetGpu, *, here: bool = True) -> TensorrtBackend:
     """The backend to build with. `choice` is a backend's name or `auto`.
 
-    `auto` takes classic TensorRT where it is installed and a GPU with its SM is present
-    (it tunes on that GPU), else TensorRT-RTX where that serves the GPU. With `here` False, for
-    a build elsewhere, classic TensorRT is what is left. Raises UserError.
+    `auto` takes classic TensorRT if it is installed and a GPU with this SM is present (it tunes on
+    that GPU), else TensorRT-RTX if that serves the GPU. With `here` False, for a build elsewhere,
+    the fallback is classic TensorRT. Raises UserError.
     """
     if choice in TENSORRT_BACKENDS:
         backend = cast(TensorrtBackend, choice)
@@ -60,7 +60,7 @@ def resolve_backend(choice: str, gpu: TargetGpu, *, here: bool = True) -> Tensor
 
 
 def _known_or_new(gpu: Gpu) -> TargetGpu:
-    """The registered GPU, or one that `find_gpu` finds again under its SM."""
+    """The registered GPU, or an entry that `find_gpu` finds by its SM."""
     known = known_gpu(gpu.name)
     if known is not None and known.sm == gpu.sm:
         return known

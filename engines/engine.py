@@ -49,8 +49,8 @@ def build_engine(
         ('core.fp16.sm89.tensorrt-rtx.engine', (89,))
 
     Args:
-        bundle: A bundle with a float32 core as ONNX. The core of another precision is added first
-            where it has none.
+        bundle: A bundle with a float32 ONNX core. A missing core of another precision is added
+            first.
         precision: "fp16", "fp32", "int8" or "fp8" (from SM 8.9 on).
         gpu: A GPU's name, "auto" for the one in this machine, or an SM number such as "8.9".
         backend: "tensorrt", "tensorrt-rtx", or "auto" for what can build here.
@@ -67,9 +67,9 @@ def build_engine(
         hardware_compatible: For Ampere and every later GPU, more slowly (classic TensorRT).
         refittable: Weights can be replaced without a new build.
         force: Replace an engine that the bundle has.
-        progress: Called with a phase, the steps of it that are done, and how many it has; from
-            another thread while the engine is built.
-        keep_log: Called with all that the builder said.
+        progress: Called with a phase, its number of steps done, and their total; from another
+            thread during the build.
+        keep_log: Called with the builder's output.
 
     Returns:
         The engine's entry in the manifest; its layer report lies beside it.
@@ -111,7 +111,7 @@ def build_engine(
     )
     check_options(options)
     folders = tuple(map(Path, recordings))
-    ready = base.prepare(precision, lambda step: progress(step, 0, 1), folders)
+    ready = base.prepare(precision, options, lambda step: progress(step, 0, 1), folders)
     engine, _ = add_engine(
         ready.path, precision, options, force=force, progress=progress, keep_log=keep_log
     )

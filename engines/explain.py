@@ -1,4 +1,4 @@
-"""The commands of NVIDIA's own tools that make and check the same engine."""
+"""The commands of NVIDIA's tools that build and check the same engine."""
 
 import shlex
 from pathlib import Path
@@ -54,7 +54,7 @@ def _trtexec(source: Path, engine: Path, name: str, options: BuildOptions) -> li
         inputs = {name: shape} | options.state_shapes
         listed = ",".join(f"{key}:{_crosses(sizes)}" for key, sizes in inputs.items())
         command.append(f"--{which}Shapes={listed}")
-    # TensorRT 10 needs to be told; for 11 and TensorRT-RTX there is nothing else.
+    # TensorRT 10 needs the flag; 11 and TensorRT-RTX have no other mode.
     command.append(f"--computeCapabilities={options.gpu.sm}" if rtx else "--stronglyTyped")
     if options.workspace_bytes is not None:
         command.append(f"--memPoolSize=workspace:{options.workspace_bytes}B")
@@ -100,7 +100,7 @@ def _all_brackets(name: str, shape: tuple[int, ...], options: BuildOptions) -> l
 
 
 def _end_range(options: BuildOptions) -> list[str]:
-    """Random streams go on; one that had ended before it began would be silence."""
+    """Keep `end` unknown: before a random end of 0 or less the output would be silence."""
     ends = [state.name for state in options.states if len(state.shape) == 1]
     known = [f"{end}:[{UNKNOWN_END:.0f},{UNKNOWN_END:.0f}]" for end in ends]
     return ["--val-range", *known] if known else []

@@ -37,7 +37,7 @@ def _gpu(title: str, sm: int, memory_gb: int, *aliases: str) -> TargetGpu:
 
 
 def _key(text: str) -> str:
-    """A GPU's name as people, shops and drivers spell it, reduced to what tells it apart."""
+    """A GPU's name in any spelling, reduced to its distinctive part."""
     words = re.sub(r"[^a-z0-9]+", " ", text.lower()).split()
     return "".join(word for word in words if not _DECORATION.fullmatch(word))
 

@@ -1,4 +1,4 @@
-"""Reading the builder's description of an engine's layers: one line a layer, then the I/O."""
+"""Parsing the builder's description of an engine: one line for each layer, then the I/O."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -66,7 +66,7 @@ def _layer(line: str) -> EngineLayer:
 
 
 def _bracketed(text: str, key: str) -> str:
-    """What stands between the brackets after `key`, which may hold brackets themselves."""
+    """The text between the brackets after `key`; brackets may nest."""
     start = text.find(key + "[")
     if start < 0:
         return ""

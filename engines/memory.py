@@ -1,4 +1,4 @@
-"""The memory that an engine's activations will take, before any time goes into building it."""
+"""An estimate of an engine's activation memory, before the build."""
 
 import logging
 from collections.abc import Mapping
@@ -40,11 +40,11 @@ def check_memory(source: Path, content: bytes, options: BuildOptions) -> None:
 
 
 def activation_bytes(model: "onnx.ModelProto", shapes: Mapping[str, Shape]) -> int:
-    """What the tensors take that are alive at once, at most, with inputs of these shapes.
+    """The peak memory of live tensors with inputs of these shapes.
 
-    Every tensor lives from the node that gives it to the last that takes it, inputs and outputs
-    all the time. Builders fuse nodes, but pad tensors and keep more of them: TensorRT-RTX 1.7 took
-    1.2 to 2.3 times as much for four engines. A tensor whose shape does not follow counts nothing.
+    A tensor lives from its producer to its last consumer; inputs and outputs live throughout.
+    Builders fuse nodes, but pad tensors and keep more of them: TensorRT-RTX 1.7 took 1.2 to 2.3
+    times as much for four engines. Tensors of unknown shape count as 0.
     """
     graph = model.graph
     sizes = {
@@ -68,7 +68,7 @@ def activation_bytes(model: "onnx.ModelProto", shapes: Mapping[str, Shape]) -> i
 
 
 def _memory_gb(gpu: TargetGpu) -> int:
-    """Of the GPU, or of the largest GPU of its SM, where it stands for all of them."""
+    """Memory of the GPU, or of the largest GPU of its SM where the entry stands for all of them."""
     if gpu.memory_gb is not None:
         return gpu.memory_gb
     known = [each.memory_gb for each in GPUS.values() if each.memory_gb is not None]

@@ -1,4 +1,4 @@
-"""What to build, and the checks that need no builder."""
+"""Build options, and the checks that need no builder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ _FP8_SM = 89  # the first with FP8
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to build. Precision is not among them: it is what the ONNX file says.
+    """How to build an engine. The ONNX file decides the precision.
 
     `workspace_bytes` limits the scratch memory of a layer, None is the builder's own limit.
-    `states` are the further inputs of a streaming core, which have the batch of the profile alone.
+    `states` are the further inputs of a streaming core, static but for the batch of the profile.
     `timing_cache` is read if it exists and written afterwards; it and `hardware_compatible` (runs
-    on Ampere and every later GPU, more slowly) are classic TensorRT's alone. `tf32` lets float32
+    on Ampere and every later GPU, more slowly) exist in classic TensorRT only. `tf32` lets float32
     convolutions round their inputs to 10 bits of mantissa.
     """
 
@@ -50,7 +50,7 @@ def check_precision(precision: Precision, gpu: TargetGpu) -> None:
 
 
 def check_options(options: BuildOptions) -> None:
-    """Raise UserError for options that the backend does not have, or not on this machine."""
+    """Raise UserError for options that the backend does not support, or not on this machine."""
     check_served(options.backend, options.gpu)
     if options.workspace_bytes is not None and options.workspace_bytes < 1:
         raise UserError(f"--workspace {options.workspace_bytes}: needs at least 1 byte")
@@ -75,7 +75,7 @@ def _check_rtx(options: BuildOptions) -> None:
 
 
 def _check_classic(options: BuildOptions) -> None:
-    """Classic TensorRT times kernels on the GPU present, so that must be of the same kind."""
+    """Check classic TensorRT, which times kernels on the present GPU and needs the target model."""
     if options.hardware_compatible and options.gpu.sm < 80:
         raise UserError(
             f"hardware-compatible engines run on SM 8.0 and later, {options.gpu.title} is "

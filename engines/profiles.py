@@ -81,7 +81,7 @@ def make_streaming_profile(
     frames: str | None = None,
     samples: str | None = None,
 ) -> Profile:
-    """The one shape of a streaming core's input, for one stream where `batch` is None.
+    """The static shape of a streaming core's input; one stream where `batch` is None.
 
     Raises UserError as `make_profile`, and for more than one number of streams.
     """
@@ -117,7 +117,7 @@ def _default(manifest: Manifest, axis: str) -> Sizes:
 
 
 def _default_samples(manifest: Manifest) -> tuple[int, int, int]:
-    """From one block, about a second at best, to a whole window, so that windows always fit."""
+    """From the padding size over about a second to a window, so that every window fits."""
     multiple, window = manifest.padding.size, manifest.segments.length
     longest = -(-window // multiple) * multiple
     second = max(1, round(manifest.sample_rate / multiple)) * multiple

@@ -1,10 +1,11 @@
-"""What an engine is built from: a bundle that is there, or a model that becomes one."""
+"""The source of an engine: an existing bundle, or a model to export first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frcrn_export.engines.options import BuildOptions
 from frcrn_export.exporters.family import flag_of, settings_of
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
@@ -17,8 +18,10 @@ from frcrn_export.runtime.bundle.module_command import module_of
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import (
     NEW_BUNDLE,
+    build_command,
     calibrate_command,
     options_of,
+    profile_options,
     streaming_hint,
 )
 from frcrn_export.runtime.bundle.transaction import require_free
@@ -35,9 +38,9 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EngineSource:
-    """The bundle to build in. `bundle` is None until it exists, `model` where it was not needed.
+    """The bundle to build in. `bundle` is None until it exists, `model` where it is not needed.
 
-    `input` is what the engine is given; with `streaming` `states` are its further inputs.
+    `input` is the engine's input; with `streaming`, `states` are its further inputs.
     """
 
     path: Path
@@ -49,34 +52,41 @@ class EngineSource:
     streaming: "StreamingOptions | None" = None
     states: tuple[TensorSpec, ...] = ()
 
-    def prepare(self, precision: Precision, step: Step, calib: Sequence[Path] = ()) -> Bundle:
-        """The bundle with an ONNX core of this precision, exported and verified if need be.
+    def prepare(
+        self,
+        precision: Precision,
+        options: BuildOptions,
+        step: Step,
+        calib: Sequence[Path] = (),
+    ) -> Bundle:
+        """The bundle with an ONNX core of this precision, exported and verified if needed.
 
-        INT8 and FP8 are calibrated on the recordings in the folders `calib`, if need be. Raises
-        UserError where that takes recordings or weights that are not at hand, CheckFailed where it
-        misses parity or a gate.
+        INT8 and FP8 cores are calibrated on the recordings in the folders `calib`, if needed.
+        Raises UserError where recordings or weights for that are missing, CheckFailed where the
+        core misses parity or a gate.
         """
+        command = self._command(precision, options, calib)
         if precision not in ("int8", "fp8"):
-            return self._exported(precision, step)
+            return self._exported(precision, step, command)
         there = self.manifest.file(self._role, "onnx", precision, "tensorrt")
         if there and self.bundle is not None:
             return self.bundle
-        return self._calibrated(precision, calib, step)
+        return self._calibrated(precision, calib, step, command)
 
     def _calibrated(
-        self, precision: "QuantizedPrecision", calib: Sequence[Path], step: Step
+        self, precision: "QuantizedPrecision", calib: Sequence[Path], step: Step, command: str
     ) -> Bundle:
         streaming = self.streaming is not None
         if not calib:
             kind = "streaming core" if streaming else "core"
-            command = calibrate_command(self.path, "tensorrt", precision, streaming=streaming)
+            first = calibrate_command(self.path, "tensorrt", precision, streaming=streaming)
             raise UserError(
                 f"{self.path} has no {precision.upper()} {kind} for TensorRT; add --calib FOLDER "
-                f"with recordings of speech, or run: {command}"
+                f"with recordings of speech, or run: {first}"
             )
         from frcrn_export.calibration.calibrate import calibrate
 
-        self._exported("fp16", step)
+        self._exported("fp16", step, command)
         calibrate(
             self.path,
             calib,
@@ -89,7 +99,7 @@ class EngineSource:
         )
         return open_bundle(self.path)
 
-    def _exported(self, precision: Precision, step: Step) -> Bundle:
+    def _exported(self, precision: Precision, step: Step, command: str) -> Bundle:
         fp16 = precision == "fp16"
         if self.bundle and (not fp16 or self.manifest.file(self._role, "onnx", "fp16")):
             return self.bundle  # without PyTorch
@@ -105,19 +115,35 @@ class EngineSource:
                 self.model, self.path, fp16=fp16, streaming=self.streaming, progress=step
             )
         add = add_fp16_streaming_core if self.streaming else add_fp16_core
-        return add(self.model or self._reference(), self.bundle, progress=step)
+        return add(self.model or self._reference(command), self.bundle, progress=step)
 
     @property
     def _role(self) -> Role:
         return "core_streaming" if self.streaming else "core"
 
-    def _reference(self) -> "LoadedModel":
-        """The model of the bundle with the weights that it was made from."""
+    def _command(self, precision: Precision, options: BuildOptions, calib: Sequence[Path]) -> str:
+        """The command that builds this engine."""
+        further = ["--no-tf32"] * (not options.tf32)
+        further += ["--hardware-compatible"] * options.hardware_compatible
+        further += ["--refittable"] * options.refittable
+        return build_command(
+            self.path,
+            precision,
+            options.backend,
+            streaming=self.streaming is not None,
+            folders=calib,
+            shape=profile_options(self.input, options.profile),
+            gpu=options.gpu.name,
+            options=further,
+        )
+
+    def _reference(self, command: str) -> "LoadedModel":
+        """The reference model with the bundle's weights, which `command` needs."""
         from frcrn_export.exporters.verify import load_reference
 
         name = "core.streaming.fp16.onnx" if self.streaming else "core.fp16.onnx"
         reason = f"{self.path} has no {name} to build from"
-        return load_reference(self.manifest, self.checkpoint, reason)
+        return load_reference(self.manifest, self.checkpoint, reason, command)
 
 
 def find_engine_source(
@@ -127,11 +153,11 @@ def find_engine_source(
     streaming: "StreamingOptions | None" = None,
     replacing: bool = False,
 ) -> EngineSource:
-    """The bundle at `path`, else the model that `load` gives, under its own name by default.
+    """The bundle at `path`, else the model from `load`; its name is the default path.
 
-    With `streaming` the engine is one of the streaming core; `replacing`: the engines that are
-    there may be damaged, or gone. Raises UserError where the bundle
-    there is of another model or of other weights, or its streaming core is another one.
+    With `streaming` the engine is built from the streaming core; with `replacing` existing engines
+    may be damaged or missing. Raises UserError where the bundle has another model, other weights or
+    other streaming options.
     """
     if path is not None and (path / MANIFEST_NAME).is_file():
         bundle = open_bundle(path, engines=not replacing)
@@ -167,7 +193,7 @@ def find_engine_source(
 
 
 def require_bundle(path: Path, source: "ModelSource") -> None:
-    """Raise UserError where a path is no bundle, and nothing says which model to export there."""
+    """Raise UserError where a path is no bundle and no option names a model to export there."""
     if not (path / MANIFEST_NAME).is_file() and not source.is_given:
         raise UserError(
             f"{path} is no bundle; give one, or say which model to export there: "
@@ -176,7 +202,7 @@ def require_bundle(path: Path, source: "ModelSource") -> None:
 
 
 def _require_same_source(path: Path, manifest: Manifest, source: "ModelSource") -> None:
-    """Raise UserError where the options name another model than the one in the bundle."""
+    """Raise UserError where the options do not match the bundle's model."""
     model, seed, weights = source.model, source.seed, manifest.weights
     if model is not None and model != manifest.model:
         raise UserError(f"{path} holds {manifest.model}, not {model}; leave out --model")
@@ -212,7 +238,7 @@ def existing_source(
     checkpoint: Path | None,
     streaming: "StreamingOptions | None",
 ) -> EngineSource:
-    """An opened bundle to build in. Raises UserError where it has no ONNX core of this kind."""
+    """An opened bundle to build in. Raises UserError without an ONNX core of this kind."""
     if streaming is not None:
         return _existing_streaming(bundle, model, checkpoint, streaming)
     core = bundle.manifest.file("core", "onnx") or bundle.manifest.file("core", "onnx", "fp16")

@@ -1,7 +1,7 @@
-"""Which releases of TensorRT the builder works with, and their CUDA.
+"""The supported releases of TensorRT, and their CUDA version.
 
-Everything that the builder calls is the same in TensorRT 10 and 11: strong typing has to be asked
-for in 10, and in 11 the flag is accepted and without effect. So this check is all there is.
+TensorRT 10 and 11 share everything that the builder calls: strong typing has to be asked for in 10,
+and the flag has no effect in 11. So this check suffices.
 """
 
 import re
@@ -12,12 +12,12 @@ from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import driver_cuda
 from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
 
-# 10.3 is JetPack 6's, and has what the session calls; older TensorRT-RTX has not been tried.
+# 10.3 is JetPack 6's, and has all that the session calls; older TensorRT-RTX was not tried.
 OLDEST: dict[TensorrtBackend, tuple[int, int]] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 7)}
 
 
 def check_version(backend: TensorrtBackend, version: str) -> None:
-    """Raise BackendError for a release that is older than what the builder needs."""
+    """Raise BackendError for a release older than the builder needs."""
     numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
     oldest = OLDEST[backend]
     if tuple(numbers) < oldest:
@@ -30,8 +30,8 @@ def check_version(backend: TensorrtBackend, version: str) -> None:
 def cuda_major(backend: TensorrtBackend) -> int:
     """The major version of CUDA that the installed backend was made for.
 
-    Its wheels carry it in their names (tensorrt_cu13, tensorrt_rtx_cu13). Where TensorRT came
-    otherwise (JetPack, a tar file) it is the driver's. Raises BackendError if neither tells.
+    The names of its wheels have it (tensorrt_cu13, tensorrt_rtx_cu13). For other installations
+    (JetPack, a tar file) it is the driver's. Raises BackendError if neither is known.
     """
     module = TENSORRT_BACKENDS[backend].module
     for distribution in distributions():

@@ -1,7 +1,7 @@
-"""The table of artifacts: every file that an export can put into a bundle, and what makes it.
+"""The table of artifacts: every file that an export can add to a bundle, and its maker.
 
-Which parity applies to a file follows from its row: the stages that it is compared at from the
-role, the floor from the precision (see `frcrn_export.runtime.verify.parity`).
+A file's row decides its parity check: the role gives the stages, the precision the floor (see
+`frcrn_export.runtime.verify.parity`).
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from frcrn_export.exporters.inline_graph import inline_model
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
 from frcrn_export.exporters.parity_vectors import parity_npz
+from frcrn_export.exporters.quiet import quiet_torch
 from frcrn_export.exporters.streaming_export import (
     StreamingForms,
     StreamingOptions,
@@ -39,13 +40,13 @@ from frcrn_export.runtime.errors import UserError
 
 Made = tuple[bytes, FileEntry]
 
-# The first ONNX Runtime that reads an IR version, where that is known: 1.17 refuses 10.
+# The least ONNX Runtime by IR version, where known: 1.17 refuses 10.
 _LEAST_ONNXRUNTIME = {10: "1.18"}
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One row: a file of a bundle, and what makes its content and its entry of the manifest."""
+    """One row: a file of a bundle, and the maker of its content and manifest entry."""
 
     path: str
     role: Role
@@ -54,20 +55,20 @@ class Artifact:
     format: Format = "onnx"
 
     def make(self, forms: StreamingForms) -> Made:
-        """The file, made from a model. Raises UserError where the model has no such form."""
+        """Make the file from a model. Raises UserError where the model has no such form."""
         return self.maker(self, forms)
 
     def title(self, model: LoadedModel) -> str:
-        """What an ONNX file calls its graph."""
+        """The name of the graph in an ONNX file."""
         return f"{model.spec.name}-{self.path.removesuffix('.onnx').replace('.', '-')}"
 
     def entry(self, content: bytes, graph: Graph | None = None) -> FileEntry:
-        """Its entry of the manifest, with the input and output of the graph that it was made of."""
+        """Its manifest entry, with the input and output of its graph."""
         tensors = ((graph.input,), (graph.output,)) if graph else ((), ())
         return file_entry(content, self.path, self.role, self.format, self.precision, *tensors)
 
     def onnx(self, proto: onnx.ModelProto, graph: Graph | None = None) -> Made:
-        """An ONNX file and its entry, with what it asks of a runtime."""
+        """An ONNX file and its entry, with the versions that it needs."""
         content = proto.SerializeToString(deterministic=True)
         entry = msgspec.structs.replace(
             self.entry(content, graph),
@@ -81,7 +82,7 @@ class Artifact:
 def _onnx(
     graph_of: Callable[[LoadedModel], Graph],
 ) -> Callable[[Artifact, StreamingForms], Made]:
-    """What makes an ONNX file of a graph of the model."""
+    """The maker of an ONNX file from a graph of the model."""
 
     def make(row: Artifact, forms: StreamingForms) -> Made:
         graph = graph_of(forms.model)
@@ -102,7 +103,7 @@ def _post(model: LoadedModel) -> Graph:
 
 
 def _extra_core(extra: ExtraCore) -> Artifact:
-    """The row of a further form of the core that a family has: one utterance at a time."""
+    """The row of a family's further form of the core, for one utterance at a time."""
 
     def make(row: Artifact, forms: StreamingForms) -> Made:
         model = forms.model
@@ -149,12 +150,12 @@ def _torchscript(row: Artifact, forms: StreamingForms) -> Made:
 
 
 def torchscript_from_graph(graph: Graph) -> bytes:
-    """The module traced and frozen. Shapes stay dynamic where the module's are.
+    """Trace and freeze the module. Dynamic shapes of the module stay dynamic.
 
-    Tracing can bake in the traced length: the parity check runs other lengths and finds it.
+    Tracing can bake in the traced length; the parity check at other lengths finds that.
     """
-    file = BytesIO()  # torch ends the whole process where it cannot write to a path
-    with torch.inference_mode():
+    file = BytesIO()  # torch aborts the process where it cannot write to a path
+    with quiet_torch(), torch.inference_mode():
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             graph.module.eval(), (graph.example,), check_trace=False
         )
@@ -181,7 +182,7 @@ PARITY = Artifact("parity.npz", "parity", "fp32", _parity, "npz")
 def onnx_artifacts(
     model: LoadedModel, *, inline: bool, fp16: bool, streaming: bool
 ) -> tuple[Artifact, ...]:
-    """The ONNX files of an export, in their order. Raises UserError for what excludes another."""
+    """The ONNX files of an export, in order. Raises UserError for conflicting options."""
     if inline and fp16:
         raise UserError("--stft inline has no float16 form; leave out --fp16 or --stft inline")
     if inline and streaming:
@@ -202,10 +203,10 @@ def onnx_artifacts(
 
 
 def int8_source(model: LoadedModel, core: FileEntry) -> tuple[onnx.ModelProto, FileEntry]:
-    """A model in the form for INT8, with the same I/O signature as the bundle's float32 `core`.
+    """A model in its form for INT8, with the I/O signature of the bundle's float32 `core`.
 
-    States, if it streams, are its own: the entry describes them. No file of a bundle, but what
-    INT8 files for processors are made from where `core` is not the form for it. Raises as
+    A streaming form has states of its own: the entry describes them. It is not a file of a bundle,
+    but the source of INT8 files for processors where the family has a form for them. Raises as
     `onnx_from_module`.
     """
     name = f"{model.spec.name}-int8-source"
@@ -213,15 +214,15 @@ def int8_source(model: LoadedModel, core: FileEntry) -> tuple[onnx.ModelProto, F
         module = model.family.int8_cpu_form(model.network)
         graph = dataclasses.replace(core_graph(model), module=module)
         return onnx_from_graph(graph, name, metadata(model)), core
-    hop = 1 if model.spec.stft else model.processing.padding.size
-    options = StreamingOptions(core.streaming.chunk // hop, core.streaming.lookahead)
+    length, info = model.frame_length, core.streaming
+    options = StreamingOptions(info.chunk // length, info.lookahead // length)
     streaming = StreamingForms(model, options).core("int8_cpu")
     entry = msgspec.structs.replace(core, streaming=streaming_info(streaming))
     return onnx_from_streaming(model, streaming, name, metadata(model)), entry
 
 
 def metadata(model: LoadedModel) -> dict[str, str]:
-    """What ONNX files say of the model that they hold."""
+    """The metadata of ONNX files about their model."""
     return {
         "sample_rate": str(model.sample_rate),
         "model": model.spec.name,

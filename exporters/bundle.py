@@ -1,5 +1,6 @@
-"""Exporting: write the files of a bundle, describe them, compare them, and only then keep them."""
+"""Exporting: write the files of a bundle, verify them, and only then commit them."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +18,14 @@ from frcrn_export.exporters.artifacts import (
     Artifact,
     onnx_artifacts,
 )
-from frcrn_export.exporters.family import Family, Settings, Variant, option_words
+from frcrn_export.exporters.family import (
+    Family,
+    Settings,
+    Variant,
+    option_words,
+    setting_text,
+    settings_of,
+)
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference_parity import check_reference
 from frcrn_export.exporters.streaming_export import (
@@ -33,6 +41,8 @@ from frcrn_export.runtime.bundle.remedies import streaming_hint
 from frcrn_export.runtime.bundle.transaction import require_free, transaction
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.verify.parity import check_bundle
+
+logger = logging.getLogger(__name__)
 
 StftPlacement = Literal["split", "inline"]
 Progress = Callable[[str], None]
@@ -51,7 +61,7 @@ def export_onnx(
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
-    """Export a model into a bundle of ONNX files, which is kept if every comparison passes.
+    """Export a model into a bundle of ONNX files; it is kept only if every comparison passes.
 
     Example:
         >>> bundle = frcrn_export.export_onnx(frcrn_export.load_model(), "new")
@@ -60,24 +70,22 @@ def export_onnx(
 
     Args:
         model: The network with its weights.
-        destination: The folder of the bundle; it is made, or has to be empty, or with `force` a
-            bundle, whose files are replaced.
+        destination: The folder of the bundle: a new or empty one, or with `force` a bundle to
+            replace.
         stft: `split`: `core.onnx`, for spectral networks `pre.onnx` and `post.onnx` beside it, and
-            further cores that the network's family has. `inline`: one `denoiser.onnx` from raw
-            waveform to waveform.
+            the family's further cores. `inline`: one `denoiser.onnx` from raw waveform to waveform.
         fp16: Also `core.fp16.onnx`, and with `streaming` `core.streaming.fp16.onnx`: float16
             inside, float32 in and out. TensorRT engines are built from them.
-        streaming: Also `core.streaming.onnx`, with the chunk and look-ahead (in frames) that are
-            given here.
-        force: Replace a bundle that is there.
+        streaming: Also `core.streaming.onnx`, with this chunk and look-ahead (in frames).
+        force: Replace an existing bundle.
         progress: Called with what is done next, in words.
 
     Returns:
         The bundle, opened.
 
     Raises:
-        CheckFailed: A file misses parity; nothing is left behind.
-        UserError: Something is in the way, the disk is full, or the network has no such form.
+        CheckFailed: A file misses parity; nothing is written.
+        UserError: The path is taken, the disk is full, or the network has no such form.
     """
     rows = onnx_artifacts(
         model, inline=stft == "inline", fp16=fp16, streaming=streaming is not None
@@ -92,7 +100,7 @@ def export_torchscript(
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
-    """Export a model as `core.pt`, into a bundle of its own or into one of the same weights.
+    """Export a model as `core.pt`, into a new bundle or one with the same weights.
 
     Example:
         >>> model = frcrn_export.load_model()
@@ -103,16 +111,16 @@ def export_torchscript(
     Args:
         model: The network with its weights.
         destination: The folder of the bundle.
-        force: Replace a `core.pt` that is there.
+        force: Replace an existing `core.pt`.
         progress: Called with what is done next, in words.
 
     Returns:
         The bundle, opened.
 
     Raises:
-        CheckFailed: `core.pt` misses parity; what was there is unchanged.
-        UserError: The bundle there is of another model or of other weights, something is in the
-            way, or the disk is full.
+        CheckFailed: `core.pt` misses parity; an existing bundle is unchanged.
+        UserError: An existing bundle has another model or other weights, the path is taken, or the
+            disk is full.
     """
     forms = StreamingForms(model)
     destination = Path(destination)
@@ -152,7 +160,7 @@ def add_fp16_streaming_core(
 
 
 def _opened(bundle: Path | Bundle) -> Bundle:
-    """A bundle that was opened before is not read, and hashed, again."""
+    """The bundle, opened unless it is already: reading hashes every file."""
     return bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
 
 
@@ -163,13 +171,14 @@ def _export(
     force: bool,
     progress: Progress,
 ) -> Bundle:
-    """Make a bundle of these artifacts and of the parity vectors."""
+    """Make a bundle of these artifacts and the parity vectors."""
     require_free(destination, force=force)
     if forms.options is not None:
-        forms.core()  # what cannot stream is said before anything is exported
+        forms.core()  # fails before any export where the network cannot stream
     with transaction(destination) as work:
         for row in (*rows, PARITY):
             progress(f"exporting {row.path}")
+            logger.info("exporting %s", row.path)
             work.write(*row.make(forms))
         manifest = manifest_of(forms.model, work.files)
         if INLINE in rows:
@@ -182,13 +191,14 @@ def _export(
 def _add(
     forms: StreamingForms, present: Bundle, row: Artifact, force: bool, progress: Progress
 ) -> Bundle:
-    """Add one artifact to a bundle; what is there keeps its results."""
+    """Add one artifact to a bundle; other files keep their results."""
     require_same_weights(present.manifest, forms.model, present.path)
     others = tuple(entry for entry in present.manifest.files if entry.path != row.path)
     if len(others) < len(present.manifest.files) and not force:
         raise UserError(f"{present.path / row.path} exists; add --force to replace it")
     with transaction(present.path) as work:
         progress(f"exporting {row.path}")
+        logger.info("exporting %s", row.path)
         work.write(*row.make(forms))
         whole = work.preview(
             msgspec.structs.replace(present.manifest, files=(*others, *work.files))
@@ -197,7 +207,7 @@ def _add(
         files = (*work.files, *vectors)
         added = replace(whole, manifest=msgspec.structs.replace(whole.manifest, files=files))
         results = _compared(added, whole, forms, progress)
-        # A streaming core is made as the float32 one beside it was.
+        # A streaming core has the options of the float32 one beside it.
         needs = [e for e in others if e.role == row.role == "core_streaming" and not e.engine]
         return work.add(present.manifest, results, needs=needs, force=force)
 
@@ -205,12 +215,12 @@ def _add(
 def _compared(
     bundle: Bundle, whole: Bundle, forms: StreamingForms, progress: Progress
 ) -> tuple[ParityResult, ...]:
-    """The files of a bundle compared with the reference; `whole` has what they are called with.
+    """Compare the files of a bundle with the reference; `whole` is the bundle with all files.
 
     Raises CheckFailed for a miss.
     """
     progress("comparing with the reference")
-    written = replace(bundle, trusted=True)  # we wrote these: TorchScript among them may be opened
+    written = replace(bundle, trusted=True)  # written by this process, so TorchScript may be opened
     results = (*check_bundle(written), *check_reference(written, forms, whole=whole))
     require_parity(results)
     return results
@@ -245,7 +255,7 @@ def _words(family: Family, settings: Settings, further: Settings) -> tuple[str, 
 
 
 def _without_windows(manifest: Manifest) -> Manifest:
-    """One file sees whole utterances only: as long as the longest of any network."""
+    """An inline file takes whole utterances only, up to the longest of any network."""
     above = max(manifest.segments.above, INLINE_SECONDS * manifest.sample_rate)
     segments = msgspec.structs.replace(manifest.segments, above=above)
     return msgspec.structs.replace(manifest, segments=segments)
@@ -259,11 +269,11 @@ def _version(package: str) -> str | None:
 
 
 def require_same_weights(present: Manifest, model: LoadedModel, destination: Path) -> None:
-    """Raise UserError where the bundle at `destination` was not made from this model."""
+    """Raise UserError where the bundle at `destination` does not match this model."""
     if present.model == model.spec.name and present.variant != model.variant:
         raise UserError(
-            f"{destination} holds {present.model} as {_text(present.variant)}, not as "
-            f"{_text(model.variant)}; choose another path with -o"
+            f"{destination} holds {present.model} with {_differing(present.variant, model.variant)}"
+            "; choose another path with -o"
         )
     if present.model != model.spec.name or not same_weights(present.weights, model.weights):
         raise UserError(
@@ -272,5 +282,11 @@ def require_same_weights(present: Manifest, model: LoadedModel, destination: Pat
         )
 
 
-def _text(variant: Variant) -> str:
-    return ", ".join(f"{name} {value}" for name, value in variant.items())
+def _differing(there: Variant, given: Variant) -> str:
+    """What two variants do not share: `strides 2,3 (not 4,4)`."""
+
+    def text(variant: Variant, name: str) -> str:
+        return setting_text(settings_of(variant)[name]) if name in variant else "none"
+
+    names = [n for n in {**there, **given} if there.get(n) != given.get(n)]
+    return " and ".join(f"{name} {text(there, name)} (not {text(given, name)})" for name in names)

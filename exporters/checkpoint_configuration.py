@@ -1,8 +1,8 @@
-"""What a checkpoint, or a file beside it, says of the network: its configuration.
+"""The configuration of a network in a checkpoint, or in a file beside it.
 
 Trainers keep settings in many places: the metadata of a safetensors file, a mapping beside the
 state dict (`config`, `hyper_parameters`, `args` …), a YAML or JSON file in the same folder. All
-plain values are gathered with their path, and looked up by the names that a family declares.
+plain values are collected with their path, and looked up by the names that a family declares.
 """
 
 import argparse
@@ -18,7 +18,7 @@ _MAX_DEPTH = 6
 _MAX_VALUES = 10_000
 _SIDECAR_STEMS = ("config", "configuration", "hparams", "args")
 _SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
-# Settings of trainers, not of networks: a schedule's `strides` would be another thing.
+# Sections about training: the same names mean other things there.
 _NOT_NETWORKS = ("optim", "sched", "scaler", "callback", "loop", "ema_state")
 logger = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ class Configuration:
 
 
 def read_configuration(tree: object, metadata: Mapping[str, str], path: Path) -> Configuration:
-    """Gather what the file's contents, its metadata and the files beside it say.
+    """Collect the values of the file, its metadata and the files beside it.
 
     Args:
-        tree: What `read_checkpoint_file` gave.
+        tree: The result of `read_checkpoint_file`.
         metadata: Of a safetensors file.
         path: The checkpoint, for the files beside it.
     """
@@ -86,7 +86,7 @@ def _sidecars(path: Path) -> list[Path]:
 
 
 def _read_sidecar(file: Path) -> object:
-    """What a YAML or JSON file holds; {} with a warning where it cannot be read."""
+    """The content of a YAML or JSON file; {} with a warning where it cannot be read."""
     try:
         with file.open("rb") as stream:
             data = stream.read(_MAX_SIDECAR_BYTES + 1)
@@ -97,7 +97,7 @@ def _read_sidecar(file: Path) -> object:
         import yaml
 
         return yaml.safe_load(data)
-    except Exception as error:  # the bytes decide what the readers raise
+    except Exception as error:  # readers may raise anything
         reason = " ".join(str(error).split())[:200]
         logger.warning("%s: not read as the configuration of the weights (%s)", file, reason)
         return {}

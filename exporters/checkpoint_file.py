@@ -1,4 +1,4 @@
-"""Checkpoints: what one holds, and reading its file without running anything that is in it."""
+"""Checkpoint files: reading one without running code in it."""
 
 import argparse
 import pickle
@@ -26,19 +26,19 @@ SAVE_HINT = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights of one network, and what its file says of them.
+    """The weights of one network, with the configuration in its file.
 
     Attributes:
         state: The weights under their canonical names, each once, without counters and constants.
-        evidence: Constants that the network's family compares with what it will run with.
-        configuration: What the file, its metadata and the files beside it say.
+        evidence: Constants that the family compares with the network's transform.
+        configuration: Of the file, its metadata and the files beside it.
         metadata: Of a safetensors file, else {}.
         path: The file.
         sha256: Of the file, 64 hex digits.
         model: The model that the weights were recognised as, or None.
-        key: Where the state dict lies in the file ("model"), or "" for the file itself.
+        key: The path of the state dict in the file ("model"), or "" for the file itself.
         others: The other state dicts in the file, which `key` chooses from.
-        prefix: What stands before every name of the network in the file.
+        prefix: The prefix of every name of the network in the file.
         ignored: The tensors beside the network.
     """
 
@@ -56,10 +56,10 @@ class Checkpoint:
 
 
 def read_checkpoint_file(path: Path) -> tuple[object, dict[str, str]]:
-    """What `path` holds, tensors on the CPU, and the metadata of a safetensors file (else {}).
+    """The content of `path`, tensors on the CPU, and the metadata of a safetensors file (else {}).
 
-    The format is told by the first bytes, not by the suffix. Pickled code is refused, never run.
-    Raises ValueError with the reason where the file cannot be read as a checkpoint.
+    The first bytes decide the format, not the suffix. Pickled code is refused, never run. Raises
+    ValueError with the reason where the file cannot be read as a checkpoint.
     """
     if not path.exists():
         raise ValueError("no such file: give the path of a checkpoint")
@@ -92,14 +92,14 @@ def _head(path: Path) -> bytes:
 
 
 def _torch_load(path: Path, mmap: bool) -> object:
-    # NumPy scalars are plain numbers that trainers keep next to the weights, such as best_score.
+    # Trainers keep NumPy scalars beside the weights, such as best_score.
     with torch.serialization.safe_globals(_plain_globals()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on odd files, which are refused right after
+        warnings.simplefilter("ignore")  # warnings about odd files, which are refused anyway
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def _plain_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What pickled NumPy numbers (of NumPy 1 and 2) and `argparse.Namespace` refer to."""
+    """The globals of pickled NumPy numbers (of NumPy 1 and 2) and `argparse.Namespace`."""
     scalar: Any = np.float64(0).__reduce__()[0]  # numpy's private `scalar`, wherever it lives
     numbers = (np.float64, np.float32, np.float16, np.int64, np.int32, np.bool_)
     return [
@@ -118,7 +118,7 @@ def _read_safetensors(path: Path) -> tuple[object, dict[str, str]]:
 
 
 def _reason(error: Exception) -> str:
-    """One line for what the readers report in many."""
+    """The reason of a reader's error, in one line."""
     text = str(error)
     code = re.search(r"GLOBAL (\S+)", text)
     if code:

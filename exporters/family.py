@@ -1,4 +1,4 @@
-"""What a family of networks declares, and nobody else knows.
+"""The interface of a family of networks: everything specific to it.
 
 A family is one folder under `families/`, or a package of its own behind the entry-point group
 `frcrn_export.families`. Declaring one needs no torch: methods import what they need.
@@ -23,31 +23,32 @@ if TYPE_CHECKING:
 
 Setting = str | int | bool | tuple[int, ...]
 Settings = Mapping[str, Setting]
-# The manifest's form of settings: JSON has no tuples.
+# Settings as the manifest has them: JSON has no tuples.
 Variant = dict[str, str | int | bool | list[int]]
-# "fp16" computes in float16 for GPUs, "int8_cpu" is what INT8 files for processors are made from.
+# "fp16" computes in float16 for GPUs; "int8_cpu" is the source of INT8 files for processors.
 Form = Literal["fp32", "fp16", "int8_cpu"]
 State = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)
 class Option:
-    """Something about a network that its weights do not show.
+    """A setting of a network that its weights do not show.
 
-    Configurations in or beside a checkpoint may say it, under `name` or one of `aliases`; else the
-    user says it with `flag`; else it is an assumption.
+    Its value comes from a configuration in or beside the checkpoint, under `name` or one of
+    `aliases`, or from the user's `flag`; else it is an assumption.
 
     Attributes:
         name: As in the manifest's variant, with underscores.
-        kind: What it is: text, an integer, a flag, or integers separated by commas.
+        kind: Text, an integer, a flag, or integers separated by commas.
         help: One line for `--help`.
-        default: What is assumed where nothing says it, or a function that gives it for the settings
-            that the tensors show.
-        metavar: What `--help` shows for its value.
+        default: The assumed value, or a function of the settings that the tensors show.
+        metavar: The placeholder of its value in `--help`.
         aliases: Other names that configurations use for it.
-        choice: Whether it is how the network is run rather than a fact about the weights: the user
-            may then say something else than the checkpoint.
-        negated: Of a flag, the command-line option for false; `--no-NAME` unless it is given.
+        choice: Whether it is a choice of how to run the network rather than a fact about the
+            weights: then the user may override the checkpoint.
+        negated: Of a flag, the command-line option for false; `--no-NAME` by default.
+        applies: Whether it changes the network, for the settings that the tensors show and those of
+            the options before it. Where it does not, it is no assumption.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     choice: bool = False
     negated: str | None = None
+    applies: Callable[[Settings], bool] = lambda settings: True
 
     @property
     def flag(self) -> str:
@@ -74,10 +76,10 @@ class Option:
         return self.default(facts) if callable(self.default) else self.default
 
     def parse(self, value: object) -> Setting:
-        """A value of this kind from what a configuration or a user gives.
+        """Convert a value of a configuration or a user to this kind.
 
         Raises:
-            ValueError: It is of another kind; says what is taken.
+            ValueError: It is of another kind; names the accepted values.
         """
         return parse_setting(self.kind, value)
 
@@ -88,7 +90,7 @@ def flag_of(name: str) -> str:
 
 
 def parse_setting(kind: str, value: object) -> Setting:
-    """A value of a kind of `Option`; raises ValueError that says what is taken."""
+    """Convert a value to a kind of `Option`; raises ValueError that names the accepted values."""
     if kind == "flag":
         known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if (text := str(value).lower()) in known:
@@ -109,7 +111,7 @@ def parse_setting(kind: str, value: object) -> Setting:
 
 
 def option_words(options: Iterable[Option], settings: Settings) -> tuple[str, ...]:
-    """Settings as words of the command line, but for those that are assumed anyway."""
+    """Settings as words of the command line, without assumed defaults."""
     words: list[str] = []
     for option in options:
         value = settings[option.name]
@@ -146,14 +148,14 @@ class ModelSpec:
     Attributes:
         name: As `--model` takes it.
         summary: What it is, in a few words.
-        described: How an error calls its weights: "321-bin weights".
+        described: Its weights in errors: "321-bin weights".
         sample_rate: Hz.
         stft: The transform around the core; None for networks that take the waveform itself.
         packaged: The checkpoint that comes with the package, if any.
         published: The weights that `fetch` downloads, if any.
         licence: SPDX identifier of the packaged or published weights; "" where there are none.
-        attribution: Whom to name for those weights.
-        is_default: Whether commands take it where neither a model nor a checkpoint is named.
+        attribution: The credit for those weights.
+        is_default: Whether it is the default model of commands.
     """
 
     name: str
@@ -169,7 +171,7 @@ class ModelSpec:
 
     @property
     def weights(self) -> str:
-        """Where weights come from, for people."""
+        """The origin of its weights, as text."""
         ways = []
         if self.packaged:
             ways.append("packaged")
@@ -181,10 +183,10 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Processing:
-    """What happens to an utterance before and after the core. Lengths in samples.
+    """Processing of an utterance before and after the core. Lengths in samples.
 
-    `core_samples` is the only length the core takes, or None where any multiple of the padding's
-    size will do.
+    `core_samples` is the fixed length of the core's input, or None for any multiple of the
+    padding's size.
     """
 
     level: Level
@@ -199,7 +201,7 @@ class ExtraCore:
 
     Attributes:
         role: Its role in the manifest.
-        above_frames: The longest utterance, in frames, that `core.onnx` is the better form for.
+        above_frames: The longest utterance, in frames, for which `core.onnx` is better.
         parity_frames: Lengths, in frames, at which it is compared with the reference.
         export: Called with a graph's name and metadata, gives the ONNX model. Its input `spec` and
             output `enhanced` are those of the core, batch 1.
@@ -263,7 +265,7 @@ class Family(ABC):
         return {}
 
     def check_evidence(self, spec: ModelSpec, evidence: State) -> None:
-        """Compare constants in a checkpoint with what the network will be run with.
+        """Compare constants in a checkpoint with the network's transform.
 
         Raises:
             ValueError: They contradict each other; names both sides.
@@ -272,7 +274,7 @@ class Family(ABC):
 
     @abstractmethod
     def build(self, spec: ModelSpec, settings: Settings) -> "nn.Module":
-        """The reference network, with published tensor names, its weights not loaded yet.
+        """The reference network, with published tensor names and without its weights.
 
         Args:
             spec: The model.
@@ -288,10 +290,10 @@ class Family(ABC):
 
     @abstractmethod
     def processing(self, spec: ModelSpec, network: "nn.Module", settings: Settings) -> Processing:
-        """What surrounds the network."""
+        """The processing around the network."""
 
     def variant(self, network: "nn.Module", settings: Settings) -> Settings:
-        """What tells two exports of the same model apart, for the manifest."""
+        """The settings that distinguish exports of a model, for the manifest."""
         return settings
 
     def gpu_form(self, network: "nn.Module") -> "nn.Module":
@@ -303,27 +305,28 @@ class Family(ABC):
         return lowered
 
     def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":
-        """The float32 form that INT8 files for processors are made from."""
+        """The float32 form that is the source of INT8 files for processors."""
         return self.lower(network)
 
     def streaming(
         self, network: "nn.Module", chunk: int, lookahead: int | None, form: Form = "fp32"
     ) -> "StreamingCore":
-        """The form that takes a stream in calls of `chunk` frames, equal to the network.
+        """The streaming form for calls of `chunk` frames, equal to the network.
 
-        A frame is a hop of the STFT, or of a network without one. Tensors and states are float32 in
-        every form.
+        A frame is a column of the STFT, or a hop of a network of waves (`padding.size` samples):
+        the core of the latter has its `chunk` and `lookahead` in samples, multiples of it. Tensors
+        and states are float32 in every form.
 
         Args:
             network: The reference network.
             chunk: Frames of one call.
-            lookahead: How many frames the output is behind the input. None for the network's whole
-                look-ahead; less for less delay and another result.
-            form: What it computes in.
+            lookahead: Look-ahead in frames. None: the network's whole look-ahead; less reduces the
+                delay and changes the result.
+            form: The precision and target.
 
         Raises:
-            UserError: The network cannot stream, or has no such look-ahead; says why, and what to
-                do instead.
+            UserError: The network cannot stream, or has no such look-ahead; says why and names an
+                alternative.
         """
         raise UserError(
             f"{self.name} has no streaming form; leave out --streaming: frcrn-export stream runs "
@@ -331,7 +334,7 @@ class Family(ABC):
         )
 
     def streaming_options(self, settings: Settings) -> Settings | None:
-        """Options that a streaming export needs besides those in `settings`.
+        """The options that a streaming export needs besides `settings`.
 
         Returns:
             The options by name, {} where none is needed; None where the network cannot stream.
@@ -345,25 +348,25 @@ class Family(ABC):
     def training_task(
         self, spec: ModelSpec, options: Settings, checkpoint: "Checkpoint | None"
     ) -> "Task":
-        """What `train` trains.
+        """The training task of a model.
 
         Args:
             spec: The model.
             options: The options and training options that the user gave.
-            checkpoint: What to start from; None for a network from scratch.
+            checkpoint: The weights to start from; None to train from scratch.
 
         Raises:
-            UserError: The options do not go together.
+            UserError: The options conflict.
             CheckpointError: The weights are of another network.
         """
         raise UserError(f"{spec.name} cannot be trained here; see: frcrn-export train --help")
 
 
 def variant_of(settings: Settings) -> Variant:
-    """Settings as the manifest holds them."""
+    """Settings as in the manifest."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
 
 
 def settings_of(variant: Mapping[str, Any]) -> dict[str, Setting]:
-    """Settings as a manifest held them."""
+    """Settings from a manifest."""
     return {name: tuple(v) if isinstance(v, list) else v for name, v in variant.items()}

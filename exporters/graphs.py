@@ -1,4 +1,4 @@
-"""The graphs that make up a bundle: which module, which input and output, which example."""
+"""The graphs of a bundle: module, input and output, and example."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.bundle.manifest import StftSpec, TensorSpec
 from frcrn_export.runtime.errors import UserError
 
-# Sizes of the traced examples: small, unequal, and none of the lengths that parity compares.
+# Sizes of the traced examples: small, unequal, and different from those of parity.
 _BATCH = 2
 _FRAMES = 23
 

@@ -1,7 +1,7 @@
 """One waveform-to-waveform ONNX file: the published level and padding rules around the network.
 
-The rules are traced from `reference.py`, in float32, and joined to the exported network, so that
-the single file takes raw audio of any length and gives audio of the same length and level.
+The rules are traced from `reference.py`, in float32, and joined to the exported network: the file
+maps raw audio of any length to audio of the same length and level.
 """
 
 import onnx
@@ -17,7 +17,7 @@ _EXAMPLE = (2, 5_003)  # [B, N]
 
 
 class _Prepare(nn.Module):
-    """wave [B, N] -> what the network takes [B, N'], and the gain of every sample [B, N]."""
+    """wave [B, N] -> the network's input [B, N'], and the gain of every sample [B, N]."""
 
     def __init__(self, level: Level, padding: Padding) -> None:
         super().__init__()
@@ -31,9 +31,9 @@ class _Prepare(nn.Module):
 
 
 class _Finish(nn.Module):
-    """What the network gives [B, N''], and the gains [B, N] -> enhanced [B, N].
+    """The network's output [B, N''] and the gains [B, N] -> enhanced [B, N].
 
-    The network may give less than it took: zeros, as published, so that lengths stay equal.
+    A shorter output is filled with zeros, as published, so that lengths stay equal.
     """
 
     def forward(self, raw: Tensor, gains: Tensor) -> Tensor:

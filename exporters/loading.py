@@ -1,5 +1,6 @@
-"""From a model name and weights to the networks that the exporters work on."""
+"""Loading: from a model name and weights to the networks for the exporters."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,22 +34,24 @@ from frcrn_export.exporters.weights import cached
 from frcrn_export.runtime.bundle.manifest import Assumption, Manifest, Weights
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A reference network with its weights, its lowered form, and what surrounds them.
+    """A reference network with its weights, its lowered form and its processing.
 
     Attributes:
         spec: The model.
-        family: What the model's network declares.
+        family: The family of the network.
         network: The reference network, in eval mode, with the published tensor names.
         lowered: Its deployable form in float32.
         settings: A value for each setting of the network.
-        processing: What happens before and after the core.
-        variant: What tells this export from others of the model; for the manifest.
-        weights: Where the weights came from.
+        processing: Before and after the core.
+        variant: The settings that distinguish exports of the model, for the manifest.
+        weights: The origin of the weights.
         assumptions: The settings that neither the checkpoint nor the user said.
-        notes: What was seen in the checkpoint and not used, a line each.
+        notes: Unused content of the checkpoint, a line each.
     """
 
     spec: ModelSpec
@@ -66,6 +69,19 @@ class LoadedModel:
     def sample_rate(self) -> int:
         """Hz."""
         return self.spec.sample_rate
+
+    @property
+    def frame_length(self) -> int:
+        """What a frame counts in a streaming core: 1, or the samples of a network of waves."""
+        return 1 if self.spec.stft else self.processing.padding.size
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was seen in the checkpoint and not used, and what was assumed, a line each."""
+        return (
+            *(f"note: {note}" for note in self.notes),
+            *(f"assumed: {one.setting} {one.value} ({one.reason})" for one in self.assumptions),
+        )
 
     def pipeline(self) -> ReferencePipeline:
         """The published pipeline around the reference network."""
@@ -88,24 +104,23 @@ def load_model(
 ) -> LoadedModel:
     """Build a model with weights from a checkpoint, the package, the download cache or a seed.
 
-    Nothing is guessed in silence: what the weights do not show is read from the checkpoint's
-    configuration (in the file or beside it) or taken from `options`; what neither says is in
-    `assumptions` of the result.
+    Settings that the weights do not show come from the checkpoint's configuration (in the file or
+    beside it) or from `options`; the others are listed in `assumptions` of the result.
 
     Args:
-        model: One of `frcrn-export models`. None: the one that the checkpoint is recognised as, or
+        model: A name from `frcrn-export models`. None: the model recognised in the checkpoint, or
             the default.
         checkpoint: A file of weights in any published form. None: the packaged or fetched weights.
         seed: Random weights instead, for dry runs.
-        options: Settings that the weights do not show, by name with underscores.
+        options: Settings that the weights do not show, by name (with underscores).
         state_dict: Which state dict of the checkpoint, where it holds several.
 
     Returns:
         The model, in eval mode on the CPU, in float32.
 
     Raises:
-        UserError: The model is unknown, has no weights here, or has no such option.
-        CheckpointError: The file is no checkpoint of this model, or contradicts itself.
+        UserError: The model is unknown, its weights are missing, or it has no such option.
+        CheckpointError: The file is not a checkpoint of this model, or contradicts itself.
 
     Example:
         >>> from frcrn_export import load_model
@@ -135,11 +150,11 @@ def load_model(
             f"{spec.name} has no packaged weights: use {spec.weights} "
             "(or --random-weights SEED for a dry run)"
         )
-    return _with_checkpoint(spec, load_checkpoint(path), given, None)
+    return _with_checkpoint(spec, load_checkpoint(path), given, None, at_hand=True)
 
 
 def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
-    """The model that a bundle was made from. Raises as `load_model`."""
+    """The model of a bundle. Raises as `load_model`."""
     names = {option.name for option in family_of(find_model(manifest.model)).options}
     options = {k: v for k, v in settings_of(manifest.variant).items() if k in names}
     chosen = manifest.weights.state_dict if checkpoint is not None else ""
@@ -152,27 +167,21 @@ def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
     )
 
 
-def quieten_torch() -> None:
-    """Keep the exporter's own remarks (missing torchvision, deprecations) off the screen.
-
-    To be called after torch was imported.
-    """
-    import logging
-    import warnings
-
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"torch\..*|copyreg")
-
-
 def weights_at_hand(name: str) -> Path | None:
-    """The weights that a model has without being given any: packaged, or fetched before."""
+    """The default weights of a model: packaged, or in the download cache."""
     spec = find_model(name)
     return spec.packaged or cached(spec)
 
 
 def _with_checkpoint(
-    spec: ModelSpec, checkpoint: Checkpoint, given: Settings, state_dict: str | None
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    given: Settings,
+    state_dict: str | None,
+    *,
+    at_hand: bool = False,
 ) -> LoadedModel:
+    """`at_hand`: the weights are what the model has without being given any."""
     family = family_of(spec)
     require_model(checkpoint, spec.name)
     require_options(spec, family.options, given)
@@ -184,10 +193,9 @@ def _with_checkpoint(
             f"{checkpoint.path}: {error}{_how_to_say(family, assumptions)}"
         ) from error
     load_into(network, checkpoint, spec.name)
-    is_packaged = checkpoint.path == spec.packaged
     known = is_known(spec, checkpoint)
     weights = Weights(
-        source="default" if is_packaged else "checkpoint",
+        source="default" if at_hand or checkpoint.path == spec.packaged else "checkpoint",
         name=checkpoint.path.name,
         sha256=checkpoint.sha256,
         state_dict=(state_dict or "")[:255] or (taken_of(checkpoint) if checkpoint.others else ""),
@@ -215,7 +223,7 @@ def _with_random_weights(spec: ModelSpec, seed: int, given: Settings) -> LoadedM
 
 
 def _how_to_say(family: Family, assumptions: tuple[Assumption, ...]) -> str:
-    """What to give instead of settings that were assumed; "" where none was."""
+    """The options to give instead of assumptions; "" without assumptions."""
     if not assumptions:
         return ""
     assumed = ", ".join(f"{one.setting} {one.value}" for one in assumptions)
@@ -225,12 +233,12 @@ def _how_to_say(family: Family, assumptions: tuple[Assumption, ...]) -> str:
 
 
 def taken_of(checkpoint: Checkpoint) -> str:
-    """Which of several state dicts was taken, as `--state-dict` names it."""
+    """The state dict that was taken of several, as `--state-dict` names it."""
     return (checkpoint.key or checkpoint.prefix.rstrip("."))[:255]
 
 
 def taken_state_dict(checkpoint: Checkpoint) -> Assumption:
-    """The assumption that the taken state dict is the one that is meant."""
+    """The assumption that the taken state dict is the wanted one."""
     return Assumption(
         setting="state_dict",
         value=_shortened([taken_of(checkpoint) or "the first"]),
@@ -245,7 +253,7 @@ def _shortened(names: Sequence[str]) -> str:
 
 
 def notes_on(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What was found in a checkpoint and left out."""
+    """Lines on ignored content of a checkpoint."""
     notes = []
     if checkpoint.ignored:
         shown = _shortened(checkpoint.ignored)
@@ -255,7 +263,7 @@ def notes_on(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 @torch.no_grad()
 def _settle_batch_norms(network: nn.Module, spec: ModelSpec) -> None:
-    """Take the running statistics from real speech: with the initial ones the signal dies out."""
+    """Set the running statistics from real speech: with the initial ones the signal vanishes."""
     wave = torch.from_numpy(read_speech(spec.sample_rate))[None]
     example = wave[:, None, :16384] if spec.stft is None else StftAnalysis(spec.stft)(wave)
     for norm in network.modules():
@@ -274,7 +282,7 @@ def _loaded(
     notes: tuple[str, ...] = (),
 ) -> LoadedModel:
     network.eval()
-    return LoadedModel(
+    loaded = LoadedModel(
         spec=spec,
         family=family,
         network=network,
@@ -286,3 +294,6 @@ def _loaded(
         assumptions=assumptions,
         notes=notes,
     )
+    for remark in loaded.remarks:
+        logger.info("%s", remark)
+    return loaded

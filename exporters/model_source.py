@@ -1,4 +1,4 @@
-"""Which network with which weights a command is about."""
+"""The network and weights that a command is about."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from frcrn_export.exporters.family import Setting
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Which network with which weights, as the options of a command say."""
+    """The network and weights named by the options of a command."""
 
     model: str | None
     checkpoint: Path | None
@@ -19,5 +19,5 @@ class ModelSource:
 
     @property
     def is_given(self) -> bool:
-        """Whether any of it was said."""
+        """Whether any option was given."""
         return (self.model, self.checkpoint, self.seed) != (None, None, None)

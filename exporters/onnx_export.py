@@ -1,4 +1,4 @@
-"""Writing ONNX files: one function, behind everything that a bundle holds as ONNX."""
+"""Writing ONNX files: the one export function of all ONNX files in a bundle."""
 
 from collections.abc import Mapping
 from contextlib import redirect_stderr
@@ -15,15 +15,17 @@ from onnxscript.rewriter import RewriteRuleSet
 from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 from torch import Tensor, nn
 
+from frcrn_export.exporters.quiet import quiet_torch
 from frcrn_export.exporters.recurrent import recurrent_to_onnx
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 from frcrn_export.runtime.errors import UserError
 
 
 def clean_up(model: onnx_ir.Model) -> None:
-    """Fold what is constant, share what is equal, drop what is unused; in place.
+    """Fold constants, share equal initializers, drop unused nodes; in place.
 
-    So are stack traces: paths of this machine, and four times the size of a long core's weights.
+    Also drops stack traces: they hold paths of this machine, and are four times as large as the
+    weights of a long core.
     """
     fold_constants(model)
     remove_unused_nodes(model)
@@ -37,19 +39,19 @@ def clean_up(model: onnx_ir.Model) -> None:
 
 
 OPSET = 18
-# Of an axis, in frames or samples: PyTorch says more where nothing bounds it.
+# The largest size of an axis, in frames or samples; PyTorch reports more for unbounded axes.
 _LARGEST_SIZE = 2**30
 
 
 class BakedInSize(UserError):
-    """A graph that would take the traced size of a dynamic axis alone, or only some sizes."""
+    """The traced graph takes only one or some sizes of a dynamic axis."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What to export: a module of one input and one output, and which axes are dynamic.
+    """A module of one input and one output to export, and its dynamic axes.
 
-    Every dynamic axis of `example` has a size above 1, or the exporter would take it for constant.
+    Every dynamic axis of `example` has a size above 1: the exporter would take 1 as constant.
     """
 
     module: nn.Module
@@ -85,9 +87,9 @@ def onnx_from_module(
             for axis, size in enumerate(spec.shape)
             if isinstance(size, str)
         }
-    with torch.inference_mode():
+    with quiet_torch(), torch.inference_mode():
         module = recurrent_to_onnx(module.eval())
-        with redirect_stderr(StringIO()):  # where a trace fails, PyTorch prints its graph there
+        with redirect_stderr(StringIO()):  # PyTorch prints the graph there when a trace fails
             traced = torch.export.export(module, examples, dynamic_shapes=dynamic, strict=False)
         _require_any_size(traced)
         program = torch.onnx.export(
@@ -109,7 +111,7 @@ def onnx_from_module(
 
 
 def _require_any_size(traced: torch.export.ExportedProgram) -> None:
-    """Raise BakedInSize where an `if` about a size went one way and long inputs go the other."""
+    """Raise BakedInSize where an `if` on a size took a branch that long inputs do not take."""
     for limits in traced.range_constraints.values():
         if limits.upper < _LARGEST_SIZE:
             raise BakedInSize(
@@ -124,7 +126,7 @@ def _describe(
     name: str,
     metadata: Mapping[str, str],
 ) -> None:
-    """Fill in names for people and tools: graph, axes, producer, metadata properties."""
+    """Set names: graph, axes, producer, metadata properties."""
     from importlib.metadata import version
 
     model.producer_name = "frcrn-export"

@@ -1,4 +1,4 @@
-"""The core around a module of the user's own: its signature, and what the module has to keep."""
+"""The core around a user's own module: its signature, and checks of the module."""
 
 from typing import Literal
 
@@ -13,11 +13,11 @@ from frcrn_export.runtime.errors import UserError
 
 Output = Literal["spectrum", "mask", "wave"]
 
-_SIZES = ((2, 23), (1, 31))  # (batch, hops) that a module is tried with
+_SIZES = ((2, 23), (1, 31))  # (batch, hops) of the checks
 
 
 class Core(nn.Module):
-    """A module of the user's own with the signature of a core.
+    """A user's own module with the signature of a core.
 
     spec [B, 2, F, T] or wave [B, 1, N] to the enhanced one of the same shape. A mask is multiplied
     with the spectrum here, in float32.
@@ -45,7 +45,7 @@ class Core(nn.Module):
         return torch.cat((mask_re * re - mask_im * im, mask_re * im + mask_im * re), dim=1)
 
     def allowed(self, given: Tensor) -> tuple[tuple[int, ...], ...]:
-        """The shapes that the module may give for an input."""
+        """The allowed shapes of the module's output for an input."""
         batch, last = given.shape[0], given.shape[-1]
         if self.gives == "wave":
             return (batch, 1, last), (batch, last)
@@ -58,7 +58,7 @@ class Core(nn.Module):
 
 @torch.inference_mode()
 def check_promises(core: Core, processing: Processing) -> None:
-    """Run the module on noise and on silence. Raises UserError for what no core may do."""
+    """Run the module on noise and on silence. Raises UserError where its output is invalid."""
     for batch, hops in _SIZES:
         if core.bins is None:
             given = torch.randn(batch, 1, hops * processing.padding.size)
@@ -75,7 +75,7 @@ def check_promises(core: Core, processing: Processing) -> None:
             )
         if not torch.equal(core(given), made):
             raise UserError(
-                f"{core.named}: gives another output each time for the same input; take out what "
+                f"{core.named}: gives different outputs for the same input; take out what "
                 "is random in eval mode, or kept from call to call"
             )
 
@@ -102,7 +102,7 @@ def _check_shape(core: Core, given: Tensor) -> None:
 
 
 def bake_weight_norms(network: nn.Module) -> None:
-    """Weights that are computed in each call (weight and spectral norm) become plain weights."""
+    """Turn weights that are computed in each call (weight and spectral norm) into plain weights."""
     for module in network.modules():
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, WeightNorm):

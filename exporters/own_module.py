@@ -1,11 +1,12 @@
-"""A network of the user's own: any nn.Module whose code the user names, as a family of one model.
+"""A user's own network: any nn.Module whose code the user names, as a family of one model.
 
-The module is wrapped so that it has the signature of every core here: the spectrum, or the wave, to
-the enhanced one. What the wrapped module has to promise is in `docs/own_module.md`.
+A wrapper gives the module the signature of a core: spectrum, or wave, to the enhanced one. The
+requirements are in `docs/own_module.md`.
 """
 
 import copy
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,34 +46,36 @@ from frcrn_export.runtime.bundle.manifest import (
 )
 from frcrn_export.runtime.errors import CheckpointError, UserError
 
+logger = logging.getLogger(__name__)
+
 Input = Literal["spectrum", "wave"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_STFT = 2**16  # samples, as in the manifest
 _MAX_MULTIPLE = 2**16
 _DEFAULT_MULTIPLE = 256
-# An utterance up to 2 minutes goes through the core whole; beyond, in windows of 30 s that share a
-# second on either side.
+# Utterances up to 2 minutes go through the core whole, longer ones in windows of 30 s that overlap
+# by a second on either side.
 _WHOLE_SECONDS, _WINDOW_SECONDS, _EDGE_SECONDS = 120, 30, 1
-# Of the overlap-added windows, the least part of the greatest: less is lost in float32.
+# The least of the overlap-added windows relative to the greatest: less is lost in float32.
 _LEAST_COVER = 1e-3
 
 
 @dataclass(frozen=True)
 class OwnModule:
-    """What a user says of a module of their own. None: the default, which is an assumption.
+    """A user's own module and its properties. None: the default, which is an assumption.
 
     Attributes:
         module: `FILE.py:CALLABLE` or `PACKAGE.MODULE:CALLABLE`: a callable without arguments that
             gives an nn.Module, or the nn.Module. Its code is executed.
         sample_rate: Hz.
         stft: Window, hop and FFT length in samples, for modules that take spectra.
-        input: What the module takes: a spectrum [B, 2, F, T], or a wave [B, 1, N].
-        output: What it gives: that, or a mask for the spectrum: complex [B, 2, F, T], or real
-            [B, 1, F, T] or [B, F, T].
+        input: The module's input: a spectrum [B, 2, F, T], or a wave [B, 1, N].
+        output: Its output: the same, or a mask for the spectrum, complex [B, 2, F, T], or real [B,
+            1, F, T] or [B, F, T].
         window: Of the STFT.
         center: Whether the STFT is centred, as in torch.stft.
-        level: The rule that levels the input.
+        level: The level rule of the input.
         multiple: Of a module that takes waves: the number of samples is a multiple of this.
     """
 
@@ -95,10 +98,10 @@ def load_own_module(
     seed: int | None = None,
     state_dict: str | None = None,
 ) -> LoadedModel:
-    """Build a module of the user's own, by executing its code, ready for every exporter.
+    """Load a user's own module by executing its code, ready for every exporter.
 
     Args:
-        own: Where its code is, what it takes and gives, and what surrounds it.
+        own: Its code, input, output and processing.
         checkpoint: Its weights, in a torch or safetensors file; they are loaded strictly, and code
             in the file is never run. None: the weights that the callable gives.
         name: Of the model in the manifest. None: that of the Python file or module.
@@ -109,8 +112,8 @@ def load_own_module(
         The model, in eval mode on the CPU, in float32.
 
     Raises:
-        UserError: The code does not import or gives no network that keeps what `own` promises; one
-            line that names the line of the code.
+        UserError: The code does not import, or its network does not match `own`; names the line of
+            the code.
         CheckpointError: The file is no checkpoint of this network.
     """
     location = parse_location(own.module)
@@ -159,7 +162,7 @@ def load_own_module(
     core.eval()
     with code.explained():
         check_promises(core, family.processing(spec, core, {}))
-    return LoadedModel(
+    loaded = LoadedModel(
         spec=spec,
         family=family,
         network=core,
@@ -176,10 +179,13 @@ def load_own_module(
         assumptions=assumptions,
         notes=notes,
     )
+    for remark in loaded.remarks:
+        logger.info("%s", remark)
+    return loaded
 
 
 class OwnFamily(Family):
-    """The family of one module of the user's own; never registered."""
+    """The family of one user's own module; never registered."""
 
     name = "own module"
     landmarks = ()
@@ -190,7 +196,7 @@ class OwnFamily(Family):
         self._own = own
 
     def recognise(self, state: State) -> str | None:
-        """Nothing: its names are matched instead."""
+        """None: its names are matched instead."""
         return None
 
     def build(self, spec: ModelSpec, settings: Settings) -> nn.Module:
@@ -198,11 +204,11 @@ class OwnFamily(Family):
         return self.code.network
 
     def lower(self, network: nn.Module) -> nn.Module:
-        """A copy: the module is exported as it is written."""
+        """A copy: the module is exported unchanged."""
         return _copy(network)
 
     def processing(self, spec: ModelSpec, network: nn.Module, settings: Settings) -> Processing:
-        """As the user says; windows of 30 s for utterances of more than 2 minutes."""
+        """The user's processing; windows of 30 s for utterances of more than 2 minutes."""
         if spec.stft is None:
             size = self._own.multiple or _DEFAULT_MULTIPLE
             padding, first, hop = Padding(rule="multiple", size=size), size, size
@@ -222,7 +228,7 @@ class OwnFamily(Family):
         )
 
     def streaming_options(self, settings: Settings) -> Settings | None:
-        """None are needed where the module says how it streams."""
+        """No options are needed where the module has a method `streaming`."""
         return {} if _streams(self.code.network) else None
 
     def gpu_form(self, network: nn.Module) -> nn.Module:
@@ -234,7 +240,7 @@ class OwnFamily(Family):
     def streaming(
         self, network: nn.Module, chunk: int, lookahead: int | None, form: Form = "fp32"
     ) -> StreamingCore:
-        """What the module's own method `streaming(chunk, lookahead)` gives."""
+        """The result of the module's own method `streaming(chunk, lookahead)`."""
         module = _module(_copy(network))
         if not _streams(module):
             raise UserError(
@@ -245,18 +251,24 @@ class OwnFamily(Family):
             )
         with self.code.explained():
             core = module.streaming(chunk, lookahead)  # type: ignore[operator]
-        hop = (
-            1 if self.models[0].stft else self.processing(self.models[0], network, {}).padding.size
-        )
+        spec = self.models[0]
+        length = 1 if spec.stft else self.processing(spec, network, {}).padding.size
         if not isinstance(core, StreamingCore):
             raise UserError(
                 f"{self.code.location}: streaming() gives {type(core).__name__}; return a "
                 "StreamingCore of frcrn_export.exporters.streaming_core"
             )
-        if core.chunk != chunk * hop:
+        unit = "frames" if length == 1 else "samples"
+        if core.chunk != chunk * length:
             raise UserError(
                 f"{self.code.location}: streaming({chunk}, ...) gives a chunk of {core.chunk}; "
-                f"return one of {chunk * hop} {'frames' if hop == 1 else 'samples'}"
+                f"return one of {chunk * length} {unit}"
+            )
+        behind = core.lookahead // length * length if lookahead is None else lookahead * length
+        if core.lookahead != behind:
+            raise UserError(
+                f"{self.code.location}: streaming(..., {lookahead}) gives a look-ahead of "
+                f"{core.lookahead}; return one of {behind} {unit}"
             )
         core.module.eval()
         if form == "fp16":
@@ -265,7 +277,7 @@ class OwnFamily(Family):
 
 
 def _spec(own: OwnModule, name: str, location: str) -> ModelSpec:
-    """The model, from what the user says. Raises UserError for what does not go together."""
+    """The model's spec. Raises UserError for conflicting options."""
     if not _NAME.fullmatch(name):
         raise UserError(
             f"{ascii(name)[1:-1][:80]!r} is no name for a model: up to 64 of A-Z a-z 0-9 . _ -; "
@@ -348,7 +360,7 @@ def _default_output(own: OwnModule) -> Output:
 
 
 def _assumptions(own: OwnModule) -> tuple[Assumption, ...]:
-    """What leaves no trace in the weights and was not said."""
+    """The settings that the weights do not show and the user did not give."""
     unsaid = []
     if own.stft is not None:
         if own.window is None:
@@ -360,7 +372,7 @@ def _assumptions(own: OwnModule) -> tuple[Assumption, ...]:
     if own.level is None:
         unsaid.append(("level", "none", "--level"))
     return tuple(
-        Assumption(setting=name, value=value, reason=f"not said; say it with {flag}")
+        Assumption(setting=name, value=value, reason=f"not given; set it with {flag}")
         for name, value, flag in unsaid
     )
 
@@ -376,7 +388,7 @@ def _module(core: nn.Module) -> nn.Module:
 def _copy(network: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(network)
-    except Exception as error:  # whatever the user's module keeps
+    except Exception as error:  # the user's module may raise anything
         raise UserError(
             f"{cast(Core, network).named}: cannot be copied ({error}); keep no computed tensors, "
             "open files or threads in the module"
@@ -384,7 +396,7 @@ def _copy(network: nn.Module) -> nn.Module:
 
 
 def _sha256_of(network: nn.Module) -> str:
-    """Of all tensors with their names, so that two exports of one network can be told to be so."""
+    """The hash of all tensors with their names, which identifies the network."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -1,6 +1,6 @@
-"""Inputs, and what the reference makes of them: the content of `parity.npz`.
+"""Parity vectors: inputs and the reference's outputs, the content of `parity.npz`.
 
-Real speech, at lengths that were not traced, one at a time and as a batch, soft and loud. Names are
+Real speech, at lengths that were not traced, single and in batches, quiet and loud. Names are
 `stage.case.input` and `stage.case.output`; `frcrn_export.runtime.verify.parity` reads them.
 """
 
@@ -26,7 +26,7 @@ _QUIET = 10 ** (-30 / 20)
 
 
 def parity_npz(forms: StreamingForms) -> bytes:
-    """The inputs and outputs of the reference as a file, those of its streaming core included."""
+    """The parity vectors as a file, those of the streaming core included."""
     file = BytesIO()
     # No allow_pickle: a NumPy before 2.2 takes it for one of the arrays.
     vectors: Any = parity_vectors(forms)
@@ -54,7 +54,7 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
         streaming = forms.core()
         frames = _frames_to_stream(model, streaming.chunk)
         for case, given in core_inputs(model, speech, (frames,), batch=2).items():
-            record("streaming", case, given, forms.reference(streaming.lookahead, given))
+            record("streaming", case, given, forms.reference(streaming, given))
     if (stft := model.spec.stft) is not None:
         wave = torch.stack([speech[:4321], speech[9000:13321]])
         spec = StftAnalysis(stft)(wave)
@@ -68,9 +68,8 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
 
 
 def _frames_to_stream(model: LoadedModel, chunk: int) -> int:
-    """Enough for dozens of calls, the last of which is not full where that can be."""
-    hop = 1 if model.spec.stft is not None else model.processing.padding.size
-    return max(_STREAMED_FRAMES, _STREAMED_CALLS * chunk // hop + 1)
+    """Enough frames for dozens of calls, the last of them partial where possible."""
+    return max(_STREAMED_FRAMES, _STREAMED_CALLS * chunk // model.frame_length + 1)
 
 
 def core_inputs(

@@ -1,8 +1,8 @@
-"""One pass over a checkpoint: read, canonicalise, recognise; then matched with a network.
+"""One pass over a checkpoint: read, canonicalise and recognise it; then match it with a network.
 
-The prefix under which a file holds a network is found by matching names: every family names a
-tensor that all its networks have, and what stands before it in the file is the prefix. Tensors
-beside the network are ignored and reported.
+Matching names finds the prefix of a network in a file: every family names a tensor that all its
+networks have, and the text before it is the prefix. Tensors beside the network are ignored and
+reported.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,10 +25,10 @@ __all__ = ["Checkpoint", "load_checkpoint", "load_into", "recognise", "require_m
 StateDict = Mapping[str, Tensor]
 
 NAMES_SHOWN = 5
-# The usual keys of the weights, in the order in which they are taken where there are several.
+# The usual keys of the weights, in order of preference.
 USUAL_KEYS = ("model", "state_dict", "model_state_dict", "model_state")
 _MAX_NESTING = 4
-# What a wrapper puts into names, between those of modules too.
+# Parts that wrappers insert into names, also between those of modules.
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 _COUNTER = "num_batches_tracked"
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -45,8 +45,8 @@ def load_checkpoint(
         path: The file. Code in it is refused, never run.
         key: Which state dict to take where there are several, such as "ema" or "model.ema"; a
             prefix ("student") where one state dict holds several networks.
-        wanted: The state dict of the network that the weights are for, where it is of no family:
-            its names are looked for, and no model is recognised.
+        wanted: The state dict of a network that no family knows: its names are matched, and no
+            model is recognised.
 
     Raises:
         CheckpointError: The file is missing, damaged or no checkpoint, holds code, holds no state
@@ -65,7 +65,7 @@ def load_checkpoint(
             raise ValueError("holds no weights: save a trained network's state dict")
         _require_plain(network.state, wanted or {})
         return Checkpoint(
-            # Copies, since the tensors of a mapped file change with it.
+            # Copies: the tensors of a memory-mapped file change with it.
             state={name: tensor.detach().clone() for name, tensor in network.state.items()},
             evidence=network.evidence,
             configuration=read_configuration(tree, metadata, path),
@@ -83,7 +83,7 @@ def load_checkpoint(
 
 
 def require_model(checkpoint: Checkpoint, model: str) -> None:
-    """Raises CheckpointError where the weights are those of another known model."""
+    """Raise CheckpointError where the weights are of another known model."""
     if checkpoint.model not in (None, model):
         raise CheckpointError(
             f"{checkpoint.path}: these are {find_model(str(checkpoint.model)).described}: "
@@ -120,16 +120,16 @@ def load_into(
             f"{checkpoint.path}: these are not the weights of {model}: {'; '.join(faults)}; "
             f"{remedy}"
         )
-    network.load_state_dict(given, strict=False)  # not strict: the counters may be absent
+    network.load_state_dict(given, strict=False)  # not strict: counters may be missing
 
 
 def recognise(state: StateDict) -> str | None:
-    """The model that a state dict holds, under any prefix; None if it is none known here."""
+    """The model of a state dict, under any prefix; None if it is not known."""
     return _find_network(state, None).model
 
 
 def is_state_dict(value: object) -> TypeGuard[StateDict]:
-    """Whether every entry is a tensor with a name, and there is one."""
+    """Whether it is a non-empty mapping of names to tensors."""
     return (
         isinstance(value, Mapping)
         and len(value) > 0
@@ -150,7 +150,7 @@ class _Network:
 
 
 def _state_dicts(tree: object, path: str = "", depth: int = 0) -> Iterator[tuple[str, StateDict]]:
-    """(path, state dict) of all that a file holds; "" for the file itself."""
+    """(path, state dict) of all state dicts in a file; "" for the file itself."""
     if is_state_dict(tree):
         yield path, tree
         return
@@ -162,9 +162,9 @@ def _state_dicts(tree: object, path: str = "", depth: int = 0) -> Iterator[tuple
 
 
 def _choose(found: Mapping[str, StateDict], key: str | None) -> tuple[str, str | None]:
-    """Which state dict to take, and the prefix within it that `key` means instead.
+    """The state dict to take, and the prefix within it where `key` names one.
 
-    Raises ValueError where there is none, none of that name, or several and no usual name.
+    Raises ValueError where there is none, none of that name, or several without a usual name.
     """
     if not found:
         raise ValueError(
@@ -195,15 +195,13 @@ def _find_network(state: StateDict, prefix: str | None) -> _Network:
     matches: dict[str, tuple[Family, str]] = {}
     for family in registry().families.values():
         for found in _prefixes(plain, family.landmarks):
-            if prefix is not None and found != prefix:
-                continue
-            named = _canonical(_under(plain, found), family)
-            model = family.recognise(named)
+            under = _under(plain, found).items()
+            model = family.recognise({family.canonical_name(n): t for n, t in under})
             if model is not None:
                 matches.setdefault(found, (family, model))
-    if not matches:
+    if not matches or (prefix is not None and prefix not in matches):
         return _Network(None, _weights(_under(plain, prefix or "")), {}, prefix or "", (), ())
-    taken = min(matches, key=len)
+    taken = min(matches, key=len) if prefix is None else prefix
     if len(matches) > 1 and prefix is None and not _is_one(plain, matches):
         names = ", ".join(found.rstrip(".") or "(no prefix)" for found in sorted(matches))
         raise ValueError(f"holds several networks ({names}): choose one with --state-dict KEY")
@@ -213,6 +211,7 @@ def _find_network(state: StateDict, prefix: str | None) -> _Network:
     known = _top_names(family, model, named)
     beside = {name for name in named if name.partition(".")[0] in top - known}
     outside = [name for name in plain if not name.startswith(taken)]
+    siblings = tuple(found for found in matches if found != taken)
     weights = {
         name: tensor
         for name, tensor in named.items()
@@ -223,15 +222,15 @@ def _find_network(state: StateDict, prefix: str | None) -> _Network:
         state=_weights(weights),
         evidence={name: tensor for name, tensor in named.items() if family.is_evidence(name)},
         prefix=taken,
-        ignored=tuple(sorted([*outside, *(taken + name for name in beside)])),
-        siblings=tuple(found.rstrip(".") for found in matches if found != taken),
+        ignored=_apart(siblings, [*outside, *(taken + name for name in beside)]),
+        siblings=tuple(found.rstrip(".") for found in siblings),
     )
 
 
 def _match_names(state: StateDict, prefix: str | None, wanted: StateDict) -> _Network:
-    """The network with the wanted names, under the prefix that most of them are found under.
+    """The network with the wanted names, under the prefix that matches most of them.
 
-    Raises ValueError where several networks with other values have as many.
+    Raises ValueError where several networks with different values match as many.
     """
     plain = _without_wrappers(state)
     counts: dict[str, int] = {}
@@ -250,18 +249,25 @@ def _match_names(state: StateDict, prefix: str | None, wanted: StateDict) -> _Ne
     top = {name.partition(".")[0] for name in wanted}
     under = _under(plain, taken)
     inside = {name: t for name, t in under.items() if name.partition(".")[0] in top}
+    siblings = tuple(found for found in best if found != taken)
     return _Network(
         model=None,
         state=_weights(inside or under),
         evidence={},
         prefix=taken,
-        ignored=tuple(sorted(plain.keys() - {taken + name for name in inside or under})),
-        siblings=tuple(found.rstrip(".") for found in best if found != taken),
+        ignored=_apart(siblings, plain.keys() - {taken + name for name in inside or under}),
+        siblings=tuple(found.rstrip(".") for found in siblings),
     )
 
 
+def _apart(siblings: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
+    """The names, sorted, but for those of other networks, under these prefixes."""
+    others = tuple(prefix for prefix in siblings if prefix)
+    return tuple(sorted(name for name in names if not name.startswith(others)))
+
+
 def _is_one(state: StateDict, prefixes: Iterable[str]) -> bool:
-    """Whether networks under several prefixes are one that is registered twice."""
+    """Whether networks under several prefixes are the same one, registered twice."""
     first, *rest = [_under(state, prefix) for prefix in prefixes]
     return all(
         other.keys() == first.keys() and all(_equal(other[name], first[name]) for name in other)
@@ -270,21 +276,21 @@ def _is_one(state: StateDict, prefixes: Iterable[str]) -> bool:
 
 
 def _top_names(family: Family, model: str, state: StateDict) -> set[str]:
-    """The first part of every name of the network that these weights are for."""
+    """The first part of every name of the network."""
     spec = find_model(model)
     try:
         facts = dict(family.facts(spec, state))
         settings = {option.name: option.assumed(facts) for option in family.options}
         with torch.device("meta"):
             network = family.build(spec, {**settings, **facts})
-    except (ValueError, KeyError):  # said with all it takes when the network is built
+    except (ValueError, KeyError):  # reported in full when the network is built
         return {name.partition(".")[0] for name in state}
     constants = {name.partition(".")[0] for name in state if family.is_evidence(name)}
     return {name.partition(".")[0] for name in network.state_dict()} | constants
 
 
 def _prefixes(state: StateDict, landmarks: Iterable[str]) -> list[str]:
-    """What stands before a landmark anywhere in a state dict, each once."""
+    """The prefixes of landmarks in a state dict, each once."""
     found = {
         name[: -len(landmark)]
         for landmark in landmarks
@@ -330,14 +336,14 @@ def _canonical(state: StateDict, family: Family) -> dict[str, Tensor]:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same numbers; equal places that are NaN count as such."""
+    """Whether two tensors have equal values; NaN equals NaN."""
     return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _require_plain(state: StateDict, wanted: StateDict) -> None:
-    """Raise ValueError for tensors that are no plain finite numbers, or more than a file holds.
+    """Raise ValueError for tensors that are not plain finite numbers, or too large.
 
-    Numbers of another dtype are taken where the network wants them so.
+    Other dtypes are accepted where the network has them.
     """
     if sum(tensor.numel() for tensor in state.values()) > _MAX_VALUES:
         raise ValueError(f"holds more than {_MAX_VALUES} values: too large for a network of speech")

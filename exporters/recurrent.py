@@ -1,7 +1,7 @@
-"""Recurrent layers in ONNX: nn.GRU, nn.LSTM and nn.RNN as its operators, of any batch and length.
+"""Recurrent layers in ONNX: nn.GRU, nn.LSTM and nn.RNN as operators of any batch and length.
 
-Tracing unrolls a PyTorch layer over the frames of the example. Its ONNX operator takes any number
-of them, so a module tree is exported with the operators in place of the layers.
+Tracing unrolls a PyTorch layer over the frames of the example. The ONNX operator takes any number
+of frames, so exports replace the layers by operators.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ State = Tensor | tuple[Tensor, Tensor]  # of a GRU or RNN, or hidden and cell st
 class OnnxRecurrent(nn.RNNBase):
     """A recurrent layer as ONNX operators, one for each of its layers, called as nn.GRU is.
 
-    Runs in ONNX only. `recurrent_to_onnx` makes it of a layer, whose settings and hooks it keeps.
+    Runs in ONNX only. `recurrent_to_onnx` makes it from a layer and keeps settings and hooks.
     `amid_float16`: other layers of its network compute in float16.
     """
 
@@ -46,8 +46,8 @@ class OnnxRecurrent(nn.RNNBase):
             )
         y = x.transpose(0, 1) if self.batch_first else x
         if self.amid_float16:
-            # TensorRT-RTX 1.7 does not build a GRU or LSTM right behind a cast from float16. Behind
-            # something that it cannot leave out it does; this changes no number.
+            # TensorRT-RTX 1.7 does not build a GRU or LSTM directly after a cast from float16. This
+            # operation, which it cannot remove, changes no value.
             y = y.clamp(min=torch.finfo(y.dtype).min)
         states = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
         count = self.num_layers
@@ -85,12 +85,12 @@ class OnnxRecurrent(nn.RNNBase):
 
 
 def _name(layer: nn.RNNBase) -> str:
-    """What PyTorch and ONNX call the kind of a layer: GRU, LSTM or RNN."""
+    """The kind of a layer in PyTorch and ONNX: GRU, LSTM or RNN."""
     return layer.mode.partition("_")[0]
 
 
 def recurrent_layers(module: nn.Module) -> dict[str, nn.RNNBase]:
-    """The recurrent layers of a module tree by name, that of `module` itself being empty."""
+    """The recurrent layers of a module tree by name; `module` itself has the name ""."""
     named = module.named_modules()
     return {name: layer for name, layer in named if isinstance(layer, nn.RNNBase)}
 
@@ -98,7 +98,7 @@ def recurrent_layers(module: nn.Module) -> dict[str, nn.RNNBase]:
 def recurrent_to_onnx(module: nn.Module) -> nn.Module:
     """A copy, sharing its weights, with every recurrent layer as ONNX operators.
 
-    `module` itself where it has none. Raises UserError for a layer that ONNX cannot say.
+    Gives `module` itself if it has none. Raises UserError for a layer that ONNX cannot express.
     """
     for name, layer in recurrent_layers(module).items():
         if layer.proj_size:
@@ -118,7 +118,7 @@ def recurrent_to_onnx(module: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _become_operator(layer: nn.RNNBase, amid_float16: bool) -> None:
-    """Give a layer the operator's weights for its own; hooks and settings stay."""
+    """Replace a layer's weights by the operator's; hooks and settings stay."""
     packed: dict[str, Tensor] = {}
     for index in range(layer.num_layers):
         ends = [f"_l{index}", f"_l{index}_reverse"][: 2 if layer.bidirectional else 1]

@@ -1,7 +1,7 @@
-"""The published pipelines around the networks, in torch: what every artifact is compared with.
+"""The published pipelines around the networks, in torch: the reference of every comparison.
 
-Written apart from `frcrn_export.runtime`, which does the same in NumPy over blocks of a file, so
-that comparing the two means something.
+Independent of `frcrn_export.runtime`, which does the same in NumPy on blocks of a file, so that a
+comparison of the two is meaningful.
 """
 
 import math
@@ -16,7 +16,7 @@ from frcrn_export.runtime.bundle.manifest import Level, Padding, Segments, StftS
 
 # -25 dB, the level of the rule `active_rms`.
 _TARGET_RMS = 10 ** (-25 / 20)
-# The publications of this rule differ in what they add to the rms.
+# The published versions of this rule add different constants to the rms.
 _EPS_LEVELLED = float(torch.finfo(torch.float64).eps)
 EPS_RESTORED = 1e-6
 
@@ -94,7 +94,7 @@ def level_gains(waves: Tensor, level: Level, eps: float) -> Tensor:
     """The factors [B, 1] that bring waveforms [B, N] to the level of the network, in their dtype.
 
     `active_rms`: to -25 dB rms, then again by the rms of the samples whose power is above the mean
-    power. `peak`: to a peak of 1. Silence is left as it is. Can be traced.
+    power. `peak`: to a peak of 1. Silence is unchanged. Traceable.
     """
     if level == "none":
         return torch.ones_like(waves[:, :1])
@@ -113,7 +113,7 @@ def level_gains(waves: Tensor, level: Level, eps: float) -> Tensor:
     return torch.where(mean_power > 0, first * second, 1.0)
 
 
-# Of numbers or of sizes that are being traced; torch has no types for them.
+# Of numbers or traced sizes, for which torch has no types.
 _either: Callable[[bool, int, int], int] = torch.sym_ite
 _larger: Callable[[int, int], int] = torch.sym_max
 
@@ -121,8 +121,8 @@ _larger: Callable[[int, int], int] = torch.sym_max
 def padding_samples(samples: int, padding: Padding) -> int:
     """How many zeros the padding rule appends to an utterance of `samples` samples.
 
-    Without branches, so that a trace is of every length, and without a floor division of what may
-    be negative, which ONNX rounds otherwise.
+    Without branches, so that a trace holds for every length, and without floor division of negative
+    numbers, which ONNX rounds differently.
     """
     size, stride = padding.size, padding.stride
     if padding.rule == "multiple":

@@ -1,4 +1,4 @@
-"""Every network of a bundle against the reference network, at lengths that nobody has traced."""
+"""Every core of a bundle against the reference network, at lengths that were not traced."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +28,7 @@ from frcrn_export.runtime.verify.streaming_parity import open_streamed
 _HOPS = (2, 31, 64)
 _BATCH = 3
 _PIPELINE_SAMPLES = (1_000, 20_001)
-# Where float16 could overflow or underflow. Peaks in dB of full scale.
+# Levels where float16 could overflow or underflow: peaks in dBFS.
 _LEVELS_DBFS = (-50, -25, 0)
 _LEVEL_SAMPLES = 16_000
 
@@ -41,7 +41,7 @@ def check_reference(
 ) -> Iterator[ParityResult]:
     """Compare every core and every pipeline of a bundle with its model.
 
-    `whole` is the bundle with all its files, where `bundle` is what is added to it.
+    `whole` is the bundle with all its files, where `bundle` has only the added ones.
     """
     yield from _check_cores(bundle, forms.model, backends)
     yield from _check_streaming(bundle, forms, backends)
@@ -86,7 +86,7 @@ def _check_streaming(
     hops = stft.frames(len(speech)) if stft else len(speech) // model.processing.padding.size
     for streamed in open_streamed(bundle, backends):
         for name, given in core_inputs(model, speech, (hops,), _BATCH).items():
-            expected = forms.reference(streamed.info.lookahead, given)
+            expected = forms.reference(streamed.info, given)
             output = streamed(given.contiguous().numpy())
             case = f"reference.streaming.{name}"
             yield compare(streamed.label, case, expected.numpy(), output, streamed.entry)
@@ -96,7 +96,7 @@ def _check_streaming(
 def _check_levels(
     bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
 ) -> Iterator[ParityResult]:
-    """Pipelines that compute in less than float32, on quiet and loud speech."""
+    """Pipelines in lower precision than float32, on quiet and loud speech."""
     enhanced: dict[int, Float32Array] = {}
     lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
     lowered = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
@@ -113,9 +113,9 @@ def _check_levels(
 def _check_stream_levels(
     bundle: Bundle, whole: Bundle, backends: tuple[str, ...]
 ) -> Iterator[ParityResult]:
-    """Streams in less than float32, with their causal level, against the float32 core's streams.
+    """Streams in lower precision, with their causal level, against the float32 core's streams.
 
-    (That one is compared with the network itself.)
+    (The float32 core is compared with the network itself.)
     """
     files = bundle.manifest.files
     lower = tuple(e for e in files if e.role == "core_streaming" and e.precision != "fp32")
@@ -139,7 +139,7 @@ def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float
 
 
 def _at_levels(sample_rate: int) -> dict[int, Float32Array]:
-    """A second of speech [N] by its peak in dB of full scale."""
+    """A second of speech [N] by its peak in dBFS."""
     speech = read_speech(sample_rate)[5_000 : 5_000 + _LEVEL_SAMPLES]
     peak = np.abs(speech).max()
     return {level: (speech * (10 ** (level / 20) / peak)) for level in _LEVELS_DBFS}

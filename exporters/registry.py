@@ -1,4 +1,4 @@
-"""The registry: families found by folder and by entry point, and the models they bring."""
+"""The registry: families found by folder and by entry point, and their models."""
 
 import logging
 import pkgutil
@@ -12,7 +12,12 @@ from typing import Any
 
 from frcrn_export.exporters.family import Family, ModelSpec, Option
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.family_packages import LOADING_ERRORS, family_packages, reason_of
+from frcrn_export.runtime.family_packages import (
+    LOADING_ERRORS,
+    family_packages,
+    reason_of,
+    taken_option,
+)
 
 _FOLDER = "frcrn_export.exporters.families"
 
@@ -21,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BrokenFamily:
-    """A family that cannot be used, and why."""
+    """An unusable family, and the reason."""
 
     name: str
     reason: str
@@ -29,7 +34,7 @@ class BrokenFamily:
 
 @dataclass(frozen=True)
 class Registry:
-    """All families that import, by name; the models of them all; and what does not import."""
+    """All usable families by name, their models, and the unusable families."""
 
     families: Mapping[str, Family]
     models: Mapping[str, ModelSpec]
@@ -38,13 +43,13 @@ class Registry:
 
     @property
     def default(self) -> ModelSpec:
-        """The model that commands take where none is named."""
+        """The default model of commands."""
         return next(spec for spec in self.models.values() if spec.is_default)
 
 
 @cache
 def registry() -> Registry:
-    """The families of this installation; those that come with it first."""
+    """The families of this installation, the built-in ones first."""
     families: dict[str, Family] = {}
     models: dict[str, ModelSpec] = {}
     owner: dict[str, Family] = {}
@@ -91,7 +96,7 @@ def family_of(spec: ModelSpec) -> Family:
 
 
 def all_options(*, training: bool = False) -> dict[str, list[tuple[Family, Option]]]:
-    """The options of all families by name, with whose they are; for `train` those for it too."""
+    """The options of all families by name, with their families; `train` adds training options."""
     found: dict[str, list[tuple[Family, Option]]] = {}
     for family in registry().families.values():
         for option in (*family.options, *(family.training_options if training else ())):
@@ -100,7 +105,7 @@ def all_options(*, training: bool = False) -> dict[str, list[tuple[Family, Optio
 
 
 def _sources() -> list[tuple[str, Callable[[], Any]]]:
-    """(where it comes from, what loads it) for each family."""
+    """(origin, loader) of each family."""
     found: list[tuple[str, Callable[[], Any]]] = []
     for module in pkgutil.iter_modules(import_module(_FOLDER).__path__):
         path = f"{_FOLDER}.{module.name}"
@@ -116,7 +121,7 @@ def _family_in(module: str) -> Any:
 def _why_not(
     family: object, families: Mapping[str, Family], models: Mapping[str, ModelSpec]
 ) -> str | None:
-    """Why a family cannot be registered beside the others, or None."""
+    """Why a family conflicts with the others, or None."""
     if not isinstance(family, Family):
         return f"is {type(family).__name__}, not a Family (see docs/adding_a_network.md)"
     if family.name in families:
@@ -126,7 +131,10 @@ def _why_not(
     for spec in family.models:
         if spec.name in models:
             return f"a model named {spec.name!r} is already there"
-    for option in (*family.options, *family.training_options):
+    options = (*family.options, *family.training_options)
+    if taken := taken_option(options):
+        return taken
+    for option in options:
         for other in families.values():
             for theirs in (*other.options, *other.training_options):
                 if option.name == theirs.name and option.kind != theirs.kind:

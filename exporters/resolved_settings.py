@@ -1,7 +1,7 @@
-"""A value for every setting of a network: shown by the tensors, said, or assumed.
+"""The value of every setting of a network: shown by the tensors, given, or assumed.
 
-The order: what the user says, what the checkpoint's configuration says, what the family assumes.
-Whatever contradicts something else is an error that names both sides.
+The order: the user's options, the checkpoint's configuration, the family's assumption.
+Contradictions are errors that name both sides.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ from frcrn_export.runtime.errors import CheckpointError, UserError
 _WINDOW = ("win_type", "window_type", "window_fn", "window", "wintype")
 _HANN = ("hann", "hanning", "sqrt_hann", "sqrthann", "hann_window", "torch.hann_window")
 _OTHER_WINDOWS = ("hamming", "blackman", "kaiser", "bartlett", "boxcar", "rect", "rectangular")
-# What configurations call the sample rate and the transform; each a whole number.
+# Names of the sample rate and the transform in configurations; all integers.
 _SAMPLE_RATE = ("sample_rate", "sampling_rate", "samplerate", "sr", "fs")
 _STFT = {
     "fft_length": ("n_fft", "fft_len", "fft_length", "fft_size", "nfft"),
@@ -34,7 +34,7 @@ _STFT = {
 
 
 def require_options(spec: ModelSpec, options: Iterable[Option], given: Settings) -> None:
-    """Raise UserError for a setting that is none of a model's options."""
+    """Raise UserError for a setting that the model does not have."""
     known = {option.name for option in options}
     for name in given:
         if name not in known:
@@ -43,7 +43,7 @@ def require_options(spec: ModelSpec, options: Iterable[Option], given: Settings)
 
 
 def is_known(spec: ModelSpec, checkpoint: Checkpoint) -> bool:
-    """Whether these are the packaged or the published weights, whose settings are known."""
+    """Whether these are packaged or published weights, whose settings are known."""
     published = spec.published is not None and checkpoint.sha256 == spec.published.sha256
     return published or checkpoint.path == spec.packaged
 
@@ -51,7 +51,7 @@ def is_known(spec: ModelSpec, checkpoint: Checkpoint) -> bool:
 def settings_of_checkpoint(
     family: Family, spec: ModelSpec, checkpoint: Checkpoint, given: Settings
 ) -> tuple[dict[str, Setting], tuple[Assumption, ...]]:
-    """A value for every setting of a checkpoint's network, and which are assumptions.
+    """The value of every setting of a checkpoint's network, and the assumptions.
 
     Raises CheckpointError where the file contradicts itself or its tensors, UserError where it
     contradicts the user.
@@ -75,18 +75,18 @@ def resolve(
     *,
     known: bool,
 ) -> tuple[dict[str, Setting], tuple[Assumption, ...]]:
-    """A value for every setting of a network, and which of them are assumptions.
+    """The value of every setting of a network, and the assumptions.
 
     Args:
         family: Of the network.
         spec: The model.
         facts: The settings that its tensors show.
-        given: What the user said, by option name.
-        configuration: What the checkpoint says.
+        given: The user's options, by name.
+        configuration: Of the checkpoint.
         known: Whether the defaults are known to be right: of published weights, of random ones.
 
     Raises:
-        UserError: The user says something else than the checkpoint.
+        UserError: The user contradicts the checkpoint.
         ValueError: The checkpoint contradicts itself or its tensors; names both sides.
     """
     for name, fact in facts.items():
@@ -111,9 +111,8 @@ def resolve(
             value = said_value[0]
         else:
             value = option.assumed(facts)
-            if not known:
-                flag = _changing(option, value)
-                reason = f"neither the file nor one beside it says; change it with {flag}"
+            if not known and option.applies(settings):
+                reason = f"not said; change it with {_changing(option, value)}"
                 assumptions.append(
                     Assumption(setting=option.name, value=setting_text(value), reason=reason)
                 )
@@ -122,12 +121,12 @@ def resolve(
 
 
 def _changing(option: Option, value: Setting) -> str:
-    """The option that says something else than a value."""
+    """The option that changes a value."""
     return option.negation if value is True else option.flag
 
 
 def _said(option: Option, configuration: Configuration) -> tuple[Setting, str] | None:
-    """What a configuration says of an option and where; raises ValueError for two answers."""
+    """The configuration's value of an option and its place; raises ValueError for two values."""
     answers: dict[Setting, str] = {}
     for said in configuration.find((option.name, *option.aliases)):
         try:
@@ -146,7 +145,7 @@ def _said(option: Option, configuration: Configuration) -> tuple[Setting, str] |
 def check_transform(
     spec: ModelSpec, configuration: Configuration, remedy: str = "give another --model"
 ) -> None:
-    """Raise ValueError where a configuration has another sample rate or STFT than the model."""
+    """Raise ValueError where a configuration's sample rate or STFT does not match the model."""
     rows: list[tuple[str, tuple[str, ...], int]] = [("sample rate", _SAMPLE_RATE, spec.sample_rate)]
     if spec.stft is not None:
         rows += [
@@ -173,7 +172,7 @@ def check_transform(
 
 
 def _differs(expected: Setting, value: object) -> bool:
-    """Whether a value in a configuration contradicts a known one; other kinds do not."""
+    """Whether a value of the same kind in a configuration contradicts a known one."""
     if isinstance(expected, tuple) and not (isinstance(value, list) or "," in str(value)):
         return False  # such as `channels: 1`, of the audio
     kinds = {bool: "flag", int: "integer", tuple: "integers", str: "text"}
@@ -184,6 +183,6 @@ def _differs(expected: Setting, value: object) -> bool:
 
 
 def _text(value: object) -> str:
-    """A value out of a file, short and on one line."""
+    """A value from a file, shortened, on one line."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return ascii(text)[1:-1][:80]

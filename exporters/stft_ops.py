@@ -1,8 +1,8 @@
-"""The pre and post ops as torch modules: STFT and inverse STFT made of plain convolutions.
+"""The pre and post ops as torch modules: STFT and inverse STFT as plain convolutions.
 
-They become `pre.onnx` and `post.onnx`, for pipelines that stay on the GPU. Without centring they
-are a conv-STFT, with `center` torch.stft and torch.istft.
-`frcrn_export.runtime.audio.stft` is the same transform in NumPy.
+`pre.onnx` and `post.onnx` are made from them, for pipelines on the GPU. Without centring they are a
+conv-STFT, with `center` torch.stft and torch.istft. `frcrn_export.runtime.audio.stft` is the same
+transform in NumPy.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def dft_basis(spec: StftSpec) -> npt.NDArray[np.float64]:
 
 
 def inverse_basis(spec: StftSpec) -> npt.NDArray[np.float64]:
-    """What each of the 2F numbers of a spectrum adds to a frame: [2F, window_length]."""
+    """The contribution of each of the 2F values of a spectrum to a frame: [2F, window_length]."""
     if not spec.center:
         return np.asarray(np.linalg.pinv(dft_basis(spec)).T, np.float64)
     units = np.concatenate([np.eye(spec.bins), 1j * np.eye(spec.bins)])

@@ -1,7 +1,9 @@
-"""Streaming cores in torch: what a family's streaming form is, and how it is run.
+"""Streaming cores in torch: their interface, their states, and running them.
 
 A streaming core takes the next `chunk` frames of a stream and its states, and gives frames of the
-output and the next states. Networks without an STFT count in samples what others count in frames.
+output and the next states. What asks for one (`Family.streaming`, `StreamingOptions`) counts
+frames: columns of the STFT, or hops of a network of waves. The core of such a network has `chunk`
+and `lookahead` in samples, as the manifest does.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, StateSpec
 
 
 class States:
-    """Values of the states for one call, and what they are after it."""
+    """The states of one call, before and after it."""
 
     def __init__(self, values: Iterable[Tensor]) -> None:
         self._values = iter(values)
@@ -25,12 +27,12 @@ class States:
         self.next: list[Tensor] = []
 
     def value(self, name: str, shape: Sequence[int]) -> Tensor:
-        """The state [B, *shape]; `keep` is called for every one, in the order of asking."""
+        """The state [B, *shape]; `keep` follows for every state, in the same order."""
         self._asked = next(self._values)
         return self._asked
 
     def keep(self, value: Tensor) -> None:
-        """What the next state in the order of asking is after this call."""
+        """Set the next state, in the order of `value`, to its value after this call."""
         self.next.append(value if self._asked is None else value.to(self._asked.dtype))
 
     def past(self, name: str, x: Tensor, frames: int, axis: int = 2) -> Tensor:
@@ -50,9 +52,9 @@ class States:
         return joined
 
     def recurrent(self, name: str, layer: nn.RNNBase, x: Tensor) -> Tensor:
-        """A recurrent layer that goes on from before, with x [B, T, C] (or T first).
+        """Continue a recurrent layer with x [B, T, C] (or T first).
 
-        Its state is [B, layers, H], of an LSTM a hidden and a cell state. They stay float32.
+        Its state is [B, layers, H], of an LSTM hidden and cell state, always float32.
         """
         shape = (layer.num_layers, layer.hidden_size)
         parts = (f"{name}.hidden", f"{name}.cell") if layer.mode == "LSTM" else (name,)
@@ -64,7 +66,7 @@ class States:
         return output
 
     def delayed(self, name: str, x: Tensor, frames: int) -> Tensor:
-        """The frames [B, T, F, C] that came `frames` frames ago, zeros at the start of a stream."""
+        """The frames [B, T, F, C] from `frames` frames ago, zeros at the start of a stream."""
         count = x.shape[1]
         if frames < count:
             return self.past(name, x, frames, axis=1)[:, :count]
@@ -74,7 +76,7 @@ class States:
 
 
 class StatesRecorder(States):
-    """Starts a stream of `batch` rows, all states zero, and writes down their names and shapes."""
+    """Starts a stream of `batch` rows with zero states, and records their names and shapes."""
 
     def __init__(self, batch: int, dtype: torch.dtype) -> None:
         super().__init__(())
@@ -97,8 +99,8 @@ class StreamingCore:
     are float32 (or all float64) with the batch axis first. x and y have `chunk` frames on their
     last axis: [B, 2, F, chunk], or [B, 1, chunk] samples. Frame k of the y of call n is frame
     n * chunk + k - lookahead of the enhanced stream. The states come in the order of `states`.
-    `end` [B] holds how many frames each stream has, UNKNOWN_END while it goes on; it is known by
-    the first call that holds frames past it.
+    `end` [B] is the number of frames of each stream, UNKNOWN_END while it is not known; it is known
+    by the first call with frames past it.
     """
 
     module: nn.Module
@@ -117,8 +119,8 @@ class StreamingCore:
 def run_streaming(core: StreamingCore, given: Tensor) -> Tensor:
     """The output for whole streams [B, ..., T], in calls of `core.chunk` frames: the same shape.
 
-    Zeros follow the stream until the last frame has come out, and its end is told no sooner than
-    a stream's could be.
+    Zeros follow the stream until the last frame has come out; its end is stated as late as in a
+    live stream.
     """
     frames = given.shape[-1]
     outputs: list[Tensor] = []
@@ -132,7 +134,7 @@ def run_streaming(core: StreamingCore, given: Tensor) -> Tensor:
 
 
 def _chunks(core: StreamingCore, given: Tensor) -> Iterator[tuple[Tensor, float]]:
-    """Every call's frames, and the end as far as it is known then."""
+    """The frames of every call, and the end as known then."""
     frames = given.shape[-1]
     calls = ceil((frames + core.lookahead) / core.chunk)
     padded = nn.functional.pad(given, (0, calls * core.chunk - frames))

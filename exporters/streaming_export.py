@@ -1,6 +1,6 @@
 """`core.streaming.onnx`: a streaming core with its states as inputs and outputs.
 
-`core.streaming.fp16.onnx` is called in the same way: all its tensors are float32.
+`core.streaming.fp16.onnx` has the same I/O signature, in float32.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _BATCH = 2  # of the traced example, as for the other files
 
 @dataclass(frozen=True)
 class StreamingOptions:
-    """What can be chosen of a streaming core, in frames: hops of the STFT, or of the network.
+    """The options of a streaming core, in frames: hops of the STFT, or of the network.
 
     `chunk` None is one frame, `lookahead` None the network's whole look-ahead.
     """
@@ -33,7 +33,7 @@ class StreamingOptions:
 
 
 class StreamingForms:
-    """A model and its streaming forms, each of which is built once: some take seconds."""
+    """A model and its streaming forms, each built once: some take seconds."""
 
     def __init__(self, model: LoadedModel, options: StreamingOptions | None = None) -> None:
         self.model = model
@@ -41,29 +41,31 @@ class StreamingForms:
         self._built: dict[tuple[int, int | None, Form], StreamingCore] = {}
 
     def core(self, form: Form = "fp32") -> StreamingCore:
-        """What the options ask for, in one of its forms.
+        """The streaming core with these options, in one form.
 
-        Raises UserError where the model cannot stream, or not so.
+        Raises UserError where the model cannot stream, or not with these options.
         """
         options = self.options or StreamingOptions()
         return self._build(options.chunk or 1, options.lookahead, form)
 
-    def reference(self, lookahead: int, given: Tensor) -> Tensor:
-        """What a streaming core makes of whole streams: what the reference network does.
+    def reference(self, core: StreamingCore | StreamingInfo, given: Tensor) -> Tensor:
+        """The reference output of whole streams: that of the reference network.
 
-        With less than the full look-ahead there is no such network; then it is the streaming form
-        in PyTorch, called once for the whole stream.
+        With reduced look-ahead it is that of the streaming form in PyTorch, called once for the
+        whole stream.
         """
-        if lookahead == self._full_lookahead:
+        if core.lookahead == self._whole().lookahead:
             expected: Tensor = self.model.network(given)
             return expected
-        return run_streaming(self._build(given.shape[-1] + lookahead, lookahead), given)
+        length = self.model.frame_length
+        lookahead = core.lookahead // length
+        return run_streaming(self._build(given.shape[-1] // length + lookahead, lookahead), given)
 
-    @property
-    def _full_lookahead(self) -> int:
+    def _whole(self) -> StreamingCore:
+        """The form with the network's whole look-ahead."""
         options = self.options or StreamingOptions()
         chunk = options.chunk if options.lookahead is None else None
-        return self._build(chunk or 1, None).lookahead
+        return self._build(chunk or 1, None)
 
     def _build(self, chunk: int, lookahead: int | None, form: Form = "fp32") -> StreamingCore:
         key = (chunk, lookahead, form)
@@ -73,16 +75,16 @@ class StreamingForms:
 
 
 def bundled_options(manifest: Manifest) -> StreamingOptions | None:
-    """How the streaming core of a bundle was exported; None where there is none."""
+    """The options of a bundle's streaming core; None without one."""
     entry = manifest.file("core_streaming", "onnx")
     if entry is None or entry.streaming is None:
         return None
-    hop = 1 if manifest.stft else manifest.padding.size
-    return StreamingOptions(entry.streaming.chunk // hop, entry.streaming.lookahead)
+    length, info = manifest.frame_length, entry.streaming
+    return StreamingOptions(info.chunk // length, info.lookahead // length)
 
 
 def streaming_tensors(model: LoadedModel, core: StreamingCore) -> tuple[TensorSpec, TensorSpec]:
-    """Input and output of one call: as those of `core.onnx`, `chunk` frames or samples long."""
+    """Input and output of one call: as in `core.onnx`, `chunk` frames or samples long."""
     stft = model.spec.stft
     shape = ("batch", 1, core.chunk) if stft is None else ("batch", 2, stft.bins, core.chunk)
     names = ("wave" if stft is None else "spec", "enhanced")
@@ -91,13 +93,13 @@ def streaming_tensors(model: LoadedModel, core: StreamingCore) -> tuple[TensorSp
 
 
 def state_tensors(core: StreamingCore) -> tuple[TensorSpec, ...]:
-    """The further inputs of one call: the end where the core needs it, and the states."""
+    """The further inputs of one call: the end, if the core needs it, and the states."""
     ends = (TensorSpec(name=_END, dtype="float32", shape=("batch",)),) if core.end else ()
     return *ends, *(state.tensor(state.name) for state in core.states)
 
 
 def streaming_info(core: StreamingCore) -> StreamingInfo:
-    """How the runtime calls a core."""
+    """The manifest's description of a streaming core."""
     return StreamingInfo(
         chunk=core.chunk,
         lookahead=core.lookahead,

@@ -1,4 +1,4 @@
-"""What the training loop asks of a family of networks."""
+"""The interface between the training loop and a family of networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAMPLE_RATE = 16_000  # Hz, of all signals of a training run
 
 
 class Task(Protocol):
-    """A network to train, and what for. Signals are [B, 1, N] float32 at `SAMPLE_RATE`."""
+    """A network to train, and its loss. Signals are [B, 1, N] float32 at `SAMPLE_RATE`."""
 
     @property
     def model(self) -> str:
@@ -27,17 +27,17 @@ class Task(Protocol):
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """What it starts from, with batch norms that keep their statistics; None: from scratch."""
+        """The weights to start from, with frozen batch-norm statistics; None: from scratch."""
 
     @property
     def learning_rate(self) -> float:
-        """The highest learning rate that is advised."""
+        """The recommended peak learning rate."""
 
     def metadata(self) -> dict[str, str]:
-        """What tells this network from others of the model, for its file and for resuming."""
+        """The settings that distinguish this network, for its file and for resuming."""
 
     def build(self) -> nn.Module:
-        """A network to start from; random where torch's global generator is asked for weights.
+        """The initial network; random weights come from torch's global generator.
 
         Raises CheckpointError for weights of another network.
         """
@@ -52,7 +52,7 @@ class Task(Protocol):
         """The scalar to minimise; the network alone is computed under `autocast`."""
 
     def improvement_db(self, network: nn.Module, noisy: Tensor, clean: Tensor) -> Tensor:
-        """By how much the network betters the SI-SNR, in dB, a value an example [B]."""
+        """The SI-SNR improvement in dB of each example [B]."""
 
     def weights(self, network: nn.Module) -> dict[str, Tensor]:
         """The tensors under their published names, as every --checkpoint option reads them."""

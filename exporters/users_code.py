@@ -1,4 +1,4 @@
-"""Code that the user names: imported and called, and its errors told by its own lines."""
+"""The user's own code: imported and called, with errors that name its lines."""
 
 import importlib
 import importlib.util
@@ -19,7 +19,7 @@ from torch import nn
 from frcrn_export.exporters.onnx_export import BakedInSize
 from frcrn_export.runtime.errors import BackendError, CheckFailed, FrcrnExportError, UserError
 
-# Where PyTorch says by which sizes a trace decided; at other times it prints pages there.
+# The logger that reports the sizes that a trace decided by; otherwise it prints pages.
 _SHAPES_LOG = "torch.fx.experimental.symbolic_shapes"
 _GUARD = re.compile(r"eval (.+?) \[guard added\]")
 _FROM_TENSORS = "take sizes from x.shape in every call, without int(), loops over them, or numbers "
@@ -39,7 +39,7 @@ class Location:
 
     @property
     def file(self) -> Path | None:
-        """The file, or None for a module that Python finds by its name."""
+        """The file, or None for an importable module."""
         is_file = self.source.endswith(".py") or "/" in self.source
         return Path(self.source) if is_file else None
 
@@ -49,7 +49,7 @@ class Location:
         return self.file.stem if self.file else self.source.rpartition(".")[2]
 
     def __str__(self) -> str:
-        """As a command takes it where the file is at hand."""
+        """The location as a command in the file's folder takes it."""
         return f"{self.file.name if self.file else self.source}:{self.name}"
 
 
@@ -66,12 +66,12 @@ def parse_location(text: str) -> Location:
 
 @dataclass(frozen=True)
 class UsersCode:
-    """Code of the user that was imported, and what it made.
+    """The user's imported code, and its network.
 
     Attributes:
-        location: What made the network.
-        folder: Its files lie here.
-        network: The network, as it was made.
+        location: The callable that made the network.
+        folder: The folder of its files.
+        network: The network, unchanged.
     """
 
     location: Location
@@ -80,15 +80,17 @@ class UsersCode:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn what its code raises, in a trace or in a call, into one line with the line of it.
+        """Turn errors of its code, in a trace or a call, into one line that names the code's line.
 
-        Raises UserError; CheckFailed stays one, and says which lines may be the reason.
+        Raises UserError; a CheckFailed stays one and names the lines that may be the reason.
         """
         watch, printed = _Watch(self.folder), StringIO()
-        with watch, redirect_stdout(printed):  # PyTorch prints graphs there where it fails
+        with watch, redirect_stdout(printed):  # PyTorch prints graphs there when it fails
             try:
                 yield
-                sys.stderr.write(printed.getvalue())  # by the module: standard output is results
+                sys.stderr.write(
+                    printed.getvalue()
+                )  # of the module: standard output is for results
             except CheckFailed as error:
                 raise CheckFailed(f"{error}{_perhaps(watch)}") from error
             except (BakedInSize, BackendError) as error:
@@ -100,7 +102,7 @@ class UsersCode:
 
 
 def run_users_code(location: Location, seed: int) -> UsersCode:
-    """Import the code that a location names and call it: its code is executed.
+    """Import the code of a location and call it: the code is executed.
 
     Args:
         location: A callable without arguments that gives an nn.Module, or the nn.Module itself.
@@ -114,7 +116,7 @@ def run_users_code(location: Location, seed: int) -> UsersCode:
         raise UserError(f"--module {location.source}:{location.name}: no such file")
     folder = file.parent.resolve() if file else Path.cwd()
     if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))  # as `python my.py` does, for what it imports itself
+        sys.path.insert(0, str(folder))  # as `python my.py` does, for its own imports
     with torch.random.fork_rng(), redirect_stdout(sys.stderr):
         torch.manual_seed(seed)
         try:
@@ -133,12 +135,12 @@ def run_users_code(location: Location, seed: int) -> UsersCode:
 
 
 def _import_file(file: Path) -> ModuleType:
-    """The module that a file holds, under its own name, as others of its folder import it."""
+    """Import a file under its own name, as other files in its folder do."""
     spec = importlib.util.spec_from_file_location(file.stem, file.resolve())
     if spec is None or spec.loader is None:
         raise UserError(f"--module {file}: not a Python file; give FILE.py:CALLABLE")
     module = importlib.util.module_from_spec(spec)
-    # A name that is taken stays what it is for all others that import it.
+    # A name that is taken stays valid for all other importers.
     taken = sys.modules.get(file.stem)
     if taken is None or getattr(taken, "__file__", None) == str(file.resolve()):
         sys.modules[file.stem] = module
@@ -147,7 +149,7 @@ def _import_file(file: Path) -> ModuleType:
 
 
 def _folder_of(module: ModuleType, default: Path) -> Path:
-    """Where the files of a module lie: of a package all of them."""
+    """The folder of a module's files; of a package, its top folder."""
     top = sys.modules.get(module.__name__.partition(".")[0], module)
     file = getattr(top, "__file__", None) or getattr(module, "__file__", None)
     return Path(file).resolve().parent if file else default
@@ -170,7 +172,7 @@ def _made(module: ModuleType, location: Location) -> nn.Module:
 
 
 class _Watch(logging.Handler):
-    """Listens to PyTorch while it traces: which lines of the user decide by a size, and how."""
+    """Records which of the user's lines decide by a size while PyTorch traces, and how."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(logging.INFO)
@@ -205,14 +207,14 @@ class _Watch(logging.Handler):
 
 
 def _perhaps(watch: _Watch) -> str:
-    """Which lines may be why a core is right at the traced length alone."""
+    """The lines that may be why a core is right at the traced length only."""
     fixed = [f"{line} ({guard})" for line, guard in watch.guards.items() if ">=" not in guard]
     lines = f" ({', '.join(fixed[:3])} decides by one)" if fixed else ""
     return f"; where a length of the trace is baked in{lines}: {_FROM_TENSORS}"
 
 
 def _explanation(error: Exception, watch: _Watch, folder: Path) -> str:
-    """The line of the user, what happened there, and what to change."""
+    """The user's line, what happened there, and what to change."""
     said = _first_line(error)
     at = _line_in(error, folder)
     kinds = {type(one).__name__ for one in _chain(error)}
@@ -243,7 +245,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _line_in(error: BaseException, folder: Path) -> str:
-    """The last line of the user's in the traceback of an error; "" where there is none."""
+    """The user's last line in the traceback of an error; "" where there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}"
     for one in _chain(error):
@@ -261,7 +263,7 @@ def _line_in(error: BaseException, folder: Path) -> str:
 
 
 def _line_of_node(node: Any, folder: Path) -> str:
-    """The line that made a node of a traced graph, which PyTorch keeps with it."""
+    """The user's line that made a node of a traced graph, from PyTorch's metadata."""
     if not isinstance(node, torch.fx.Node):
         return ""
     return _line_of_stack(node.meta.get("stack_trace") or "", folder)
@@ -278,7 +280,7 @@ def _is_users(code: CodeType, folder: Path) -> bool:
 
 
 def _is_in(file: str, folder: Path) -> bool:
-    """Whether a file is one of the user's: in the folder, and neither of a package nor this one."""
+    """Whether a file is the user's: in the folder, and not of an installed package or this one."""
     path = Path(file)
     if not path.is_absolute() or not path.is_relative_to(folder):
         return False
@@ -292,7 +294,7 @@ def _shown(code: CodeType) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
+    """The kind of an error and the first line of its message."""
     lines = str(error).strip().splitlines()
     said = ascii(lines[0])[1:-1][:300] if lines else ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -1,6 +1,6 @@
-"""What `frcrn-export verify` does: the bundle's own vectors; the network itself where it is here.
+"""Verification: the bundle's own vectors, and the reference network where it is available.
 
-The vectors need no PyTorch, and no model that is registered here.
+The vectors need neither PyTorch nor a registered model.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All comparisons, the files that none was made of, and why there was no reference network.
+    """All comparisons, the files without one, and why the reference network was not available.
 
-    `engines` says of each engine its verification status, `remedy` how to compare what was not.
+    `engines` has the verification status of each engine, `remedy` how to compare other files.
     """
 
     manifest: Manifest
@@ -38,7 +38,7 @@ class ParityReport:
 
     @property
     def reference(self) -> bool:
-        """Whether the reference network itself was compared, not its stored outputs alone."""
+        """Whether the reference network itself was compared, not only its stored outputs."""
         return not self.why_no_reference
 
     @property
@@ -56,8 +56,8 @@ def verify(
 ) -> ParityReport:
     """Compare every artifact of a bundle with the PyTorch reference.
 
-    With the reference outputs inside the bundle, and where its weights are here also with the
-    reference network itself, at lengths that were never traced. What engines gave is written into
+    Compares with the reference outputs in the bundle, and where the weights are available also with
+    the reference network, at lengths that were not traced. The results of engines are written into
     the manifest.
 
     Example:
@@ -67,19 +67,18 @@ def verify(
 
     Args:
         bundle: A bundle.
-        backends: Names in `frcrn_export.runtime.sessions.BACKENDS`. Empty: for each artifact one
-            that is installed.
-        checkpoint: The weights file that the bundle was made from, where the bundle does not say
-            where its weights are.
-        progress: Called with what is being done.
+        backends: Names in `frcrn_export.runtime.sessions.BACKENDS`. Empty: an installed one for
+            each artifact.
+        checkpoint: The bundle's weights file, where the bundle does not say where its weights are.
+        progress: Called with a description of the current step.
 
     Returns:
-        Every comparison with its SNR in dB, its floor and its largest absolute error, and what was
-        not compared. A miss is in the report; it raises nothing.
+        Every comparison with its SNR in dB, floor and largest absolute error, and the files that
+        were not compared. A failed comparison is in the report; it does not raise.
 
     Raises:
         BundleError: The bundle was altered, or cannot be read or written.
-        BackendError: A backend that was named cannot run here.
+        BackendError: A named backend cannot run here.
         UserError: No artifact can run here; a checkpoint that does not match the manifest.
     """
     progress("checking the files")
@@ -112,7 +111,7 @@ def _reference(
 
 
 def _record_engines(bundle: Bundle, results: tuple[ParityResult, ...]) -> dict[str, str]:
-    """The verification status of each engine, written into the manifest where one was run."""
+    """The verification status of each engine; writes it into the manifest if one was run."""
     from frcrn_export.runtime.verify.engine_status import engines_run, record_runs
 
     if not engines_run(bundle.manifest, results):
@@ -126,7 +125,7 @@ def _record_engines(bundle: Bundle, results: tuple[ParityResult, ...]) -> dict[s
 
 
 def require_parity(results: tuple[ParityResult, ...]) -> None:
-    """Raise CheckFailed naming the worst miss, if there is one."""
+    """Raise CheckFailed that names the worst failed comparison, if there is one."""
     missed = [result for result in results if not result.passed]
     if missed:
         worst = min(missed, key=lambda result: result.snr_db)
@@ -138,7 +137,7 @@ def require_parity(results: tuple[ParityResult, ...]) -> None:
 
 
 def require_same_checkpoint(manifest: Manifest, checkpoint: Path) -> None:
-    """Raise UserError for another checkpoint than the one a bundle was made from."""
+    """Raise UserError where a checkpoint does not match the manifest."""
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such file; give the checkpoint with --checkpoint")
     if sha256_of(checkpoint) != manifest.weights.sha256:
@@ -149,7 +148,7 @@ def require_same_checkpoint(manifest: Manifest, checkpoint: Path) -> None:
 
 
 def _unchecked(bundle: Bundle, results: tuple[ParityResult, ...]) -> tuple[str, ...]:
-    """The artifacts without a comparison. Raises UserError if that is all of them."""
+    """The artifacts without a comparison. Raises UserError if none has one."""
     checked = {result.artifact.split(" ")[0] for result in results}
     apart = ("parity", "layers", "report")
     files = [entry.path for entry in bundle.manifest.files if entry.role not in apart]
@@ -161,7 +160,7 @@ def _unchecked(bundle: Bundle, results: tuple[ParityResult, ...]) -> tuple[str, 
 
 
 def how_to_check(bundle: Bundle, unchecked: Sequence[str]) -> str:
-    """What to do about files that no backend was tried on, or that none here runs."""
+    """How to compare files that no backend was tried on, or that none here runs."""
     scripts = [e.path for e in bundle.manifest.files if e.format == "torchscript"]
     ways = []
     if any(path in scripts for path in unchecked):
@@ -173,7 +172,7 @@ def how_to_check(bundle: Bundle, unchecked: Sequence[str]) -> str:
 
 
 def why_no_reference(manifest: Manifest, checkpoint: Path | None) -> str:
-    """Why the network that a bundle was made from cannot be had here; empty where it can."""
+    """Why the reference network of a bundle is not available here; empty where it is."""
     if find_spec("torch") is None:
         return "torch is not installed"
     if (module := module_of(manifest)) is not None:
@@ -183,7 +182,7 @@ def why_no_reference(manifest: Manifest, checkpoint: Path | None) -> str:
     if manifest.model not in models():
         return f"the model {manifest.model} is not registered here (see: frcrn-export models)"
     weights = manifest.weights
-    if checkpoint is not None or weights.source == "random":
+    if checkpoint is not None or weights.are_random:
         return ""
     from frcrn_export.exporters.loading import weights_at_hand
 
@@ -193,19 +192,35 @@ def why_no_reference(manifest: Manifest, checkpoint: Path | None) -> str:
     return ""
 
 
-def load_reference(manifest: Manifest, checkpoint: Path | None, reason: str) -> "LoadedModel":
-    """The network with its weights, which `checkpoint` holds if the bundle does not say where.
+def _remedy(manifest: Manifest, command: str) -> str:
+    """What to run where the network is not at hand; empty where no command helps."""
+    if module_of(manifest) is not None:
+        return f"; run: {with_fp16(manifest)}"
+    if find_spec("torch") is None:
+        return f'; run: pip install "frcrn-export[export]" && {command}'
+    from frcrn_export.exporters.registry import models
 
-    Raises UserError for another checkpoint, and where they are not here: `reason`, which says why
-    they are needed, begins its message.
+    spec = models().get(manifest.model)
+    if spec is None:
+        return ""
+    if spec.published is not None and spec.published.sha256 == manifest.weights.sha256:
+        return f"; run: frcrn-export fetch {spec.name} && {command}"
+    return f"; run: {command} --checkpoint {quoted(manifest.weights.name)}"
+
+
+def load_reference(
+    manifest: Manifest, checkpoint: Path | None, reason: str, command: str
+) -> "LoadedModel":
+    """The reference model of a bundle, from `checkpoint` if the bundle does not locate its weights.
+
+    Raises UserError for a checkpoint that does not match, and for missing weights; that message
+    begins with `reason`, which says why they are needed, and ends with the command that helps.
+    `command` is the one that needs the network, without --checkpoint.
     """
     if checkpoint is not None:
         require_same_checkpoint(manifest, checkpoint)
     if why := why_no_reference(manifest, checkpoint):
-        if module_of(manifest) is not None:
-            raise UserError(f"{reason}, and {why}; run: {with_fp16(manifest)}")
-        raise UserError(f"{reason}, and {why}")
-    from frcrn_export.exporters.loading import load_bundled, quieten_torch
+        raise UserError(f"{reason}, and {why}{_remedy(manifest, command)}")
+    from frcrn_export.exporters.loading import load_bundled
 
-    quieten_torch()
     return load_bundled(manifest, checkpoint)

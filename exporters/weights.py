@@ -1,4 +1,4 @@
-"""Download of published weights into a cache: resumed where it stopped, checked by sha256."""
+"""Download of published weights into a cache: resumable, checked by sha256."""
 
 import errno
 import logging
@@ -15,7 +15,7 @@ from frcrn_export.runtime.cache import CACHE_VARIABLE, cache_dir
 from frcrn_export.runtime.errors import UserError
 
 CHUNK_BYTES = 1 << 18
-TIMEOUT_S = (10.0, 60.0)  # to connect, and between two reads
+TIMEOUT_S = (10.0, 60.0)  # to connect, and between reads
 MAX_REDIRECTS = 5
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ def fetch(
 ) -> Path:
     """The path of a model's published weights, downloaded unless `folder` (the cache) has them.
 
-    url: another place to take the same file from. Raises UserError where the model has no
-    published weights, or the download fails; a run after that goes on where this one stopped.
+    url: another place with the same file. Raises UserError where the model has no published
+    weights, or the download fails; the next run resumes it.
     """
     remote = remote_file(model)
     if url is not None:
@@ -41,7 +41,7 @@ def fetch(
 
 
 def cached(spec: ModelSpec) -> Path | None:
-    """The path of a model's published weights if they were fetched before, else None."""
+    """The path of a model's published weights in the cache, or None."""
     if spec.published is None:
         return None
     path = cache_dir() / spec.published.file_name
@@ -59,10 +59,10 @@ def remote_file(model: str) -> PublishedWeights:
 def download(
     model: str, remote: PublishedWeights, folder: Path, progress: Progress | None = None
 ) -> Path:
-    """Bring `remote` into `folder` by way of a `.part` file, which a later run continues.
+    """Download `remote` into `folder` through a `.part` file, which a later run resumes.
 
-    Returns at once where the file is there and whole. Raises UserError where it cannot be had, is
-    not the expected one (it is removed then) or cannot be written.
+    Returns at once if the file is complete. Raises UserError where it is not available, does not
+    match its sha256 (it is removed then) or cannot be written.
     """
     path = folder / remote.file_name
     if _is_whole(path, remote):
@@ -81,7 +81,7 @@ def download(
                 f"{_next_step(model)}"
             )
         part.replace(path)
-    except requests.RequestException as error:  # before OSError, which it is a kind of
+    except requests.RequestException as error:  # before OSError, its base class
         raise UserError(f"{remote.url}: {_reason(error)}; {_next_step(model)}") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -97,7 +97,7 @@ def download(
 
 
 def _complete(model: str, part: Path, remote: PublishedWeights, progress: Progress) -> None:
-    """Download what `part` lacks of `remote`, never more than its size."""
+    """Download the missing part of `remote` into `part`, never more than its size."""
     have = part.stat().st_size if part.exists() else 0
     if have > remote.size:
         have = 0
@@ -111,7 +111,7 @@ def _complete(model: str, part: Path, remote: PublishedWeights, progress: Progre
             headers["Range"] = f"bytes={have}-"
         with session.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
-                part.unlink()  # it belongs to another file
+                part.unlink()  # it is of another file
             response.raise_for_status()
             resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             if response.status_code != requests.codes.partial_content or not resumed:
@@ -144,11 +144,11 @@ def _is_whole(path: Path, remote: PublishedWeights) -> bool:
 
 
 def _silent(done: int, total: int) -> None:
-    """Report nothing."""
+    """Ignore progress."""
 
 
 def _reason(error: requests.RequestException) -> str:
-    """What happened, in a few words."""
+    """The reason, in a few words."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):

@@ -54,7 +54,7 @@ __all__ = [
     "verify",
 ]
 
-# The four packages lie beside this folder in a checkout, and inside it when installed.
+# The four packages are beside this folder in a checkout, and inside it when installed.
 __path__ = extend_path(__path__, __name__)
 
 _MODULES = MappingProxyType(
@@ -81,7 +81,7 @@ _MODULES = MappingProxyType(
     }
 )
 
-# A program that sets up no logging gets nothing; the command line prints warnings.
+# Silent unless the program sets up logging; the command line prints warnings.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 

@@ -8,13 +8,13 @@ from types import MappingProxyType
 
 import click
 
-# What a command is for, then its name: (module:function, one line for --help).
+# Groups of commands by name: (module:function, one line for --help).
 GROUPS = MappingProxyType(
     {
         "Export": {
             "models": (
                 "frcrn_export.exporters.commands.models:models",
-                "List the models and where their weights come from.",
+                "List the models and the sources of their weights.",
             ),
             "fetch": (
                 "frcrn_export.exporters.commands.fetch:fetch",
@@ -30,7 +30,7 @@ GROUPS = MappingProxyType(
             ),
             "calibrate": (
                 "frcrn_export.calibration.command:calibrate",
-                "Make an INT8 core from recordings, gated on quality and speed.",
+                "Calibrate an INT8 core on recordings; gates check quality and speed.",
             ),
             "trt": (
                 "frcrn_export.engines.commands:trt",
@@ -76,7 +76,7 @@ GROUPS = MappingProxyType(
 COMMANDS = MappingProxyType(
     {name: command for commands in GROUPS.values() for name, command in commands.items()}
 )
-# The extra that brings a module, of each module that a command may miss.
+# The extra that installs each module that a command may lack.
 EXTRAS = MappingProxyType(
     {
         "onnxruntime": "cpu",
@@ -163,7 +163,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _said_of(error: Exception) -> tuple[str, int]:
-    """The line and the exit code of an error."""
+    """The message line and the exit code of an error."""
     from frcrn_export.runtime.errors import FrcrnExportError
 
     if isinstance(error, FrcrnExportError):
@@ -175,14 +175,14 @@ def _said_of(error: Exception) -> tuple[str, int]:
 
 
 def _fit_to_print(line: str) -> str:
-    """Names of files and options are in it; our own errors see to that themselves."""
+    """Escape a message for a terminal; our own errors are escaped already."""
     from frcrn_export.runtime.text import shown
 
     return shown(line, 4_000)
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether a Ctrl-C is what lies under an error; torch wraps it in others."""
+    """Whether a Ctrl-C caused an error; torch wraps it in others."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
@@ -191,7 +191,7 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 
 def _terminate(number: int, frame: object) -> None:
-    """Leave as on Ctrl-C, so that what is half-written is cleared away."""
+    """Exit as on Ctrl-C, so that partial files are removed."""
     raise KeyboardInterrupt
 
 
@@ -203,7 +203,7 @@ def _one_line(error: click.ClickException) -> str:
 
 
 def _missing(error: ModuleNotFoundError) -> str | None:
-    """The line that installs a package that a command needs; None if no extra brings it."""
+    """The line that installs a missing package; None if no extra has it."""
     extra = EXTRAS.get(str(error.name).partition(".")[0])
     if extra is None:
         return None
@@ -213,14 +213,14 @@ def _missing(error: ModuleNotFoundError) -> str | None:
 
 
 def _print_anywhere() -> None:
-    """What the terminal's encoding lacks is printed escaped; it is no error."""
+    """Escape characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # None where it is closed, and others in tests
             stream.reconfigure(errors="backslashreplace")
 
 
 def _show_warnings() -> None:
-    """Print what the library warns of, one line each, on standard error."""
+    """Print the library's warnings on standard error, one line each."""
     import logging
 
     class Printed(logging.Handler):

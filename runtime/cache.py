@@ -1,4 +1,4 @@
-"""The user's cache folder, for what can be made again: weights, compiled kernels, measurements."""
+"""The user's cache folder for what can be recreated: weights, kernels, measurements."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ def cache_dir() -> Path:
 
 
 def _absolute(variable: str) -> Path | None:
-    """The folder that a variable names; XDG says to ignore one that is relative."""
+    """The folder that a variable names; relative paths are ignored, as XDG requires."""
     path = Path(os.environ.get(variable, ""))
     return path if path.is_absolute() else None
 

@@ -31,15 +31,15 @@ from frcrn_export.runtime.sessions.session import Session
 
 WaveFunction = Callable[[Float32Array], Float32Array]
 
-# Windows that go through the core at once. On a CPU more than one only costs memory.
+# Windows in one call of the core. On a CPU more than one only costs memory.
 _BATCH = {"cpu": 1, "cuda": 16}
-# How many times the length that `core_long` begins at goes whole through a core that has no such
-# other form: 20 s of a network of 14 M parameters take 2 GB then.
+# A core without a long form takes utterances whole up to this many times the length at which
+# `core_long` begins: 20 s of a network of 14 M parameters, which takes 2 GB.
 _WHOLE_WITHOUT_LONG = 4
 
 
 def wave_function(session: Session, manifest: Manifest) -> WaveFunction:
-    """What the session does to waveforms, [B, N] -> [B, N'] with N' <= N, whatever its domain."""
+    """The session as a function of waveforms, [B, N] -> [B, N'] with N' <= N, in either domain."""
     if session.entry.role == "pipeline":
         return session.run
     if manifest.stft is None:
@@ -55,16 +55,16 @@ def enhance(
     restore_level: bool,
     attenuation_limit: float | None = None,
 ) -> Iterator[Float32Array]:
-    """Blocks [C, n] that put end to end are the enhanced [C, N] of a source at the bundle's rate.
+    """Enhance a source at the bundle's rate: blocks [C, n] that concatenate to [C, N].
 
     Every channel is an utterance of its own. Up to `segments.above` samples it goes through the
-    core whole, if an engine's profile is not too short for it; beyond, in windows, and then nothing
-    larger than a few windows is in memory. A file that holds the whole pipeline does its own level
-    and padding, and takes whole utterances only.
+    core whole, if an engine's profile includes that length. Longer utterances go through in
+    windows, so that memory holds a few windows at most. A file with the whole pipeline does its own
+    level and padding, and takes whole utterances only.
 
-    Where a network needs `core_long` for long utterances, which is float32 alone, a core of another
-    precision takes them whole up to four times its length and in windows beyond: what was asked to
-    run in INT8 does so from end to end, and its memory is bounded.
+    `core_long` exists in float32 alone. A core of another precision takes utterances whole up to
+    four times the length at which `core_long` begins, and in windows beyond: it runs in its own
+    precision from end to end, in bounded memory.
     """
     share = noisy_share(attenuation_limit)
     in_graph = session.entry.role == "pipeline"
@@ -110,7 +110,7 @@ def _fits_whole(samples: int, session: Session, manifest: Manifest) -> bool:
 
 
 def rows_at_once(session: Session) -> int:
-    """How many windows go through the core at once."""
+    """How many windows one call of the core takes."""
     most = _BATCH[session.device]
     return min(most, session.entry.engine.profile.max[0]) if session.entry.engine else most
 
@@ -118,7 +118,7 @@ def rows_at_once(session: Session) -> int:
 def _require_what_the_graph_does(
     source: AudioSource, session: Session, manifest: Manifest, restore_level: bool
 ) -> None:
-    """Raise BackendError for what one waveform-to-waveform file cannot do."""
+    """Raise BackendError for what a file with the whole pipeline cannot do."""
     core_command = f"export the core: {onnx_command(manifest)}"
     if not restore_level:
         raise BackendError(
@@ -165,13 +165,13 @@ class Denoiser:
         True
 
     Attributes:
-        manifest: What the bundle says of itself.
+        manifest: The bundle's manifest.
         session: The core, opened by a backend.
     """
 
     manifest: Manifest
     session: Session
-    finite: bool = True  # whether results must be; what measures a network wants to see them all
+    finite: bool = True  # whether outputs must be finite; measurements take any output
 
     @classmethod
     def open(
@@ -187,8 +187,8 @@ class Denoiser:
             bundle: A bundle, or its folder.
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
             threads: Limit of processor threads; None is the backend's own choice.
-            precision: "fp32", "fp16", "int8" or "fp8"; None is float32, of engines float16 first,
-                and never 8 bits.
+            precision: "fp32", "fp16", "int8" or "fp8"; None takes float32, of engines float16
+                first, never 8 bits.
 
         Returns:
             A denoiser, which any number of threads may call.
@@ -212,9 +212,9 @@ class Denoiser:
         Args:
             audio: [N] or [channels, N] floats in [-1, 1]. Each channel is an utterance of its own.
             sample_rate: Of the audio, in Hz; None is the bundle's.
-            restore_level: Give the result at the level of the input, not at the one that the
-                network works at.
-            attenuation_limit: By how many dB noise may fall at most, 0 or more; None is no limit.
+            restore_level: Restore the level of the input; False keeps the level that the network
+                works at.
+            attenuation_limit: The most that noise is lowered by, in dB from 0; None is no limit.
 
         Returns:
             float32 of the same shape and rate.

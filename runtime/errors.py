@@ -1,4 +1,4 @@
-"""Errors that reach the user as one line: what is wrong, with which value, and what to do."""
+"""Errors that the user sees as one line: what is wrong, with which value, and what to do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ class FrcrnExportError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        # Cut at its end alone: a cut within would open the quotes of a command to paste.
+        # Cut at the end only: a cut in the middle would break the quotes of a command to paste.
         cut = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
         super().__init__(printable(cut))
 
@@ -42,7 +42,7 @@ class CheckpointError(UserError):
 
 
 class CheckFailed(FrcrnExportError):
-    """The input was fine and a check (parity, quality, regression) missed its floor."""
+    """The input was valid, but a check (parity, quality, regression) missed its floor."""
 
 
 @contextmanager
@@ -52,11 +52,11 @@ def reading(
     remedy: str | Callable[[], str],
     kind: type[UserError] = BundleError,
 ) -> Iterator[None]:
-    """The boundary around a reader of untrusted input: whatever it raises becomes one line.
+    """Turn whatever a reader of untrusted input raises into one line.
 
-    The bytes decide what a reader raises, so no list of its exceptions is ever complete. Raises
-    `kind`: "SOURCE: PROBLEM (reason); REMEDY". A remedy that takes work to write may be a function.
-    Our own errors pass as they are, and so does the lack of a package.
+    The bytes decide what a reader raises, so no list of exceptions is complete. Raises `kind`:
+    "SOURCE: PROBLEM (reason); REMEDY". A remedy that is costly to compute may be a function. Our
+    own errors and missing packages pass unchanged.
     """
     try:
         yield

@@ -1,12 +1,14 @@
-"""Installed packages that bring families of networks of their own, found by entry point."""
+"""Installed packages with families of networks of their own, found by entry point."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+from frcrn_export.runtime.reserved_options import is_reserved
+
 GROUP = "frcrn_export.families"
-# What loading one may end with: it is somebody else's code, which can also ask to exit.
+# What loading may raise: it runs third-party code, which may even exit.
 LOADING_ERRORS = (Exception, SystemExit)
 _REASON_CHARACTERS = 200
 
@@ -27,7 +29,7 @@ class FamilyPackage:
 
 
 def family_packages() -> list[FamilyPackage]:
-    """All that are installed, by name; none is imported yet."""
+    """All installed families by name; none is imported yet."""
     return [
         FamilyPackage(
             f"{entry.name} ({entry.value})", entry.dist.name if entry.dist else "", entry.load
@@ -36,7 +38,16 @@ def family_packages() -> list[FamilyPackage]:
     ]
 
 
+def taken_option(options: Iterable[Any]) -> str | None:
+    """Why one of a family's options cannot be an option of commands, or None."""
+    for option in options:
+        for flag in (option.flag, *([option.negation] if option.kind == "flag" else [])):
+            if is_reserved(flag):
+                return f"its option {flag} is one of the commands' own; name it otherwise"
+    return None
+
+
 def reason_of(error: BaseException) -> str:
-    """Why one was not loaded, on one short line."""
+    """Why a family was not loaded, on one short line."""
     text = " ".join(str(error).split())[:_REASON_CHARACTERS]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

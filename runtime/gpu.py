@@ -1,7 +1,7 @@
 """The thin layer over CUDA: the GPU's facts, memory on both sides, copies and captured graphs.
 
-The facts come from the driver itself, the rest through cuda-core, which is imported when it is
-needed. A thread that calls anything here makes the GPU its own first: `use_gpu()`.
+The facts come from the driver, the rest from cuda-core, which is imported on first use. A thread
+calls `use_gpu()` before anything else here.
 """
 
 import ctypes
@@ -47,7 +47,7 @@ class Gpu:
 
 
 def first_gpu() -> Gpu:
-    """The facts of the first GPU, of the driver alone. Raises BackendError where there is none."""
+    """The facts of the first GPU, from the driver alone. Raises BackendError without a GPU."""
     driver = _initialised()
     count, device, total = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
     major, minor, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(_NAME_BYTES)
@@ -151,7 +151,7 @@ class TensorView:
 class TensorMemory:
     """Memory for one float32 tensor of at most `largest` shape: on the GPU, and pinned beside it.
 
-    Copies from pinned memory need no copy in between and do not hold up the host.
+    Copies from pinned memory need no intermediate copy and do not block the host.
     """
 
     def __init__(self, device: "Device", largest: Shape, stream: "Stream") -> None:
@@ -170,10 +170,10 @@ class TensorMemory:
 
 
 def capture(stream: "Stream", enqueue: Callable[[], None]) -> "Graph":
-    """What `enqueue` puts into the stream as a graph; nothing of it runs yet."""
+    """Capture what `enqueue` puts into the stream as a graph; nothing runs yet."""
     builder = stream.create_graph_builder()
     try:
-        # Other threads may go on allocating memory.
+        # Other threads may allocate memory meanwhile.
         builder.begin_building("thread_local")
         enqueue()
         return builder.end_building().complete()
@@ -200,7 +200,7 @@ def _bytes(shape: Shape) -> int:
 
 
 def _part(buffer: "Buffer", size: int) -> "Buffer":
-    """The first bytes of a buffer, which they keep alive."""
+    """The first bytes of a buffer; the view keeps the buffer alive."""
     from cuda.core import Buffer
 
     return Buffer.from_handle(int(buffer.handle), size, owner=buffer)

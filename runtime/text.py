@@ -7,7 +7,7 @@ _LONGEST_PATH = 4096
 
 
 def printable(text: str) -> str:
-    r"""The text with what a terminal would obey, hide or reorder as escapes: "\x1b", "\u202e".
+    r"""The text with escapes for all that a terminal would obey, hide or reorder: "\x1b", "\u202e".
 
     These are control and format characters, line ends, all spaces but the common one, and the
     surrogates that stand for file names that are not UTF-8.

@@ -136,3 +136,33 @@ def test_the_page_runs(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "exporting" in done.stdout
+    said = done.stderr.splitlines()
+    assert "frcrn_export.exporters.bundle: exporting core.onnx" in said
+    assert all(line.startswith("frcrn_export.") for line in said)
+
+
+QUIET = """
+import logging, warnings
+import torch.onnx
+from frcrn_export import StreamingOptions, export_onnx, export_torchscript, load_model, verify
+
+def state():
+    levels = {name: logging.getLogger(name).level for name in ("", "torch", "torch.onnx")}
+    return list(warnings.filters), warnings.showwarning, levels
+
+model = load_model("wave-unet-16k", seed=1)
+export_torchscript(model, "script")  # what it imports adds filters of its own
+before = state()
+export_onnx(model, "wave", fp16=True, streaming=StreamingOptions())
+export_torchscript(model, "wave")
+assert verify("wave", backends=["torchscript", "onnxruntime-cpu"]).passed
+assert state() == before
+"""
+
+
+@pytest.mark.slow
+def test_nothing_reaches_standard_error(tmp_path: Path) -> None:
+    """Nor are the program's warnings and logging other ones afterwards."""
+    command = [sys.executable, "-c", QUIET]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

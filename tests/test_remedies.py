@@ -13,8 +13,10 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from frcrn_export.cli import main
+from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.reader import open_bundle
@@ -22,6 +24,7 @@ from tests.bundles import write_manifest
 from tests.runtime.verify.test_parity import rewrite_manifest
 
 Change = Callable[[Path], None]
+SMALL = WaveUNetConfig(channels=(4, 6), strides=(4, 4), kernel_size=9)
 NEW = Path("NEW_BUNDLE")  # where a command writes that does not touch the bundle
 
 
@@ -154,3 +157,22 @@ def test_a_first_engine(
     (command,) = printed(err)
     assert run(command)[0] == 0
     assert [entry.path for entry in open_bundle(root).manifest.files if entry.engine]
+
+
+def test_an_engine_of_weights_that_are_not_at_hand(
+    tmp_path: Path, run: Callable[[str], tuple[int, str]]
+) -> None:
+    """The bundle has no float16 core; the whole command is said, as it was and with the weights."""
+    torch.save(WaveUNet(SMALL).state_dict(), "mine.pt")
+    strides = "--strides 4,4 --level none"
+    assert run(f"onnx --checkpoint mine.pt {strides} -o 'a b'")[0] == 0
+    line = "trt 'a b' --fp16 --gpu rtx3090 --backend tensorrt-rtx --batch 1:2:3"
+    code, err = run(line)
+    assert code == 2
+    assert "has no core.fp16.onnx to build from, and the weights mine.pt are not at hand" in err
+    (command,) = printed(err)
+    assert command.endswith(" --checkpoint mine.pt")
+    assert run(command)[0] == 0
+    (engine,) = (e for e in open_bundle("a b").manifest.files if e.engine)
+    assert engine.engine is not None
+    assert (engine.engine.gpu, engine.engine.profile.max[0]) == ("rtx3090", 3)

@@ -1,4 +1,4 @@
-"""The numbers that quantized files compute with, and what their two targets can compute."""
+"""Number formats of quantized files, their weights, and the capabilities of the two targets."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,20 +9,19 @@ import numpy.typing as npt
 
 from frcrn_export.runtime.bundle.manifest import Target
 
-# What is computed with: whole numbers of 8 bits, or floating-point ones (4 of exponent, 3 of
-# mantissa), which TensorRT alone takes, from SM 8.9 on.
+# INT8, or float8 with 4 bits of exponent and 3 of mantissa, for TensorRT from SM 8.9 on.
 QuantizedPrecision = Literal["int8", "fp8"]
 
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """The numbers that values are rounded to, from -`largest` to `largest`."""
+    """A dtype that values are rounded to, from -`largest` to `largest`."""
 
     dtype: npt.DTypeLike
     largest: float
 
     def nearest(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[Any]:
-        """The values on the number_format; those beyond its ends become its ends."""
+        """The values rounded to the format, and clipped to its range."""
         if self.dtype == np.int8:
             values = np.round(values)
         clipped = np.clip(values, -self.largest, self.largest).astype(np.float32)
@@ -38,10 +37,10 @@ NUMBER_FORMATS: dict[QuantizedPrecision, NumberFormat] = {
 
 @dataclass(frozen=True)
 class Capability:
-    """What a target can compute in 8 bits, and what it gains from.
+    """The layers that a target computes in 8 bits, and gains from.
 
-    `group_multiple`: what the channels of each group of a grouped convolution must be a multiple
-    of. `depthwise`: depthwise convolutions gain too.
+    `group_multiple`: in grouped convolutions the channels of a group must be a multiple of this.
+    `depthwise`: depthwise convolutions gain too.
     """
 
     group_multiple: int
@@ -50,14 +49,14 @@ class Capability:
 
 CAPABILITIES: dict[Target, Capability] = {
     "tensorrt": Capability(group_multiple=4, depthwise=False),
-    # Depthwise ones stand between others, so that what they read and write need not be float32.
+    # Depthwise layers lie between others, so that their input and output need not be float32.
     "cpu": Capability(group_multiple=1, depthwise=True),
 }
 
 
 Floats = npt.NDArray[np.floating[Any]]
 
-# A whole bias has to fit in 32 bits, with room for the sum that it is added to.
+# An int32 bias needs headroom for the sum that it is added to.
 _BIAS_LIMIT = float(1 << 30)
 
 
@@ -81,8 +80,8 @@ def quantize_weight(
 ) -> QuantizedWeight:
     """Quantize each output channel (along `axis`) by its largest weight; scales are of `dtype`.
 
-    `least_scale` [channels] is what no scale may fall below; see `least_weight_scale`. (Clipping
-    the largest weights for a smaller squared error was measured: of the outputs, no gain.)
+    `least_scale` [channels] is a lower limit of the scales; see `least_weight_scale`. (Clipping the
+    largest weights to reduce their squared error did not improve outputs.)
     """
     exact = weight.astype(np.float64)
     others = tuple(other for other in range(weight.ndim) if other != axis)
@@ -95,10 +94,10 @@ def quantize_weight(
 def quantize_at_once(
     weight: Floats, axis: int, dtype: npt.DTypeLike, number_format: NumberFormat, least_db: float
 ) -> QuantizedWeight | None:
-    """Quantize with one scale, by the largest weight of all.
+    """Quantize per tensor: one scale, by the largest weight.
 
-    None where that leaves an output channel (along `axis`) an SNR below `least_db`, since its
-    weights are far smaller than those of others.
+    None where an output channel (along `axis`) would have an SNR below `least_db`, because its
+    weights are far smaller than others.
     """
     exact = weight.astype(np.float64)
     scale = round_up(np.abs(exact).max() / number_format.largest, dtype)
@@ -112,20 +111,20 @@ def quantize_at_once(
 
 
 def least_weight_scale(bias: Floats, input_scale: float) -> Floats:
-    """The weight scales [channels] below which the bias would not fit in 32 bits."""
+    """The smallest weight scales [channels] with which the bias fits in 32 bits."""
     return np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_LIMIT)
 
 
 def quantize_bias(bias: Floats, scale: Floats) -> npt.NDArray[np.int32]:
-    """A bias [channels] in steps of `scale`, that of the input times those of the weight."""
+    """A bias [channels] as int32 multiples of `scale`, the input's scale times the weight's."""
     return np.round(bias.astype(np.float64) / scale.astype(np.float64)).astype(np.int32)
 
 
 def round_up(scale: Floats, dtype: npt.DTypeLike) -> Floats:
-    """Scales in a float type, not below the exact ones, so that what they cover stays covered.
+    """Scales rounded up to a float type, so that they cover the same range.
 
-    Subnormal ones, which lose precision and which some hardware takes for 0, become the smallest
-    normal number; a scale of 0, where there is nothing but zeros, becomes 1.
+    Subnormal scales lose precision, and some hardware flushes them to 0: they become the smallest
+    normal number. A scale of 0, of a tensor of zeros, becomes 1.
     """
     exact = np.where(scale > 0, np.maximum(scale, np.finfo(dtype).tiny), 1.0)
     rounded = exact.astype(dtype)

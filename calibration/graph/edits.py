@@ -1,4 +1,4 @@
-"""What all rewritings of an ONNX graph end with."""
+"""Edits of ONNX graphs: copying, and replacing nodes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model that can be changed without changing this one."""
+    """An independent copy of a model."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     return copied
@@ -18,9 +18,9 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
 def replace_nodes(
     graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto], added: Mapping[str, npt.NDArray[Any]]
 ) -> None:
-    """Give a graph these nodes, in their order, and more constants.
+    """Replace a graph's nodes by these, in this order, and add constants.
 
-    Constants that nothing reads any more go, and so do the shapes of tensors that are no more.
+    Removes unused constants, and shapes of tensors that no longer exist.
     """
     _replace(graph.node, nodes)
     used = {name for node in nodes for name in node.input}

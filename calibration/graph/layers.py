@@ -1,4 +1,4 @@
-"""Which layers of a graph can compute in INT8, and which of those better do not."""
+"""The layers of a graph that can compute in INT8, and those of them that should not."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,23 +12,26 @@ from frcrn_export.runtime.bundle import graph_cost
 from frcrn_export.runtime.bundle.graph_shapes import Shape, tensor_shapes
 from frcrn_export.runtime.bundle.manifest import Target
 
-# One utterance of about a second, or what a streaming core is given at a time.
+# One utterance of about a second, or one call of a streaming core.
 SIZES = {"batch": 1, "frames": 100, "samples": 16384}
-RECURRENT = ("GRU", "LSTM", "RNN")  # which stay in float
+RECURRENT = ("GRU", "LSTM", "RNN")  # they stay in float
 LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm", *RECURRENT)
 
 
 @dataclass(frozen=True)
 class Work:
-    """`multiplications` of every convolution, matrix product and recurrent layer, by node name;
-    `values`: how many each tensor has, where that is known."""
+    """The work of a graph.
+
+    `multiplications` of every convolution, matrix product and recurrent layer, by node name;
+    `values`: the size of each tensor of known shape.
+    """
 
     multiplications: Mapping[str, int]
     values: Mapping[str, int]
 
 
 def measure_work(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Work:
-    """What a graph has to do. `sizes` are those of the dynamic axes of the inputs.
+    """Count the work of a graph. `sizes` are those of the inputs' dynamic axes.
 
     Raises ValueError where the shapes of a layer do not follow from them.
     """
@@ -42,7 +45,7 @@ def measure_work(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Wo
 
 
 def multiplications(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> Mapping[str, int]:
-    """The multiplications of every layer, by node name; see above."""
+    """The multiplications of every layer, by node name; see `measure_work`."""
     return measure_work(model, sizes).multiplications
 
 
@@ -64,8 +67,8 @@ Reason = Literal["first", "last", "mask", "gains", "narrow"]
 class Layer:
     """A Conv, or a MatMul with a constant matrix [K, N], that can compute in INT8.
 
-    `input`, `weight`, `bias` and `output` are tensors; `multiplications` are counted at the sizes
-    of work.SIZES unless others are given. `kept` says why it had better stay as it is, or is None.
+    `input`, `weight`, `bias` and `output` are tensor names; `multiplications` are counted at SIZES
+    unless others are given. `kept` is the reason to keep the layer in float, or None.
     """
 
     name: str
@@ -79,23 +82,22 @@ class Layer:
 
     @property
     def work(self) -> int:
-        """What the search weighs its sensitivity with."""
+        """The weight of its sensitivity in the search."""
         return self.multiplications
 
 
 def quantizable(
     model: onnx.ModelProto, target: Target, sizes: Mapping[str, int] = SIZES
 ) -> list[Layer]:
-    """The layers that are worth computing in INT8 for a target, in the graph's order.
+    """The layers that gain from INT8 on a target, in the graph's order.
 
-    Of those that can (see `int8_layers`) these are left out:
-    - first: nothing is computed before them; they read the input itself, whose quiet parts matter
-      and which is far wider in range than any 256 steps.
-    - last: their output reaches the graph's with no layer between; an error there is heard as is.
-    - mask: they feed a sigmoid or tanh, whose result is multiplied with what passes through.
-    - gains: layers of means over the utterance, which hardly take any time.
-    - narrow: fewer than 16 channels in or out of each group; these are bound by memory and gain
-      nothing. (Depthwise ones do for a processor, see dtypes.py.)
+    Leaves out these of the layers that can (see `int8_layers`):
+    - first: they read the input itself, whose dynamic range is far wider than 256 steps.
+    - last: their output reaches the graph's without another layer, and so does every error.
+    - mask: they feed a sigmoid or tanh that multiplies the signal.
+    - gains: layers of means over the utterance, which take hardly any time.
+    - narrow: fewer than 16 channels in or out of each group; they are memory-bound and gain
+      nothing. (Depthwise ones gain on a processor, see dtypes.py.)
     """
     return [layer for layer in int8_layers(model, target, sizes) if layer.kept is None]
 
@@ -107,7 +109,7 @@ def int8_layers(
 
     Convolutions (for TensorRT those with one group, or a multiple of 4 channels in each) and
     products with a constant matrix of 2 axes. Recurrent layers and ConvTranspose stay in float;
-    transposed.py makes ordinary convolutions of the last.
+    transposed.py turns the latter into convolutions.
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)
@@ -145,7 +147,7 @@ def group_count(node: onnx.NodeProto) -> int:
 
 
 def _is_depthwise(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
-    """Whether a convolution takes many channels, each for itself."""
+    """Whether a convolution is depthwise, with many channels."""
     return shape[0] == group_count(node) >= _NARROW and node.op_type == "Conv"
 
 
@@ -183,7 +185,7 @@ def _reasons(
 
 
 def _deep(graph: onnx.GraphProto) -> set[str]:
-    """The tensors that some layer has had a part in."""
+    """The tensors behind at least one layer."""
     deep: set[str] = set()
     for node in graph.node:
         if node.op_type in LAYER_TYPES or any(name in deep for name in node.input):
@@ -192,7 +194,7 @@ def _deep(graph: onnx.GraphProto) -> set[str]:
 
 
 def _pooled(graph: onnx.GraphProto) -> set[str]:
-    """The tensors that are made of means alone, and of states and numbers."""
+    """The tensors that depend on means, states and constants alone."""
     pooled: set[str] = set()
     signals = {graph.input[0].name}
     for node in graph.node:
@@ -206,7 +208,7 @@ def _pooled(graph: onnx.GraphProto) -> set[str]:
 
 
 def _reaching(graph: onnx.GraphProto, goals: Collection[str]) -> set[str]:
-    """The layers, by name, from which one of these tensors is reached with no layer between."""
+    """The layers, by name, that reach one of these tensors without another layer between."""
     reaching = set(goals)
     layers: set[str] = set()
     for node in reversed(graph.node):

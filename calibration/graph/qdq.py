@@ -1,8 +1,8 @@
-"""QuantizeLinear and DequantizeLinear in front of the layers that TensorRT shall compute in INT8.
+"""Q/DQ nodes (QuantizeLinear, DequantizeLinear) in front of the layers that TensorRT runs in INT8.
 
-With these pairs alone a file says what runs in which precision: the builder finds a layer behind
-them and takes its INT8 kernel. Activations are around 0 (TensorRT refuses other zero points);
-biases and outputs are not quantized. Each pair is made once, however many layers read it.
+These pairs alone define the precision of each layer: the builder takes the INT8 kernel of a layer
+behind them. Activations are symmetric (TensorRT refuses other zero points); biases and outputs are
+not quantized. Layers that read the same tensor share a pair.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -28,17 +28,17 @@ from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
 from frcrn_export.calibration.histogram import Histogram, value_range
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
-# With a scale for each channel, RTX writes sums in float32 and leaves scaling, bias and ReLU to
-# another kernel; with one for all it fuses them and writes float16. So a weight gets one where that
-# leaves every output channel this much SNR. (The default network gives 1.5 of 49 dB for it.)
+# With a scale per channel, RTX writes float32 sums and leaves scaling, bias and ReLU to another
+# kernel; with one scale it fuses them and writes float16. So a weight gets one scale where every
+# output channel keeps this SNR. (This costs the default network 1.5 of 49 dB.)
 _ONE_SCALE_DB = 12.0
-# The first opset that has scales in float16, and FP8. To the operators of a core it brought
-# more data types, and attributes whose defaults are what was: the number is all that changes.
+# The first opset with float16 scales and FP8. It only added data types and attributes with
+# compatible defaults to the operators of a core, so the number is all that changes.
 _HALF_AND_FP8_OPSET = 19
 
 
 def quantized_tensors(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
-    """The tensors whose ranges `quantize` needs: what the layers read."""
+    """The tensors whose ranges `quantize` needs: the inputs of the layers."""
     return list(dict.fromkeys(node.input[0] for node in _chosen(model.graph, layers)))
 
 
@@ -49,12 +49,11 @@ def quantize(
     method: CalibrationMethod,
     precision: QuantizedPrecision = "int8",
 ) -> onnx.ModelProto:
-    """The model with the layers of these names in INT8, or in FP8 in every way alike.
+    """The model with the layers of these names in INT8, or likewise in FP8.
 
-    `layers` are some of those that `int8_layers` gives, `ranges` those of the tensors that
-    `quantized_tensors` names, and `method` chooses from them. All else stays as it is, and the
-    result is the same whenever the input is. Raises ValueError for a name that is no Conv's or
-    MatMul's of the graph, KeyError for a tensor without a range.
+    `layers` are a subset of `int8_layers`, `ranges` are of `quantized_tensors`, and `method`
+    chooses from them. The rest is unchanged, and equal input gives equal output. Raises ValueError
+    for a name that is no Conv or MatMul of the graph, KeyError for a tensor without a range.
     """
     quantized = copy_of(model)
     graph = quantized.graph
@@ -93,7 +92,7 @@ def _raise_opset(model: onnx.ModelProto) -> None:
 
 @dataclass
 class _Rewriting:
-    """Lets layer after layer read 8 bits; `made` are the new initializers so far."""
+    """Quantizes the inputs of layer after layer; `made` are the new initializers so far."""
 
     number_format: NumberFormat
     ranges: Mapping[str, Histogram]
@@ -103,7 +102,7 @@ class _Rewriting:
     made: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def operands(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """What stands before a layer, for its input and its weight."""
+        """The Q/DQ nodes before a layer, for its input and its weight."""
         name = node.input[0]
         if f"{name}_scale" not in self.made:
             yield from self._activation(name)
@@ -128,7 +127,7 @@ class _Rewriting:
         return whole or quantize_weight(weight, axis, self.dtype, self.number_format)
 
     def _activation(self, name: str) -> Iterator[onnx.NodeProto]:
-        """Both nodes for the values of a tensor."""
+        """Both nodes of a tensor."""
         _, high = value_range(self.ranges[name], self.method, symmetric=True)
         scale = round_up(np.array(high / self.number_format.largest), self.dtype)
         parameters = self._parameters(name, scale, self.number_format.dtype)

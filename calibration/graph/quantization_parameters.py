@@ -1,4 +1,4 @@
-"""The 256 steps of uint8 that a signal is rounded to."""
+"""Quantization parameters of uint8 signals: scale and zero point."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class QuantizationParameters:
 
 
 def parameters_for(low: float, high: float, margin: int = 0) -> QuantizationParameters:
-    """The steps for a range that has 0 in it, so many of them unused at both ends."""
+    """The parameters for a range that contains 0, with `margin` steps unused at both ends."""
     scale = round_up(np.array((high - low) / (255 - 2 * margin)), np.float32)
     zero = np.round(np.clip(-low / scale, 0, 255 - 2 * margin)) + margin
     return QuantizationParameters(scale, zero.astype(np.uint8))
 
 
-# One is 255, so that a mask in uint8 lets pass exactly what it was given.
+# 255 is exactly 1, so that a mask in uint8 passes values unchanged.
 MASK_PARAMETERS = QuantizationParameters(np.array(1 / 255, np.float32), np.array(0, np.uint8))
 
 
@@ -42,12 +42,12 @@ def signal_histogram(signal: Signal, ranges: Mapping[str, Histogram]) -> Histogr
 def signal_range(
     signal: Signal, ranges: Mapping[str, Histogram], method: CalibrationMethod
 ) -> tuple[float, float]:
-    """What the steps of a signal cover."""
+    """The quantization range of a signal."""
     return value_range(signal_histogram(signal, ranges), method, symmetric=False)
 
 
 def signal_parameters(
     signal: Signal, ranges: Mapping[str, Histogram], method: CalibrationMethod
 ) -> QuantizationParameters:
-    """The steps of a signal."""
+    """The quantization parameters of a signal."""
     return parameters_for(*signal_range(signal, ranges, method))

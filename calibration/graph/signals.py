@@ -1,8 +1,8 @@
 """The signals of a graph that ONNX Runtime can keep in uint8 on a processor.
 
-A signal is a set of tensors that share one quantization scale: what a convolution or a
-sum makes, and what is copied, cut and joined from it. All of them have one scale, so that a copy
-copies bytes. A rectifier and a mask belong to it too: what they let pass keeps its scale.
+A signal is a set of tensors that share one quantization scale: the output of a convolution or a
+sum, and its copies, slices and concatenations, which are then copies of bytes. The output of a ReLU
+and of a mask belongs to it too: it keeps the scale.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from frcrn_export.calibration.graph.layers import (
 
 RECTIFIERS = ("Relu", "LeakyRelu")
 SUMS = ("Add", "Sub")
-# Of these the first input is data, and of Concat all.
+# The first input of these is data; of Concat, all.
 _MOVES = ("Transpose", "Reshape", "Split", "Slice", "Squeeze", "Unsqueeze", "Pad")
 
-# A value that goes through float32 instead costs as much as so many INT8 multiplications, and a
-# float32 multiplication as much as so many; both measured with ONNX Runtime on a processor with
-# VNNI (see benchmarks/README.md).
+# The cost in INT8 multiplications of a value that goes through float32, and of a float32
+# multiplication; measured with ONNX Runtime on a processor with VNNI (see benchmarks/README.md).
 _FLOAT_VALUE, _FLOAT_MULTIPLICATION = 250, 4
-# So do the operators around a signal in float32, however small it is: half a dozen more, of two
-# microseconds each. In a stream this is most of it.
+# The cost of the operators around a float32 signal of any size: about six, of two microseconds
+# each. In a stream this dominates.
 _FLOAT_SIGNAL = 4_000_000
 
 
@@ -39,9 +38,9 @@ _FLOAT_SIGNAL = 4_000_000
 class Signal:
     """Tensors with one scale, in the graph's order; `name` is the first of them.
 
-    `observed`: those that have all of its values. `hidden`: those that nothing but a rectifier
-    reads. `layers`: those that write it, and compute in INT8 where it is in uint8. `work`: what
-    uint8 saves, in INT8 multiplications, at the sizes of work.SIZES.
+    `observed`: the tensors that hold all of its values. `hidden`: those that only a ReLU reads.
+    `layers`: those that write it, and compute in INT8 if it is in uint8. `work`: what uint8 saves,
+    in INT8 multiplications, at layers.SIZES.
     """
 
     name: str
@@ -53,10 +52,10 @@ class Signal:
 
 
 def find_signals(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> list[Signal]:
-    """Those that a layer reads or writes that is worth computing in INT8, and their sums.
+    """The signals that a layer worth computing in INT8 reads or writes, and their sums.
 
-    In the graph's order. None with the values of the graph's first input or output, nor with the
-    states of recurrent layers, in which every rounding would stay for the rest of a stream.
+    In the graph's order. Excludes the values of the graph's first input and output, and the states
+    of recurrent layers, in which rounding errors would accumulate.
     """
     graph = model.graph
     sources = copied_from(graph)
@@ -96,7 +95,7 @@ def find_signals(model: onnx.ModelProto, sizes: Mapping[str, int] = SIZES) -> li
 
 
 def copied_from(graph: onnx.GraphProto) -> dict[str, list[str]]:
-    """Of each tensor that a node passes on, perhaps rectified or masked, the tensors it is from."""
+    """For each tensor that a node copies, perhaps through a ReLU or mask, its source tensors."""
     masks = find_masks(graph)
     found: dict[str, list[str]] = {}
     for node in graph.node:
@@ -113,7 +112,7 @@ def copied_from(graph: onnx.GraphProto) -> dict[str, list[str]]:
 
 
 def find_masks(graph: onnx.GraphProto) -> set[str]:
-    """The tensors of ones and zeros: truth values as numbers."""
+    """The tensors of ones and zeros: booleans cast to numbers."""
     truths: set[str] = set()
     masks: set[str] = set()
     for node in graph.node:
@@ -126,21 +125,21 @@ def find_masks(graph: onnx.GraphProto) -> set[str]:
 
 
 def _recurrent_states(graph: onnx.GraphProto) -> Iterable[str]:
-    """The states that go into GRUs and LSTMs and come out."""
+    """The input and output states of GRUs and LSTMs."""
     for node in graph.node:
         if node.op_type in RECURRENT:
             yield from (*node.input[5:7], *node.output[1:])
 
 
 def _computed(graph: onnx.GraphProto) -> Iterable[str]:
-    """Inputs of the graph and what its nodes make, in its order."""
+    """Inputs of the graph and outputs of its nodes, in its order."""
     yield from (value.name for value in graph.input)
     for node in graph.node:
         yield from (name for name in node.output if name)
 
 
 def _groups(graph: onnx.GraphProto, sources: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Of each tensor, the first one of its signal."""
+    """For each tensor, the first tensor of its signal."""
     parent = {name: name for name in _computed(graph)}
 
     def root(name: str) -> str:
@@ -164,7 +163,7 @@ def _sums(
     group: Mapping[str, str],
     wanted: Collection[str],
 ) -> set[str]:
-    """The signals that sums of wanted ones make, but for those that end in float32 layers."""
+    """The signals that are sums of wanted ones, except those that only float32 layers read."""
     made = set(wanted)
     for node in graph.node:
         if node.op_type in SUMS and all(group.get(name) in made for name in node.input):
@@ -179,7 +178,7 @@ def _sums(
 
 
 def _hidden(graph: onnx.GraphProto, sources: Mapping[str, Sequence[str]]) -> set[str]:
-    """The tensors that reach nothing but rectifiers, however they are copied on the way."""
+    """The tensors that reach only ReLUs, through any copies."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
@@ -200,7 +199,7 @@ def _hidden(graph: onnx.GraphProto, sources: Mapping[str, Sequence[str]]) -> set
 
 
 class _Work:
-    """What uint8 saves over float32."""
+    """The work that uint8 saves over float32."""
 
     def __init__(
         self, model: onnx.ModelProto, layers: Sequence[Layer], sizes: Mapping[str, int]
@@ -213,7 +212,7 @@ class _Work:
             self._read[layer.input] = self._read.get(layer.input, 0) + layer.multiplications
 
     def saved(self, tensors: Sequence[str]) -> int:
-        """Layers that write it compute in INT8, those that read it take one pass, not two."""
+        """Its writers compute in INT8; its readers need one pass instead of two."""
         saved = _FLOAT_SIGNAL
         for name in tensors:
             saved += (_FLOAT_MULTIPLICATION - 1) * self._written.get(name, 0)

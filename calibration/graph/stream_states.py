@@ -1,4 +1,4 @@
-"""The states of a streaming core that is in uint8: some of them are bytes too."""
+"""The states of a quantized streaming core, some of which are uint8."""
 
 import msgspec
 import onnx
@@ -8,16 +8,16 @@ from frcrn_export.runtime.bundle.manifest import FileEntry, StateSpec
 
 
 def state_tensors(graph: onnx.GraphProto) -> list[tuple[str, str]]:
-    """Input and output of each state; they are last, in one order (see FileEntry.call_inputs)."""
+    """Input and output of each state, which come last in order; see FileEntry.call_inputs."""
     after = [value.name for value in graph.output][1:]
     before = [value.name for value in graph.input][len(graph.input) - len(after) :]
     return list(zip(before, after, strict=True))
 
 
 def with_states_of(content: bytes, entry: FileEntry) -> FileEntry:
-    """The entry of a float core as that of an ONNX file with this `content` that was made from it.
+    """The entry of a float core with the states of a quantized ONNX file `content` made from it.
 
-    Where the file takes a state in uint8, 0.0 becomes the zero point that it reads it with.
+    The initial value 0.0 of a uint8 state becomes its zero point.
     """
     if entry.streaming is None:
         return entry
@@ -35,7 +35,7 @@ def with_states_of(content: bytes, entry: FileEntry) -> FileEntry:
     def state(spec: StateSpec) -> StateSpec:
         if spec.name not in zeros:
             return spec
-        assert spec.initial == 0.0, "no core has another"
+        assert spec.initial == 0.0, "no core has others"
         return msgspec.structs.replace(spec, dtype="uint8", initial=zeros[spec.name])
 
     states = tuple(map(state, entry.streaming.states))

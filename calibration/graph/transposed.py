@@ -1,9 +1,8 @@
-"""Transposed convolutions over one axis as ordinary ones, which can compute in INT8.
+"""Transposed convolutions over one axis as convolutions, which can compute in INT8.
 
 A transposed convolution of stride s adds value t of its input to outputs s*t, s*t + 1, and so on,
-each through a tap of its own. So output s*m + r is an ordinary convolution with every s-th tap,
-those from r on. All s of them are one convolution with s times the channels, and what is left to do
-is to interleave its outputs.
+each through a tap of its own. So the outputs s*m + r are a convolution with every s-th tap from r
+on. One convolution with s times the channels computes all s phases; its outputs are interleaved.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,18 +19,18 @@ from frcrn_export.calibration.graph.layers import group_count, is_narrow
 
 Array = npt.NDArray[Any]
 
-# What a Slice says for "to the end", or more.
+# A Slice's value for "to the end", or larger.
 _END = (1 << 31) - 1
 
 
 def lower_transposed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with ConvTranspose over one axis as Conv and interleave; equal but for rounding.
+    """The model with ConvTranspose over one axis as Conv and interleave; equal up to rounding.
 
-    What a Slice behind one cuts off is not computed any more, and a ReLU comes before the
-    interleave, where it costs nothing. Nodes and tensors keep their names, lengths stay dynamic.
+    What a Slice after one cuts off is not computed, and a ReLU moves before the interleave, where
+    it is free. Nodes and tensors keep their names, lengths stay dynamic.
 
-    Left as they are: narrow ones (see layers.py), such as the synthesis of a waveform, which would
-    gain nothing; and what no core of ours has, groups, dilation or two axes.
+    Unchanged are narrow layers (see layers.py), such as the synthesis of a waveform, which would
+    gain nothing, and groups, dilation and two axes, which no core of ours has.
     """
     lowered = copy_of(model)
     graph = lowered.graph
@@ -43,7 +42,7 @@ def lower_transposed(model: onnx.ModelProto) -> onnx.ModelProto:
     results = {value.name for value in graph.output}
     made: dict[str, Array] = {}
     nodes: list[onnx.NodeProto] = []
-    done: set[str] = set()  # the outputs of nodes that became part of another
+    done: set[str] = set()  # outputs of nodes merged into another
     for node in graph.node:
         if node.output[0] in done:
             continue
@@ -67,7 +66,7 @@ def _can(node: onnx.NodeProto, arrays: Mapping[str, Array]) -> bool:
 
 @dataclass
 class _Tail:
-    """What stands behind a transposed convolution and becomes part of it; `result` is its end."""
+    """The nodes after a transposed convolution that it absorbs; `result` is their output."""
 
     result: str
     absorbed: set[str]
@@ -96,7 +95,7 @@ def _tail(
 
 
 def _cut(node: onnx.NodeProto, arrays: Mapping[str, Array]) -> tuple[int, int] | None:
-    """How much a Slice cuts from both ends of the last axis; None for anything else."""
+    """The lengths that a Slice cuts from both ends of the last axis; None for other nodes."""
     if node.op_type != "Slice" or any(name not in arrays for name in node.input[1:]):
         return None
     parameters = [arrays[name].tolist() for name in node.input[1:]]
@@ -119,14 +118,14 @@ def _ordinary(
     stride = _attribute(node, "strides", 1)
     taps = -(-kernel // stride)
     begin = _attribute(node, "pads", 0) + tail.cut[0]
-    # Where the outputs end, seen from that of the last input's first tap.
+    # The end of the outputs, relative to the first tap of the last input.
     end = kernel - _attribute(node, "pads", 0, 1) - tail.cut[1]
     end += _attribute(node, "output_padding", 0)
     first, rows_after = begin // stride, -(-end // stride) - 1
     pads = [taps - 1 - first, rows_after]
     surplus = (begin - first * stride, (rows_after + 1) * stride - end)
     if min(pads) < 0:
-        raise ValueError(f"{node.name}: all that some input gives is cut off")
+        raise ValueError(f"{node.name}: the outputs of an input are cut off")
 
     stem = node.output[0]
     inputs = [node.input[0], f"{node.input[1]}_phases"]
@@ -170,5 +169,5 @@ def _phases(weight: Array, stride: int, taps: int) -> Array:
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int, index: int = 0) -> int:
-    """One of a node's whole numbers."""
+    """An integer attribute of a node."""
     return next((int(a.ints[index]) for a in node.attribute if a.name == name), default)

@@ -1,9 +1,8 @@
-"""A graph with signals in uint8, in the form that ONNX Runtime computes fastest on a processor.
+"""A graph with uint8 signals, in the form that ONNX Runtime computes fastest on a processor.
 
-QuantizeLinear and DequantizeLinear stand behind every tensor of such a signal. ONNX Runtime then
-finds each layer, sum, copy and rectifier between them and runs it on bytes. A layer whose output is
-uint8 computes in INT8. Where its input is a signal that stays float32, it takes that in two bytes:
-what uint8 holds of it, and in finer steps what that leaves, beside each other as channels.
+Q/DQ nodes follow every tensor of such a signal, and ONNX Runtime runs each layer, sum, copy and
+ReLU between them on bytes. A layer with uint8 output computes in INT8. A float32 input of it is
+given as two bytes, side by side as channels: its uint8 value, and the remainder in finer steps.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 @dataclass
 class Nodes:
-    """Makes nodes; `made` are the constants that they read, `done` what was made once for all."""
+    """Makes nodes; `made` are their constants, `done` what exists already."""
 
     made: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 
     def first(self, name: str) -> bool:
-        """Whether this is asked for the first time."""
+        """Whether `name` was not made before."""
         is_first = name not in self.done
         self.done.add(name)
         return is_first
@@ -67,7 +66,7 @@ class Nodes:
     def dequantized(
         self, stem: str, source: str, result: str, qparams: QuantizationParameters
     ) -> onnx.NodeProto:
-        """A float tensor of one in uint8."""
+        """The float tensor of a uint8 tensor."""
         return node("DequantizeLinear", [source, *self._given(stem, qparams)], result)
 
     def pair(
@@ -85,7 +84,7 @@ class Nodes:
     def constant(
         self, stem: str, values: npt.NDArray[Any], scale: Floats, axis: int
     ) -> onnx.NodeProto:
-        """A tensor `STEM` of whole numbers in steps of `scale` [channels] along an axis."""
+        """A float tensor `STEM` of integers times `scale` [channels] along an axis."""
         self.made[f"{stem}_quantized"] = values
         self.made[f"{stem}_scale"] = scale
         self.made[f"{stem}_zero_point"] = np.zeros(scale.shape, values.dtype)
@@ -99,23 +98,22 @@ def parameters(stem: str) -> tuple[str, str]:
 
 
 def node(operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
-    """A node with one output, named for it."""
+    """A node with one output, named after it."""
     return helper.make_node(operator, list(inputs), [output], f"{output}.{operator}", **attributes)
 
 
-# The second byte counts in steps finer by this; the weights that it meets are smaller by as much,
-# so that a larger factor would lose in them what it gains in the values.
+# The second byte has steps finer by this factor, and its weights are smaller by it: a larger factor
+# would lose in the weights what it gains in the values.
 _FINER = 8
-# So many steps at each end are left for what rounding leaves, which is at most half a step times
-# the factor.
+# Steps kept free at each end for the remainder of rounding, at most half a step times the factor.
 _MARGIN = _FINER
 
 
 @dataclass(frozen=True)
 class LayerInputs:
-    """Lets layers read INT8. `arrays` are the graph's constants.
+    """Quantizes the inputs of layers. `arrays` are the graph's constants.
 
-    `qparams_of`: those of a tensor in uint8, or None; `histogram_of`: all values of a tensor.
+    `qparams_of`: the parameters of a uint8 tensor, or None; `histogram_of`: the values of a tensor.
     """
 
     nodes: Nodes
@@ -125,7 +123,7 @@ class LayerInputs:
     histogram_of: Callable[[str], Histogram]
 
     def before(self, layer: onnx.NodeProto, tensor: str) -> Iterator[onnx.NodeProto]:
-        """What stands before a Conv or MatMul that reads `tensor`; changes its inputs."""
+        """The nodes before a Conv or MatMul that reads `tensor`; changes the layer's inputs."""
         weight = self.arrays[layer.input[1]]
         is_conv = layer.op_type == "Conv"
         qparams = self.qparams_of(tensor)
@@ -155,7 +153,7 @@ class LayerInputs:
     def _two_bytes(
         self, tensor: str, qparams: QuantizationParameters, axis: int
     ) -> Iterator[onnx.NodeProto]:
-        """A float32 tensor as `TENSOR_two_bytes`, twice as wide."""
+        """A float32 tensor as `TENSOR_two_bytes`, with twice the channels."""
         joined = f"{tensor}_two_bytes"
         if not self.nodes.first(joined):
             return
@@ -171,7 +169,7 @@ class LayerInputs:
 
 
 def int8_layers_of(signals: Sequence[Signal], chosen: Collection[str]) -> frozenset[str]:
-    """The layers that compute in INT8 where the `chosen` signals, by name, are in uint8."""
+    """The layers that compute in INT8 if the `chosen` signals, by name, are in uint8."""
     return frozenset(layer for s in signals if s.name in chosen for layer in s.layers)
 
 
@@ -184,9 +182,9 @@ def quantize_signals(
 ) -> onnx.ModelProto:
     """The model with the signals of these names in uint8; `method` chooses their scales.
 
-    `signals` are what `find_signals` gives, `ranges` have their observed tensors. All else stays as
-    it is, and the result is the same whenever the input is. Raises ValueError for a name that is
-    no signal's, KeyError for a tensor without a range.
+    `signals` come from `find_signals`, `ranges` have their observed tensors. The rest is unchanged,
+    and equal input gives equal output. Raises ValueError for an unknown name, KeyError for a tensor
+    without a range.
     """
     if unknown := set(chosen) - {signal.name for signal in signals}:
         raise ValueError(f"{min(unknown)!r} is no signal of the graph")
@@ -205,7 +203,7 @@ def quantize_signals(
 class _Rewriting:
     """Rewrites node after node.
 
-    A tensor in uint8 keeps its name for what is read of it; `TENSOR_float` is what was computed.
+    A uint8 tensor keeps its name for the value that is read; `TENSOR_float` is the computed one.
     """
 
     def __init__(
@@ -236,7 +234,7 @@ class _Rewriting:
         )
 
     def inputs(self) -> Iterator[onnx.NodeProto]:
-        """Inputs of the graph, states of a stream, for all that read them."""
+        """Nodes for the graph's inputs: the states of a stream."""
         for name in self._given:
             qparams, result = self._qparams_of(name), self._floats[name]
             if name in self.states:
@@ -245,7 +243,7 @@ class _Rewriting:
                 yield from self.nodes.pair(name, name, result, qparams)
 
     def rewritten(self, each: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """The node, with what has to stand before and behind it."""
+        """The node, with the nodes before and after it."""
         read = list(each.input)
         for index, name in enumerate(read):
             each.input[index] = self._floats.get(name, name)
@@ -268,7 +266,7 @@ class _Rewriting:
                 yield self.nodes.dequantized(name, name, self._floats[name], qparams)
 
     def _before(self, each: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """A difference as a sum, which ONNX Runtime has for bytes; a mask in bytes."""
+        """Nodes before: a sum for a difference (ONNX Runtime sums bytes); a mask in bytes."""
         if each.op_type == "Sub" and all(map(self._is_uint8, each.input)):
             name = each.input[1]
             each.op_type = "Add"
@@ -295,9 +293,9 @@ class _Rewriting:
         return tensor in self._signals and self._signals[tensor].name in self._chosen
 
     def _is_free(self, tensor: str) -> bool:
-        """Whether a rectifier behind a tensor is no work, or that of float32 anyway.
+        """Whether a ReLU after a tensor is free, or runs in float32 anyway.
 
-        A ReLU is where uint8 begins, if its zero is the lowest step.
+        A ReLU is free if zero is the lowest step of uint8.
         """
         if tensor not in self._signals[tensor].hidden:
             return False

@@ -15,6 +15,7 @@ from frcrn_export.runtime.commands.console import (
     print_table,
     progress_bar,
 )
+from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 MEASURES = ("si_sdr", "pesq", "stoi", "seg_snr")
-# Options that say the least mean over all clips: the metric, and whether of its gain.
+# Options with the least mean over all clips: the metric, and whether it is of the gain.
 GATES = {
     "--min-pesq": ("pesq", False),
     "--min-si-sdr": ("si_sdr", False),
@@ -73,18 +74,18 @@ _OPTIONS = (
         multiple=True,
         default=("auto",),
         show_default=True,
-        help="As for denoise; several are compared.",
+        help="As in denoise; several are compared.",
     ),
     click.option(
         "--precision",
         "precisions",
         multiple=True,
         type=click.Choice(get_args(Precision)),
-        help="The bundle's files of this precision (by ONNX Runtime, if --backend says nothing "
-        "else); several are compared. By default what denoise takes.",
+        help="Files of this precision (in ONNX Runtime unless --backend is given); several are "
+        "compared. By default as in denoise.",
     ),
-    click.option("--stream", is_flag=True, help="What denoise --stream gives."),
-    click.option("--windowed", is_flag=True, help="With --stream, overlapping windows."),
+    click.option("--stream", is_flag=True, help="As denoise --stream denoises."),
+    click.option("--windowed", is_flag=True, help="With --stream: overlapping windows."),
     click.option(
         "-m",
         "--metric",
@@ -97,7 +98,7 @@ _OPTIONS = (
         "--dnsmos",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Also DNSMOS P.835, by the challenge's sig_bak_ovr.onnx.",
+        help="Also DNSMOS P.835, with the challenge's sig_bak_ovr.onnx.",
     ),
     *(_gate_option(option, *gate) for option, gate in GATES.items()),
     click.option(
@@ -112,15 +113,15 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         help="Threads of the network; all by default.",
     ),
-    click.option("--clips", is_flag=True, help="Show every clip too."),
+    click.option("--clips", is_flag=True, help="Also show every clip."),
     click.option(
-        "--csv", "csv_file", type=click.Path(path_type=Path), help="Every clip, to a file."
+        "--csv", "csv_file", type=click.Path(path_type=Path), help="Write every clip to a file."
     ),
     click.option(
         "--markdown",
         "markdown_file",
         type=click.Path(path_type=Path),
-        help="All tables, to a file.",
+        help="Write all tables to a file.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
 )
@@ -154,11 +155,11 @@ def evaluate(
     as_json: bool,
     **minima: float | None,
 ) -> None:
-    """Measure the quality of what BUNDLEs make of noisy speech, against clean speech.
+    """Measure the quality of speech denoised by BUNDLEs, against clean speech.
 
     SI-SDR, PESQ-WB, STOI and segmental SNR, each with its gain over the noisy input, as means with
-    95% confidence intervals, for all clips and for groups of them (names that begin alike up to the
-    first "_"). Exits with 1 below a --min-... gate.
+    95% confidence intervals, for all clips and by group (the prefix of a name up to the first "_").
+    Exits with 1 below a --min-... gate.
     """
     from frcrn_export.calibration.quality.dnsmos import open_dnsmos
     from frcrn_export.calibration.quality.evaluation import Choice, measure, open_subjects
@@ -193,6 +194,9 @@ def evaluate(
     ]
     _check_different(choices)
     subjects = open_subjects(choices, threads)
+    if not as_json:
+        for path, manifest in {s.choice.bundle: s.denoiser.manifest for s in subjects}.items():
+            print_model(path, manifest)
     scorer = Scorer(subjects[0].sample_rate, measures, dnsmos)
     jobs = jobs or min(os.cpu_count() or 1, len(found))
     with progress_bar("Evaluating") as progress:

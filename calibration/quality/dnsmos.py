@@ -1,7 +1,7 @@
-"""DNSMOS P.835: what listeners would say of speech, background and all, without a clean reference.
+"""DNSMOS P.835: predicted listener scores of speech, background and overall, without a reference.
 
-The network is a file that the user has: `sig_bak_ovr.onnx` of the DNS challenge. Source: Reddy et
-al., "DNSMOS P.835: A non-intrusive perceptual objective speech quality metric to evaluate noise
+The user provides the network: `sig_bak_ovr.onnx` of the DNS challenge. Source: Reddy et al.,
+"DNSMOS P.835: A non-intrusive perceptual objective speech quality metric to evaluate noise
 suppressors", ICASSP 2022, and the challenge's `dnsmos_local.py` (the model that is not
 personalized).
 """
@@ -52,7 +52,7 @@ class Dnsmos:
 def open_dnsmos(path: Path) -> Dnsmos:
     """Open the file on one thread of the processor.
 
-    Raises UserError where it is missing or another network, BackendError without ONNX Runtime.
+    Raises UserError where it is missing or not DNSMOS, BackendError without ONNX Runtime.
     """
     try:
         import onnxruntime
@@ -90,7 +90,7 @@ def windows(audio: npt.NDArray[np.floating]) -> list[npt.NDArray[np.float32]]:
     found = []
     for second in range(count):
         start, stop = second * SAMPLE_RATE, int((second + WINDOW_SECONDS) * SAMPLE_RATE)
-        # Rounding makes some of them a sample too short, and the challenge leaves these out.
+        # Rounding makes some windows a sample too short; the challenge leaves these out.
         if stop - start >= WINDOW:
             found.append(repeated[start:stop])
     return found

@@ -1,4 +1,4 @@
-"""Judging bundles on pairs of noisy and clean recordings."""
+"""Evaluating bundles on pairs of noisy and clean recordings."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -34,12 +34,12 @@ from frcrn_export.runtime.streaming.audio_stream import StreamedSources
 from frcrn_export.runtime.streaming.network import open_network
 from frcrn_export.runtime.text import quoted
 
-Progress = Callable[[str, int, int], None]  # the pair, how many are done, of how many
+Progress = Callable[[str, int, int], None]  # the pair, number done, total
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How to open a bundle. Without a precision it is opened as `denoise` does.
+    """How to open a bundle; by default as `denoise` does.
 
     `stream`: as `denoise --stream` does; `windowed`: with `--windowed` too.
     """
@@ -53,7 +53,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Subject:
-    """An opened bundle, and what tables call it."""
+    """An opened bundle, and its label in tables."""
 
     label: str
     choice: Choice
@@ -61,12 +61,12 @@ class Subject:
 
     @property
     def sample_rate(self) -> int:
-        """What the network takes, in Hz."""
+        """The network's sample rate, in Hz."""
         return self.denoiser.manifest.sample_rate
 
     @property
     def precision(self) -> Precision:
-        """Of the file that runs, chosen or not."""
+        """The precision of the file that runs."""
         return self.denoiser.session.entry.precision
 
     def denoise(self, noisy: Float32Array) -> Float32Array:
@@ -77,7 +77,7 @@ class Subject:
 
 
 def open_subjects(choices: list[Choice], threads: int | None = None) -> list[Subject]:
-    """Open every choice; what their labels share is left out of them.
+    """Open every choice; labels show only what differs.
 
     Raises BundleError, BackendError, and UserError for bundles of different sample rates.
     """
@@ -118,15 +118,15 @@ def _open(choice: Choice, threads: int | None) -> Denoiser | StreamedSources:
     return replace(Denoiser.open(bundle, backend, threads, precision), finite=False)
 
 
-# Clips that wait for each process: enough to keep it busy, few enough for the memory.
+# Clips queued for each process: enough to keep it busy, few enough for the memory.
 _WAITING = 4
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything measured. `real_time_factors`: processing over audio time, one for each subject.
+    """The results of an evaluation. `real_time_factors`: processing over audio time, by subject.
 
-    They are None where other processes had a part of the machine.
+    They are None where scoring ran in other processes at the same time.
     """
 
     subjects: tuple[Subject, ...]
@@ -139,11 +139,11 @@ class Evaluation:
         return Group(ALL, self.clips).noisy(metric)
 
     def denoised(self, metric: str, subject: int = 0) -> Mean | None:
-        """The mean of a metric over what a subject made of them."""
+        """The mean of a metric over a subject's outputs."""
         return Group(ALL, self.clips).denoised(metric, subject)
 
     def gain(self, metric: str, subject: int = 0) -> Mean | None:
-        """The mean of how much a subject improved a metric, clip by clip."""
+        """The mean improvement of a metric by a subject, clip by clip."""
         return Group(ALL, self.clips).gain(metric, subject)
 
 
@@ -161,7 +161,7 @@ def evaluate(
     jobs: int = 1,
     progress: Progress = lambda phase, done, steps: None,
 ) -> Evaluation:
-    """Measure the quality of what bundles make of noisy speech, against clean speech.
+    """Measure the quality of speech denoised by bundles, against clean speech.
 
     Example:
         >>> result = frcrn_export.evaluate("wave", "pairs", metrics=["si_sdr"])
@@ -169,34 +169,33 @@ def evaluate(
         True
 
     Args:
-        bundles: One bundle or several, which are compared. All of one sample rate.
+        bundles: One bundle, or several to compare, of the same sample rate.
         pairs: A folder with NAME.noisy.* and NAME.clean.*, or two folders, of noisy and of clean
             recordings with the same names.
         backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
-        precision: "fp32", "fp16", "int8" or "fp8"; None is what `Denoiser.open` takes.
+        precision: "fp32", "fp16", "int8" or "fp8"; None as in `Denoiser.open`.
         stream: Denoise through a streaming core, as in real time.
-        windowed: With `stream`: by overlapping windows of the offline core.
-        metrics: Of "si_sdr" (dB), "pesq" (wide band), "stoi" and "seg_snr" (dB).
+        windowed: With `stream`: overlapping windows of the offline core.
+        metrics: Any of "si_sdr" (dB), "pesq" (wide band), "stoi" and "seg_snr" (dB).
         dnsmos: The file sig_bak_ovr.onnx of the DNS challenge, to measure DNSMOS P.835 as well.
         threads: Limit of the network's processor threads.
-        jobs: Processes that score; with 1 the speed is measured, too.
-        progress: Called with the pair, how many are done, and how many there are.
+        jobs: Number of scoring processes; with 1 the speed is measured too.
+        progress: Called with the pair, the number of pairs done, and their total.
 
     Returns:
         Every score of every clip; `noisy`, `denoised` and `gain` give means with their 95%
         confidence intervals.
 
     Raises:
-        UserError: No pairs, nothing that could be measured, bundles of different rates, or
-            packages that are not installed.
-        AudioError: A pair that cannot be read, or whose lengths differ.
+        UserError: No pairs, no measurable values, bundles of different rates, or missing packages.
+        AudioError: A pair cannot be read, or its lengths differ.
         BundleError: A bundle cannot be read.
         BackendError: No backend runs it here.
         CheckFailed: An output is not finite.
     """
     measures = tuple(metrics)
     if unknown := [name for name in measures if name not in MEASURES]:
-        raise UserError(f"unknown metric {unknown[0]!r}; choose of: {', '.join(MEASURES)}")
+        raise UserError(f"unknown metric {unknown[0]!r}; choose from: {', '.join(MEASURES)}")
     require_packages(measures)
     several = [bundles] if isinstance(bundles, (Bundle, Path, str)) else bundles
     found = (
@@ -218,10 +217,10 @@ def measure(
 ) -> Evaluation:
     """Denoise every pair with every subject here, and score the results in `jobs` processes.
 
-    Every pair is read once before that, so that a bad one is found before the work. `progress` is
-    told the pair, how many are done and how many there are, of the reading and of the work. Raises
-    AudioError for a bad pair, CheckFailed where an output is not finite, UserError where no metric
-    has a value for any clip.
+    Reads every pair once first, so that a bad one is found before the work. `progress` is called
+    with the pair, the number done and the total, of the reading and of the work. Raises AudioError
+    for a bad pair, CheckFailed where an output is not finite, UserError where no metric has a value
+    for any clip.
     """
     for index, pair in enumerate(pairs):
         progress(f"reading {pair.name}", index, len(pairs))

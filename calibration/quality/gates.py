@@ -1,4 +1,4 @@
-"""Gates: the least that means over all clips must reach."""
+"""Gates: lower limits of means over all clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from frcrn_export.calibration.quality.tables import METRICS
 
 @dataclass(frozen=True)
 class Gate:
-    """An option and its value: the mean of a metric, or of its gain, is to be at least that."""
+    """An option and its value: the least mean of a metric, or of its gain."""
 
     option: str
     metric: str
@@ -20,7 +20,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The mean that a gate is about, None where there is none, and what it misses, None if not."""
+    """The mean of a gate, None without a value, and the reason of a failure, None if it passed."""
 
     gate: Gate
     value: float | None
@@ -28,7 +28,7 @@ class Verdict:
 
 
 def failures(evaluation: Evaluation, gates: Sequence[Gate]) -> list[str]:
-    """What each subject misses: gate, value and bundle."""
+    """A line for each failed gate: bundle, gate and value."""
     return [
         f"{subject.label}: {verdict.missed}"
         for index, subject in enumerate(evaluation.subjects)
@@ -40,7 +40,7 @@ def failures(evaluation: Evaluation, gates: Sequence[Gate]) -> list[str]:
 def verdicts(evaluation: Evaluation, gates: Sequence[Gate], subject: int) -> list[Verdict]:
     """Whether a subject passes, gate by gate.
 
-    A clip that has a value before and none after fails the gate too: the mean leaves it out.
+    A clip with a value before and none after also fails the gate: the mean would hide it.
     """
     everything = groups_of(evaluation.clips)[-1]
     return [_verdict(everything, gate, subject) for gate in gates]
@@ -58,7 +58,7 @@ def _verdict(everything: Group, gate: Gate, subject: int) -> Verdict:
         if gate.metric in clip.noisy.values and gate.metric in clip.denoised[subject].missing
     ]
     missed = None
-    if not mean.mean >= gate.least:  # also where that is NaN
+    if not mean.mean >= gate.least:  # also for NaN
         missed = f"{what} {mean.mean:.3f} is below {floor}"
     elif lost:
         reason = lost[0].denoised[subject].missing[gate.metric]

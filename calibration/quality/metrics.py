@@ -1,6 +1,6 @@
 """Measures of denoised speech against the clean speech: PESQ-WB, STOI, segmental SNR, SI-SDR.
 
-Signals are [N] floats at full scale 1, aligned, of one length. A measure that has no value for a
+Signals are [N] floats at full scale 1, aligned, of equal length. A measure without a value for a
 pair of signals raises `Unmeasurable` with the reason.
 """
 
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from frcrn_export.runtime.arrays import FloatArray
 from frcrn_export.runtime.audio import measures as signals
 
-SAMPLE_RATE = 16_000  # Hz, what PESQ-WB is defined for
-# The reference code of P.862 holds 50 utterances and overruns beyond them. One takes at least
-# 0.2 s and the pause after it 0.2 s, so that there are no more in this time.
+SAMPLE_RATE = 16_000  # Hz, of PESQ-WB
+# The reference code of P.862 holds 50 utterances and overruns beyond. An utterance and a pause take
+# at least 0.2 s each, so that no more fit into this time.
 MAX_PESQ_SECONDS = 20.0
 
 # Below any recording; PESQ's single precision ends at 1e-20.
@@ -31,7 +31,7 @@ class Unmeasurable(Exception):
 
 
 def si_sdr_db(clean: FloatArray, estimate: FloatArray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, see `runtime.signals.si_sdr_db`.
+    """Scale-invariant signal-to-distortion ratio in dB, see `runtime.audio.measures`.
 
     Raises Unmeasurable where one is silent, and for the clean speech itself.
     """
@@ -43,11 +43,11 @@ def si_sdr_db(clean: FloatArray, estimate: FloatArray) -> float:
 
 
 def pesq_wb(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_RATE) -> float:
-    """PESQ in wide band, ITU-T P.862.2: MOS-LQO from 1.04 to 4.64. Levels are aligned by it.
+    """Wide-band PESQ, ITU-T P.862.2: MOS-LQO from 1.04 to 4.64. It aligns levels.
 
-    Signals at higher rates are resampled to 16 kHz, as is the habit for speech at 48 kHz.
-    Raises Unmeasurable where one is silent or the code finds no speech, for clips shorter than
-    0.25 s or longer than `MAX_PESQ_SECONDS`, and for rates below 16 kHz.
+    Signals at higher rates are resampled to 16 kHz, as usual for speech at 48 kHz. Raises
+    Unmeasurable where one is silent or has no speech, for clips shorter than 0.25 s or longer than
+    `MAX_PESQ_SECONDS`, and for rates below 16 kHz.
     """
     import pesq
 
@@ -66,7 +66,7 @@ def pesq_wb(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_R
 
 
 def at_rate(samples: FloatArray, from_rate: int, to_rate: int) -> FloatArray:
-    """Samples [N] resampled to another rate; themselves where it is theirs."""
+    """Samples [N] resampled to another rate, if it differs."""
     if from_rate == to_rate:
         return samples
     import soxr
@@ -76,10 +76,10 @@ def at_rate(samples: FloatArray, from_rate: int, to_rate: int) -> FloatArray:
 
 
 def stoi(clean: FloatArray, estimate: FloatArray, sample_rate: int = SAMPLE_RATE) -> float:
-    """Short-time objective intelligibility, 0 to 1: Taal et al. 2011, not the extended one.
+    """Short-time objective intelligibility, 0 to 1: Taal et al. 2011, not extended STOI.
 
-    A silent estimate has 0. Raises Unmeasurable where the clean speech is silent, or less than 30
-    frames (0.4 s) of it are left without its silences.
+    A silent estimate has 0. Raises Unmeasurable where the clean speech is silent, or has less than
+    30 frames (0.4 s) that are not silent.
     """
     import pystoi
 

@@ -1,4 +1,4 @@
-"""Pairs of noisy and clean recordings: which files belong together, and reading them."""
+"""Pairs of noisy and clean recordings: matching files, and reading them."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.text import quoted
 
 _NOISY, _CLEAN = ".noisy", ".clean"
-# What tables call all clips, and those whose names have no "_".
+# The groups of all clips, and of those without "_" in their names.
 ALL, OTHER = "all", "other"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A noisy recording and the clean speech in it."""
+    """A noisy recording and its clean speech."""
 
     name: str
     noisy: Path
@@ -28,9 +28,9 @@ class Pair:
 
     @property
     def group(self) -> str:
-        """What the name begins with, up to the first "_"; empty where it has none.
+        """The prefix of the name up to the first "_"; empty without one.
 
-        With the "_" where the group would have the name of all clips, or of the others.
+        Keeps the "_" where the group would be named ALL or OTHER.
         """
         start, underscore, _ = self.name.partition("_")
         if not underscore:
@@ -39,7 +39,7 @@ class Pair:
 
 
 def find_pairs(folder: Path) -> list[Pair]:
-    """Every `NAME.noisy.*` of a folder and the folders in it with its `NAME.clean.*`, by name.
+    """Every `NAME.noisy.*` of a folder and its subfolders with its `NAME.clean.*`, by name.
 
     Raises UserError where there are none, one lacks its partner, or a name has two files.
     """
@@ -63,7 +63,7 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def match_folders(noisy: Path, clean: Path) -> list[Pair]:
-    """Every recording of one folder with that of the same name, but for the suffix, of another.
+    """Every recording of one folder with that of the same name (without suffix) in another.
 
     Raises UserError where there are none, one lacks its partner, or a name has two files.
     """
@@ -82,19 +82,19 @@ def match_folders(noisy: Path, clean: Path) -> list[Pair]:
 
 @dataclass(frozen=True)
 class PairAudio:
-    """A pair in memory: [N] float32 each, at the rate that was asked for."""
+    """A pair in memory: [N] float32 each, at the requested rate."""
 
     noisy: Float32Array
     clean: Float32Array
 
 
 def check_pair(pair: Pair) -> None:
-    """Read both recordings once. Raises AudioError where two files are no pair: see `read_pair`."""
+    """Read both recordings once. Raises AudioError as `read_pair`."""
     read_pair(pair)
 
 
 def read_pair(pair: Pair, sample_rate: int | None = None) -> PairAudio:
-    """Both recordings at `sample_rate` Hz, resampled where they have another; None: at their own.
+    """Both recordings at `sample_rate` Hz, resampled if needed; None: at their own rate.
 
     Raises AudioError where one cannot be read, is not finite, not mono, truncated or silent, and
     where they differ in sample rate or length.
@@ -117,7 +117,7 @@ def _audio_in(folder: Path) -> AudioFolder:
 
 
 def _add(found: dict[str, Path], name: str, path: Path) -> None:
-    # The same letters may be written in two ways: macOS writes "é" as "e" and an accent.
+    # Normalised: macOS writes "é" as "e" and an accent.
     name = unicodedata.normalize("NFC", name)
     if name in found:
         raise UserError(f"{path}: {found[name].name} has the same name; remove one of them")

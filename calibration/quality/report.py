@@ -20,7 +20,7 @@ from frcrn_export.runtime.errors import UserError
 
 
 def check_output(path: Path) -> None:
-    """Raise UserError where it can be known beforehand that `write_output` will fail."""
+    """Raise UserError where `write_output` would fail."""
     parent = path.absolute().parent
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file")
@@ -35,7 +35,7 @@ def check_output(path: Path) -> None:
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write the file whole or not at all. Raises UserError."""
+    """Replace the file atomically. Raises UserError."""
     try:
         replace_file(path, text.encode())
     except OSError as error:
@@ -62,7 +62,7 @@ def markdown_table(table: Table) -> str:
 
 
 def csv_text(evaluation: Evaluation) -> str:
-    """One row for each clip of each subject; what is missing is empty."""
+    """One row for each clip of each subject; missing values are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     values = [f"{metric}{end}" for metric in evaluation.metrics for end in ("_noisy", "", "_gain")]
@@ -82,9 +82,9 @@ def csv_text(evaluation: Evaluation) -> str:
 def json_report(
     evaluation: Evaluation, gates: Sequence[Gate] = (), folders: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Everything, for machines: means by group, gates and every clip, for each subject.
+    """The evaluation as JSON: means by group, gates and every clip, for each subject.
 
-    `folders`: where the pairs are.
+    `folders`: those of the pairs.
     """
     return {
         "frcrn_export": version("frcrn-export"),

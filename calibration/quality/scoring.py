@@ -1,4 +1,4 @@
-"""Scoring of one signal by every metric, here or in other processes."""
+"""Scoring a signal by every metric, here or in other processes."""
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ from frcrn_export.runtime.errors import UserError
 
 Measure = Callable[[Float32Array, Float32Array, int], float]
 
-# What is measured against clean speech: of the clean and another signal [N] at a rate in Hz.
+# Measures against clean speech: functions of the clean and another signal [N] and a rate in Hz.
 MEASURES: dict[str, Measure] = {
     "si_sdr": lambda clean, estimate, rate: si_sdr_db(clean, estimate),
     "pesq": pesq_wb,
@@ -37,7 +37,7 @@ _PACKAGES = {"pesq": "pesq", "stoi": "pystoi"}
 
 
 def require_packages(measures: Iterable[str]) -> None:
-    """Raise UserError where a package that the measures (or their statistics) need is missing."""
+    """Raise UserError where a package for the measures or their statistics is missing."""
     needed = ["scipy", *(_PACKAGES[name] for name in measures if name in _PACKAGES)]
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
@@ -49,7 +49,7 @@ def require_packages(measures: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured of one signal, and why the rest was not: metric -> value, or reason."""
+    """The scores of one signal: metric -> value, and metric -> reason for missing ones."""
 
     values: dict[str, float] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores signals at `sample_rate` Hz by these of `MEASURES`, and DNSMOS with its file.
+    """Scores signals at `sample_rate` Hz by some of `MEASURES`, and by DNSMOS with its file.
 
     Raises UserError for DNSMOS at a lower rate than its own.
     """
@@ -75,7 +75,7 @@ class Scorer:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of all the values that it gives."""
+        """The names of all its values."""
         return (*self.measures, *(POLYNOMIALS if self.dnsmos else ()))
 
     def __call__(self, clean: Float32Array, estimate: Float32Array) -> Scores:
@@ -97,9 +97,9 @@ Result = Callable[[], Scores]
 
 @contextmanager
 def scoring(scorer: Scorer, jobs: int) -> Iterator[Callable[[Float32Array, Float32Array], Result]]:
-    """A function that has signals scored in `jobs` processes and gives their results' getters.
+    """A function that scores signals in `jobs` processes and gives getters of the results.
 
-    One job is done here, at once. Raises UserError where a process was killed.
+    With one job it scores at once, in this process. Raises UserError where a process was killed.
     """
     if jobs == 1:
 
@@ -109,20 +109,19 @@ def scoring(scorer: Scorer, jobs: int) -> Iterator[Callable[[Float32Array, Float
 
         yield score_here
         return
-    # Not forked: ONNX Runtime's threads do not survive that.
+    # Not forked: ONNX Runtime's threads do not survive a fork.
     context = get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context)
 
     def score_there(clean: Float32Array, estimate: Float32Array) -> Result:
-        with _interrupts_ignored():  # which a process that this starts inherits
+        with _interrupts_ignored():  # inherited by the processes that are started
             return pool.submit(scorer, clean, estimate).result
 
     try:
         yield score_there
     except BrokenProcessPool as error:
         raise UserError(
-            "a process that measures quality was killed, perhaps for want of memory; "
-            "run again with fewer: --jobs 1"
+            "a scoring process was killed, perhaps out of memory; run again with fewer: --jobs 1"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -130,7 +129,7 @@ def scoring(scorer: Scorer, jobs: int) -> Iterator[Callable[[Float32Array, Float
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C is for the process that started the others. Signals belong to the main thread."""
+    """Only the parent process handles Ctrl-C. Signals belong to the main thread."""
     if current_thread() is not main_thread():
         yield
         return

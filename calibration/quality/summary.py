@@ -1,4 +1,4 @@
-"""Means of what was measured, with their confidence intervals, for groups of clips."""
+"""Means of scores with their confidence intervals, for groups of clips."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One pair: scores of the noisy recording, and of what each subject made of it, in order."""
+    """One pair: scores of the noisy recording, and of each subject's output, in order."""
 
     pair: Pair
     seconds: float
@@ -46,9 +46,9 @@ class Mean:
 
 
 def mean_of(values: Iterable[float | None]) -> Mean | None:
-    """The mean of the values that are there, with its 95% interval by Student's t; None of none.
+    """The mean of the present values with its 95% interval by Student's t; None without values.
 
-    The interval takes the clips as drawn at random from many of their kind.
+    The interval takes the clips as a random sample.
     """
     from scipy.special import stdtrit
 
@@ -65,32 +65,32 @@ def mean_of(values: Iterable[float | None]) -> Mean | None:
 
 @dataclass(frozen=True)
 class Group:
-    """Clips whose names begin alike."""
+    """Clips whose names have the same prefix."""
 
     name: str
     clips: tuple[ClipResult, ...]
 
     def noisy(self, metric: str) -> Mean | None:
-        """Of the noisy recordings."""
+        """The mean of the noisy recordings."""
         return mean_of(clip.noisy.values.get(metric) for clip in self.clips)
 
     def denoised(self, metric: str, subject: int) -> Mean | None:
-        """Of what a subject made of them."""
+        """The mean of a subject's outputs."""
         return mean_of(clip.denoised[subject].values.get(metric) for clip in self.clips)
 
     def gain(self, metric: str, subject: int) -> Mean | None:
-        """Of the improvements, over the clips where both have a value."""
+        """The mean improvement, over the clips where both have a value."""
         return mean_of(clip.gain(metric, subject) for clip in self.clips)
 
     def against(self, metric: str, subject: int, other: int) -> Mean | None:
-        """Of the differences of two subjects, clip by clip."""
+        """The mean difference of two subjects, clip by clip."""
         return mean_of(
             difference(clip.denoised[subject], clip.denoised[other], metric) for clip in self.clips
         )
 
 
 def groups_of(clips: Sequence[ClipResult]) -> list[Group]:
-    """A group for each beginning of names, where it has clips to group, and last one of all."""
+    """A group for each prefix of names, if they group clips, and last the group of all clips."""
     found: dict[str, list[ClipResult]] = {}
     for clip in clips:
         found.setdefault(clip.pair.group, []).append(clip)

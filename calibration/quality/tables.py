@@ -11,7 +11,7 @@ _MAX_NAMES = 3
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is written: its title, unit, and how many digits mean something."""
+    """How a metric is shown: title, unit and number of digits."""
 
     title: str
     digits: int = 2
@@ -43,12 +43,12 @@ class Table:
 
 
 def tables(evaluation: Evaluation, clips: bool) -> list[Table]:
-    """The means of groups and of all; with `clips` every clip before that."""
+    """The means of groups and of all clips; with `clips` every clip first."""
     return [_clip_table(evaluation)] * clips + [_mean_table(evaluation)]
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What ran where, and which values are missing and why."""
+    """Lines on devices and speeds, and on missing values and their reasons."""
     lines = []
     for subject, factor in zip(evaluation.subjects, evaluation.real_time_factors, strict=True):
         session = subject.denoiser.session
@@ -83,7 +83,7 @@ def _mean_table(evaluation: Evaluation) -> Table:
 def _mean_rows(
     evaluation: Evaluation, group: Group, metric: str, several: bool
 ) -> Iterator[tuple[str, ...]]:
-    """A row for each subject; clip by clip the differences of two are less spread than clips."""
+    """A row for each subject; paired differences of two have less spread than the clips."""
     count = len(group.clips)
     for index, subject in enumerate(evaluation.subjects):
         row = [group.name, str(count), METRICS[metric].heading, *[subject.label] * several]

@@ -12,6 +12,7 @@ from frcrn_export.exporters.commands.options import (
     chunk_options,
     model_options,
     print_parity,
+    require_output,
     streaming_options,
 )
 from frcrn_export.runtime.commands.console import (
@@ -77,9 +78,10 @@ def onnx(
     """Export a verified ONNX bundle from a checkpoint.
 
     Writes core.onnx (with pre.onnx and post.onnx where the network has an STFT), the manifest and
-    the parity vectors, and keeps them only if they give what the PyTorch reference gives.
+    the parity vectors, and keeps them only if they match the PyTorch reference.
     """
     options = streaming_options(streaming, chunk, lookahead)
+    require_output(source, output, force=force, own=own)
     with status() as step:
         loaded = load_either(source, own, step)
         from frcrn_export.exporters.bundle import export_onnx
@@ -110,6 +112,7 @@ def torchscript(
     as_json: bool,
 ) -> None:
     """Export a verified TorchScript core: core.pt, in a new bundle or beside the ONNX files."""
+    require_output(source, output, force=force, own=own, added="core.pt")
     with status() as step:
         loaded = load_either(source, own, step)
         from frcrn_export.exporters.bundle import export_torchscript
@@ -134,12 +137,12 @@ def torchscript(
     "-c",
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="The checkpoint the bundle was made from, to compare with the network itself as well.",
+    help="The bundle's checkpoint, to compare with the reference network too.",
 )
 @click.option(
     "--streaming",
     is_flag=True,
-    help="Instead compare streams with the offline network, and measure their delay and pace.",
+    help="Compare streams with the offline network instead; measure delay and pace.",
 )
 @click.option(
     "--seconds",
@@ -158,9 +161,9 @@ def verify(
 ) -> None:
     """Compare every artifact of a BUNDLE with the reference outputs inside it.
 
-    Where torch is installed and the weights are at hand (packaged, fetched, random, or given with
-    --checkpoint), also with the reference network itself at lengths that were never traced. Exits
-    with 1 if a comparison misses its floor.
+    Where torch is installed and the weights are available (packaged, fetched, random, or given with
+    --checkpoint), also with the reference network at lengths that were not traced. Exits with 1 if
+    a comparison misses its floor.
     """
     if streaming:
         if checkpoint is not None:
@@ -200,7 +203,7 @@ def verify(
 
 
 def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) -> None:
-    """Show what was exported, and the command to go on with."""
+    """Show what was exported, and the next command."""
     manifest = bundle.manifest
     if as_json:
         print_json({"bundle": str(bundle.path), "manifest": msgspec.to_builtins(manifest)})
@@ -214,7 +217,7 @@ def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) 
         ),
         title=f"{bundle.path}: {manifest.model}, weights: {manifest.weights.name}",
     )
-    if manifest.weights.source == "random":
-        click.echo("Random weights: for dry runs only, the output is no denoised speech.")
+    if manifest.has_random_weights:
+        click.echo("Random weights: for dry runs only, the output is not speech.")
     denoise = f"frcrn-export denoise {quoted(bundle.path)} noisy.wav -o clean.wav"
     click.echo(f"Next: {command or denoise}")

@@ -13,7 +13,7 @@ from frcrn_export.runtime.cache import CACHE_VARIABLE
 
 @click.command()
 @click.argument("model")
-@click.option("--url", help="Another place to take the same file from.")
+@click.option("--url", help="Another URL of the same file.")
 @click.option(
     "--cache-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -23,8 +23,8 @@ from frcrn_export.runtime.cache import CACHE_VARIABLE
 def fetch(model: str, url: str | None, cache_dir: Path | None, as_json: bool) -> None:
     """Download the published weights of MODEL (see: frcrn-export models) and print their path.
 
-    The file is checked by size and sha256, kept in a cache, and found there by the other commands.
-    An interrupted download goes on where it stopped.
+    Checks the file by size and sha256, and keeps it in a cache, where the other commands find it.
+    An interrupted download resumes.
     """
     columns = (TextColumn(model), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)

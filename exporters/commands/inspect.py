@@ -27,9 +27,8 @@ _SHOWN = 5
 def inspect(path: Path, state_dict: str | None, as_json: bool) -> None:
     """Show what a bundle or a checkpoint holds.
 
-    Of a BUNDLE: tensors, operators, cost, hashes, what its engines are made of. Of a CHECKPOINT:
-    its state dicts, what it was recognised as, every setting and where it comes from, and what an
-    export would have to assume.
+    For a BUNDLE: tensors, operators, cost, hashes and engines. For a CHECKPOINT: its state dicts,
+    the recognised model, every setting with its origin, and the assumptions of an export.
     """
     if not path.exists():
         raise UserError(f"{path}: no such bundle or checkpoint; make a bundle: {export_to(path)}")
@@ -76,7 +75,7 @@ def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:
 
 
 def _settings(checkpoint: "Checkpoint") -> "tuple[Settings, tuple[Assumption, ...]]":
-    """What an export would take for each setting; nothing for a network that is not known."""
+    """The value of each setting in an export; none for an unknown network."""
     from frcrn_export.exporters.registry import family_of, find_model
     from frcrn_export.exporters.resolved_settings import settings_of_checkpoint
 
@@ -109,7 +108,7 @@ def _dtypes(checkpoint: "Checkpoint") -> list[str]:
 
 
 def _source(name: str, checkpoint: "Checkpoint", assumed: dict[str, str]) -> str:
-    """Where a setting comes from."""
+    """The origin of a setting."""
     if name in assumed:
         return "assumed"
     option = _option(name, checkpoint)
@@ -118,7 +117,7 @@ def _source(name: str, checkpoint: "Checkpoint", assumed: dict[str, str]) -> str
 
 
 def _option(name: str, checkpoint: "Checkpoint") -> "Option | None":
-    """The option behind a setting; None where the tensors show it."""
+    """The option of a setting; None where the tensors show it."""
     from frcrn_export.exporters.registry import family_of, find_model
 
     options = family_of(find_model(str(checkpoint.model))).options

@@ -14,7 +14,7 @@ from frcrn_export.runtime.commands.console import json_option, print_json, print
 @click.command()
 @json_option
 def models(as_json: bool) -> None:
-    """List the models and where their weights come from."""
+    """List the models and the sources of their weights."""
     if as_json:
         print_json([_facts(spec) for spec in all_models().values()])
         return
@@ -32,7 +32,7 @@ def models(as_json: bool) -> None:
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
-    """A model as JSON: what is declared of it, and where its weights come from."""
+    """A model as JSON: its specification, and the origin of its weights."""
     facts = asdict(spec)
     facts["stft"] = msgspec.to_builtins(spec.stft)
     facts["packaged"] = str(spec.packaged) if spec.packaged else None

@@ -1,4 +1,4 @@
-"""The options that export a module of the user's own: `--module` and what goes with it."""
+"""The options that export a user's own module: `--module` and those that go with it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ _PLACEMENTS = ("split", "inline")
 
 
 class StftType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """`WINDOW/HOP/FFT` in samples, the transform around a module; else where the STFT goes."""
+    """`WINDOW/HOP/FFT` in samples, the transform around a module; or the placement of the STFT."""
 
     name = "stft"
 
@@ -49,14 +49,14 @@ class StftType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 def module_options(*, placement: bool) -> Callable[[Command], Command]:
-    """Decorate a command with them, handed on as `own`: an OwnModule, or None without --module.
+    """Add the options to a command, as argument `own`: an OwnModule, or None without --module.
 
-    With `placement` --stft also says where the STFT goes, which is handed on as `stft`.
+    With `placement` --stft also takes the placement of the STFT, as argument `stft`.
     """
 
     def decorate(command: Command) -> Command:
         options = {_name_of(option): option for option in _options(placement)}
-        # Families have options of some of these names, such as --level: those are read then.
+        # Families have options of the same names, such as --level: those are read then.
         shared = options.keys() & all_options().keys()
 
         @wraps(command)
@@ -82,7 +82,7 @@ def module_options(*, placement: bool) -> Callable[[Command], Command]:
 
 
 def _name_of(option: Callable[[Any], Any]) -> str:
-    """The parameter that an option gives."""
+    """The parameter name of an option."""
     parameters: list[click.Parameter] = option(lambda: None).__click_params__
     return str(parameters[0].name)
 
@@ -120,7 +120,7 @@ def _options(placement: bool) -> list[Callable[[Any], Any]]:
             help="With --module: whether the STFT is centred, as in torch.stft.  [default: yes]",
         ),
         click.option(
-            "--sample-rate", type=int, metavar="HZ", help="With --module: what it works at."
+            "--sample-rate", type=int, metavar="HZ", help="With --module: its sample rate."
         ),
         click.option(
             "--module-input",
@@ -137,7 +137,7 @@ def _options(placement: bool) -> list[Callable[[Any], Any]]:
         click.option(
             "--level",
             type=click.Choice(get_args(Level)),
-            help="With --module: how the input is levelled.  [default: none]",
+            help="With --module: the level rule of its input.  [default: none]",
         ),
         click.option(
             "--multiple",
@@ -149,7 +149,7 @@ def _options(placement: bool) -> list[Callable[[Any], Any]]:
 
 
 def _own_module(said: dict[str, Any]) -> "OwnModule | None":
-    """What these options ask for. Raises click.UsageError for some without --module."""
+    """The OwnModule of these options. Raises click.UsageError for any of them without --module."""
     if said["module"] is None:
         for name, value in said.items():
             if value is not None:
@@ -166,17 +166,15 @@ def _own_module(said: dict[str, Any]) -> "OwnModule | None":
 def load_either(
     source: ModelSource, own: "OwnModule | None", step: Callable[[str], None]
 ) -> "LoadedModel":
-    """The registered model that the options name, or the module of the user's own."""
+    """The registered model that the options name, or the user's own module."""
     if own is None:
         return load(source, step)
     if source.options:
         flags = ", ".join(map(flag_of, source.options))
         raise click.UsageError(f"{flags}: an option of registered models; leave it out")
     step("loading torch")
-    from frcrn_export.exporters.loading import quieten_torch
     from frcrn_export.exporters.own_module import load_own_module
 
-    quieten_torch()
     step(f"running {own.module}")
     loaded = load_own_module(
         own,
@@ -191,7 +189,7 @@ def load_either(
 
 @contextmanager
 def explained(loaded: "LoadedModel") -> Iterator[None]:
-    """Errors of a user's own module name its line; those of registered models stay."""
+    """Errors of a user's own module name its line; those of registered models are unchanged."""
     from frcrn_export.exporters.own_module import OwnFamily
 
     if not isinstance(loaded.family, OwnFamily):

@@ -1,4 +1,4 @@
-"""What several commands share: the options that name a model, loading it, the parity table."""
+"""Shared by commands: the options that name a model, loading it, the parity table."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -10,22 +10,27 @@ import click
 from frcrn_export.exporters.family import Setting, parse_setting
 from frcrn_export.exporters.model_source import ModelSource
 from frcrn_export.exporters.registry import all_options, models, registry
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+from frcrn_export.runtime.bundle.reader import open_bundle
+from frcrn_export.runtime.bundle.transaction import require_free
 from frcrn_export.runtime.commands.console import print_line, print_table
+from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.exporters.own_module import OwnModule
     from frcrn_export.exporters.streaming_export import StreamingOptions
     from frcrn_export.runtime.bundle.manifest import ParityResult
 
-# A call of so many hops takes 1.3 s of a stream at a hop of 20 ms. Larger ones only add delay,
-# while the time and the memory that an export takes grow with them.
+# 64 hops of 20 ms are 1.3 s of a stream. Larger chunks only add delay, and make exports slower and
+# larger.
 MAX_CHUNK = 64
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class SettingType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """The value of a family's option."""
+    """The click type of a family's option."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -44,7 +49,7 @@ class SettingType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 def family_options(command: Command, *, training: bool = False) -> Command:
-    """The options of all families, handed on as one argument `options` of those that were given."""
+    """The options of all families, passed as one argument `options` with those that were given."""
     found = all_options(training=training)
 
     @wraps(command)
@@ -68,7 +73,7 @@ def family_options(command: Command, *, training: bool = False) -> Command:
 
 
 def model_options(command: Command) -> Command:
-    """The options that say which network with which weights, as one argument `source`."""
+    """The options that name the network and its weights, as one argument `source`."""
 
     @wraps(command)
     def with_source(
@@ -116,20 +121,20 @@ def model_options(command: Command) -> Command:
 
 
 def chunk_options(command: Command) -> Command:
-    """The options that go with --streaming: how a streaming core is exported."""
+    """The options of a streaming core, which go with --streaming."""
     for option in (
         click.option(
             "--lookahead",
             type=click.IntRange(min=0),
             metavar="FRAMES",
-            help="Frames that the streaming core waits for: fewer, less delay and lower quality.  "
+            help="Look-ahead in frames: fewer frames mean less delay and lower quality.  "
             "[default: the network's whole look-ahead]",
         ),
         click.option(
             "--chunk",
             type=click.IntRange(1, MAX_CHUNK),
             metavar="FRAMES",
-            help="Frames (hops) that the streaming core takes at a time, "
+            help="Frames (hops) in each call of the streaming core, "
             f"at most {MAX_CHUNK}.  [default: 1]",
         ),
     ):
@@ -140,7 +145,7 @@ def chunk_options(command: Command) -> Command:
 def streaming_options(
     streaming: bool, chunk: int | None, lookahead: int | None
 ) -> "StreamingOptions | None":
-    """What these options ask for. Raises click.UsageError for some without --streaming."""
+    """The streaming options. Raises click.UsageError for any of them without --streaming."""
     if not streaming:
         if (chunk, lookahead) != (None, None):
             raise click.UsageError("--chunk and --lookahead go with --streaming; add it")
@@ -150,12 +155,37 @@ def streaming_options(
     return StreamingOptions(chunk, lookahead)
 
 
-def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
-    """The model that the options name; what was assumed or ignored goes to standard error."""
-    step("loading torch")
-    from frcrn_export.exporters.loading import load_model, quieten_torch
+def require_output(
+    source: ModelSource,
+    output: Path | None,
+    *,
+    force: bool,
+    own: "OwnModule | None" = None,
+    added: str | None = None,
+) -> None:
+    """Raise UserError for an output that is refused anyway, before anything is loaded.
 
-    quieten_torch()
+    Without `output` it is the model's name, where the options say it; what a checkpoint is of is
+    known only once it was read. `added` is a file that can be added to a bundle that is there.
+    """
+    if output is None:
+        name = source.model
+        if name is None and own is None and source.checkpoint is None:
+            name = registry().default.name
+        if name is None:
+            return
+        output = Path(name)
+    if added is None or not (output / MANIFEST_NAME).is_file():
+        require_free(output, force=force)
+    elif not force and any(f.path == added for f in open_bundle(output).manifest.files):
+        raise UserError(f"{output / added} exists; add --force to replace it")
+
+
+def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
+    """The model that the options name; prints assumptions and ignored content on standard error."""
+    step("loading torch")
+    from frcrn_export.exporters.loading import load_model
+
     step("loading the weights")
     loaded = load_model(
         source.model,
@@ -169,15 +199,13 @@ def load(source: ModelSource, step: Callable[[str], None]) -> "LoadedModel":
 
 
 def print_assumptions(loaded: "LoadedModel") -> None:
-    """What was assumed of a checkpoint, and what was seen in it and not used."""
-    for note in loaded.notes:
-        print_line(f"note: {note}", err=True)
-    for one in loaded.assumptions:
-        print_line(f"assumed: {one.setting} {one.value} ({one.reason})", err=True)
+    """Print the assumptions about a checkpoint, and its unused content."""
+    for remark in loaded.remarks:
+        print_line(remark, err=True)
 
 
 def print_parity(results: "tuple[ParityResult, ...]") -> None:
-    """The comparisons with the reference, one a row."""
+    """Print the comparisons with the reference."""
     print_table(
         ("Artifact", "Case", ">SNR dB", ">Floor", ">Max abs", "Pass"),
         (

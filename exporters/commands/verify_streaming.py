@@ -1,8 +1,10 @@
-"""What `frcrn-export verify --streaming` shows: streams against offline, delay and pace."""
+"""The output of `frcrn-export verify --streaming`: streams against offline, delay and pace."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from click import echo
 
 from frcrn_export.runtime.commands.console import print_json, print_table, status
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def verify_streaming(path: Path, backends: tuple[str, ...], seconds: float, as_json: bool) -> None:
-    """Check every streaming core of a bundle and show what was found.
+    """Check every streaming core of a bundle and show the results.
 
     Raises as `check_streams`, and CheckFailed where one did not pass.
     """
@@ -34,7 +36,7 @@ def verify_streaming(path: Path, backends: tuple[str, ...], seconds: float, as_j
 
 
 def _delays(report: "StreamReport") -> dict[str, int]:
-    """The delay by its causes, their sum and what was measured, in samples."""
+    """The delay by cause, their sum and the measured delay, in samples."""
     latency = report.latency
     return {
         "window": latency.window,
@@ -75,8 +77,6 @@ def _print_matches(reports: "list[StreamReport]") -> None:
         title="Streams against the offline network",
     )
     if any(match.floor_db is None for report in reports for match in report.matches):
-        from click import echo
-
         echo("Less look-ahead than offline: the floor holds for the stored streams instead.")
 
 
@@ -94,7 +94,10 @@ def _print_delay(reports: "list[StreamReport]", rate: int) -> None:
 
 def _print_pace(reports: "list[StreamReport]") -> None:
     print_table(
-        ("Artifact", "Backend", ">Chunks", ">Chunk ms", ">p50", ">p90", ">p99", ">Max", ">Missed"),
+        (
+            *("Artifact", "Backend", ">Chunks", ">Chunk ms", ">p50", ">p90", ">p99", ">Max"),
+            *(">Latest", ">Late"),
+        ),
         (
             (
                 report.artifact,
@@ -102,10 +105,16 @@ def _print_pace(reports: "list[StreamReport]") -> None:
                 str(pace.chunks),
                 f"{pace.chunk_ms:g}",
                 *(f"{ms:.2f}" for ms in (pace.p50_ms, pace.p90_ms, pace.p99_ms, pace.max_ms)),
+                f"{pace.latest_ms:.2f}",
                 str(pace.deadline_misses),
             )
             for report in reports
             if (pace := report.pace) is not None
         ),
-        title="Time of a chunk in ms, at real-time pace; missed deadlines",
+        title="In ms at real-time pace: to compute a chunk, and from its arrival until it was done",
     )
+    echo("Late: chunks that were done after the next one had arrived (missed deadlines).")
+    if any(report.pace and report.pace.waited for report in reports):
+        echo(
+            "They had waited: the processor did other work, one is computed in less than it lasts."
+        )

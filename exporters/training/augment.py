@@ -1,4 +1,4 @@
-"""What recordings go through on their way: random EQ, band limits, clipping, plain noise."""
+"""Augmentation of recordings: random EQ, band limits, clipping, plain noise."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ import numpy.typing as npt
 from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
 
-BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)  # the corners of the random EQ
+BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)  # frequencies of the random EQ
 
 
 def random_eq(rng: np.random.Generator, audio: Float32Array, limit_db: float) -> Float32Array:
@@ -18,14 +18,14 @@ def random_eq(rng: np.random.Generator, audio: Float32Array, limit_db: float) ->
 
 
 def limit_band(audio: Float32Array, highest_hz: float) -> Float32Array:
-    """`audio` [N] without what lies above `highest_hz`, as a telephone or a codec leaves it."""
+    """`audio` [N] low-passed at `highest_hz`, as by a telephone or a codec."""
     frequencies = _frequencies(len(audio))
     edge = np.clip((1.05 * highest_hz - frequencies) / (0.1 * highest_hz), 0.0, 1.0)
     return _filtered(audio, np.square(np.sin(0.5 * np.pi * edge))).astype(np.float32)
 
 
 def clip(audio: Float32Array, share: float) -> Float32Array:
-    """`audio` [N] cut off at the magnitude that a `share` of its samples exceeds."""
+    """`audio` [N] clipped at the magnitude that a `share` of its samples exceeds."""
     ceiling = np.float32(np.quantile(np.abs(audio), 1.0 - share))
     return np.clip(audio, -ceiling, ceiling).astype(np.float32)
 
@@ -39,12 +39,12 @@ def plain_noise(rng: np.random.Generator, samples: int, slope_db: float) -> Floa
 
 
 def _frequencies(samples: int) -> npt.NDArray[np.floating]:
-    """In Hz, of each bin of a spectrum of so many samples."""
+    """The frequency in Hz of each bin of a spectrum of this many samples."""
     return np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
 
 
 def _filtered(
     audio: npt.NDArray[np.floating], gain: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.floating]:
-    """`audio` [N] times a gain for each bin of its spectrum."""
+    """`audio` [N] filtered by a gain for each bin of its spectrum."""
     return np.fft.irfft(np.fft.rfft(audio) * gain, len(audio))

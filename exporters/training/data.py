@@ -19,7 +19,7 @@ from frcrn_export.runtime.errors import AudioError, UserError
 
 @dataclass(frozen=True)
 class Recording:
-    """Mono float32 at 16 kHz, and the speaker (or the noise) that it is of."""
+    """Mono float32 at 16 kHz, and its speaker (or kind of noise)."""
 
     audio: Float32Array
     source: str
@@ -57,11 +57,11 @@ def load_clip(path: Path) -> Float32Array:
 
 
 def source_of(path: Path) -> str:
-    """Who speaks in a file: what its name begins with, where a folder above is called so; else the
-    folder it is in; else, without one, its name up to the last number.
+    """The speaker of a file, from its path.
 
-    So 1034/121119/1034-121119-0049.flac is of 1034, more/ann/1.wav of more/ann, p225_003.wav,
-    p225_004.wav and p225_005_mic1.flac of p225.
+    The prefix of its name, if a parent folder has that name; else its folder; else its name up to
+    the last number. So 1034/121119/1034-121119-0049.flac is of 1034, more/ann/1.wav of more/ann,
+    p225_003.wav, p225_004.wav and p225_005_mic1.flac of p225.
     """
     first = re.split("[-_]", path.stem, maxsplit=1)[0]
     if first in path.parts[:-1]:
@@ -72,10 +72,10 @@ def source_of(path: Path) -> str:
 
 
 def choose_held_out(recordings: Sequence[Recording], share: float, seed: int) -> list[str]:
-    """The sources to hold out for validation; the same for the same sources and seed.
+    """The speakers (or noises) to hold out for validation; deterministic for a seed.
 
-    They are `share` of all, one or more; as many are left. Raises UserError where all recordings
-    are of one source.
+    They are `share` of all, at least one; at least one remains. Raises UserError where all
+    recordings are of one source.
     """
     sources = sorted({recording.source for recording in recordings})
     if len(sources) < 2:
@@ -91,35 +91,35 @@ def choose_held_out(recordings: Sequence[Recording], share: float, seed: int) ->
 def split(
     recordings: Sequence[Recording], held_out: Collection[str]
 ) -> tuple[list[Float32Array], list[Float32Array]]:
-    """Audio for training and for validation, which is that of the sources `held_out`."""
+    """Audio for training, and for validation that of the sources `held_out`."""
     training = [each.audio for each in recordings if each.source not in held_out]
     return training, [each.audio for each in recordings if each.source in held_out]
 
 
 @dataclass(frozen=True)
 class MixRecipe:
-    """What is drawn at random for each example.
+    """The random choices of each example.
 
-    Pairs are the ends of uniform ranges; shares are how often something happens, 0 to 1.
+    Pairs are the ends of uniform ranges; shares are probabilities, 0 to 1.
     """
 
     seconds: float = 2.0
     snr_db: tuple[float, float] = (-5.0, 20.0)
-    lowest_peak_db: float = -25.0  # of the noisy crop; most are near 0
+    lowest_peak_db: float = -25.0  # of the noisy crop; most crops are near 0
     speed: tuple[float, float] = (0.9, 1.1)
     speech_eq_db: float = 4.0  # largest gain or cut of a band
     noise_eq_db: float = 6.0
-    room_share: float = 0.1  # the echo stays in the target: taking it away is another job
+    room_share: float = 0.1  # the target keeps the reverberation: no dereverberation
     reverberation_s: tuple[float, float] = (0.15, 0.7)
     second_noise_share: float = 0.3
     plain_noise_share: float = 0.08  # white to brown, in place of a recording
-    slope_db: tuple[float, float] = (0.0, 6.0)  # of plain noise, an octave
-    noise_only_share: float = 0.03  # nobody speaks
+    slope_db: tuple[float, float] = (0.0, 6.0)  # of plain noise, per octave
+    noise_only_share: float = 0.03  # no speech
     nearly_clean_share: float = 0.06
     nearly_clean_db: tuple[float, float] = (20.0, 60.0)
-    narrow_share: float = 0.06  # telephones and codecs, the target too
+    narrow_share: float = 0.06  # telephones and codecs; limits the target too
     highest_hz: tuple[float, float] = (3400.0, 7500.0)
-    clipping_share: float = 0.03  # the target is what was not cut off
+    clipping_share: float = 0.03  # the target is not clipped
     clipped: tuple[float, float] = (0.0005, 0.01)  # of the samples
 
     @property
@@ -127,14 +127,14 @@ class MixRecipe:
         return round(self.seconds * SAMPLE_RATE)
 
     def without_silence(self) -> "MixRecipe":
-        """The same with someone speaking in every example, as SI-SDR needs."""
+        """The same with speech in every example, as SI-SDR needs."""
         return replace(self, noise_only_share=0.0)
 
 
 def mix(speech: Float32Array, noise: Float32Array, snr_db: float) -> Float32Array:
-    """Speech plus noise at `snr_db`, by the RMS of both over the whole crop; the speech is kept.
+    """Unchanged speech plus noise at `snr_db`, by the RMS of both over the whole crop.
 
-    Where either is silent there is no ratio, and they are added as they are.
+    If either is silent, they are added unscaled.
     """
     speech_power = float(np.mean(np.square(speech, dtype=np.float64)))
     noise_power = float(np.mean(np.square(noise, dtype=np.float64)))
@@ -145,7 +145,7 @@ def mix(speech: Float32Array, noise: Float32Array, snr_db: float) -> Float32Arra
 
 
 def crop(rng: np.random.Generator, clips: Sequence[Float32Array], samples: int) -> Float32Array:
-    """`samples` in a row from a random place of a random clip; short clips are joined."""
+    """A random excerpt of `samples` of a random clip; short clips are joined."""
     pieces: list[Float32Array] = []
     missing = samples
     while missing > 0:

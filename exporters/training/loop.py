@@ -33,7 +33,7 @@ from frcrn_export.runtime.errors import UserError
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was interrupted after `step`, and saved."""
+    """A run was interrupted after `step` and saved."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"saved at step {step}")
@@ -42,9 +42,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second one acts as outside.
+    """An event that the first Ctrl-C or SIGTERM sets; the second one acts as usual.
 
-    Signals that are ignored stay so. In other threads than the main one the event is never set.
+    Ignored signals stay ignored. Outside the main thread the event is never set.
     """
     asked = Event()
     before: dict[signal.Signals, Any] = {}
@@ -74,7 +74,7 @@ VALIDATION_STREAM = 1  # seeds are (seed, stream, step): training draws from str
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after a step. `validation` is there when the step ended in one."""
+    """The progress of a run after a step, with its `validation` if there was one."""
 
     step: int
     seconds: float
@@ -87,12 +87,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished run made. Values in dB are mean SI-SNR improvements of held-out mixtures."""
+    """The result of a run. Values in dB are mean SI-SNR improvements of held-out mixtures."""
 
     weights: Path
     steps: int
     seconds: float
-    start: float | None  # dB of the checkpoint that a fine-tuning starts from
+    start: float | None  # dB, of the initial checkpoint of a fine-tuning
     best: float  # dB
     best_step: int | None  # 0 is the checkpoint; None in runs of the first version
     parameters: int
@@ -112,16 +112,16 @@ def train(
     amp: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> TrainingResult:
-    """Trains on recordings and keeps the best averaged weights in `run_dir`.
+    """Train on recordings, and keep the best averaged weights in `run_dir`.
 
     `run_dir` gets `last.pt` (everything a resume needs; continuing from it is exact),
     `MODEL.safetensors` (the best weights with their configuration), `curve.jsonl` (a line each
-    validation), and TensorBoard events where tensorboard is installed. What another run has left
-    there is removed once this one can begin. A task that fine-tunes is validated before the first
-    step, too. `amp` computes the network in bfloat16, which needs no scaling of the loss.
-    Raises UserError for a budget that is missing or used up, a loss that stays not finite, and a
-    resume with other examples; CheckpointError for a state that is missing, unreadable or of
-    another network; Interrupted, with the state saved, for Ctrl-C and SIGTERM.
+    validation), and TensorBoard events where tensorboard is installed. Files of an earlier run are
+    removed once this one can begin. A fine-tuning is also validated before the first step. `amp`
+    computes the network in bfloat16, which needs no loss scaling. Raises UserError for a budget
+    that is missing or used up, a loss that is not finite for long, and a resume with other
+    examples; CheckpointError for a state that is missing, unreadable or of another network;
+    Interrupted, with the state saved, after Ctrl-C and SIGTERM.
     """
     if recipe.steps is None and recipe.minutes is None:
         raise UserError("a run needs an end: give --steps or --minutes")
@@ -215,9 +215,9 @@ def train(
 def _split(
     run: TrainingRun, kind: str, recordings: Sequence[Recording]
 ) -> tuple[list[Float32Array], list[Float32Array]]:
-    """Audio for training and for validation, split as the run has done before where it has.
+    """Audio for training and for validation; a resumed run keeps its split.
 
-    Raises UserError where sources that it holds out are missing.
+    Raises UserError where its held-out sources are missing.
     """
     if kind not in run.held_out:
         share, seed = run.recipe.validation_share, run.recipe.seed

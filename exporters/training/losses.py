@@ -1,4 +1,4 @@
-"""What training minimises: SI-SNR with the distance of compressed spectra, or of complex masks."""
+"""Losses of training: SI-SNR with the distance of compressed magnitude spectra."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 FFT_LENGTHS = (256, 1024)
-COMPRESSION = 0.3  # of the magnitudes, near how loudness grows with them
-SI_SNR_CAP_DB = 30.0  # beyond it an example stops counting
+COMPRESSION = 0.3  # exponent of magnitudes, close to that of perceived loudness
+SI_SNR_CAP_DB = 30.0  # an example beyond it has no gradient
 LEVEL_WEIGHT = 0.5  # of the level's error in dB, against SI-SNR in dB
 
 
@@ -28,9 +28,9 @@ def si_snr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
 
 def level_error_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """By how much the clean signal within the estimate is too loud or too quiet, [B, 1, N] to [B].
+    """The absolute level error in dB of the clean signal in the estimate, [B, 1, N] to [B].
 
-    In dB without a sign, 60 at most: what SI-SNR leaves open.
+    At most 60 dB. SI-SNR does not determine the level.
     """
     estimate, clean = estimate.flatten(1), clean.flatten(1)  # [B, N]
     gain = (estimate * clean).sum(1) / (clean.square().sum(1) + 1e-12)
@@ -58,9 +58,9 @@ def spectral_distance(
 def denoising_loss(noisy: Tensor, estimate: Tensor, clean: Tensor, spectral: float) -> Tensor:
     """The scalar to minimise: minus SI-SNR in dB plus `spectral` times the spectral distance.
 
-    All signals are [B, 1, N] float32. The spectra are compared at the same loudness for every
-    example; where nobody speaks they are all. SI-SNR leaves the level open, and compressed spectra
-    alone settle on one that is 3 dB too high: its error is a third term.
+    All signals are [B, 1, N] float32. Spectra are compared at the same level for every example;
+    examples without speech have this term alone. SI-SNR does not determine the level, and
+    compressed spectra alone settle 3 dB too high, so the level error is a third term.
     """
     level = noisy.flatten(1).square().mean(1).sqrt().clamp(min=1e-5)[:, None, None]  # [B, 1, 1]
     distance = spectral_distance(estimate / level, clean / level)

@@ -1,4 +1,4 @@
-"""What a run leaves: its folder, weights, learning curve, TensorBoard events."""
+"""The outputs of a run: folder, weights, learning curve, TensorBoard events."""
 
 import io
 import json
@@ -22,12 +22,12 @@ CURVE_NAME = "curve.jsonl"
 
 
 def weights_path(run_dir: Path, model: str) -> Path:
-    """Where the best weights of a run are kept."""
+    """The path of a run's best weights."""
     return run_dir / f"{model}.safetensors"
 
 
 def check_writable(run_dir: Path) -> None:
-    """Raises UserError where nothing can be written to `run_dir`, which is not made yet."""
+    """Raise UserError where `run_dir`, which may not exist yet, is not writable."""
     nearest = next(folder for folder in (run_dir, *run_dir.absolute().parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
@@ -39,7 +39,7 @@ def check_writable(run_dir: Path) -> None:
 
 
 def clear(run_dir: Path, model: str) -> None:
-    """Removes all that a run of `model` has left, the state first: half of it is never resumed."""
+    """Remove the files of a run of `model`, the state first, so that no partial run is resumed."""
     weights = weights_path(run_dir, model).name
     for pattern in (STATE_NAME, weights, CURVE_NAME, "curve.png", "events.out.tfevents.*"):
         for path in run_dir.glob(pattern):
@@ -48,7 +48,7 @@ def clear(run_dir: Path, model: str) -> None:
 
 @contextmanager
 def tensorboard(run_dir: Path, step: int) -> Iterator[Any]:
-    """A SummaryWriter that goes on after `step`, or None where tensorboard is not installed."""
+    """A SummaryWriter that continues after `step`, or None without tensorboard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -59,7 +59,7 @@ def tensorboard(run_dir: Path, step: int) -> Iterator[Any]:
 
 
 def save_weights(run: TrainingRun, path: Path) -> None:
-    """Writes the averaged weights, with their metadata, as safetensors; equal ones as equal bytes.
+    """Write the averaged weights and metadata as safetensors; equal weights give equal bytes.
 
     The metadata has the configuration of the network, and as JSON the `recipe` of the run.
     """
@@ -88,7 +88,7 @@ def _recipe(run: TrainingRun) -> dict[str, object]:
 
 
 def _sorted_header(data: bytes) -> bytes:
-    """The same safetensors file with its metadata in order: the library writes it in a random one.
+    """The same safetensors file with sorted metadata: the library writes it in random order.
 
     Source: the format's description, a little-endian length in eight bytes, then JSON padded with
     spaces to a multiple of eight, then the tensors.
@@ -103,7 +103,7 @@ def _sorted_header(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A validation; None is what was not finite. `loss` is the mean over the steps before it."""
+    """A validation; None where not finite. `loss` is the mean over the steps before it."""
 
     step: int
     seconds: float
@@ -114,13 +114,13 @@ class CurvePoint:
 
 
 def append_point(run_dir: Path, point: CurvePoint) -> None:
-    """Adds a line to the run's curve."""
+    """Append a line to the run's curve."""
     with (run_dir / CURVE_NAME).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(point)) + "\n")
 
 
 def read_curve(run_dir: Path) -> list[CurvePoint]:
-    """The points of a run so far, [] where there are none; a half-written last line is left out."""
+    """The points of a run so far; an incomplete last line is ignored."""
     path = run_dir / CURVE_NAME
     if not path.is_file():
         return []
@@ -134,14 +134,14 @@ def read_curve(run_dir: Path) -> list[CurvePoint]:
 
 
 def cut_curve(run_dir: Path, step: int) -> None:
-    """Forgets what came after `step`, the state that a run goes on from."""
+    """Remove the points after `step`, from which a run resumes."""
     kept = [point for point in read_curve(run_dir) if point.step <= step]
     text = "".join(json.dumps(asdict(point)) + "\n" for point in kept)
     replace_file(run_dir / CURVE_NAME, text.encode())
 
 
 def plot_curve(run_dir: Path, png: Path) -> None:
-    """Draws the loss, the validation and the learning rate over the steps into a PNG file.
+    """Draw loss, validation and learning rate over the steps into a PNG file.
 
     Raises UserError where there is no curve, or no matplotlib.
     """

@@ -1,4 +1,4 @@
-"""Everything that decides how a training run goes, and nothing about where it runs."""
+"""The recipe of a training run, independent of the machine."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run. It ends with the first of `steps` and `minutes` (both counted over resumes).
+    """A training run. It ends at the first of `steps` and `minutes` (both counted over resumes).
 
     The learning rate rises over `warmup_steps`. With the schedule `plateau` it halves each time the
     validation stops improving for `patience` validations, and falls to `final_rate` of that over
     the last `cooldown` of the run; with `cosine` it falls to `final_rate` along half a cosine over
-    the whole run. With `early_stop` a run also ends after so many validations without a better one.
+    the whole run. `early_stop` also ends a run after this many validations without a better one.
     """
 
     mix: MixRecipe = field(default_factory=MixRecipe)
@@ -28,7 +28,7 @@ class Recipe:
     learning_rate: float = 1.2e-3
     schedule: Schedule = "plateau"
     warmup_steps: int = 100
-    norm_steps: int = 300  # then batch norms keep their statistics: see TrainingRun.train_step
+    norm_steps: int = 300  # then batch-norm statistics are frozen: see TrainingRun.train_step
     patience: int = 5
     cooldown: float = 0.4
     final_rate: float = 0.03
@@ -41,7 +41,7 @@ class Recipe:
 
 
 def rate_factor(recipe: Recipe, step: int, done: float) -> float:
-    """What the learning rate is multiplied by at `step`, the share `done` of the run being used.
+    """The factor of the learning rate at `step`, after the share `done` of the run.
 
     `plateau`: 1, then a straight line over the cooldown; `cosine`: half a cosine. Both end at
     `final_rate`, and begin with the warm-up. Source of the cosine: Loshchilov and Hutter, "SGDR",

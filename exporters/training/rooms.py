@@ -7,15 +7,14 @@ from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.arrays import Float32Array
 
 SPEED_OF_SOUND = 343.0  # m/s
-LOWEST_HZ = 100.0  # mirror images add up below it as no room does
-EARLY_SECONDS = 0.05  # as far as reflections are single ones; after it they are a noise
+LOWEST_HZ = 100.0  # below it the images add up unrealistically
+EARLY_SECONDS = 0.05  # early reflections; later ones are modelled as noise
 
 
 def draw_room(rng: np.random.Generator, reverberation_s: tuple[float, float]) -> Float32Array:
-    """The impulse response [N] of a random room, a talker and a microphone in it.
+    """The impulse response [N] of a random room with a talker and a microphone.
 
-    It begins with the direct sound, of a height near 1. `reverberation_s` is the range of the time
-    in which the sound decays by 60 dB.
+    It begins with the direct sound, of amplitude near 1. `reverberation_s` is the range of RT60.
     """
     size = rng.uniform((3.0, 3.0, 2.4), (9.0, 7.0, 3.5))  # m
     talker, microphone = rng.uniform(0.5, size - 0.5, (2, 3))
@@ -29,12 +28,12 @@ def room_response(
     reverberation_s: float,
     rng: np.random.Generator,
 ) -> Float32Array:
-    """The impulse response of a box: mirror images first, then noise that decays as they do.
+    """The impulse response of a box: image sources first, then noise with the same decay.
 
     `size`, `talker` and `microphone` are (x, y, z) in m.
     Source: Allen and Berkley, "Image method for efficiently simulating small-room acoustics",
-    1979, with their high-pass, without which the sum of the images boosts the lowest tones; the
-    walls' reflection from Eyring, "Reverberation time in dead rooms", 1930.
+    1979, with their high-pass, without which the sum of the images boosts the lowest frequencies;
+    the reflection coefficient from Eyring, "Reverberation time in dead rooms", 1930.
     """
     lengths, source, ear = (np.asarray(each, dtype=float) for each in (size, talker, microphone))
     distances, bounces = _images(lengths, source, ear)
@@ -58,7 +57,7 @@ def room_response(
 
 
 def _high_pass(response: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Two RC filters in a row: causal, and without an end that would ring."""
+    """Two RC filters in series: causal and without ringing."""
     padded = 2 * len(response)
     ratio = 1j * np.fft.rfftfreq(padded, 1.0 / SAMPLE_RATE) / LOWEST_HZ
     spectrum = np.fft.rfft(response, padded) * np.square(ratio / (1.0 + ratio))
@@ -70,7 +69,7 @@ def _images(
     source: npt.NDArray[np.float64],
     ear: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Distance to the ear of each mirror image of the source, and its reflection order."""
+    """The distance of each image source to the microphone, and its reflection order."""
     reach = EARLY_SECONDS * SPEED_OF_SOUND + float(np.linalg.norm(source - ear))
     offsets, bounces = [], []
     for length, at, hears in zip(lengths, source, ear, strict=True):
@@ -85,7 +84,7 @@ def _images(
 
 
 def reverberate(audio: Float32Array, response: Float32Array) -> Float32Array:
-    """`audio` [N] as it sounds in the room [N]: what rings on after its end is cut off."""
+    """`audio` [N] convolved with the room's response, [N]: the tail after its end is cut."""
     size = 1 << (len(audio) + len(response) - 2).bit_length()
     spectrum = np.fft.rfft(audio, size) * np.fft.rfft(response, size)
     return np.fft.irfft(spectrum, size)[: len(audio)].astype(np.float32)

@@ -1,4 +1,4 @@
-"""All that changes while training."""
+"""The state of a training run."""
 
 import copy
 import math
@@ -49,30 +49,30 @@ class TrainingRun:
         self.saved = False  # whether there is a state to go on from
 
     def metadata(self) -> dict[str, str]:
-        """What tells its network from others of the model, and what it was fine-tuned from."""
+        """The settings that distinguish its network, and its initial checkpoint."""
         start = self.task.checkpoint
         return {**self.task.metadata(), **({"fine_tuned_from": start.sha256} if start else {})}
 
     def done(self) -> float:
-        """The share of the budget that is used."""
+        """The used share of the budget."""
         by_steps = self.step / self.recipe.steps if self.recipe.steps else 0.0
         by_time = self.seconds / (60.0 * self.recipe.minutes) if self.recipe.minutes else 0.0
         return max(by_steps, by_time)
 
     def stopped_early(self) -> bool:
-        """Whether the validation has not improved for as long as the recipe waits."""
+        """Whether the validation has not improved for the recipe's `early_stop` validations."""
         return self.recipe.early_stop is not None and self.since_best >= self.recipe.early_stop
 
     def train_step(self, noisy: Tensor, clean: Tensor) -> tuple[float, float]:
-        """One update on [B, 1, N] signals; the loss and the learning rate it was made with.
+        """One update on [B, 1, N] signals; gives its loss and learning rate.
 
-        Where the loss or a gradient is not finite there is no update. Raises UserError for the
-        tenth such step in a row.
+        Skips the update where the loss or a gradient is not finite. Raises UserError at the tenth
+        such step in a row.
         """
         self.network.train()
         if self.task.checkpoint or self.step >= self.recipe.norm_steps:
-            # The loudest example of a batch decides its statistics, so a network that is trained
-            # with them is not the one that runs: from here on, it is.
+            # The loudest example dominates batch statistics, which therefore differ from the
+            # running ones that the exported network uses: from here on they are frozen.
             for module in self.network.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -119,7 +119,7 @@ class TrainingRun:
         return float(torch.cat(gains).mean())
 
     def _update_average(self) -> None:
-        """Moves the averaged weights, batch-norm statistics included, towards the current ones."""
+        """Move the averaged weights, batch-norm statistics included, towards the current ones."""
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         current = self.network.state_dict()
         for name, value in self.average.state_dict().items():
@@ -132,7 +132,7 @@ class TrainingRun:
         self.skipped += 1
         self.skipped_in_a_row += 1
         averages = dict(self.average.named_buffers())
-        for name, value in self.network.named_buffers():  # what batch norms counted is not finite
+        for name, value in self.network.named_buffers():  # batch-norm statistics are not finite
             value.copy_(averages[name])
         if self.skipped_in_a_row >= MAX_SKIPPED:
             lower = self.recipe.learning_rate / 3

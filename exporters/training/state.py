@@ -1,4 +1,4 @@
-"""The state of a run in a file, and whether another run may go on from it."""
+"""The saved state of a run, and checks of whether a run may resume from it."""
 
 import io
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _COUNTERS = (
 
 
 def save_state(run: TrainingRun, path: Path) -> None:
-    """Writes everything that `load_state` needs to go on exactly."""
+    """Write everything that `load_state` needs to resume exactly."""
     state = {
         "metadata": run.metadata(),
         "examples": _examples(run.recipe),
@@ -46,10 +46,10 @@ def save_state(run: TrainingRun, path: Path) -> None:
 
 
 def load_state(run: TrainingRun, path: Path) -> None:
-    """Sets a fresh run to where the saved one was.
+    """Restore a saved run into a fresh one.
 
     Raises CheckpointError for a state that is missing, unreadable or of another network, UserError
-    for one whose examples were drawn otherwise.
+    for one with other examples.
     """
     if not path.is_file():
         raise CheckpointError(f"nothing to resume: {path} is missing; leave --resume out")
@@ -58,7 +58,7 @@ def load_state(run: TrainingRun, path: Path) -> None:
     except Exception as error:
         raise CheckpointError(f"cannot read {path}; start anew with --force") from error
     _require_same_network(state.get("metadata", {}), run.metadata(), path)
-    if "examples" in state:  # the first version saved none
+    if "examples" in state:  # missing in the first version
         _require_same_examples(state["examples"], _examples(run.recipe), path)
     run.network.load_state_dict(state["network"])
     run.average.load_state_dict(state["average"])
@@ -66,14 +66,14 @@ def load_state(run: TrainingRun, path: Path) -> None:
     run.plateau.load_state_dict(state["plateau"])
     for name in _COUNTERS:
         setattr(run, name, state.get(name, getattr(run, name)))
-    # The state has the rate of before, lowered by the plateaus; the recipe may ask for another.
+    # The state has its own rate, lowered by plateaus; the recipe may have another.
     ratio = run.recipe.learning_rate / state.get("learning_rate", run.recipe.learning_rate)
     run.optimiser.param_groups[0]["lr"] *= ratio
     run.saved = True
 
 
 def require_more_to_do(run: TrainingRun, run_dir: Path) -> None:
-    """Raises UserError where a run that is to be resumed has ended."""
+    """Raise UserError where the run to resume has ended."""
     if run.done() >= 1.0:
         raise UserError(
             f"{run_dir} is trained already ({run.step} steps): "
@@ -87,7 +87,7 @@ def require_more_to_do(run: TrainingRun, run_dir: Path) -> None:
 
 
 def _examples(recipe: Recipe) -> dict[str, Any]:
-    """What decides which examples are drawn, under the names of the options."""
+    """The settings that decide the examples, by option name."""
     return {"seed": recipe.seed, "batch": recipe.batch, **asdict(recipe.mix)}
 
 

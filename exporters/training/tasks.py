@@ -1,4 +1,4 @@
-"""From what the user asks for to the task to train."""
+"""From the user's options to the training task."""
 
 from pathlib import Path
 
@@ -16,8 +16,7 @@ DEFAULT_CHECKPOINT = "default"
 def make_task(model: str, checkpoint: str | None, options: Settings) -> Task:
     """The task of a command; `checkpoint` is a path or "default".
 
-    Raises UserError for options that do not go together, and CheckpointError for weights that are
-    not those of the model.
+    Raises UserError for conflicting options, and CheckpointError for weights of another model.
     """
     spec = find_model(model)
     family = family_of(spec)

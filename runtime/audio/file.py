@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 # What libsndfile notes while it opens a file whose end is missing.
 _SHORT_DATA = re.compile(r"^ *(?:data|SSND|riff|Data Size) +: (\d+) \(should be", re.MULTILINE)
 _SHORT_OGG = "lacks an end-of-stream bit"
-# Sizes that programs write when they do not know the length yet, as into a pipe.
+# Sizes that programs write into a pipe, where they do not know the length yet.
 _UNKNOWN_BYTES = 0x7FFF0000
 # An MP3 without an index states its length only roughly.
 _MP3_TOLERANCE_FRAMES = 4 * 1152
 
-# libsndfile cuts fractions of a step off, towards minus infinity; whole steps stay as they are.
+# libsndfile rounds towards minus infinity, so we round to whole steps first.
 _STEPS = {"PCM_S8": 1 << 7, "PCM_U8": 1 << 7, "PCM_16": 1 << 15, "PCM_24": 1 << 23}
 
 _FORMAT_OF_SUFFIX = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}
@@ -95,10 +95,10 @@ class FileSource:
 class FileWriter:
     """Writes blocks to a new audio file with the rate, channels and subtype of a source.
 
-    A context manager: the samples go to a temporary name in the same folder, which becomes the
-    file's at the end, or is removed where an error ends the block. The suffix of `path` chooses the
-    format; a format that lacks the source's subtype gets its own default. Raises AudioError where
-    the suffix is of no format that can be written, or writing fails.
+    A context manager: the samples go to a temporary file in the same folder, which is renamed at
+    the end, or removed after an error. The suffix of `path` chooses the format; a format that lacks
+    the source's subtype gets its own default. Raises AudioError where the suffix is of no format
+    that can be written, or writing fails.
     """
 
     def __init__(self, path: Path, like: FileSource) -> None:

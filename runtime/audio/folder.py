@@ -17,8 +17,8 @@ from frcrn_export.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# Suffixes of what libsndfile reads, by its name of the format. RAW has no header that says what is
-# in it, and a MATLAB file is seldom audio: those are taken by name alone.
+# Suffixes by libsndfile's name of the format. RAW has no header, and a MATLAB file is seldom audio:
+# those two are read only when named, never found in a folder.
 _SUFFIXES = {
     "AIFF": (".aif", ".aifc", ".aiff"),
     "AU": (".au", ".snd"),
@@ -31,7 +31,7 @@ _SUFFIXES = {
     "SVX": (".8svx", ".iff", ".svx"),
     "WAV": (".wav", ".wave"),
 }
-# Audio that libsndfile does not read: worth a word, unlike the text beside recordings.
+# Audio that libsndfile does not read: reported, where other files are ignored in silence.
 _FOREIGN = {
     *(".3gp", ".aac", ".ac3", ".aax", ".amr", ".ape", ".dff", ".dsf", ".dts", ".m4a", ".m4b"),
     *(".mka", ".mkv", ".mov", ".mp4", ".mpc", ".ra", ".spx", ".tta", ".webm", ".wma", ".wv"),
@@ -40,7 +40,7 @@ _FOREIGN = {
 
 @lru_cache(maxsize=1)
 def audio_suffixes() -> frozenset[str]:
-    """The suffixes, in small letters, of the files that are taken from a folder."""
+    """The suffixes, in lower case, of the files that are taken from a folder."""
     import soundfile
 
     formats = soundfile.available_formats()
@@ -49,25 +49,25 @@ def audio_suffixes() -> frozenset[str]:
 
 @dataclass(frozen=True)
 class AudioFolder:
-    """The audio files in a folder and the folders in it, in the order of their paths.
+    """The audio files in a folder and its subfolders, sorted by path.
 
-    `left_out` counts what else looks like audio, by why it was not taken.
+    `left_out` counts the other files that look like audio, by reason.
     """
 
     files: tuple[Path, ...]
     left_out: Mapping[str, int]
 
     def but(self) -> str:
-        """What an error adds to "no audio": what was left out and why, or what would be taken."""
+        """The end of an error "no audio": what was left out and why, or which formats are read."""
         return f" but {_said(self.left_out)}" if self.left_out else " (WAV, FLAC, OGG, MP3, ...)"
 
 
 def find_audio(folder: Path, except_in: Path | None = None) -> AudioFolder:
-    """Look through a folder, and log what is left out in one line.
+    """Find the audio in a folder, and log in one line what is left out.
 
-    Taken is what has a suffix of a format that libsndfile reads. Links are followed, each folder
-    is looked through once. Hidden files and folders (".name"; "._name" are macOS's resource forks)
-    are left out, and so is the folder `except_in`.
+    Takes every file with a suffix that libsndfile reads. Follows links, and visits each folder
+    once. Leaves out hidden files and folders (".name"; "._name" are macOS's resource forks) and the
+    folder `except_in`.
     """
     left_out: Counter[str] = Counter()
     files = tuple(sorted(_walk(folder, except_in, left_out)))
@@ -81,7 +81,7 @@ def _walk(folder: Path, except_in: Path | None, left_out: Counter[str]) -> Itera
     seen = {_identity(except_in)} if except_in is not None and except_in.is_dir() else set()
     waiting, links = [folder], list[Path]()
     while waiting or links:
-        # Links come last: what lies in the folder itself goes by its own path.
+        # Links come last: a file in the folder itself keeps its own path.
         current, linked = (waiting.pop(), False) if waiting else (links.pop(0), True)
         try:
             identity = _identity(current)
@@ -107,7 +107,7 @@ def _walk(folder: Path, except_in: Path | None, left_out: Counter[str]) -> Itera
 
 
 def _why_not(path: Path) -> str:
-    """Why a file that looks like audio is not taken; empty for one that is, and for all others."""
+    """Why a file that looks like audio is not taken; empty for all other files."""
     suffix = path.suffix.lower()
     if suffix not in _FOREIGN | audio_suffixes():
         return ""
@@ -128,7 +128,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 class SourceDenoiser(Protocol):
-    """A `Denoiser`, or what takes its place."""
+    """A `Denoiser`, or anything with its `stream`."""
 
     def stream(
         self,
@@ -136,7 +136,7 @@ class SourceDenoiser(Protocol):
         restore_level: bool = True,
         attenuation_limit: float | None = None,
     ) -> Iterator[Float32Array]:
-        """Blocks [C, n] at the source's rate that put end to end have its length."""
+        """Blocks [C, n] at the source's rate that concatenate to its length."""
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,11 @@ def plan_jobs(
 ) -> list[Job]:
     """Pair every input file with its output.
 
-    One input file goes to `output` itself, unless that is a folder or has no suffix. Otherwise
-    `output` is a folder, made if need be: files go into it under their own names, and what lies in
-    an input folder keeps its place. Pictures lie beside the outputs, as `NAME.png`. Raises
-    UserError for a missing input, and for an output that exists (without `force`), that is an
-    input, or that two inputs share.
+    A single input file is written to `output` itself, unless that is a folder or has no suffix.
+    Otherwise `output` is a folder, created if needed: files keep their names, and files of an input
+    folder their relative paths. Pictures lie beside the outputs, as `NAME.png`. Raises UserError
+    for a missing input, and for an output that exists (without `force`), that is an input, or that
+    two inputs share.
     """
     pairs = _pairs(inputs, output)
     jobs = [Job(source, to, to.with_suffix(".png") if plot else None) for source, to in pairs]
@@ -228,11 +228,11 @@ def denoise_files(
     attenuation_limit: float | None = None,
     progress: Callable[[Job, float], None] | None = None,
 ) -> Iterator[FileResult]:
-    """Denoise the files one after the other, each result as it is done.
+    """Denoise the files one by one, and yield each result.
 
-    Outputs have the rate, channels and subtype of their inputs. `progress` is told the share of a
-    file that is done, 0 to 1. An error stops at its file: the files before it stay, and nothing
-    half-written does.
+    Outputs have the rate, channels and subtype of their inputs. `progress` is called with the share
+    of a file that is done, 0 to 1. An error ends the run: finished files stay, and no partial file
+    is left.
     """
 
     def denoise(source: AudioSource) -> Iterator[Float32Array]:

@@ -9,7 +9,7 @@ from frcrn_export.runtime.bundle.manifest import Padding, Segments, StftSpec
 
 
 def whole_hops(stft: StftSpec) -> Padding:
-    """The rule that lets the frames of a transform cover every sample of an utterance."""
+    """The padding rule with which the frames of a transform cover every sample of an utterance."""
     hop = stft.hop_length
     shortest = -(-stft.shortest // hop) * hop if stft.center else stft.window_length
     return Padding(rule="hops", size=shortest, stride=hop)
@@ -18,8 +18,8 @@ def whole_hops(stft: StftSpec) -> Padding:
 def padding_samples(samples: int, padding: Padding) -> int:
     """How many zeros the padding rule appends to an utterance of `samples` samples.
 
-    `windows` is a published rule; where the windows do not end with the utterance it
-    appends a whole window and the rest (N + size + rest samples in all), more than is needed.
+    `windows` is a published rule. Where the windows do not end with the utterance it appends a
+    whole window and the rest (N + size + rest samples in all), more than needed.
     """
     size, stride = padding.size, padding.stride
     if padding.rule == "multiple":
@@ -43,7 +43,7 @@ def fit(wave: Float32Array, samples: int) -> Float32Array:
 def window_count(samples: int, padding: Padding, segments: Segments) -> int:
     """How many windows an utterance of `samples` samples is cut into.
 
-    They cover the padded utterance; those whose kept part lies in the padding alone are left out.
+    They cover the padded utterance. A window whose kept part lies in the padding is left out.
     """
     padded = max(samples + padding_samples(samples, padding), segments.length)
     covering = -((segments.length - padded) // segments.stride) + 1
@@ -56,7 +56,7 @@ def cut_windows(
 ) -> Iterator[Float32Array]:
     """Blocks [C, n] of any length -> `count` windows [C, length], one every `stride` samples.
 
-    Past the end of the blocks the windows hold zeros. At most one window and one block are held.
+    Windows hold zeros past the end of the blocks. At most one window and one block are in memory.
     """
     source = iter(blocks)
     held = next(source)
@@ -74,11 +74,11 @@ def cut_windows(
 def join_windows(
     windows: Iterable[Float32Array], samples: int, count: int, segments: Segments
 ) -> Iterator[Float32Array]:
-    """Enhanced windows [C, length] -> pieces that put end to end give [C, samples].
+    """Enhanced windows [C, length] -> blocks that concatenate to [C, samples].
 
-    Of each window the part [left, length - right) is kept; the first window also keeps its start
-    and the last its end. (The code that this rule was published with drops the last `right` samples
-    of an utterance that its windows fit exactly, and leaves zeros there.)
+    Each window keeps its part [left, length - right); the first also keeps its start, the last its
+    end. (The published code leaves zeros in the last `right` samples of an utterance that its
+    windows fit exactly.)
     """
     for index, window in enumerate(windows):
         left = segments.left if index > 0 else 0

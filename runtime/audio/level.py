@@ -12,8 +12,8 @@ Blocks = Callable[[], Iterable[npt.NDArray[np.float32]]]
 
 # -25 dB, the level of the rule `active_rms`.
 TARGET_RMS = 10 ** (-25 / 20)
-# What the publications of this rule add to an rms: ModelScope, which leaves the result at this
-# level, and ClearerVoice, which restores the input's level.
+# Added to an rms: the first by ModelScope, which leaves the result at this level, the second by
+# ClearerVoice, which restores the input's level.
 EPS_LEVELLED = float(np.finfo(np.float64).eps)
 EPS_RESTORED = 1e-6
 # A peak below this counts as silence: its gain would not fit a float32.
@@ -23,9 +23,9 @@ _SMALLEST = np.finfo(np.float32).tiny
 def measure_gain(blocks: Blocks, rule: Level, eps: float = EPS_RESTORED) -> Gain:
     """The gain of each channel, [C] float64, from the blocks [C, n] that `blocks()` gives.
 
-    `active_rms`: to -25 dB rms, then again by the rms of the samples whose power is above the mean
-    power. `peak`: to a peak of 1. `none`: 1. A silent channel has gain 1. `blocks` is called
-    once for each pass over the audio, so that nothing has to be kept in memory.
+    `active_rms`: to -25 dB rms, then again by the rms of the samples above the mean power. `peak`:
+    to a peak of 1. `none`: 1. A silent channel has gain 1. `blocks` is called once for each pass
+    over the audio, so that the audio need not be in memory.
     """
     if rule == "active_rms":
         return _active_rms_gain(blocks, eps)
@@ -39,7 +39,7 @@ def _active_rms_gain(blocks: Blocks, eps: float) -> Gain:
     mean_power, _ = _mean_power(blocks(), threshold=None)
     active_power, active = _mean_power(blocks(), threshold=mean_power)
     first = TARGET_RMS / (np.sqrt(mean_power) + eps)
-    # The level after the first gain; a constant magnitude has no sample above its mean.
+    # A signal of constant magnitude has no sample above its mean.
     second = np.where(active > 0, TARGET_RMS / (first * np.sqrt(active_power) + eps), 1.0)
     return np.where(mean_power > 0, first * second, 1.0)
 

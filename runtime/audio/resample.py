@@ -39,7 +39,7 @@ def resample_blocks(
 ) -> Iterator[Float32Array]:
     """Blocks [C, n] at one rate -> blocks [C, n'] at another; the filter carries on between them.
 
-    The same samples as resampling the whole at once, its delay taken out.
+    Equal to resampling the whole signal at once, without the filter's delay.
     """
     import soxr
 

@@ -1,4 +1,4 @@
-"""Sources of audio in blocks: arrays, files and resampled ones are read alike."""
+"""Sources of audio in blocks: one interface for arrays, files and resampled audio."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class AudioSource(Protocol):
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """The name that errors show."""
 
     @property
     def sample_rate(self) -> int:
@@ -35,7 +35,7 @@ class AudioSource(Protocol):
         """N, samples in each channel, at least 1."""
 
     def blocks(self) -> Iterator[Float32Array]:
-        """Blocks [C, n] float32 that put end to end give [C, N].
+        """Blocks [C, n] float32 that concatenate to [C, N].
 
         Raises AudioError where a sample is NaN or infinite.
         """

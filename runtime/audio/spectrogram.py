@@ -9,7 +9,7 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.errors import UserError
 
-# What is drawn of a long recording, and how finely.
+# The length drawn of a long recording, and its resolution.
 MAX_SECONDS = 60.0
 _MAX_COLUMNS = 2000
 _WINDOW_SECONDS = 0.032
@@ -58,7 +58,7 @@ def plot_before_after(before: Path, after: Path, picture: Path) -> None:
 
 
 def spectrogram_dbfs(samples: Float32Array, sample_rate: int) -> Float32Array:
-    """Levels [F, columns] in dB, a full-scale sine being 0, of samples [N] at `sample_rate` Hz.
+    """Levels [F, columns] in dBFS (full-scale sine 0) of samples [N] at `sample_rate` Hz.
 
     Hann windows of 32 ms, centred; at most 2000 columns, spread evenly.
     """

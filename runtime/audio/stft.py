@@ -18,8 +18,8 @@ WINDOW_SUM_EPS = 1e-8
 class Stft:
     """Analysis and synthesis for one `StftSpec`. Holds no state, so threads may share it.
 
-    `window_product` is the analysis window times the synthesis window: what is overlap-added and
-    divided by. Raises ValueError where the window or the FFT has an odd length.
+    `window_product` is the analysis window times the synthesis window: its overlap-added sum is the
+    divisor. Raises ValueError where the window or the FFT has an odd length.
     """
 
     def __init__(self, spec: StftSpec) -> None:
@@ -85,7 +85,7 @@ class Stft:
         in closed form. For W = N this is the plain irfft.
         """
         N, W, first = self.spec.fft_length, self.spec.window_length, self.spec.offset
-        # Contiguous, so that a frame's result does not depend on how many go together.
+        # Contiguous, so that a frame's result does not depend on the number of frames.
         bins = np.ascontiguousarray((spec[:, 0] + 1j * spec[:, 1]).transpose(0, 2, 1))  # [B, T, F]
         if self.spec.center:
             frames = np.fft.irfft(bins, n=N)[..., first : first + W]
@@ -103,7 +103,7 @@ class Stft:
         hop, W = self.spec.hop_length, self.spec.window_length
         batch, count, _ = frames.shape
         wave = np.zeros((batch, W + hop * (count - 1)), np.float32)
-        # Every `step`-th frame starts where the one before has ended, so these add up in one go.
+        # Every `step`-th frame starts where the previous one ended, so these are added in one step.
         step = -(-W // hop)
         for first in range(min(step, count)):
             chosen = frames[:, first::step]

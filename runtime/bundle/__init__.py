@@ -1,1 +1,1 @@
-"""The bundle: its manifest, reading it, changing it in one step, what mends it."""
+"""The bundle: its manifest, reading, transactions, and the commands that repair it."""

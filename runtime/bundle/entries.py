@@ -1,4 +1,4 @@
-"""What a transaction puts into a manifest: entries of new files, beside those that are there."""
+"""Manifest entries: of new files, and merged with those of an existing bundle."""
 
 import hashlib
 
@@ -43,13 +43,13 @@ class _Path(msgspec.Struct):
 
 
 class _Listing(msgspec.Struct):
-    """As much of a manifest as any version of it has."""
+    """The part of a manifest that every version has."""
 
     files: tuple[_Path, ...] = ()
 
 
 def listed_files(manifest: bytes | None) -> set[str]:
-    """The files that a manifest of any version lists inside its bundle; none if it is damaged."""
+    """The files that a manifest of any version lists in its bundle; none if it is damaged."""
     try:
         listing = msgspec.json.decode(manifest or b"{}", type=_Listing)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -58,7 +58,7 @@ def listed_files(manifest: bytes | None) -> set[str]:
 
 
 def with_files(present: Manifest, added: tuple[FileEntry, ...]) -> Manifest:
-    """The manifest with these files; what was measured with others of their names is dropped."""
+    """The manifest with these files, without the results of the files that they replace."""
     paths = {entry.path for entry in added}
     return msgspec.structs.replace(
         present,
@@ -68,12 +68,12 @@ def with_files(present: Manifest, added: tuple[FileEntry, ...]) -> Manifest:
 
 
 def same_weights(one: Weights, other: Weights) -> bool:
-    """Whether these are the same numbers, whatever the files are called."""
+    """Whether two bundles have the same weights, whatever the files are called."""
     return (one.sha256, one.seed, one.state_dict) == (other.sha256, other.seed, other.state_dict)
 
 
 def same_origin(one: Manifest, other: Manifest) -> bool:
-    """Whether files that were made for one bundle fit into the other."""
+    """Whether files made for one bundle fit into the other."""
     names = ("model", "variant", "domain", "sample_rate", "stft", "level", "padding")
     same = same_weights(one.weights, other.weights)
     return same and all(getattr(one, n) == getattr(other, n) for n in names)

@@ -13,18 +13,18 @@ class FileSystem:
     """Every call that reads or changes the disk. All of them raise OSError."""
 
     def exists(self, path: Path) -> bool:
-        """Whether there is something, followed through links."""
+        """Whether a path exists; links are followed."""
         return path.exists()
 
     def names(self, folder: Path) -> list[str]:
-        """What lies in a folder, sorted; nothing where there is no folder."""
+        """The names in a folder, sorted; none where there is no folder."""
         try:
             return sorted(path.name for path in folder.iterdir())
         except FileNotFoundError:
             return []
 
     def read(self, path: Path) -> bytes | None:
-        """A whole file; None where there is none."""
+        """The content of a file; None where there is none."""
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -38,9 +38,9 @@ class FileSystem:
             return None
 
     def make_folder(self, path: Path) -> bool:
-        """Make a folder whose parent is there; False where it is there already.
+        """Make a folder in an existing one; False if it exists already.
 
-        Raises FileExistsError for anything else of this name, links to folders too.
+        Raises FileExistsError for anything else of this name, including links to folders.
         """
         try:
             path.mkdir()
@@ -52,11 +52,11 @@ class FileSystem:
         return True
 
     def create(self, path: Path) -> int:
-        """Open a file that is not there yet for writing."""
+        """Create a file and open it for writing."""
         return os.open(path, _CREATE, 0o666)
 
     def write(self, handle: int, content: memoryview) -> int:
-        """Write as much as the disk takes at once; how many bytes that was."""
+        """Write once; gives the number of bytes written."""
         return os.write(handle, content)
 
     def sync(self, handle: int) -> None:
@@ -64,7 +64,7 @@ class FileSystem:
         os.fsync(handle)
 
     def close(self, handle: int) -> None:
-        """Close a file, which gives back its lock."""
+        """Close a file, which releases its lock."""
         os.close(handle)
 
     def set_mode(self, path: Path, mode: int) -> None:
@@ -72,7 +72,7 @@ class FileSystem:
         path.chmod(mode)
 
     def sync_folder(self, folder: Path) -> None:
-        """Wait until the names in a folder are on the disk, where the system can."""
+        """Wait until the names in a folder are on the disk, where the system supports that."""
         if os.name == "nt":
             return
         handle = os.open(folder, os.O_RDONLY)
@@ -85,11 +85,11 @@ class FileSystem:
             os.close(handle)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file or folder another name, in one step; a file there is replaced."""
+        """Rename a file or folder atomically; an existing file is replaced."""
         source.replace(target)
 
     def unlink(self, path: Path) -> None:
-        """Remove a file, or nothing where there is none."""
+        """Remove a file if it exists."""
         path.unlink(missing_ok=True)
 
     def remove_folder(self, path: Path) -> None:
@@ -97,11 +97,11 @@ class FileSystem:
         path.rmdir()
 
     def open_lock(self, path: Path) -> int:
-        """Open a file to lock it; it is made where there is none."""
+        """Open a file to lock it; creates it if needed."""
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def lock(self, handle: int, *, wait: bool) -> None:
-        """Lock an open file; a process that ends gives its locks back.
+        """Lock an open file; the lock ends with the process.
 
         Without `wait`, raises BlockingIOError where another process, or thread, holds it.
         """
@@ -113,7 +113,7 @@ class FileSystem:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_at(self, handle: int, path: Path) -> bool:
-        """Whether an open file is still the one of this name."""
+        """Whether an open file is still the file at this path."""
         try:
             return os.path.samestat(os.fstat(handle), path.stat())
         except FileNotFoundError:

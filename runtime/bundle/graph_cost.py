@@ -1,4 +1,4 @@
-"""What an ONNX graph holds and costs: operators, parameters, floating-point operations."""
+"""The cost of an ONNX graph: operators, parameters, floating-point operations."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +22,8 @@ _REASON_CHARACTERS = 200
 class GraphCost:
     """Operators by kind, parameters, and floating-point operations at the asked sizes.
 
-    One multiply-add counts as two operations. Convolutions, matrix products and recurrent layers
-    are counted, the rest is small beside them; `flop` is None where their shapes do not follow from
-    the sizes.
+    One multiply-add counts as two operations. Counts convolutions, matrix products and recurrent
+    layers; the rest is negligible. `flop` is None where their shapes do not follow from the sizes.
     """
 
     operators: dict[str, int]
@@ -42,10 +41,10 @@ def graph_cost(path: Path, sizes: Mapping[str, int]) -> GraphCost:
 
 
 def cost_of(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> GraphCost:
-    """The same of a graph in memory. Raises ValueError for one that makes no sense."""
+    """As `graph_cost`, of a graph in memory. Raises ValueError for an invalid graph."""
     if not model.graph.node:
         raise ValueError("no nodes")
-    weights = [tuple(tensor.dims) for tensor in model.graph.initializer]
+    weights = [tuple(tensor.dims) for tensor in _weights(model.graph)]
     if any(dim < 0 for shape in weights for dim in shape):
         raise ValueError("a weight with a negative size")
     return GraphCost(
@@ -53,6 +52,15 @@ def cost_of(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> GraphCost:
         parameters=sum(map(prod, weights)),
         flop=_flop(model, sizes),
     )
+
+
+def _weights(graph: "onnx.GraphProto") -> "Iterator[onnx.TensorProto]":
+    """The weights of a graph and of its subgraphs, at any depth."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in _subgraphs(attribute):
+                yield from _weights(inner)
 
 
 def _read(path: Path) -> "onnx.ModelProto":
@@ -75,7 +83,7 @@ def multiplications(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int 
     if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
         return None
     if any(_counted_within(attribute) for attribute in node.attribute):
-        return None  # how often a loop runs, or which branch, the shapes do not say
+        return None  # shapes do not tell how often a loop runs, or which branch
     count = _COUNTS.get(node.op_type)
     if count is None:
         return 0
@@ -87,19 +95,22 @@ def multiplications(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int 
 
 def _counted_within(attribute: "onnx.AttributeProto") -> bool:
     """Whether a subgraph, at any depth, has layers that count."""
-    graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
     return any(
         node.op_type in _COUNTS or any(map(_counted_within, node.attribute))
-        for graph in graphs
+        for graph in _subgraphs(attribute)
         for node in graph.node
     )
+
+
+def _subgraphs(attribute: "onnx.AttributeProto") -> "list[onnx.GraphProto]":
+    return [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
 
 
 _Count = Callable[["onnx.NodeProto", Mapping[str, Shape]], int]
 
 
 def _convolution(weight: int) -> _Count:
-    """Every output value takes one row of the weight, which is the input of this number."""
+    """Every output value takes one row of the weight, the input of this index."""
 
     def count(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int:
         return prod(shapes[node.output[0]]) * prod(shapes[node.input[weight]][1:])
@@ -135,7 +146,7 @@ def _einsum(node: "onnx.NodeProto", shapes: Mapping[str, Shape]) -> int:
 
 
 def _indices(term: str, axes: int) -> Iterator[str]:
-    """The index of every axis; those that "..." stands for are called by their distance from it."""
+    """The index of every axis; the axes of "..." are numbered by their distance from it."""
     head, dots, tail = term.partition("...")
     yield from head
     if dots:

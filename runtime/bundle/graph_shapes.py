@@ -1,8 +1,8 @@
 """The shape of every tensor of an ONNX graph, once its dynamic axes have sizes.
 
-Whole-graph inference loses what a graph computes from shapes: the target of a Reshape, the end of
-a Slice. Here the nodes are taken one after the other, and small tensors that follow from the sizes
-are computed on the way.
+Whole-graph inference loses what a graph computes from shapes: the target of a Reshape, the end of a
+Slice. Here the nodes are visited in order, and small tensors that follow from the sizes are
+computed.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# Shapes and indices have a few values; what has more is signal or weights.
+# Shapes and indices have few values; larger tensors are signals or weights.
 _MOST_VALUES = 1024
-# What graphs compute shapes and indices with. None of them takes longer than its values are many.
+# Operators that compute shapes and indices, all in time linear in the number of values.
 _COMPUTED = {
     *("Add", "Sub", "Mul", "Div", "Mod", "Neg", "Abs", "Min", "Max", "Floor", "Ceil", "Round"),
     *("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Not", "Where"),
@@ -32,15 +32,15 @@ _COMPUTED = {
 def tensor_shapes(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> dict[str, Shape]:
     """The shapes that follow from the `sizes` of the inputs' dynamic axes, by tensor.
 
-    A tensor whose shape does not follow is missing: what depends on the data, on an axis without a
-    size, or comes from an operator that ONNX does not define.
+    Leaves out tensors whose shape depends on the data, on an axis without a size, or on an operator
+    that ONNX does not define.
     """
     found = {name: _shape(kind) for name, kind in _tensor_types(model, sizes).items()}
     return {name: shape for name, shape in found.items() if shape is not None}
 
 
 def tensor_bytes(model: "onnx.ModelProto", sizes: Mapping[str, int]) -> dict[str, int]:
-    """What every tensor takes whose shape follows from the sizes; see `tensor_shapes`."""
+    """The bytes of every tensor whose shape follows from the sizes; see `tensor_shapes`."""
     from onnx import helper
 
     found = {}
@@ -65,7 +65,7 @@ def _tensor_types(
 
 
 class _Walk:
-    """What is known so far: the types of tensors, and the values of small ones."""
+    """The known types of tensors, and the values of small ones."""
 
     def __init__(self, model: "onnx.ModelProto") -> None:
         self.types: dict[str, onnx.TypeProto] = {}
@@ -117,7 +117,7 @@ class _Walk:
             self._compute(node, outputs)
 
     def _compute(self, node: "onnx.NodeProto", outputs: Mapping[str, "onnx.TypeProto"]) -> None:
-        """Keep the values of a node's outputs, where they are few and follow from known ones."""
+        """Keep the values of a node's outputs where they are few and follow from known values."""
         shapes = [_shape(kind) for kind in outputs.values()]
         if node.domain or node.op_type not in _COMPUTED:
             return
@@ -136,7 +136,7 @@ class _Walk:
         feeds = {value.name: self._values[value.name] for value in inputs}
         try:
             computed = ReferenceEvaluator(alone).run(None, feeds)
-        except Exception:  # of the evaluator, any: then the values stay unknown
+        except Exception:  # the evaluator may raise anything: then the values stay unknown
             return
         self._values.update(zip(outputs, map(np.asarray, computed), strict=True))
 
@@ -153,7 +153,7 @@ class _Walk:
 
 
 def _shape(kind: "onnx.TypeProto") -> Shape | None:
-    """The shape of a tensor's type where all of its axes are known."""
+    """The shape of a tensor's type if all of its axes are known."""
     tensor = kind.tensor_type
     if not tensor.HasField("shape"):
         return None

@@ -19,14 +19,14 @@ Size = Annotated[int, Meta(ge=-1)]  # of one axis; -1 is dynamic
 OpType = Annotated[str, Meta(pattern="^[A-Za-z0-9_.]{1,64}$")]
 DataType = Annotated[str, Meta(pattern="^[A-Za-z0-9_]{0,32}$")]
 
-# Layers that, beside another layer of the same node, only serve it: they pad channels, change the
-# layout or the type. ("kgen", a generated kernel, is also what pointwise nodes run in.)
+# Layers that only prepare another layer of the same node: they pad channels, change the layout or
+# the type. (Pointwise nodes run in a "kgen", a generated kernel, too.)
 _SERVING = frozenset({"kgen", "Reformat", "NoOp", "shape_call"})
-# What a layer's sums are of, where it reads one of these: its output has a wider type.
+# A layer that reads one of these computes in it, although its output has a wider type.
 _NARROW_TYPES = ("Int8", "FP8")
 # Tensors of these types carry shapes and indices, not samples.
 _NOT_DATA = frozenset({"Int32", "Int64", "Bool", ""})
-# ONNX nodes that no layer names: folded into weights, done by addressing alone, or fused silently.
+# ONNX nodes that no layer names: folded into weights, done by addressing, or fused silently.
 UNLISTED = "unlisted"
 
 
@@ -73,7 +73,7 @@ class OnnxNode(Struct, frozen=True, kw_only=True):
 
 
 class LayerReport(Struct, frozen=True, kw_only=True):
-    """What an engine is made of. `nodes` are the ONNX file's, by name.
+    """The layers of an engine. `nodes` are the ONNX file's, by name.
 
     `activation_bytes` is the device memory of one execution context at the profile's maximum,
     `weights_bytes` that of the weights; None where the builder did not say.
@@ -113,13 +113,13 @@ def read_layer_report(
 
 
 def census(report: LayerReport) -> dict[str, dict[str, int]]:
-    """How many nodes of each ONNX operator run in which data type.
+    """The number of nodes by ONNX operator and by the data type that they run in.
 
-    {"Conv": {"Half": 770}, ...}: the builder's words for the types of the layer's inputs and
-    outputs. Quantized nodes count as Int8 where their layer reads that, whatever it writes. Where a
-    layer fuses nodes of several types, the node counts as its type in the ONNX file if the layer
-    has that type (a strongly typed network keeps it), else as all of them joined by "+". UNLISTED
-    counts the nodes that no layer names.
+    {"Conv": {"Half": 770}, ...}, with the builder's words for the types of the layer's inputs and
+    outputs. A quantized node counts as Int8 if its layer reads Int8. In a layer that fuses nodes of
+    several types, a node counts as its type in the ONNX file if the layer has that type (a strongly
+    typed network keeps it), else as all of them joined by "+". UNLISTED counts the nodes that no
+    layer names.
     """
     counts: dict[str, Counter[str]] = {}
     for name, dtype in _types(report):
@@ -133,7 +133,7 @@ def quantized_nodes(report: LayerReport) -> dict[str, str]:
 
 
 def _types(report: LayerReport) -> Iterator[tuple[str, str]]:
-    """The nodes, each with the data type it runs in."""
+    """The nodes, each with the data type that it runs in."""
     layers_of: dict[str, list[EngineLayer]] = {}
     for layer in report.layers:
         for name in layer.onnx:

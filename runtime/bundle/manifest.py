@@ -1,8 +1,8 @@
-"""The manifest: the one contract between whoever writes a bundle and whoever runs it.
+"""The manifest: the contract between the writer of a bundle and its runtimes.
 
-`manifest.json` is checked against these types, and `parse.py` checks what lies between fields.
-Every number has an upper bound, so that nothing is allocated for a manifest that makes no sense.
-`docs/bundle.md` is the normative text: what a field means, its unit and its bound.
+`manifest.json` is checked against these types; `parse.py` checks relations between fields. Every
+number has an upper bound, so that nothing is allocated for an invalid manifest. `docs/bundle.md` is
+the normative text: what a field means, its unit and its bound.
 """
 
 from collections.abc import Iterable
@@ -12,10 +12,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 SCHEMA_VERSION = 2
-# What a streaming core is told while nobody knows how long the stream will be; exact in float32.
+# The `end` of a stream whose length is not known yet; exact in float32.
 UNKNOWN_END = float(1 << 24)
 MANIFEST_NAME = "manifest.json"
-# Where a transaction keeps what it writes; its folder `commit` belongs to the bundle, see there.
+# The folder of a transaction's files; its subfolder `commit` is part of the bundle, see
+# transaction.py.
 TRANSACTION_NAME = ".transaction"
 COMMIT_NAME = "commit"
 
@@ -54,7 +55,7 @@ Role = Literal[
 Format = Literal["onnx", "torchscript", "engine", "npz", "json", "markdown", "png"]
 TensorrtBackend = Literal["tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "int8", "fp8"]
-# Precisions of calibrated files: whole numbers, or for TensorRT alone FP8 (float8e4m3fn).
+# Precisions of calibrated files: INT8, or for TensorRT alone FP8 (float8e4m3fn).
 QUANTIZED: frozenset[Precision] = frozenset(("int8", "fp8"))
 # What such a file is quantized for: TensorRT on a GPU, or ONNX Runtime on a processor.
 Target = Literal["tensorrt", "cpu"]
@@ -64,10 +65,10 @@ CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 class StftSpec(Struct, frozen=True, kw_only=True):
     """Short-time Fourier transform. Lengths in samples.
 
-    Windows are periodic; without a `synthesis_window` it is the `window`. Frame t begins at sample
-    t * hop_length, its window at the start of the FFT, zeros after it. With `center` the frame's
-    middle lies there, and the window in the middle of the FFT, as in torch.stft; `pad_mode` is
-    what stands before the first sample and after the last.
+    Windows are periodic; `synthesis_window` defaults to `window`. Frame t begins at sample t *
+    hop_length; its window lies at the start of the FFT, followed by zeros. With `center` the
+    frame's middle lies at that sample, and the window in the middle of the FFT, as in torch.stft;
+    `pad_mode` says how the signal continues before the first sample and after the last.
     """
 
     window_length: StftLength
@@ -129,7 +130,7 @@ class Padding(Struct, frozen=True, kw_only=True):
 class HighPass(Struct, frozen=True, kw_only=True):
     """A Butterworth high-pass before the level. It starts at rest, or settled on the first sample.
 
-    Declared for bundles to come: a bundle that has one is refused until the runtime applies it.
+    Declared for later versions: this runtime refuses a bundle that has one.
     """
 
     cutoff_hz: Annotated[float, Meta(gt=0, le=1_000)]
@@ -164,27 +165,27 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """The input shapes that an engine takes, and the one that it is fastest at."""
+    """The input shapes that an engine takes, and the one that it is tuned for."""
 
     min: Dimensions
     opt: Dimensions
     max: Dimensions
 
     def includes(self, shape: tuple[int, ...]) -> bool:
-        """Whether an input of this shape can run."""
+        """Whether the engine takes an input of this shape."""
         return len(shape) == len(self.min) and all(
             low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
         )
 
 
 class EngineInfo(Struct, frozen=True, kw_only=True):
-    """What a TensorRT engine was built from, with and for.
+    """How a TensorRT engine was built, and for which GPUs.
 
     `sms` are the compute capabilities without their dot (89 is 8.9); `hardware_compatible` engines
     also run on later ones. `version` is the builder's, which the runtime must have; `cuda` the
     major version of CUDA that the driver must serve. `source` is the ONNX file of the bundle it was
-    built from, `layers` the layer report beside it. `verification` says in words what was checked
-    on a GPU and what was not; `verified_on` names the GPU on which parity passed, None until then.
+    built from, `layers` the layer report beside it. `verification` says in words what was verified
+    on a GPU; `verified_on` names the GPU on which parity passed, None before.
     """
 
     backend: TensorrtBackend
@@ -205,9 +206,9 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
 class StateSpec(Struct, frozen=True, kw_only=True):
     """One state of a streaming core: the input `name`, and the output `next` after it.
 
-    The first axis of `shape` is "batch", one row for each stream, also where a recurrent layer has
-    it elsewhere; all values are `initial` before the first call. In INT8 files for processors it
-    may be uint8: what the core computes with.
+    The first axis of `shape` is "batch", one row for each stream, also for recurrent layers; all
+    values are `initial` before the first call. In INT8 files for processors the dtype may be uint8,
+    in which the core computes.
     """
 
     name: Name
@@ -227,11 +228,11 @@ class StateSpec(Struct, frozen=True, kw_only=True):
 
 
 class StreamingInfo(Struct, frozen=True, kw_only=True):
-    """How a streaming core is called: with `chunk` frames (or samples) and its states.
+    """The I/O of a streaming core: `chunk` frames (or samples) and its states in each call.
 
-    What it returns is `lookahead` frames (or samples) behind what it is given. `end` names the
-    input [batch] float32 that holds how many frames the stream has, UNKNOWN_END while it goes on;
-    None where the core does not need it.
+    The output is `lookahead` frames (or samples) behind the input. `end` names the input [batch]
+    float32 with the number of frames of the stream, UNKNOWN_END while it is not known; None where
+    the core does not need it.
     """
 
     chunk: Length
@@ -241,7 +242,7 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
 
 
 class GateResult(Struct, frozen=True, kw_only=True):
-    """What a quantized file lost or gained, and the limit; None where it was not measured.
+    """One gate of a quantized file: its value and limit; None where it was not measured.
 
     `pesq`, `si_sdr` (dB) and `stoi` are drops against float32, at most `limit`; `core_snr` (dB) and
     `speed` (times as fast as float32, or as float16 on a GPU) are at least that.
@@ -256,11 +257,10 @@ class GateResult(Struct, frozen=True, kw_only=True):
 class QuantizationInfo(Struct, frozen=True, kw_only=True):
     """How an INT8 or FP8 file was made.
 
-    `clips` is how many recordings the ranges were measured on, `clips_sha256` is of their hashes.
-    Of `candidates` layers that could compute in INT8 `layers` do, which is the share `share` of the
-    multiplications of all convolutions, matrix products and recurrent layers, 0 to 1. `kept_slower`
-    marks a file that failed the speed gate and was kept by request. `report` names the report's
-    JSON file.
+    `clips` is the number of calibration recordings, `clips_sha256` the hash of their hashes.
+    `layers` of `candidates` layers compute in INT8: the share `share`, 0 to 1, of the
+    multiplications of all convolutions, matrix products and recurrent layers. `kept_slower` marks a
+    file that failed the speed gate and was kept by request. `report` names the report's JSON file.
     """
 
     target: Target
@@ -279,11 +279,11 @@ class QuantizationInfo(Struct, frozen=True, kw_only=True):
 class FileEntry(Struct, frozen=True, kw_only=True):
     """One file of the bundle. `path` is relative to the bundle and stays inside it.
 
-    `core_long` does what `core` does in less memory, for one utterance of more frames than
-    `above_frames`. `input_limit` is the largest absolute input value that the file's precision was
-    verified for. `opset`, `ir_version` and `min_onnxruntime` are what an ONNX file needs. `engine`
-    is there for engines and nothing else, `streaming` for cores of the role `core_streaming`,
-    `quantization` for ONNX files in INT8 or FP8.
+    `core_long` computes `core` in less memory, for one utterance of more than `above_frames`
+    frames. `input_limit` is the largest absolute input value that the file's precision was verified
+    for. `opset`, `ir_version` and `min_onnxruntime` are what an ONNX file needs. `engine` is there
+    for engines and nothing else, `streaming` for cores of the role `core_streaming`, `quantization`
+    for ONNX files in INT8 or FP8.
     """
 
     path: RelativePath
@@ -320,15 +320,16 @@ class FileEntry(Struct, frozen=True, kw_only=True):
 
 
 class Weights(Struct, frozen=True, kw_only=True):
-    """Where the weights came from: a checkpoint file, the packaged default, or a random seed.
+    """Where the weights came from: a checkpoint file, a random seed, or `default`.
+
+    `default`: packaged or fetched, what the model has without being given any.
 
     `built`: from the code of a user's own module, which may load or initialise them; `sha256` is of
     its tensors then.
 
-    `state_dict` is which of several networks in the file was taken, as `--state-dict` names it; ""
-    where there is one. `licence` and `attribution` are what their author asks of those who pass
-    them on, empty where
-    they are not known.
+    `state_dict` names which of several networks in the file was taken, as `--state-dict` does; ""
+    where there is one. `licence` and `attribution` are as the author states them, "" where not
+    known.
     """
 
     source: Literal["checkpoint", "default", "random", "built"]
@@ -339,9 +340,14 @@ class Weights(Struct, frozen=True, kw_only=True):
     licence: Name = ""
     attribution: Text = ""
 
+    @property
+    def are_random(self) -> bool:
+        """Whether the network was never trained: its output is no denoised speech."""
+        return self.source == "random"
+
 
 class Assumption(Struct, frozen=True, kw_only=True):
-    """A setting that leaves no trace in the weights, and that nobody stated: what was taken."""
+    """The value assumed for a setting that the weights do not show and nobody stated."""
 
     setting: Name
     value: Name
@@ -362,9 +368,9 @@ class ParityResult(Struct, frozen=True, kw_only=True):
 class Manifest(Struct, frozen=True, kw_only=True):
     """Everything a target machine needs to know about a bundle.
 
-    `options` are the words of the command line that name what the weights do not show, as a command
-    that exports the network again has to repeat them; `streaming_options` those that a streaming
-    export needs besides, None where the network has no streaming form.
+    `options` are the command-line options that state what the weights do not show; a new export
+    repeats them. `streaming_options` are those that a streaming export needs besides, None where
+    the network has no streaming form.
     """
 
     schema: Positive = SCHEMA_VERSION
@@ -389,9 +395,14 @@ class Manifest(Struct, frozen=True, kw_only=True):
     tools: Annotated[dict[Name, Name], Meta(max_length=64)] = {}
 
     @property
+    def frame_length(self) -> int:
+        """What a frame counts in `chunk` and `lookahead`: 1, or a hop of a network of waves."""
+        return 1 if self.stft else self.padding.size
+
+    @property
     def has_random_weights(self) -> bool:
-        """Whether the network was never trained: its output is no denoised speech."""
-        return self.weights.source == "random"
+        """Whether the network was never trained, so that its output is not speech."""
+        return self.weights.are_random
 
     def file(
         self,
@@ -405,7 +416,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         return next((f for f in self.files if _kind(f) == wanted), None)
 
     def with_parity(self, results: Iterable[ParityResult]) -> "Manifest":
-        """The manifest with more results; a comparison that was made again replaces the former."""
+        """The manifest with these results; a repeated comparison replaces its predecessor."""
         now = tuple(results)
         again = {(result.artifact, result.case) for result in now}
         kept = (result for result in self.parity if (result.artifact, result.case) not in again)

@@ -1,4 +1,4 @@
-"""Bundles of a network that no family knows: how the command that exports one names it."""
+"""The options with which a command exports a user's own module again."""
 
 from pathlib import PurePath
 

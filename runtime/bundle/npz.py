@@ -1,4 +1,4 @@
-"""Reading `.npz` files of float32 arrays that nobody vouches for."""
+"""Reading untrusted `.npz` files of float32 arrays."""
 
 import zipfile
 from math import prod
@@ -16,10 +16,10 @@ _READERS = {
 
 
 def read_arrays(path: Path, most_bytes: int) -> dict[str, Float32Array]:
-    """The arrays by name. No more is allocated than the archive says that it holds.
+    """The arrays by name. Allocates no more than the archive declares.
 
-    Raises ValueError for more than `most_bytes`, other dtypes than float32 and headers that do not
-    fit what follows them; else whatever a reader of damaged archives raises.
+    Raises ValueError for more than `most_bytes`, for dtypes other than float32 and for headers that
+    do not match their data; else whatever the zip reader raises.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()

@@ -1,8 +1,8 @@
-"""ONNX files looked into without a library: what a foreign one may not hold.
+"""A check of ONNX files without a library: what an untrusted file must not contain.
 
-ONNX is protobuf, and only the fields that lead to nodes and tensors are followed. What is refused
-can run for ever, or is not in the file that the manifest's hash is of; no file that we export holds
-any of it. What remains ends: its steps are bounded by the sizes in it.
+ONNX is protobuf; only the fields that lead to nodes and tensors are read. Refused are nodes that
+can run for ever and data outside the file, which the manifest's hash does not cover; no file that
+we export has either. What remains terminates: the sizes in it bound its steps.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ _TENSOR_EXTERNAL = 13
 
 
 class _ForeignError(Exception):
-    """What a file holds that none of ours does."""
+    """A file contains something that none of ours does."""
 
 
 def foreign_part(path: Path) -> str | None:
-    """What an ONNX file holds that it may not, or None.
+    """What an ONNX file contains and must not, or None.
 
     Raises ValueError for bytes that are not protobuf, OSError, and RecursionError for a file that
-    is nested without end.
+    is nested too deeply.
     """
     try:
         for number, value in _fields(memoryview(path.read_bytes())):
@@ -65,7 +65,7 @@ def _check_node(node: memoryview, *, in_scan: bool) -> None:
                     _check_tensor(part)
                 elif kind in _ATTRIBUTE_SPARSE:
                     _check_sparse(part)
-    # A Scan takes as many steps as its input is long, one in another the product of both.
+    # A Scan takes as many steps as its input has rows; nested Scans take the product.
     if graphs and operator != "If" and (operator != "Scan" or in_scan):
         raise _ForeignError(f"a node {operator}{' in a Scan' * in_scan}, which may never end")
     for graph in graphs:
@@ -85,7 +85,7 @@ def _check_sparse(tensor: memoryview) -> None:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of a message: number and bytes, none for a number that is not its own length."""
+    """The fields of a message: field number and content, empty unless length-delimited."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
@@ -105,7 +105,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+    """A varint, and where it ends."""
     value = 0
     for index, byte in enumerate(message[position : position + _VARINT_BYTES]):
         value |= (byte & 0x7F) << (7 * index)

@@ -1,4 +1,4 @@
-"""Reading a manifest: decoded into the types of `manifest.py`, and checked between its fields."""
+"""Reading a manifest: decode it into the types of `manifest.py`, and check across fields."""
 
 from math import prod
 from pathlib import PurePosixPath
@@ -21,12 +21,13 @@ from frcrn_export.runtime.bundle.manifest import (
 )
 from frcrn_export.runtime.bundle.remedies import export_again
 from frcrn_export.runtime.errors import BundleError, reading
+from frcrn_export.runtime.reserved_options import is_reserved
 
 # Values in all tensors of one row, input, output and states: 128 MiB in float32.
 _MAX_ROW_ELEMENTS = 2**25
-# Values in the largest input of an engine, 2 GiB: what is allocated for it lies on its GPU.
+# Values in the largest input of an engine, 2 GiB; this memory is on the GPU.
 _MAX_PROFILE_ELEMENTS = 2**29
-# Calls that a stream waits for, and that its end takes.
+# Calls of look-ahead.
 _MAX_LOOKAHEAD_CALLS = 4_096
 
 
@@ -34,8 +35,8 @@ def parse_manifest(data: bytes, source: str = MANIFEST_NAME) -> Manifest:
     """Read and check a manifest. `source` names it in errors.
 
     Raises BundleError for bytes that are not JSON, another schema, a missing or impossible field,
-    paths that leave the bundle and a path that is listed twice. Fields that are not known here are
-    left out: within a schema fields are added, and never needed.
+    paths that leave the bundle and a path that is listed twice. Unknown fields are ignored: within
+    a schema new fields are optional.
     """
     with reading(source, "not a manifest", EXPORT_AGAIN):
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
@@ -57,7 +58,7 @@ class _SchemaOnly(Struct):
 
 
 def _of_old_schema(data: bytes, schema: int) -> str:
-    """What to do about a bundle of schema 1: its fields are those of today but for engines."""
+    """The error for a bundle of schema 1, whose fields are today's except for engines."""
     said = f"a bundle of schema {schema}, this program reads {SCHEMA_VERSION}"
     try:
         document: Any = msgspec.json.decode(data)
@@ -65,12 +66,12 @@ def _of_old_schema(data: bytes, schema: int) -> str:
         document["options"] = [
             word
             for name, value in document["variant"].items()
-            if isinstance(value, str)  # the settings that were options then
+            if isinstance(value, str)  # the settings that were options in schema 1
             for word in (f"--{name.replace('_', '-')}", value)
         ]
         document["files"] = [file for file in document["files"] if file.get("engine") is None]
         manifest = msgspec.convert(document, Manifest)
-    except Exception:  # whatever it is, it is no bundle of that schema
+    except Exception:  # not a bundle of that schema
         return f"{said}; {EXPORT_AGAIN}"
     weights, needed = manifest.weights, ""
     if weights.source == "checkpoint":
@@ -78,16 +79,9 @@ def _of_old_schema(data: bytes, schema: int) -> str:
     return f"{said}; export it again{needed}: {export_again(manifest)}"
 
 
-# Options of commands that no network brings: in a command to paste they would do something else.
-_OWN_OPTIONS = (
-    *("--module", "--model", "--checkpoint", "--state-dict", "--random-weights", "--stft"),
-    *("--output", "--force", "-o", "-f", "-m", "-c", "--calib", "--pairs", "--log"),
-)
-
-
 def _check(manifest: Manifest, source: str) -> None:
     for word in (*manifest.options, *(manifest.streaming_options or ())):
-        if word in _OWN_OPTIONS:
+        if is_reserved(word):  # in a command to paste it would do something else
             raise BundleError(f"{source}: {word} is no option of a network; {EXPORT_AGAIN}")
     paths = [entry.path for entry in manifest.files]
     for path in paths:
@@ -120,8 +114,11 @@ def _check(manifest: Manifest, source: str) -> None:
     if manifest.stft is not None:
         _check_stft(manifest.stft, min(manifest.padding.size, manifest.segments.length), source)
     if manifest.high_pass is not None:
+        from importlib.metadata import version
+
         raise BundleError(
-            f"{source}: `high_pass` is for a later version of this program; "
+            f"{source}: `high_pass` is a filter before the level, which frcrn-export "
+            f"{version('frcrn-export')} does not apply and a later version will; "
             "run: pip install --upgrade frcrn-export"
         )
     if manifest.segments.stride < 1:
@@ -129,7 +126,7 @@ def _check(manifest: Manifest, source: str) -> None:
 
 
 def _check_sizes(entry: FileEntry, source: str) -> None:
-    """What one row of a batch takes, before buffers are made for it."""
+    """Check the size of one row of a batch, before buffers are allocated."""
     tensors = (*entry.call_inputs, *entry.call_outputs)
     row = sum(prod(size for size in t.shape[1:] if isinstance(size, int)) for t in tensors)
     if row > _MAX_ROW_ELEMENTS:

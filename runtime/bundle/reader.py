@@ -21,15 +21,15 @@ from frcrn_export.runtime.errors import BundleError, reading
 _CHUNK_BYTES = 1 << 20
 _MAX_MANIFEST_BYTES = 16 << 20
 _LEAVES = "a link that leaves the bundle"
-_ATTEMPTS = 5  # of reading a bundle that another command keeps changing
+_ATTEMPTS = 5  # of reading a bundle that another command is changing
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose manifest was read and whose files were found to match it.
+    """An opened bundle: its files match its manifest.
 
-    `staged` says where files lie that are not in their places yet, see `transaction`. `trusted`:
-    this process wrote it, so code in it may run: TorchScript is opened without being asked for.
+    `staged` maps files to their place in an unfinished transaction. `trusted`: this process wrote
+    the bundle, so TorchScript may be opened without being named.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class Bundle:
     trusted: bool = False
 
     def file(self, entry: FileEntry) -> Path:
-        """Where a file of the manifest lies."""
+        """The path of a file of the manifest."""
         staged = self.staged.get(entry.path)
         return staged if staged is not None and staged.exists() else self.path / entry.path
 
@@ -58,8 +58,8 @@ def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) ->
 
     Args:
         path: The bundle's folder.
-        engines: Check the engines and their reports; not where one is to be made anew.
-        int8: Check the files in INT8 and FP8 and their reports; not where one is to be made anew.
+        engines: Check the engines and their reports; False where one is to be built again.
+        int8: Check the INT8 and FP8 files and their reports; False where one is to be made again.
 
     Returns:
         The bundle, its manifest read.
@@ -103,7 +103,7 @@ def _is_checked(entry: FileEntry, engines: bool, int8: bool) -> bool:
 
 
 def _locate(root: Path, manifest: Manifest, entry: FileEntry) -> Path:
-    """The path of a file that is as the manifest says: in its place, or on its way there."""
+    """The path of a file that matches the manifest: in its place, or in the commit folder."""
     staged = root / TRANSACTION_NAME / COMMIT_NAME / entry.path
     path = root / entry.path
 
@@ -122,7 +122,7 @@ def _locate(root: Path, manifest: Manifest, entry: FileEntry) -> Path:
 
 
 def _problem(root: Path, path: Path, entry: FileEntry) -> str | None:
-    """How a file differs from what the manifest says, or None."""
+    """How a file differs from the manifest, or None."""
     if not path.is_file():
         return "listed in the manifest but missing"
     if not path.resolve().is_relative_to(root.resolve()):

@@ -1,23 +1,26 @@
-"""The commands that make a bundle's files again, as errors print them: whole, quoted, to paste."""
+"""The commands that make a bundle's files again, complete and quoted, as errors print them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from frcrn_export.runtime.bundle.manifest import (
+    QUANTIZED,
     TRANSACTION_NAME,
     FileEntry,
     Manifest,
     Precision,
     Profile,
+    Role,
     Target,
     TensorrtBackend,
+    TensorSpec,
 )
 from frcrn_export.runtime.bundle.module_command import module_of, module_options
 from frcrn_export.runtime.text import quoted, shown
 
-# Where a command writes that must not touch what is there; the user may put another name.
+# Output of a command that must not replace anything; the user fills in the name.
 NEW_BUNDLE = "-o NEW_BUNDLE"
-# What `frcrn-export calibrate --for` calls them.
+# The targets as `frcrn-export calibrate --for` names them.
 FOR_VALUES: dict[Target, str] = {"tensorrt": "rtx4090d", "cpu": "cpu"}
 # The dynamic axes that `frcrn-export trt` has an option for.
 _AXES = ("batch", "frames", "samples")
@@ -36,7 +39,7 @@ def options_of(
     words = (*manifest.options, *((manifest.streaming_options or ()) if streaming else ()))
     options += map(quoted, words)
     weights = manifest.weights
-    if weights.source == "random":
+    if weights.are_random:
         options.append(f"--random-weights {weights.seed}")
     elif weights.source == "checkpoint":
         options.append(f"--checkpoint {quoted(checkpoint or weights.name)}")
@@ -46,8 +49,8 @@ def options_of(
 
 
 def export_to(root: Path) -> str:
-    """The command that exports a bundle to a path, or to another where something is in the way."""
-    if root.is_file():  # weights, it may be
+    """The command that exports a bundle to a path, or to NEW_BUNDLE where the path is taken."""
+    if root.is_file():  # perhaps a weights file
         return f"frcrn-export onnx --checkpoint {quoted(root)} {NEW_BUNDLE}"
     free = not root.exists() or (
         root.is_dir() and all(path.name == TRANSACTION_NAME for path in root.iterdir())
@@ -62,7 +65,7 @@ def onnx_command(manifest: Manifest, *, fp16: bool = False, streaming: bool = Fa
 
 
 def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool = False) -> str:
-    """What to do where a bundle has no streaming core; `windows`: whether they would do."""
+    """What to do about a missing streaming core; `windows`: whether windowed streaming would do."""
     ways = []
     if _can_stream(manifest):
         options = options_of(manifest, streaming=True)
@@ -75,14 +78,14 @@ def streaming_hint(manifest: Manifest, command: str = "onnx", *, windows: bool =
 
 
 def _can_stream(manifest: Manifest) -> bool:
-    """Whether a network has a streaming form: none of whole segments, none that is not causal."""
+    """Whether a network has a streaming form: it takes no whole segments, and is causal."""
     cores = [entry for entry in manifest.files if entry.role == "core" and entry.inputs]
     whole = any(isinstance(entry.inputs[0].shape[-1], int) for entry in cores)
     return not whole and manifest.streaming_options is not None
 
 
 def export_again(manifest: Manifest) -> str:
-    """The command that exports the same weights into the same kinds of files, to another place."""
+    """The command that exports the same weights into the same kinds of files, in a new bundle."""
     commands = []
     if any(entry.format == "onnx" for entry in manifest.files):
         commands.append(_onnx_again(manifest))
@@ -99,14 +102,15 @@ def _onnx_again(manifest: Manifest, fp16: bool = False) -> str:
     if fp16 or any(f.format == "onnx" and f.precision == "fp16" for f in manifest.files):
         command.append("--fp16")
     if streaming is not None and streaming.streaming is not None:
-        hop = 1 if manifest.stft else manifest.padding.size
-        info = streaming.streaming
-        command.append(f"--streaming --chunk {info.chunk // hop} --lookahead {info.lookahead}")
+        length, info = manifest.frame_length, streaming.streaming
+        command.append(
+            f"--streaming --chunk {info.chunk // length} --lookahead {info.lookahead // length}"
+        )
     return " ".join([*command, NEW_BUNDLE])
 
 
 def with_fp16(manifest: Manifest) -> str:
-    """The command that exports a bundle's network again, with what engines are made of."""
+    """The command that exports a bundle's network again, with the FP16 core for engines."""
     return _onnx_again(manifest, fp16=True)
 
 
@@ -121,8 +125,7 @@ def calibrate_command(
 ) -> str:
     """The command that makes a bundle's INT8 or FP8 core, offline or streaming, for a target.
 
-    `folders` hold the recordings; where they are not known, FOLDER stands for them. `options`:
-    further ones.
+    `folders` hold the recordings; FOLDER stands for unknown ones. `options`: further options.
     """
     command = f"frcrn-export calibrate {quoted(root)} --for {FOR_VALUES[target]}"
     command += " --fp8" * (precision == "fp8")
@@ -132,7 +135,7 @@ def calibrate_command(
 
 
 def make_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
-    """The command that makes one file again: engines, INT8 and FP8 alone, else with its bundle."""
+    """The command that makes a file again: an engine, INT8 or FP8 file alone, else its bundle."""
     for built in manifest.files:
         if built.engine is not None and entry.path in (built.path, built.engine.layers):
             return build_again(root, built)
@@ -166,36 +169,79 @@ def build_command(
     backend: TensorrtBackend,
     *,
     streaming: bool = False,
-    batch: int = 1,
-    calibrated: bool = True,
+    folders: Sequence[object] = (),
+    shape: Sequence[str] = (),
+    gpu: str | None = None,
+    options: Sequence[str] = (),
 ) -> str:
-    """The command that builds a first engine of a bundle, with streaming for `batch` streams.
+    """The command that builds an engine of a bundle.
 
-    `calibrated`: whether the bundle has the INT8 or FP8 file that such an engine is built from.
+    `folders` are for what is still to calibrate, `shape` the options of the profile (see
+    `profile_options`), `gpu` what to build for if not the default, `options` further ones.
     """
-    command = f"frcrn-export trt {quoted(root)} --{precision}{' --calib FOLDER' * (not calibrated)}"
-    command += f" --backend {backend}{' --streaming' * streaming}"
-    return command + f" --batch {batch}" * (batch > 1)
+    command = ["frcrn-export trt", quoted(root), f"--{precision}"]
+    command += [f"--calib {quoted(folder)}" for folder in folders]
+    command += ["--streaming"] * streaming
+    command += shape
+    command += [f"--gpu {quoted(gpu)}"] * (gpu is not None)
+    return " ".join([*command, f"--backend {backend}", *options])
+
+
+def first_engine(
+    root: Path,
+    manifest: Manifest,
+    precision: Precision,
+    backend: TensorrtBackend,
+    *,
+    role: Role = "core",
+    batch: int = 1,
+    gpu: str | None = None,
+) -> str:
+    """The command that builds a bundle's first engine of a kind, with what that still needs.
+
+    These are recordings for an INT8 or FP8 core, and the weights (of a user's own module its code)
+    for a float16 one.
+    """
+    calibrated = precision in QUANTIZED and manifest.file(role, "onnx", precision, "tensorrt")
+    needs_fp16 = precision != "fp32" and not (calibrated or manifest.file(role, "onnx", "fp16"))
+    own, weights = module_of(manifest) is not None, manifest.weights
+    options = [f"--checkpoint {quoted(weights.name)}"] * (weights.source == "checkpoint")
+    command = build_command(
+        Path("NEW_BUNDLE") if own and needs_fp16 else root,
+        precision,
+        backend,
+        streaming=role == "core_streaming",
+        folders=("FOLDER",) if precision in QUANTIZED and not calibrated else (),
+        shape=[f"--batch {batch}"] * (batch > 1),
+        gpu=gpu,
+        options=options if needs_fp16 and not own else (),
+    )
+    return f"{with_fp16(manifest)} && {command}" if own and needs_fp16 else command
 
 
 def build_again(
     root: Path, entry: FileEntry, *, gpu: str | None = None, profile: Profile | None = None
 ) -> str:
-    """The command that builds an engine anew, as it was or for another `gpu` or `profile`."""
+    """The command that builds an engine again, unchanged or for another `gpu` or `profile`."""
     engine = entry.engine
     assert engine is not None
-    command = ["frcrn-export trt", quoted(root), f"--{entry.precision}"]
-    command += ["--streaming"] * (entry.streaming is not None)
-    command += _profile_options(entry, profile or engine.profile)
-    command.append(f"--gpu {quoted(gpu or engine.gpu)} --backend {engine.backend}")
-    command += ["--hardware-compatible"] * engine.hardware_compatible
-    command += ["--refittable"] * engine.refittable
-    return " ".join([*command, "--force"])
+    options = ["--hardware-compatible"] * engine.hardware_compatible
+    options += ["--refittable"] * engine.refittable
+    return build_command(
+        root,
+        entry.precision,
+        engine.backend,
+        streaming=entry.streaming is not None,
+        shape=profile_options(entry.inputs[0], profile or engine.profile),
+        gpu=gpu or engine.gpu,
+        options=[*options, "--force"],
+    )
 
 
-def _profile_options(entry: FileEntry, profile: Profile) -> list[str]:
+def profile_options(tensor: TensorSpec, profile: Profile) -> list[str]:
+    """The options of `frcrn-export trt` that give this profile of an engine's input."""
     sizes = zip(profile.min, profile.opt, profile.max, strict=True)
-    named = zip(entry.inputs[0].shape, sizes, strict=True)
+    named = zip(tensor.shape, sizes, strict=True)
     return [
         f"--{axis} {low}" if low == high else f"--{axis} {low}:{best}:{high}"
         for axis, (low, best, high) in named

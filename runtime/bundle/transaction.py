@@ -1,25 +1,25 @@
-"""The transaction: the one way in which a bundle is written, made or changed.
+"""The transaction: the only way to create or change a bundle.
 
 Whatever happens (a kill at any point, a full disk, two commands at once), a bundle is as before or
-as after. The manifest is what makes it so: a reader believes `manifest.json` and takes a file only
-where its sha256 is the manifest's, and one rename replaces the manifest. What cannot be replaced in
-that same step are the files that it lists under names they had before; they follow it:
+as after. The manifest guarantees this: a reader trusts `manifest.json` and takes a file only if its
+sha256 matches, and one rename replaces the manifest. Files that it lists under existing names
+cannot be replaced in the same step; they follow it:
 
-1. New files are written into a folder of their own, `.transaction/ID/`. This is where the long work
-   goes, without any lock.
-2. Under the lock the manifest is read again and changed, and written into that folder, too; then
-   the folder is renamed `.transaction/commit/`.
+1. New files are written into a folder of their own, `.transaction/ID/`. All long work happens here,
+   without a lock.
+2. Under the lock the manifest is read again, changed and written into that folder; then the folder
+   is renamed `.transaction/commit/`.
 3. `commit/manifest.json` is renamed `manifest.json`: from here on the bundle is the new one.
 4. The files move from `commit/` to their places, those listed no more are removed, then `commit/`.
 
-`open_bundle` looks for each file in `commit/` first, then in its place. So it finds all of them
-after a kill between 3 and 4 as well, without writing anything. The next command that writes ends
-what was begun: where `commit/` still has its manifest it is dropped, else its files are moved.
+`open_bundle` looks for each file in `commit/` first, then in its place. So it finds all files even
+after a kill between 3 and 4, without writing anything. The next command that writes finishes the
+transaction: it drops a `commit/` that still has its manifest, and else moves its files.
 
-The folder of the bundle is never replaced: links to it, its mode, mounts and other people's files
-in it stay. Locks are `flock`s, which end with their process: `.transaction/lock` is held during 2
-to 4, `.transaction/ID.lock` from 1 on, so that what a dead process left behind is told from what a
-living one writes. Both are removed with the transaction.
+The bundle's folder is never replaced: links to it, its mode, mounts and unrelated files in it stay.
+Locks are `flock`s, which end with their process: `.transaction/lock` is held during 2 to 4,
+`.transaction/ID.lock` from 1 on, which tells leftovers of dead processes from files of living ones.
+Both are removed with the transaction.
 """
 
 import errno
@@ -49,15 +49,15 @@ logger = logging.getLogger(__name__)
 DISK = FileSystem()
 
 _LOCK_NAME = "lock"
-_PREVIOUS_NAME = ".previous.json"  # beside the new manifest: the one that it replaces
+_PREVIOUS_NAME = ".previous.json"  # the manifest that the new one replaces, beside it
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def require_free(destination: Path, *, force: bool) -> None:
-    """Raise UserError where something is in the way: a bundle needs `force`.
+    """Raise UserError where a path is taken; replacing a bundle needs `force`.
 
-    Anything else is never replaced.
+    Anything but a bundle is never replaced.
     """
     with _explained(destination):
         root = _real(destination)
@@ -72,7 +72,7 @@ def require_free(destination: Path, *, force: bool) -> None:
 
 @contextmanager
 def transaction(destination: Path) -> Iterator["Transaction"]:
-    """What writes files for the bundle at `destination`; they are dropped if it is not committed.
+    """A transaction for the bundle at `destination`; its files are dropped if it is not committed.
 
     Raises UserError where nothing can be written there, or the disk is full.
     """
@@ -89,11 +89,11 @@ def transaction(destination: Path) -> Iterator["Transaction"]:
         work.end()
         for folder in made:
             with suppress(OSError):
-                DISK.remove_folder(folder)  # fails where a bundle is there now
+                DISK.remove_folder(folder)  # fails if a bundle exists now
 
 
 class Transaction:
-    """Files written beside a bundle, and the one step that puts them into it."""
+    """Files written beside a bundle, and the step that adds them to it."""
 
     def __init__(self, destination: Path, root: Path, name: str, lock: int) -> None:
         self._destination = destination
@@ -108,19 +108,19 @@ class Transaction:
         return tuple(self._staged.values())
 
     def write(self, content: bytes, entry: FileEntry) -> None:
-        """Write a file of the bundle to be. Raises UserError where the disk is full."""
+        """Write a file. Raises UserError where the disk is full."""
         with _explained(self._destination):
             _write(self._folder / entry.path, content)
         self._staged[entry.path] = entry
 
     def preview(self, manifest: Manifest) -> Bundle:
-        """The bundle as it would be with this manifest, to be checked before it is kept."""
+        """The bundle as it would be with this manifest, for checks before the commit."""
         return Bundle(
             self._destination, manifest, {path: self._folder / path for path in self._staged}
         )
 
     def create(self, manifest: Manifest, *, force: bool) -> Bundle:
-        """Make these files a bundle; with `force` instead of the one that is there.
+        """Make these files a bundle; `force` replaces an existing one.
 
         Raises UserError as `require_free`, and where the disk is full.
         """
@@ -132,9 +132,9 @@ class Transaction:
         return self._commit(instead)
 
     def update(self, change: Callable[[Manifest], Manifest]) -> Bundle:
-        """Put these files into the bundle that is there; `change` gives its manifest from today's.
+        """Add these files to the existing bundle; `change` makes its new manifest from the current.
 
-        Raises UserError where there is no bundle any more or the disk is full, and as `change`.
+        Raises UserError where the bundle is gone or the disk is full, and as `change`.
         """
 
         def changed(present: bytes | None) -> Manifest:
@@ -152,11 +152,11 @@ class Transaction:
         needs: Iterable[FileEntry] = (),
         force: bool = False,
     ) -> Bundle:
-        """Put these files into the bundle beside what is there; `results` are theirs.
+        """Add these files to the existing bundle; `results` are their parity results.
 
-        `base` is the manifest that they were made from, `needs` the files. What another command
-        added since then stays. Raises UserError where the bundle became another one, lacks a file
-        of `needs`, or has a file of these names (unless `force`).
+        They were made from the manifest `base` and its files `needs`. Files that another command
+        added since then stay. Raises UserError where the bundle now has another origin, lacks a
+        file of `needs`, or has files of these names (unless `force`).
         """
 
         def joined(present: Manifest) -> Manifest:
@@ -170,12 +170,12 @@ class Transaction:
         return self.update(joined)
 
     def end(self) -> None:
-        """Give back the lock, and drop what was not committed."""
+        """Release the lock, and drop what was not committed."""
         with suppress(OSError):
             _remove_tree(self._folder)
         _give_back(self._lock, self._folder.with_suffix(".lock"))
         with suppress(OSError):
-            DISK.remove_folder(self._folder.parent)  # fails while other transactions lie in it
+            DISK.remove_folder(self._folder.parent)  # fails while it holds other transactions
 
     def _commit(self, change: Callable[[bytes | None], Manifest]) -> Bundle:
         with _explained(self._destination), _locked(self._destination, self._root):
@@ -206,7 +206,7 @@ class Transaction:
         try:
             DISK.sync_folder(self._root)
             _settle(self._root)
-        except OSError as error:  # the bundle is the new one all the same
+        except OSError as error:  # the bundle is the new one already
             logger.warning(
                 "%s: written, but its files still lie in %s (%s); the next command that writes to "
                 "it moves them",
@@ -217,9 +217,9 @@ class Transaction:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, whoever else reads or writes it. Raises OSError.
+    """Replace a file atomically. Raises OSError.
 
-    What a killed process left of it is overwritten by the next that writes it.
+    The next write overwrites what a killed process left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -242,7 +242,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def _begin(destination: Path, root: Path) -> tuple[Transaction, list[Path]]:
-    """A transaction with a folder of its own, and the folders that were made for it."""
+    """A new transaction with its folder, and the parent folders that were created for it."""
     missing: list[Path] = []
     for folder in (root, *root.parents):
         if DISK.exists(folder):
@@ -275,7 +275,7 @@ def _begin(destination: Path, root: Path) -> tuple[Transaction, list[Path]]:
 
 @contextmanager
 def _locked(destination: Path, root: Path) -> Iterator[None]:
-    """Alone with the bundle. The lock file is there only while somebody holds or wants it."""
+    """Hold the bundle's lock. The lock file exists only while a process holds or wants it."""
     home = root / TRANSACTION_NAME
     path = home / _LOCK_NAME
     while True:
@@ -283,7 +283,7 @@ def _locked(destination: Path, root: Path) -> Iterator[None]:
             DISK.make_folder(home)
             lock = _lock_file(path, destination)
             break
-        except FileNotFoundError:  # another command has just ended and tidied up
+        except FileNotFoundError:  # another command just removed it
             if not DISK.exists(root):
                 raise
     try:
@@ -295,7 +295,7 @@ def _locked(destination: Path, root: Path) -> Iterator[None]:
 
 
 def _lock_file(path: Path, destination: Path) -> int:
-    """Open and lock a file, which is made where there is none; wait for others that hold it."""
+    """Open and lock a file, created if needed; wait for its holder."""
     while True:
         handle = DISK.open_lock(path)
         try:
@@ -317,7 +317,7 @@ def _lock_file(path: Path, destination: Path) -> int:
         except BaseException:
             DISK.close(handle)
             raise
-        DISK.close(handle)  # whoever held it has removed it since
+        DISK.close(handle)  # its holder removed it meanwhile
 
 
 def _give_back(lock: int, path: Path) -> None:
@@ -328,12 +328,12 @@ def _give_back(lock: int, path: Path) -> None:
 
 
 def _settle(root: Path) -> None:
-    """End what a transaction began and did not end; whoever calls this has the lock."""
+    """Finish an interrupted transaction; the caller holds the lock."""
     home = root / TRANSACTION_NAME
     commit = home / COMMIT_NAME
-    if not DISK.exists(commit) or commit.is_symlink():  # no transaction makes a link
+    if not DISK.exists(commit) or commit.is_symlink():  # a transaction creates no links
         return
-    if not DISK.exists(commit / MANIFEST_NAME):  # it is the bundle's: go on
+    if not DISK.exists(commit / MANIFEST_NAME):  # committed: go on
         listed = listed_files(DISK.read(root / MANIFEST_NAME))
         for name in DISK.names(commit):
             if name in listed:
@@ -342,7 +342,7 @@ def _settle(root: Path) -> None:
             if (root / path).parent.resolve().is_relative_to(root):
                 DISK.unlink(root / path)
         DISK.sync_folder(root)
-    # Under another name first: without its manifest, half of it would look committed.
+    # Rename first: half removed, without its manifest, it would look committed.
     dropped = home / secrets.token_hex(8)
     DISK.rename(commit, dropped)
     with suppress(OSError):
@@ -350,7 +350,7 @@ def _settle(root: Path) -> None:
 
 
 def _sweep(home: Path) -> None:
-    """Remove what dead processes left; whoever calls this has the lock of the bundle."""
+    """Remove leftovers of dead processes; the caller holds the bundle's lock."""
     ids = {name.removesuffix(".lock") for name in DISK.names(home)}
     for name in sorted(ids - {_LOCK_NAME, COMMIT_NAME}):
         path = home / f"{name}.lock"
@@ -376,7 +376,7 @@ def _remove_tree(folder: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a new file, and see it onto the disk."""
+    """Write a new file and sync it to the disk."""
     handle = DISK.create(path)
     try:
         _write_all(handle, content)
@@ -396,7 +396,7 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _real(destination: Path) -> Path:
-    """The folder itself, where a link to it is given."""
+    """The folder that a link leads to."""
     return Path(os.path.realpath(destination))
 
 
@@ -411,7 +411,7 @@ def _no_room(destination: Path, error: OSError) -> UserError:
 
 @contextmanager
 def _explained(destination: Path) -> Iterator[None]:
-    """Say in one line why something cannot be written."""
+    """Turn OSError into one line that says why a path cannot be written."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How commands speak: tables on standard output, progress on standard error, JSON for machines."""
+"""Output of commands: tables on standard output, progress on standard error, JSON for machines."""
 
 import json
 import os
@@ -24,7 +24,7 @@ precision_option = click.option(
 
 
 def refuse_repeated(command: click.Command, args: Sequence[str], parent: click.Context) -> None:
-    """Raise click.UsageError where an option for one value is given twice: click takes the last."""
+    """Raise click.UsageError for a single-value option given twice; click takes the last one."""
     context = click.Context(command, parent, command.name)
     _, _, given = command.make_parser(context).parse_args(list(args))
     for parameter, count in Counter(given).items():
@@ -52,8 +52,9 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-# Words up to this length stay whole: numbers, shapes, operators. Paths and hashes may fold.
+# Words up to this length do not fold: numbers, shapes, operators. Paths and hashes may.
 _WHOLE_WORD = 24
+_PIPE_WIDTH = 160  # of a table that nobody's terminal limits
 
 
 def print_table(
@@ -61,8 +62,9 @@ def print_table(
 ) -> None:
     """A table on standard output. A column whose name starts with ">" is aligned to the right.
 
-    Text folds to the width of the terminal; numbers never do, a table is rather wider. Without a
-    terminal (and without COLUMNS) nothing folds: a row is a line.
+    Text folds to the width of the terminal; numbers never do, so a table may be wider. Without a
+    terminal (and COLUMNS) no word is cut, and only sentences that make a table wider than 160
+    columns go on in a further line.
     """
     from rich.console import Console
     from rich.table import Table
@@ -73,8 +75,10 @@ def print_table(
     numeric = [name.startswith(">") for name in columns]
     text = [[name, *(row[i] for row in cells)] for i, name in enumerate(names)]
     console = Console()
-    narrow = console.is_terminal or "COLUMNS" in os.environ
-    widths = _column_widths(text, numeric, console.width if narrow else None)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        widths = _column_widths(text, numeric, console.width, _WHOLE_WORD)
+    else:
+        widths = _column_widths(text, numeric, _PIPE_WIDTH, _LONGEST_CELL)
     table = Table(title=None if title is None else Text(_cell(title)), title_justify="left")
     for name, right, width in zip(names, numeric, widths, strict=True):
         table.add_column(
@@ -90,16 +94,17 @@ def print_table(
 
 
 def _column_widths(
-    text: Sequence[Sequence[str]], numeric: Sequence[bool], limit: int | None
+    text: Sequence[Sequence[str]], numeric: Sequence[bool], limit: int, whole_word: int
 ) -> list[int]:
-    """The width of each column, given its cells: of a table of at most `limit`, where that goes."""
+    """The width of each column, for a table of at most `limit` columns where possible.
+
+    Words of up to `whole_word` characters are not cut.
+    """
     from rich.cells import cell_len
 
     widths = [max(1, *(cell_len(line) for c in cells for line in c.splitlines())) for cells in text]
-    if limit is None:
-        return widths
     words = [
-        [min(_WHOLE_WORD, cell_len(word)) for c in cells for word in c.split()] for cells in text
+        [min(whole_word, cell_len(word)) for c in cells for word in c.split()] for cells in text
     ]
     least = [
         width if right else max(1, *lengths)
@@ -122,13 +127,13 @@ def _table_width(widths: Sequence[int]) -> int:
 
 
 def _cell(text: str) -> str:
-    """What a file may have said, fit for a terminal."""
+    """Text from files, safe for a terminal."""
     return shown(text, _LONGEST_CELL)
 
 
 @contextmanager
 def status() -> Iterator[Step]:
-    """A line on standard error that says what is being done; silent where nobody watches."""
+    """A line on standard error that says what is being done; silent without a terminal."""
     from rich.console import Console
     from rich.text import Text
 
@@ -143,9 +148,9 @@ def status() -> Iterator[Step]:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error for work in phases; silent where nobody watches.
+    """A bar on standard error for work in phases; silent without a terminal.
 
-    Call it with a phase, the steps of it that are done, and how many it has.
+    Call it with a phase, the number of steps done, and their total.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from frcrn_export.runtime.commands.console import precision_option, print_json, print_table
-from frcrn_export.runtime.commands.inspect_tables import said_of_model
+from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:
@@ -44,18 +45,18 @@ if TYPE_CHECKING:
     "--restore-level/--no-restore-level",
     default=True,
     show_default=True,
-    help="Give the result the input's level (as ClearerVoice does), or leave it at the level the "
-    "network works at (as ModelScope does).",
+    help="Restore the input's level (as ClearerVoice does), or keep the level that the network "
+    "works at (as ModelScope does).",
 )
 @click.option(
-    "--stream", is_flag=True, help="Sample for sample what `frcrn-export stream` gives in a pipe."
+    "--stream", is_flag=True, help="The same samples as `frcrn-export stream` gives in a pipe."
 )
 @click.option(
     "--windowed",
     is_flag=True,
-    help="With --stream, overlapping windows: for networks that cannot stream.",
+    help="With --stream: overlapping windows, for networks that cannot stream.",
 )
-@click.option("--plot", is_flag=True, help="Also draw before and after, as NAME.png.")
+@click.option("--plot", is_flag=True, help="Also draw spectrograms before and after, as NAME.png.")
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def denoise(
@@ -83,6 +84,8 @@ def denoise(
         raise click.UsageError("--windowed goes with --stream", click.get_current_context())
     jobs = plan_jobs(inputs, output, force=force, plot=plot)
     denoiser = _open(bundle, backend, threads, precision, stream, windowed)
+    if not as_json:
+        print_model(bundle, denoiser.manifest)
     results = _denoise_with_progress(denoiser, jobs, restore_level)
     if as_json:
         print_json(_report(bundle, denoiser, results))
@@ -98,7 +101,6 @@ def denoise(
                 )
                 for result in results
             ),
-            title=said_of_model(bundle, denoiser.manifest),
         )
 
 
@@ -165,7 +167,7 @@ def _report(
     return {
         "bundle": str(bundle),
         "model": denoiser.manifest.model,
-        "weights": denoiser.manifest.weights.name,
+        "weights": msgspec.to_builtins(denoiser.manifest.weights),
         "backend": denoiser.session.backend,
         "device": denoiser.session.device,
         "precision": denoiser.session.entry.precision,

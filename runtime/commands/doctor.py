@@ -1,4 +1,4 @@
-"""The command that checks the environment: what can run here, and what to install for the rest."""
+"""The command that checks the environment: what runs here, and what to install for the rest."""
 
 import ctypes
 import platform
@@ -17,6 +17,7 @@ from frcrn_export.runtime.family_packages import (
     FamilyPackage,
     family_packages,
     reason_of,
+    taken_option,
 )
 from frcrn_export.runtime.gpu import Gpu, first_gpu
 from frcrn_export.runtime.sessions.tensorrt_backends import (
@@ -49,7 +50,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Ability:
-    """Something the toolchain does; `remedy` is the command that would make it possible here."""
+    """Something that the toolchain does; `remedy` is the command that enables it here."""
 
     name: str
     works: bool
@@ -99,7 +100,7 @@ def doctor(as_json: bool) -> None:
 def examine() -> Machine:
     """Look at the machine.
 
-    Imports ONNX Runtime, TensorRT and installed families if they are there, and torch never.
+    Imports ONNX Runtime, TensorRT and installed families where present, and never torch.
     """
     providers = _providers()
     gpu = _gpu()
@@ -172,12 +173,14 @@ def _abilities(providers: tuple[str, ...], gpu: Gpu | None) -> list[Ability]:
 
 
 def _families() -> list[Ability]:
-    """The families of other packages; those that cannot be used say why."""
+    """The families of installed packages; unusable ones say why."""
     abilities = []
     first: dict[object, FamilyPackage] = {}
     for package in family_packages():
         try:
-            name, reason = package.load().name, ""
+            family = package.load()
+            options = (*getattr(family, "options", ()), *getattr(family, "training_options", ()))
+            name, reason = family.name, taken_option(options) or ""
         except LOADING_ERRORS as error:
             name, reason = None, reason_of(error)
         if not reason and (other := first.setdefault(name, package)) is not package:
@@ -219,7 +222,7 @@ def _runs_engines(
 def _has_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except (ModuleNotFoundError, ValueError):  # no parent, or one without a spec
+    except (ModuleNotFoundError, ValueError):  # no parent package, or one without a spec
         return sys.modules.get(name) is not None
 
 
@@ -257,7 +260,7 @@ def _shown(gpu: Gpu | None) -> str:
 
 
 def _has_library(name: str) -> bool:
-    """Whether the loader finds a shared library, or a wheel brought it."""
+    """Whether the loader or a wheel provides a shared library."""
     if find_spec("tensorrt_libs") is not None:
         return True
     names = (f"{name}_11.dll", f"{name}_10.dll") if sys.platform == "win32" else (f"lib{name}.so",)

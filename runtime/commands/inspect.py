@@ -48,7 +48,7 @@ def inspect_bundle(bundle: Path, as_json: bool) -> None:
 
 
 def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
-    """The cost of one second of audio for each ONNX file; empty without the onnx package."""
+    """The cost of one second of audio, by ONNX file; empty without the onnx package."""
     if find_spec("onnx") is None:
         return {}
     from frcrn_export.runtime.bundle.graph_cost import graph_cost
@@ -56,7 +56,7 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
     sizes = _second_of_audio(bundle.manifest)
     costs = {}
     for entry in bundle.manifest.files:
-        if entry.format == "onnx" and entry.role != "core_long":  # the network of the core again
+        if entry.format == "onnx" and entry.role != "core_long":  # the same network as the core
             cost = graph_cost(bundle.file(entry), sizes)
             if cost.flop is not None:
                 calls = calls_a_second(bundle.manifest, entry)
@@ -97,9 +97,10 @@ def _print_facts(manifest: "Manifest") -> None:
         ("model", manifest.model),
         ("weights", f"{manifest.weights.name} ({manifest.weights.source})"),
         ("weights sha256", manifest.weights.sha256 or "-"),
-        *manifest.variant.items(),
+        ("state dict", manifest.weights.state_dict or "the only one"),
+        *((name, value) for name, value in manifest.variant.items() if name != "level"),
         ("sample rate", f"{manifest.sample_rate} Hz"),
-        ("level rule", manifest.level),
+        ("level", manifest.level),
         (
             "STFT",
             f"{stft.window} window {stft.window_length}, hop {stft.hop_length}, "
@@ -115,6 +116,11 @@ def _print_facts(manifest: "Manifest") -> None:
         *(("made with " + name, found) for name, found in manifest.tools.items()),
     ]
     print_table(("What", "Value"), ((name, str(value)) for name, value in facts))
+    if manifest.assumptions:
+        print_table(
+            ("Assumed", "Value", "Why"),
+            ((one.setting, one.value, one.reason) for one in manifest.assumptions),
+        )
 
 
 def _print_files(manifest: "Manifest") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.bundle.manifest import FileEntry, GateResult, Precision
-from frcrn_export.runtime.commands.console import print_table
+from frcrn_export.runtime.commands.console import print_line, print_table
 from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
 
 
-# Titles and units. Of the first three a gate's value is a loss, which has an upper limit.
+# Titles and units. The first three gates are losses with an upper limit.
 _TITLES = {
     "pesq": ("mean PESQ drop", ""),
     "si_sdr": ("mean SI-SDR drop", " dB"),
@@ -34,7 +34,7 @@ _VERDICTS = {True: "passed", False: "FAILED", None: "not measured"}
 
 @dataclass(frozen=True)
 class GateWords:
-    """The cells of a table: what is measured, its value, the limit and the verdict."""
+    """The cells of a gate in a table: metric, value, limit and verdict."""
 
     what: str
     value: str
@@ -52,7 +52,7 @@ def gate_words(gate: GateResult) -> GateWords:
 
 Census = dict[str, dict[str, int]]
 
-# What the builder calls the precisions of quantized files.
+# The precisions of quantized files in the builder's words.
 _WORDS: dict[Precision, str] = {"int8": "Int8", "fp8": "FP8"}
 
 
@@ -85,12 +85,17 @@ def print_engine(entry: FileEntry, counts: Census) -> None:
 
 
 def said_of_model(path: Path, manifest: "Manifest") -> str:
-    """One line: which model with which weights a bundle holds."""
+    """One line: a bundle's model and weights."""
     return f"{path}: {manifest.model}, weights: {manifest.weights.name}"
 
 
+def print_model(path: Path, manifest: "Manifest") -> None:
+    """Which model with which weights runs: one line on standard error, before it does."""
+    print_line(said_of_model(path, manifest), err=True)
+
+
 def said_of_quantized(quantized: Mapping[str, str], precision: Precision) -> str:
-    """One line: how many quantized layers run in the file's precision, and which do not.
+    """One line: how many quantized layers run in the file's precision, and which ones do not.
 
     `quantized` holds the data type that each runs in, by name; see layer_report.py.
     """
@@ -150,14 +155,14 @@ _BYTES = {"float32": 4, "uint8": 1}
 
 
 def calls_a_second(manifest: "Manifest", entry: "FileEntry") -> float:
-    """How often a streaming core is called; other files take a second of audio at once."""
+    """Calls of a streaming core per second of audio; 1 for other files."""
     if entry.streaming is None:
         return 1.0
     return manifest.sample_rate / (entry.streaming.chunk * _samples_each(manifest))
 
 
 def print_streaming(manifest: "Manifest") -> None:
-    """For the streaming cores with one I/O signature, a table of calls and one of their states."""
+    """Tables of calls and of states for the streaming cores with the same I/O signature."""
     unit = "frames" if manifest.stft else "samples"
     milliseconds = _samples_each(manifest) / manifest.sample_rate * 1e3
     paths: dict[StreamingInfo, list[str]] = {}
@@ -189,5 +194,5 @@ def print_streaming(manifest: "Manifest") -> None:
 
 
 def _samples_each(manifest: "Manifest") -> int:
-    """Samples of what chunks are counted in: a frame, or a sample."""
+    """Samples per unit of a chunk: of a frame, or 1."""
     return manifest.stft.hop_length if manifest.stft else 1

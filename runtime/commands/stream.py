@@ -9,8 +9,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+import msgspec
 
 from frcrn_export.runtime.commands.console import precision_option
+from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
 from frcrn_export.runtime.streaming.microphone import Live
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict[str, Any]:
-    """Everything that was measured, for JSON. Delays are in milliseconds, by their causes."""
+    """All measurements, for JSON. Delays are in milliseconds, by cause."""
     manifest, session, latency = audio.network.manifest, audio.network.session, audio.latency
     parts = {"chunk": latency.chunk, "window": latency.window, "lookahead": latency.lookahead}
     delays = {name: 1000 * samples / manifest.sample_rate for name, samples in parts.items()}
@@ -32,6 +34,7 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         delays["device"] = runner.device_ms
     return {
         "model": manifest.model,
+        "weights": msgspec.to_builtins(manifest.weights),
         "backend": session.backend,
         "device": session.device,
         "precision": session.entry.precision,
@@ -79,17 +82,17 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
 @click.option(
     "--format",
     type=click.Choice(["s16le", "s24le", "s32le", "f32le"]),
-    help="Raw PCM of this format; by default WAV is recognised, and all else is s16le.",
+    help="Raw PCM in this format. Default: WAV if there is a WAV header, else s16le.",
 )
 @click.option(
     "--rate",
     type=click.IntRange(min=1),
-    help="Of raw PCM, or --live, in Hz; by default the network's.",
+    help="Sample rate of raw PCM or --live, in Hz; by default the network's.",
 )
 @click.option(
     "--channels",
     type=click.IntRange(min=1),
-    help="Of raw PCM, or --live; 1 by default. Each is denoised alone.",
+    help="Channels of raw PCM or --live; 1 by default. Each is denoised alone.",
 )
 @click.option(
     "-b",
@@ -104,25 +107,25 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
 )
 @precision_option
 @click.option(
-    "--gain", type=float, help="The level's gain, a factor, instead of following the input's level."
+    "--gain", type=float, help="A fixed linear input gain; turns the automatic level off."
 )
 @click.option(
     "--restore-level/--no-restore-level",
     default=True,
     show_default=True,
-    help="Give the output the input's level, or leave it at the level the network works at.",
+    help="Restore the input's level, or keep the level that the network works at.",
 )
 @click.option(
-    "--windowed", is_flag=True, help="Compute overlapping windows: for networks that cannot stream."
+    "--windowed", is_flag=True, help="Overlapping windows, for networks that cannot stream."
 )
 @click.option("--live", is_flag=True, help="From the microphone to the speakers.")
 @click.option(
     "--status/--no-status",
     default=None,
-    help="Say on standard error all the time how it goes, or nothing at all; by default all the "
-    "time where that is a terminal, and elsewhere one line at the end.",
+    help="A status line on standard error, or nothing. Default: on a terminal a line that is "
+    "updated, elsewhere what runs and how it went.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The last line on standard error as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the final status line as JSON.")
 def stream(
     bundle: Path,
     format: str | None,
@@ -141,7 +144,7 @@ def stream(
     """Denoise in real time, from standard input to standard output, with a BUNDLE.
 
     Takes WAV, or raw PCM as --format, --rate and --channels describe it, and gives the same form,
-    each piece as soon as it is done. Ctrl-C ends it: what was read is still written.
+    each block as soon as it is done. Ctrl-C ends it; what was read is still written.
 
     \b
     arecord -t raw -f S16_LE -r 16000 | frcrn-export stream BUNDLE | aplay -t raw -f S16_LE -r 16000
@@ -186,6 +189,8 @@ def stream(
 
     watched = sys.stderr.isatty() if status is None else status
     show = _status_line(lambda: summary(report())) if watched else lambda: None
+    if status is not False and not as_json:
+        print_model(bundle, opened.manifest)
     with Interrupt() as interrupt:
         runner.run(meter, interrupt, show)
     if as_json:
@@ -195,7 +200,7 @@ def stream(
 
 
 def _check_pipe(stream: TextIO | None, name: str) -> None:
-    """Raise UserError for a stream that is closed, which Python gives as None, or a terminal."""
+    """Raise UserError for a stream that is a terminal or closed (None in Python)."""
     if stream is None or stream.isatty():
         raise UserError(
             f"standard {name} is {'a terminal' if stream else 'closed'}; use a pipe: "
@@ -204,7 +209,7 @@ def _check_pipe(stream: TextIO | None, name: str) -> None:
 
 
 def _check_agreement(reader: "PipeReader", rate: int | None, channels: int | None) -> None:
-    """Raise AudioError where a WAV header says something else than the options."""
+    """Raise AudioError where a WAV header contradicts the options."""
     spec = reader.spec
     for option, wanted, found in (
         ("--rate", rate, spec.sample_rate),
@@ -217,7 +222,7 @@ def _check_agreement(reader: "PipeReader", rate: int | None, channels: int | Non
 
 
 def _status_line(text: Callable[[], str]) -> Callable[[], None]:
-    """Shows the text on a line of standard error that it writes again and again."""
+    """Shows text on one line of standard error, which it rewrites."""
     shown = -math.inf
 
     def show() -> None:

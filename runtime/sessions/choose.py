@@ -1,4 +1,4 @@
-"""Which file of a bundle a backend runs, and what to do where it is not there."""
+"""Which file of a bundle a backend runs, and what to do where it is missing."""
 
 from typing import get_args
 
@@ -15,8 +15,8 @@ from frcrn_export.runtime.bundle.manifest import (
 )
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import (
-    build_command,
     calibrate_command,
+    first_engine,
     onnx_command,
     options_of,
 )
@@ -25,7 +25,7 @@ from frcrn_export.runtime.gpu import first_gpu
 from frcrn_export.runtime.sessions.session import Backend
 from frcrn_export.runtime.text import quoted
 
-# What may run without being asked for, the best first. Not INT8 and FP8, they trade quality away.
+# Precisions that may run unasked, the best first. INT8 and FP8 trade quality away.
 _PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 _ROLES: tuple[Role, ...] = ("core", "pipeline")
 
@@ -36,9 +36,9 @@ def runs_on(info: EngineInfo, sm: int) -> bool:
 
 
 def engine_entries(bundle: Bundle, backend: TensorrtBackend) -> list[FileEntry]:
-    """The engines of a backend that the GPU here runs; all of them if it runs none, or is none.
+    """A backend's engines for the GPU of this machine; all of them if there are none, or no GPU.
 
-    (Opening one of those says what is wrong.)
+    (Opening one of them then says what is wrong.)
     """
     entries = [e for e in bundle.manifest.files if e.engine and e.engine.backend == backend]
     try:
@@ -51,9 +51,9 @@ def engine_entries(bundle: Bundle, backend: TensorrtBackend) -> list[FileEntry]:
 def choose_engine(
     bundle: Bundle, backend: TensorrtBackend, precision: Precision | None = None
 ) -> FileEntry | None:
-    """The engine to denoise with, one for this very GPU first.
+    """The engine to denoise with; one built for this GPU model comes first.
 
-    Without a precision FP16 goes before FP32; INT8 and FP8 are never chosen then.
+    Without a precision FP16 comes before FP32; INT8 and FP8 are not chosen.
     """
     entries = _entries(bundle, backend, _ROLES, precision)
     return min(entries, key=_rank, default=None)
@@ -62,7 +62,7 @@ def choose_engine(
 def choose_streaming_engine(
     bundle: Bundle, backend: TensorrtBackend, batch: int, precision: Precision | None = None
 ) -> FileEntry | None:
-    """The engine for `batch` streams at once, else one for another number; chosen as above."""
+    """The engine for `batch` streams, else one for another number; chosen as above."""
     entries = _entries(bundle, backend, ("core_streaming",), precision)
     return min(entries, key=lambda e: (_streams(e) != batch, *_speed(e)), default=None)
 
@@ -93,6 +93,15 @@ def _speed(entry: FileEntry) -> tuple[bool, bool]:
     return entry.engine.hardware_compatible, entry.precision != _PRECISIONS[0]
 
 
+def _has_gpu() -> bool:
+    """Whether there is a GPU here, which the engine will be for."""
+    try:
+        first_gpu()
+    except BackendError:
+        return False
+    return True
+
+
 _ON_GPU = ("onnxruntime-cuda", "onnxruntime-tensorrt")
 
 
@@ -105,10 +114,10 @@ def check_precision(precision: Precision | None) -> None:
 def choose_file(
     manifest: Manifest, role: Role, format: Format, precision: Precision | None, backend: str
 ) -> FileEntry | None:
-    """The file of a role in a precision, float32 where none is asked for; None if it is not there.
+    """The file of a role in a precision, float32 by default; None if it is missing.
 
-    INT8 and FP8 are never chosen by themselves, they trade quality away. Of such files the one that
-    was quantized for where the backend runs, a processor or a GPU, else the other.
+    INT8 and FP8 have to be asked for: they trade quality away. Prefers the file that was quantized
+    for the backend's device, CPU or GPU.
     """
     if precision not in QUANTIZED:
         return manifest.file(role, format, precision or "fp32")
@@ -127,7 +136,7 @@ def missing_file(
     streaming: bool = False,
     batch: int = 1,
 ) -> BackendError:
-    """The error for a file that `backend`, called `name`, would run: with what makes the file."""
+    """The error for a missing file of `backend`, named `name`, with the command that makes it."""
     if backend.format == "torchscript" and (precision not in (None, "fp32") or streaming):
         return BackendError(f"{name} runs in fp32 and offline; take --backend onnxruntime")
     what = f"{'streaming ' * streaming}{precision or backend.format} file"
@@ -146,15 +155,14 @@ def _command(
     manifest = bundle.manifest
     role: Role = "core_streaming" if streaming else "core"
     if backend.engines is not None:
-        wanted = precision or "fp16"
-        calibrated = wanted not in QUANTIZED or manifest.file(role, "onnx", wanted, "tensorrt")
-        return build_command(
+        return first_engine(
             bundle.path,
-            wanted,
+            manifest,
+            precision or "fp16",
             backend.engines,
-            streaming=streaming,
+            role=role,
             batch=batch,
-            calibrated=bool(calibrated),
+            gpu="auto" if _has_gpu() else None,
         )
     if backend.format == "torchscript":
         return f"frcrn-export torchscript {options_of(manifest)} -o {quoted(bundle.path)}"

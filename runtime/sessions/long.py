@@ -1,4 +1,4 @@
-"""A session that takes long utterances to another file of the bundle, which needs less memory."""
+"""A session that runs long utterances with `core_long`, which needs less memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from frcrn_export.runtime.sessions.session import Session
 
 @dataclass(frozen=True)
 class SessionByLength:
-    """The core, and from its first long utterance on a second session for `core_long`."""
+    """The core, and a second session for `core_long` from the first long utterance on."""
 
     core: Session
     long_entry: FileEntry
@@ -35,6 +35,6 @@ class SessionByLength:
         return self.open_long()
 
     def run(self, inputs: Float32Array) -> Float32Array:
-        """As the core; one utterance of more frames than the manifest states goes to `long`."""
+        """As the core; a single utterance of more frames than `above_frames` goes to `long`."""
         is_long = len(inputs) == 1 and inputs.shape[-1] > self.long_entry.above_frames
         return (self.long if is_long else self.core).run(inputs)

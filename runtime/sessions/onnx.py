@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
-# Providers that take over from another where it cannot run a node.
+# The providers that run the nodes that another cannot.
 _CHAINS = {_TENSORRT: [_TENSORRT, _CUDA, _CPU], _CUDA: [_CUDA, _CPU], _CPU: [_CPU]}
 
 _FATAL = 4  # ONNX Runtime's log severity; errors reach us as exceptions
@@ -45,9 +45,9 @@ class OnnxSession:
 
 
 def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
-    """The first of TensorRT, CUDA and CPU that this machine really has.
+    """The first of TensorRT, CUDA and CPU that works on this machine.
 
-    INT8 that was quantized for processors runs on one: GPUs have no kernels for it.
+    INT8 files for processors run on the CPU: GPUs have no kernels for them.
     """
     import onnxruntime
 
@@ -104,20 +104,20 @@ def _session(
 
 
 def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
-    """How sessions run: all optimizations, memory returned, nothing on standard error."""
+    """Session options: all optimizations, memory returned after runs, nothing on standard error."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _FATAL
-    # Whatever its name ends in: `.ort` is another format.
+    # Independent of the file name: `.ort` would be taken as another format.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.intra_op_num_threads = threads or 0
-    # A memory pattern is a second copy of all activations: 8 s through a large network take 1.3 GiB
-    # without it and 2.3 with it, in the same time.
+    # A memory pattern holds a second copy of all activations: 8 s through a large network take 2.3
+    # GiB with it and 1.3 GiB without, in the same time.
     options.enable_mem_pattern = False
-    # Reuse keeps a buffer for a later tensor of the same shape, through everything in between.
-    # Without it 1 s takes five sixths of the time, and 60 s half the memory.
+    # Reuse keeps a buffer for a later tensor of the same shape. Without it 1 s takes five sixths of
+    # the time, and 60 s half the memory.
     options.enable_mem_reuse = False
     return options
 
@@ -125,9 +125,9 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
 def _try(
     bundle: Bundle, entry: FileEntry, provider: str, threads: int | None
 ) -> "onnxruntime.InferenceSession | None":
-    """A session whose first provider is `provider`, or None where it does not start.
+    """A session whose first provider is `provider`, or None if that does not start.
 
-    Raises BackendError for a file that holds what no export of ours does.
+    Raises BackendError for a file with content that no export of ours has.
     """
     import onnxruntime
 

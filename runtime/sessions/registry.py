@@ -1,4 +1,4 @@
-"""The backends that can run a core, and opening a session with one of them."""
+"""The backends that run cores, and opening a session with one."""
 
 import logging
 from difflib import get_close_matches
@@ -50,8 +50,8 @@ BACKENDS = MappingProxyType(
     }
 )
 
-# What `auto` takes: an engine that can run here, else ONNX Runtime. Never TorchScript: opening it
-# runs code that is in the file.
+# The order of `auto`: an engine that runs here, else ONNX Runtime. Never TorchScript, which runs
+# code from the file when it is opened.
 ENGINE_BACKENDS = ("tensorrt", "tensorrt-rtx")
 _AUTO = "onnxruntime"
 RUNS_CODE = "opening TorchScript runs the code in it"
@@ -63,14 +63,14 @@ def open_session(
     threads: int | None = None,
     precision: Precision | None = None,
 ) -> Session:
-    """Open a bundle's core with a backend of `BACKENDS`, or with the first of `auto` that can.
+    """Open a bundle's core with a backend of `BACKENDS`, or with the first of `auto` that works.
 
-    TorchScript is opened only where `backend` names it: a foreign `core.pt` can do anything.
+    TorchScript is opened only if `backend` names it: an untrusted `core.pt` can run any code.
 
     `threads` limits the processor threads of one run; None leaves the choice to the backend.
     `precision`: the file of this precision; without it float32, of engines float16 first. Raises
-    BackendError: unknown name, not installed, no file for it in the bundle, or it fails; UserError
-    for a number of threads below 1 and an unknown precision.
+    BackendError if the backend is unknown or not installed, has no file in the bundle, or fails;
+    UserError for threads below 1 and an unknown precision.
     """
     check_threads(threads)
     check_precision(precision)
@@ -90,7 +90,8 @@ def _open(
         raise missing_file(bundle, name, found, precision)
     session = found.open(bundle, entry, threads)
     long_entry = bundle.manifest.file("core_long", found.format)
-    # It is in float32; other precisions stay themselves, see `runtime.pipeline.enhance`.
+    # `core_long` is float32; a core of another precision does not change to it, see
+    # `denoiser.enhance`.
     is_float32_core = entry.role == "core" and entry.precision == "fp32"
     if not is_float32_core or long_entry is None or session.device != "cpu":
         return session
@@ -100,7 +101,7 @@ def _open(
 
 
 def _open_engine(bundle: Bundle, precision: Precision | None) -> Session | None:
-    """The first engine of the bundle that can run here, if there is one."""
+    """The first engine of the bundle that runs here, or None."""
     for name in ENGINE_BACKENDS:
         found = BACKENDS[name]
         if any(map(found.takes, bundle.manifest.files)) and is_installed(found.package):
@@ -112,7 +113,7 @@ def _open_engine(bundle: Bundle, precision: Precision | None) -> Session | None:
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise UserError for a number of threads that makes no sense."""
+    """Raise UserError for a number of threads below 1."""
     if threads is not None and threads < 1:
         raise UserError(f"threads={threads}: give at least 1, or None for all")
 

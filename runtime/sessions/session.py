@@ -1,4 +1,4 @@
-"""A session: a core opened by a backend. What it promises, and what goes in and out of it."""
+"""A session: a core opened by a backend, and the checks of its input and output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class Session(Protocol):
         """The file of the bundle it runs."""
 
     def run(self, inputs: Float32Array) -> Float32Array:
-        """The output for an input of the shape that `entry` states, float32.
+        """The output, float32, for an input of the shape that `entry` states.
 
-        Raises BackendError where the shape is another one, or the backend fails.
+        Raises BackendError where the shape does not match, or the backend fails.
         """
 
 
@@ -40,7 +40,7 @@ Opener = Callable[[Bundle, FileEntry, int | None], Session]
 
 @dataclass(frozen=True)
 class Backend:
-    """How to open a session. `module` is imported on use and must need no backend to import.
+    """How to open a session. `module` is imported on use, and imports without the backend.
 
     `engines`: the TensorRT whose engines it runs, None where it runs none.
     """
@@ -53,7 +53,7 @@ class Backend:
     engines: TensorrtBackend | None = None
 
     def takes(self, entry: FileEntry) -> bool:
-        """Whether a file is of the kind that this backend runs."""
+        """Whether this backend runs files of this kind."""
         engines = entry.engine.backend if entry.engine else None
         return (entry.format, engines) == (self.format, self.engines)
 
@@ -80,9 +80,9 @@ def check_input(entry: FileEntry, inputs: Float32Array) -> None:
 
 
 def check_output(entry: FileEntry, inputs: Float32Array, output: object) -> Float32Array:
-    """The output of a session. Raises BackendError where it is not what the manifest states.
+    """A session's output, checked. Raises BackendError where it does not match the manifest.
 
-    That is float32 in a shape whose named axes have the sizes that they have in the input.
+    It is float32, and named axes have the same size as in the input.
     """
     if not isinstance(output, np.ndarray) or output.dtype != np.float32:
         kind = output.dtype if isinstance(output, np.ndarray) else type(output).__name__

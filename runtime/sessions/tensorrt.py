@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from cuda.core import Device, Stream
 
 _MOST_LANES = 4
-# The second run of a shape captures it.
+# a shape is captured at its second run
 _WARM_UP_RUNS = 2
 
 
 class TensorRTSession:
-    """An engine, run by as many threads at once as there are lanes; more of them wait."""
+    """An engine that as many threads as there are lanes run at once; more threads wait."""
 
     device = "cuda"
 
@@ -82,7 +82,7 @@ def _open(
 
 
 class Lanes:
-    """Lends lanes to threads, one each; opens another where all are in use, up to `most`."""
+    """Lends lanes to threads, one each; opens a new one when all are in use, up to `most`."""
 
     def __init__(self, open_lane: Callable[[], Lane], most: int) -> None:
         self._open = open_lane
@@ -93,7 +93,7 @@ class Lanes:
 
     @contextmanager
     def take(self) -> Iterator[Lane]:
-        """A lane for the time of the block; one in which the block failed is not lent again."""
+        """Lend a lane for a `with` block; a lane whose block failed is not used again."""
         lane = self._next()
         try:
             yield lane
@@ -131,7 +131,7 @@ class Lanes:
 
 @contextmanager
 def _explained(engine: Engine) -> Iterator[None]:
-    """Turn what CUDA raises into BackendError; where memory is short, say what needs less."""
+    """Turn CUDA errors into BackendError; for lack of memory, name a profile that needs less."""
     try:
         with cuda_errors(engine.entry.path):
             yield
@@ -145,7 +145,7 @@ def _explained(engine: Engine) -> Iterator[None]:
 
 
 def _outside(engine: Engine, shape: tuple[int, ...]) -> str:
-    """What to say of a shape that the profile does not include."""
+    """The error for a shape outside the profile."""
     profile = engine.info.profile
     wider = Profile(
         min=tuple(map(min, profile.min, shape)),

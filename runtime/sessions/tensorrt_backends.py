@@ -1,4 +1,4 @@
-"""The backends that run TensorRT engines: which package each is, and how to install it."""
+"""The backends that run TensorRT engines: their packages, and how to install them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ SERVED_SMS: Mapping[TensorrtBackend, tuple[int, ...]] = MappingProxyType(
 
 
 def sm_text(sm: int) -> str:
-    """A compute capability as people write it: 89 -> "8.9"."""
+    """A compute capability as text: 89 -> "8.9"."""
     return f"{sm // 10}.{sm % 10}"
 
 
@@ -66,5 +66,5 @@ def is_tensorrt_installed(backend: TensorrtBackend) -> bool:
 
 
 def version_of(backend: TensorrtBackend) -> str:
-    """The installed version of a backend, as its engines must be run with."""
+    """The installed version of a backend; engines run with the version that built them."""
     return cast(str, load_tensorrt(backend).__version__)

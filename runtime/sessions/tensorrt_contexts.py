@@ -1,4 +1,4 @@
-"""How the two backends make execution contexts: with shared memory, or with a runtime cache."""
+"""Execution contexts of the two backends: with shared memory, or with a runtime cache."""
 
 import logging
 from threading import Lock
@@ -19,9 +19,9 @@ _GRAPH_SHAPES = 4  # a graph takes a few hundred kilobytes on the GPU
 
 
 class ClassicContexts:
-    """Contexts of classic TensorRT for one lane, which share one activation memory.
+    """Contexts of classic TensorRT for one lane, which share their activation memory.
 
-    So every captured shape can have a context of its own that takes next to no memory.
+    So every captured shape has a context of its own at almost no memory.
     """
 
     graph_shapes = _GRAPH_SHAPES
@@ -44,13 +44,13 @@ class ClassicContexts:
         return context
 
     def after_new_shape(self) -> None:
-        """All kernels are in the engine."""
+        """Nothing to do: all kernels are in the engine."""
 
 
 class RtxContexts:
-    """Contexts of TensorRT-RTX, which compiles kernels and captures graphs by itself.
+    """Contexts of TensorRT-RTX, which compiles kernels and captures graphs itself.
 
-    The kernels of a shape are compiled before its first run, and kept in the user's cache folder.
+    It compiles the kernels of a shape before its first run; the user's cache folder keeps them.
     """
 
     graph_shapes = 0
@@ -78,7 +78,7 @@ class RtxContexts:
         return context
 
     def after_new_shape(self) -> None:
-        """Store the compiled kernels. That they cannot be is no reason to fail."""
+        """Store the compiled kernels; a failure is only logged."""
         try:
             with self._lock:
                 replace_file(self._file, bytes(self._cache.serialize()))

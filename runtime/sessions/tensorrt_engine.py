@@ -1,4 +1,4 @@
-"""Opening an engine: every reason that it cannot run here is found before anything runs."""
+"""Opening an engine: finds every reason why it cannot run here before anything runs."""
 
 import re
 from collections import deque
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 # A dtype of the manifest, and TensorRT's name for it.
 _DTYPES = {"float32": "FLOAT"}
 _KEPT_MESSAGES = 16
-# How the errors read that come of a full memory.
+# How errors of a full memory read.
 _MEMORY = re.compile(r"out of memory|OutOfMemory|could not be allocated", re.IGNORECASE)
 
 
 class Reasons:
-    """What TensorRT logged as errors since the last look."""
+    """The errors that TensorRT has logged since the last call of `take`."""
 
     def __init__(self) -> None:
         self._messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
@@ -38,7 +38,7 @@ class Reasons:
         self._messages.append(" ".join(message.split()))
 
     def take(self) -> str:
-        """The first error, which the later ones follow from; and forget all of them."""
+        """The first error, which causes the later ones; clears all of them."""
         first = self._messages[0] if self._messages else "no reason given"
         self._messages.clear()
         return first
@@ -46,7 +46,7 @@ class Reasons:
 
 @dataclass(frozen=True)
 class Engine:
-    """A deserialized engine, and what the manifest of its bundle says of it.
+    """A deserialized engine, and its entry in the manifest.
 
     `runtime` and `logger` have to live as long as `plan` does.
     """
@@ -67,19 +67,19 @@ class Engine:
         return kind(f"{self.entry.path}: {self.info.backend} {what}: {reason}")
 
     def rebuild_for(self, profile: Profile) -> str:
-        """The command that builds it anew for another profile."""
+        """The command that builds it again for another profile."""
         return build_again(self.bundle.path, self.entry, profile=profile)
 
 
 def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
-    """Deserialize an engine that fits what is installed and the GPU that is here.
+    """Deserialize an engine that fits the installed TensorRT and the GPU.
 
-    Raises BackendError, which says how to get one that does: the backend is not installed or of
-    another version, no driver or too old a one, another GPU, a plan that TensorRT refuses or that
-    has other inputs and outputs than the manifest says.
+    Raises BackendError, with the command that builds a fitting one: a backend that is missing or
+    has another version, a driver that is missing or too old, another GPU, a plan that TensorRT
+    refuses, inputs and outputs that do not match the manifest.
     """
     info = entry.engine
-    assert info is not None, "the manifest's check lets no engine pass without it"
+    assert info is not None, "parse.py refuses an engine without it"
     installed = version_of(info.backend)
     if installed != info.version:
         raise BackendError(

@@ -1,4 +1,4 @@
-"""One lane of an engine: a stream, memory for the tensors, and a CUDA graph for a few shapes."""
+"""One lane of an engine: a CUDA stream, memory for tensors, and CUDA graphs for a few shapes."""
 
 import logging
 from collections import OrderedDict
@@ -24,7 +24,7 @@ class Contexts(Protocol):
 
     @property
     def graph_shapes(self) -> int:
-        """For how many shapes the lane keeps a CUDA graph; 0 where TensorRT makes its own."""
+        """The number of shapes with a CUDA graph; 0 where TensorRT captures itself."""
 
     def create(self) -> "trt.IExecutionContext":
         """A new context. Raises BackendError."""
@@ -35,7 +35,7 @@ class Contexts(Protocol):
 
 @dataclass(frozen=True)
 class BoundShape:
-    """An execution context that is set to one shape and to the memory of its tensors."""
+    """An execution context bound to one shape and to the memory of its tensors."""
 
     engine: Engine
     context: "trt.IExecutionContext"
@@ -43,7 +43,7 @@ class BoundShape:
     output: TensorView
 
     def enqueue(self, stream: "Stream") -> None:
-        """Put a whole run into the stream: inputs to the GPU, the network, output to the host."""
+        """Enqueue a whole run: inputs to the GPU, the network, output to the host."""
         for view in self.inputs:
             view.upload(stream)
         if not self.context.execute_async_v3(int(stream.handle)):
@@ -53,7 +53,7 @@ class BoundShape:
 
 @dataclass(frozen=True)
 class CapturedShape:
-    """A shape with a context of its own, and its run as a graph if it could be captured."""
+    """A shape with its own context, and its run as a CUDA graph if capture succeeded."""
 
     bound: BoundShape
     graph: "Graph | None"
@@ -69,13 +69,13 @@ class CapturedShape:
 def capture_shape(bound: BoundShape, stream: "Stream", contexts: Contexts) -> CapturedShape:
     """Capture a bound shape where TensorRT does not do that itself.
 
-    It has run before, as TensorRT wants it after a new shape.
+    It has run before, as TensorRT requires after a new shape.
     """
     graph = None
     if contexts.graph_shapes:
         try:
             graph = capture(stream, lambda: bound.enqueue(stream))
-        except Exception as error:  # runs went well: the next ones go without a graph
+        except Exception as error:  # runs succeed: later ones go without a graph
             path, shape = bound.engine.entry.path, bound.inputs[0].host.shape
             logger.info("%s: no CUDA graph for %s: %s", path, shape, str(error))
     return CapturedShape(bound, graph)
@@ -84,10 +84,9 @@ def capture_shape(bound: BoundShape, stream: "Stream", contexts: Contexts) -> Ca
 class Lane:
     """Runs an engine for one thread at a time.
 
-    The memory of input and output is allocated once, for the largest shape of the profile. A shape
-    that comes a second time gets a context of its own and is captured; from the third time on its
-    graph is replayed. One context can't serve several graphs: setting another shape changes state
-    that the graph relies on.
+    Input and output memory is allocated once, for the largest shape of the profile. The second run
+    of a shape gets its own context and is captured; later runs replay the graph. One context cannot
+    serve several graphs: setting another shape changes state that a graph relies on.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Lane:
         largest = engine.info.profile.max
         self._input = TensorMemory(device, largest, self._stream)
         self._output = TensorMemory(device, self._set_shape(self._any_shape, largest), self._stream)
-        self._bound: BoundShape | None = None  # what `_any_shape` is set to
+        self._bound: BoundShape | None = None  # the shape of `_any_shape`
         self._captured: OrderedDict[Shape, CapturedShape] = OrderedDict()
         self._seen: set[Shape] = set()
 
@@ -121,7 +120,7 @@ class Lane:
             self._capture(bound, shape)
             return output
         if self._bound is None or self._bound.inputs[0].host.shape != shape:
-            self._bound = None  # should binding fail halfway
+            self._bound = None  # in case binding fails
             self._bound = self._bind(self._any_shape, shape)
         output = self._run(self._bound, self._bound, inputs)
         if shape not in self._seen:
@@ -136,7 +135,7 @@ class Lane:
         try:
             work.enqueue(self._stream)
         except BaseException:
-            with suppress(Exception):  # nothing may use the memory any more when it goes
+            with suppress(Exception):  # no run may use the memory after this
                 self._stream.sync()
             raise
         self._stream.sync()

@@ -35,14 +35,14 @@ class TorchScriptSession:
         try:
             with torch.inference_mode():
                 output = self.module(torch.from_numpy(inputs).to(self.device)).cpu().numpy()
-        except Exception as error:  # the module decides what it raises
+        except Exception as error:  # the module may raise anything
             last = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise BackendError(f"{self.entry.path}: {self.backend} failed: {last}") from error
         return check_output(self.entry, inputs, output)
 
 
 def open_torchscript(bundle: Bundle, entry: FileEntry, threads: int | None) -> TorchScriptSession:
-    """Load the module, which runs code that is in it. `threads` are PyTorch's of the process."""
+    """Load the module, which runs its code. `threads` sets PyTorch's threads process-wide."""
     import torch
 
     if threads is not None:

@@ -1,4 +1,4 @@
-"""Streams: speech that is denoised while it goes on."""
+"""Streams: denoising in real time."""
 
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from frcrn_export.runtime.streaming.multi import MultiStream

@@ -1,4 +1,4 @@
-"""Audio of any rate and number of channels as streams: what the pipe and the files go through."""
+"""Audio of any rate and number of channels as streams, for pipes and files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from frcrn_export.runtime.streaming.stream import replace_unusable
 class AudioStream:
     """One recording or broadcast, block by block. Every channel is a stream of its own.
 
-    Other rates than the network's are resampled on the way in and out, which adds to the delay.
+    Rates other than the network's are resampled in both directions, which adds to the delay.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class AudioStream:
         if network.session.backend in ENGINE_BACKENDS and rows < channels:
             try:
                 network.session.resize(channels)
-            except BackendError as error:  # it knows the command that builds another
+            except BackendError as error:  # the error has the command that builds one
                 raise UserError(
                     f"{channels} channels: take --backend onnxruntime, or another engine: {error}"
                 ) from error
@@ -54,9 +54,9 @@ class AudioStream:
         self._outward = _resampler(rate, sample_rate, channels)
 
     def process(self, block: Float32Array) -> Float32Array:
-        """The next samples [C, n] in [-1, 1] -> what is done, [C, m].
+        """The next samples [C, n] in [-1, 1] -> the finished samples [C, m].
 
-        Samples that are not finite become 0 before anything else, so that no filter keeps them.
+        Samples that are not finite become 0 first, so that no filter keeps them.
         """
         block = block.astype(np.float32)
         self.replaced_samples += replace_unusable(block)
@@ -66,7 +66,7 @@ class AudioStream:
         return done
 
     def flush(self) -> Float32Array:
-        """End the stream and give the rest [C, m], so that as many came out as went in."""
+        """End the stream and give the remaining samples [C, m]: as many came out as went in."""
         nothing = np.zeros((self.channels, 0), np.float32)
         done = self._denoise(self._inward(nothing, last=True))
         rest = self._many.flush_all()
@@ -85,14 +85,14 @@ class AudioStream:
 
 
 class _Same:
-    """The resampler where there is nothing to resample."""
+    """The resampler for equal rates."""
 
     def __call__(self, block: Float32Array, last: bool = False) -> Float32Array:
         return block
 
 
 class _Resampler:
-    """soxr's filter, which carries on from block to block [C, n]."""
+    """soxr's filter, continued from block to block [C, n]."""
 
     def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
         import soxr
@@ -111,7 +111,7 @@ def _resampler(from_rate: int, to_rate: int, channels: int) -> _Same | _Resample
 
 @dataclass(frozen=True)
 class StreamedSources:
-    """Denoises whole sources as streams; takes the place of a `Denoiser` in `runtime.files`."""
+    """Denoises whole sources as streams, with the interface of a `Denoiser`."""
 
     network: Network
 
@@ -122,7 +122,7 @@ class StreamedSources:
 
     @property
     def session(self) -> StreamSession:
-        """What runs the network."""
+        """The session that runs the network."""
         return self.network.session
 
     def stream(
@@ -131,7 +131,7 @@ class StreamedSources:
         restore_level: bool = True,
         attenuation_limit: float | None = None,
     ) -> Iterator[Float32Array]:
-        """Blocks [C, n] that put end to end are what a pipe would give for the source."""
+        """Blocks [C, n] that concatenate to the output of a pipe for the source."""
         audio = AudioStream(
             self.network,
             source.sample_rate,
@@ -149,27 +149,27 @@ class StreamedSources:
 class Meter:
     """Measures the calls of one stream.
 
-    `misses` counts the times that it took longer to compute samples than they last: then a live
-    stream falls behind. `delay` is the largest number of samples that were given, or just arriving,
-    and had not come out: the delay with all its causes, resampling included.
+    `misses` counts the calls that took longer than their samples last: a live stream falls behind
+    then. `delay` is the largest number of samples that had gone in, or were arriving, and had not
+    come out: the delay of all causes, resampling included.
     """
 
     def __init__(self, stream: AudioStream) -> None:
         self._stream = stream
         self.busy_seconds = 0.0
         self.calls = self.misses = self.delay = 0
-        self._accounted = 0  # samples of the input that an output has followed
+        self._accounted = 0  # input samples whose output has come
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around each `AudioStream.process`."""
+        """Measure one call of `AudioStream.process`."""
         before = self._stream.returned
         started = perf_counter()
         yield
         self.add(perf_counter() - started, before)
 
     def add(self, seconds: float, returned_before: int) -> None:
-        """Count a call that took so long, before which so many samples had come out."""
+        """Count a call of this duration, before which this many samples had come out."""
         given, returned = self._stream.given, self._stream.returned
         self.busy_seconds += seconds
         self.delay = max(self.delay, given - returned_before)
@@ -180,7 +180,7 @@ class Meter:
 
     @property
     def audio_seconds(self) -> float:
-        """How much audio was given."""
+        """The duration of the input."""
         return self._stream.given / self._stream.sample_rate
 
     @property

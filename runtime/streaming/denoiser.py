@@ -14,9 +14,9 @@ from frcrn_export.runtime.streaming.transforms import Latency
 
 
 class StreamingDenoiser:
-    """Removes noise from one stream of speech while it goes on. For one thread.
+    """Denoises one stream of speech in real time. Not thread-safe.
 
-    Sample i of all that `process` and `flush` return belongs to sample i of all that was given.
+    Sample i of the concatenated output of `process` and `flush` belongs to sample i of the input.
 
     Example:
         >>> denoiser = frcrn_export.StreamingDenoiser.open("wave")
@@ -57,16 +57,16 @@ class StreamingDenoiser:
             bundle: A bundle, or its folder.
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
             threads: Limit of processor threads; None is the backend's own choice.
-            sample_rate: What the audio has, in Hz, to be sure that it is the bundle's.
+            sample_rate: Of the audio, in Hz; an error if it is not the bundle's. None: not checked.
             gain: A fixed linear input gain; turns the automatic level off.
-            restore_level: Give the result at the level of the input, not at the one that the
-                network works at.
-            attenuation_limit: By how many dB noise may fall at most, 0 or more; None is no limit.
-            windowed: For networks that cannot stream: compute overlapping windows with the offline
-                core, True for 1 s or the one length that it takes, or the length in seconds.
-                `latency` has the delay and the cost.
-            precision: "fp32", "fp16", "int8" or "fp8"; None is float32, of engines float16 first,
-                and never 8 bits.
+            restore_level: Restore the level of the input; False keeps the level that the network
+                works at.
+            attenuation_limit: The most that noise is lowered by, in dB from 0; None is no limit.
+            windowed: For networks that cannot stream: run the offline core on overlapping windows.
+                True for 1 s or the network's fixed length, else the length in seconds. `latency`
+                has the delay and the cost.
+            precision: "fp32", "fp16", "int8" or "fp8"; None takes float32, of engines float16
+                first, never 8 bits.
 
         Returns:
             A denoiser for one stream.
@@ -75,20 +75,20 @@ class StreamingDenoiser:
             BundleError: The bundle is missing, was altered, or has no streaming core.
             BackendError: The backend is unknown, not installed, or cannot run this bundle here.
             AudioError: `sample_rate` is not the bundle's.
-            UserError: An argument that makes no sense for this bundle.
+            UserError: An argument that is invalid for this bundle.
         """
         network = open_network(bundle, backend, threads, sample_rate, windowed, precision=precision)
         return cls(network, gain, restore_level, attenuation_limit)
 
     def process(self, block: npt.NDArray[Any]) -> Float32Array:
-        """Take a block of the stream, and give what is done.
+        """Denoise the next block of the stream.
 
         Args:
             block: [n] floats in [-1, 1] at the bundle's rate, n >= 0. Samples that are NaN or
                 infinite (or beyond 65536) become 0, see `replaced_samples`.
 
         Returns:
-            [m] float32: the next samples of the stream, `latency` behind.
+            [m] float32: the next finished samples, `latency` behind the input; m may be 0.
 
         Raises:
             AudioError: Anything but a mono array of floats.
@@ -101,7 +101,7 @@ class StreamingDenoiser:
         """End the stream.
 
         Returns:
-            [m] float32: the rest, so that as many samples came out as went in.
+            [m] float32: the remaining samples; as many came out as went in.
 
         Raises:
             UserError: The stream has ended already.
@@ -110,7 +110,7 @@ class StreamingDenoiser:
         return self._advance()
 
     def reset(self) -> None:
-        """Forget the stream: states, level, waiting samples and counts; the next one can begin."""
+        """Reset states, level, pending samples and counts, for a new stream."""
         self._stream.reset()
         self._network.session.reset()
 
@@ -121,7 +121,7 @@ class StreamingDenoiser:
 
     @property
     def sample_rate(self) -> int:
-        """What blocks must have, in Hz."""
+        """The sample rate of blocks, in Hz."""
         return self.manifest.sample_rate
 
     @property

@@ -1,11 +1,11 @@
-"""The level rules in causal form: a gain that knows nothing of the samples to come.
+"""The causal level rules: a gain that depends on no future sample.
 
-The offline rules (`runtime.level`) measure the whole utterance first. In a stream, each interval
-b = 0, 1, ... (a hop of the network) sets a target from the samples up to its own end:
+The offline rules (`runtime.audio.level`) measure the whole utterance first. In a stream, each
+interval b = 0, 1, ... (a hop of the network) sets a target from the samples up to its own end:
 
 - `active_rms`: G(b) = TARGET_RMS / sqrt(mean of x[n]^2 over the n with x[n]^2 > m), where m is the
-  mean of x[n]^2: the offline rule, over the memory instead of the whole utterance. The powers are
-  kept as a histogram in eighths of an octave; the threshold m is rounded up to the next step.
+  mean of x[n]^2: the offline rule, over the memory instead of the whole utterance. A histogram
+  holds the powers in eighths of an octave; the threshold m is rounded up to the next bin.
 - `peak`: G(b) = 1 / max |x[n]| over the memory.
 - `none`: the gain is 1.
 
@@ -55,7 +55,7 @@ class StreamLevel(Protocol):
 
 
 class FixedLevel:
-    """A gain that is known beforehand."""
+    """A gain that is known in advance."""
 
     def __init__(self, gain: float) -> None:
         self._gain = gain
@@ -98,7 +98,7 @@ class CausalLevel:
 
 
 class _Ring:
-    """One slot for each second of sound, the oldest of which makes room for the newest."""
+    """A ring of slots, one for each second of sound; the newest replaces the oldest."""
 
     def __init__(self, sample_rate: int, slot_shape: tuple[int, ...]) -> None:
         self._sample_rate = sample_rate
@@ -111,7 +111,7 @@ class _Ring:
         self._heard = 0
 
     def next_slot(self, samples: int) -> bool:
-        """Count samples; whether a second is full, and the oldest slot was emptied for the next."""
+        """Count samples; after each second empty the oldest slot and return True."""
         self._heard += samples
         if self._heard < self._sample_rate:
             return False
@@ -142,7 +142,7 @@ class _Peak(_Ring):
 
 
 class _ActiveRms(_Ring):
-    """A slot is [2, bins]: how many samples have a power in each bin, and the sum of the powers."""
+    """A slot is [2, bins]: the number of samples by power, and the sum of their powers."""
 
     def __init__(self, sample_rate: int) -> None:
         self._total = np.zeros((2, _BINS))
@@ -169,7 +169,7 @@ class _ActiveRms(_Ring):
             return 1.0
         above = int(_bin(np.array([power / count], np.float32))[0]) + 1
         active, active_power = self._total[:, above:].sum(axis=1)
-        # A constant magnitude has no sample above its mean.
+        # A signal of constant magnitude has no sample above its mean.
         mean_power = active_power / active if active else power / count
         return TARGET_RMS / float(np.sqrt(mean_power))
 
@@ -184,7 +184,7 @@ def _bin(power: Float32Array) -> npt.NDArray[np.int32]:
 def stream_level(rule: Level, gain: float | None, sample_rate: int, interval: int) -> StreamLevel:
     """The level of one stream: `gain` where it is given, else by the rule.
 
-    Raises UserError for a gain that is none.
+    Raises UserError for a gain out of range.
     """
     if gain is not None and not MIN_GAIN <= gain <= 1 / MIN_GAIN:
         raise UserError(f"a gain of {gain}; give a factor from {MIN_GAIN:g} to {1 / MIN_GAIN:g}")

@@ -16,7 +16,7 @@ class Live:
     """The default microphone and speakers, `block_frames` at a time. Raises UserError, AudioError.
 
     `dropouts` counts how often the devices lost samples or had none to play; `device_ms` is the
-    delay that they state, with the silence in front of the speakers.
+    devices' own delay, with the silence in front of the speakers.
     """
 
     def __init__(self, stream: AudioStream, block_frames: int) -> None:
@@ -61,7 +61,7 @@ def _sounddevice() -> Any:
         raise UserError(
             'sounddevice is not installed; run: pip install "frcrn-export[live]"'
         ) from error
-    except OSError as error:  # it loads PortAudio, which some systems keep apart
+    except OSError as error:  # it loads PortAudio, a package of its own on some systems
         raise UserError(
             f"sounddevice does not load ({error}); on Debian or Ubuntu run: "
             "sudo apt install libportaudio2"

@@ -1,4 +1,4 @@
-"""Many streams through one network: they come and go, and move on together."""
+"""Many streams through one network, in batches; streams begin and end at any time."""
 
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -18,9 +18,9 @@ from frcrn_export.runtime.streaming.transforms import Latency, StateArray
 
 
 class MultiStream:
-    """Removes noise from any number of streams, each of which begins and ends when it likes.
+    """Denoises any number of streams, which begin and end at any time. Not thread-safe.
 
-    Every stream gives what a `StreamingDenoiser` of its own would give. For one thread.
+    Every stream gives the output of a `StreamingDenoiser` of its own.
 
     Example:
         >>> noisy, rate = soundfile.read("noisy.wav", dtype="float32")
@@ -32,8 +32,8 @@ class MultiStream:
         (8000, True)
     """
 
-    # Streams that have samples for another call sit in the rows of the session, the others are
-    # parked: their states wait here. While the same streams are ready each time, nothing moves.
+    # Streams with enough samples for a call occupy rows of the session. The others are parked:
+    # their states wait here. While the same streams are ready each time, nothing is copied.
 
     def __init__(
         self, network: Network, max_streams: int | None = None, restore_level: bool = True
@@ -74,22 +74,21 @@ class MultiStream:
             bundle: A bundle, or its folder.
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
             threads: Limit of processor threads; None is the backend's own choice.
-            max_streams: Memory is made for so many at once, and `add` refuses more; None lets it
-                grow with them. Engines have the rows that they were built with (`frcrn-export trt
-                --batch`), so they need it.
-            sample_rate: What the audio has, in Hz, to be sure that it is the bundle's.
+            max_streams: The largest number of streams at once, for which memory is allocated; None
+                grows on demand. Engines need it: their rows are fixed (`frcrn-export trt --batch`).
+            sample_rate: Of the audio, in Hz; an error if it is not the bundle's. None: not checked.
             restore_level: As in `StreamingDenoiser.open`.
             windowed: As in `StreamingDenoiser.open`.
             precision: As in `StreamingDenoiser.open`.
 
         Returns:
-            No streams yet, see `add`.
+            An object without streams, see `add`.
 
         Raises:
             BundleError: The bundle is missing, was altered, or has no streaming core.
             BackendError: The backend is unknown, not installed, or cannot run this bundle here.
             AudioError: `sample_rate` is not the bundle's.
-            UserError: An argument that makes no sense for this bundle.
+            UserError: An argument that is invalid for this bundle.
         """
         if max_streams is not None and max_streams < 1:
             raise UserError(f"max_streams={max_streams}: give at least 1")
@@ -105,10 +104,10 @@ class MultiStream:
 
         Args:
             gain: A fixed linear input gain; turns the automatic level off.
-            attenuation_limit: By how many dB noise may fall at most, 0 or more; None is no limit.
+            attenuation_limit: The most that noise is lowered by, in dB from 0; None is no limit.
 
         Returns:
-            The number that the stream is called by from now on; it is never used again.
+            The stream's number, which is never reused.
 
         Raises:
             UserError: There are `max_streams` already; a gain or a limit out of range.
@@ -123,20 +122,20 @@ class MultiStream:
         return stream
 
     def process(self, blocks: Mapping[int, npt.NDArray[Any]]) -> dict[int, Float32Array]:
-        """Take the next samples of some streams, and give for each of them what is done.
+        """Denoise the next blocks of some streams.
 
-        The streams with enough samples for another call go through the network together, so give
-        all that arrived at once.
+        Streams with enough samples for a call go through the network as one batch, so give all
+        blocks that have arrived in one call.
 
         Args:
-            blocks: By stream, [n] floats as `StreamingDenoiser.process` takes them, of any length.
+            blocks: By stream, [n] floats of any length, as in `StreamingDenoiser.process`.
 
         Returns:
-            By stream, [m] float32.
+            By stream, [m] float32: its next finished samples.
 
         Raises:
-            AudioError: A wrong block; no stream has moved.
-            UserError: A stream that is not there; no stream has moved.
+            AudioError: A block that is no mono array of floats; no stream has advanced.
+            UserError: There is no such stream; no stream has advanced.
         """
         given = {stream: self._stream(stream) for stream in blocks}
         for block in blocks.values():
@@ -147,13 +146,13 @@ class MultiStream:
         return {number: stream.pull() for number, stream in given.items()}
 
     def flush(self, stream: int) -> Float32Array:
-        """End a stream, which leaves. Several that end together: `flush_all`.
+        """End and remove a stream. `flush_all` ends several together.
 
         Args:
             stream: Its number.
 
         Returns:
-            [m] float32: its rest, so that as many samples came out as went in.
+            [m] float32: its remaining samples; as many came out as went in.
 
         Raises:
             UserError: There is no such stream.
@@ -161,13 +160,13 @@ class MultiStream:
         return self.flush_all([stream])[stream]
 
     def flush_all(self, streams: Sequence[int] | None = None) -> dict[int, Float32Array]:
-        """End streams together; they leave.
+        """End and remove streams, in one batch.
 
         Args:
             streams: Their numbers; None is all.
 
         Returns:
-            By stream, [m] float32: its rest.
+            By stream, [m] float32: its remaining samples.
 
         Raises:
             UserError: There is no such stream; none has ended.
@@ -183,7 +182,7 @@ class MultiStream:
         return rest
 
     def remove(self, stream: int) -> None:
-        """Forget a stream, and what it still had to give.
+        """Remove a stream without its remaining samples.
 
         Args:
             stream: Its number.
@@ -222,7 +221,7 @@ class MultiStream:
 
     @property
     def sample_rate(self) -> int:
-        """What blocks must have, in Hz."""
+        """The sample rate of blocks, in Hz."""
         return self.manifest.sample_rate
 
     @property
@@ -246,7 +245,7 @@ class MultiStream:
             advance(self._session, [self._streams[number] for number in self._rows])
 
     def _seat(self, ready: list[int]) -> None:
-        """Let the first rows of the session be those of the streams that are ready."""
+        """Assign the first rows of the session to the streams that are ready."""
         wanted, held = set(ready), self._rows
         if wanted == set(held):
             return

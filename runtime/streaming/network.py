@@ -1,4 +1,4 @@
-"""A bundle opened for streams: the session, and what each stream around it is made of."""
+"""A bundle opened for streams: the session, and the parts of each stream around it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Network:
     def stream(
         self, gain: float | None, restore_level: bool, attenuation_limit: float | None = None
     ) -> Stream:
-        """A new stream. `gain`: the level where it is known beforehand; the limit is in dB."""
+        """A new stream. `gain`: a fixed input gain; `attenuation_limit`: in dB."""
         transform = self.transform()
         rule, rate = self.manifest.level, self.manifest.sample_rate
         level = stream_level(rule, gain, rate, transform.gain_interval)
@@ -43,8 +43,8 @@ def open_network(
 ) -> Network:
     """Open a bundle for streams; the arguments are those of `StreamingDenoiser.open`.
 
-    `batch`: how many streams an engine must have rows for. Raises BundleError, BackendError,
-    AudioError, UserError.
+    `batch`: the rows that an engine must have. Raises BundleError, BackendError, AudioError,
+    UserError.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     manifest = opened.manifest
@@ -64,13 +64,13 @@ def open_network(
 
 
 def network_of(bundle: Bundle, session: StreamSession) -> Network:
-    """The network that a session of the bundle runs."""
+    """The `Network` of a session of the bundle."""
     manifest, entry = bundle.manifest, session.entry
     return Network(manifest, session, lambda: stream_transform(manifest, entry))
 
 
 def stream_transform(manifest: Manifest, entry: FileEntry) -> Transform:
-    """What lies between a stream and a streaming core of the bundle."""
+    """The transform between a stream and a streaming core of the bundle."""
     info = entry.streaming
     assert info is not None
     if manifest.stft is None:

@@ -26,9 +26,9 @@ _OPENERS = {"onnxruntime": open_best, "onnxruntime-cpu": open_cpu, "onnxruntime-
 def open_onnx(
     bundle: Bundle, entry: FileEntry, backend: str, threads: int | None
 ) -> "OnnxStreamSession":
-    """A streaming core with one row. Raises BackendError where it cannot be loaded, or is another.
+    """Open a streaming core with one row. Raises BackendError where it does not load or match.
 
-    The manifest says what its tensors are called.
+    The manifest names its tensors.
     """
     opened = _OPENERS[backend](bundle, entry, threads)
     for kind, wanted, found in (
@@ -48,7 +48,7 @@ def open_onnx(
 
 
 def _alike(wanted: TensorSpec, found: "onnxruntime.NodeArg") -> bool:
-    """Whether type and all sizes that both know are the same."""
+    """Whether the types and all sizes that both state are equal."""
     sizes = zip(wanted.shape, found.shape, strict=False)
     known = ((a, b) for a, b in sizes if isinstance(a, int) and isinstance(b, int))
     return all(a == b for a, b in known) and _TYPES.get(wanted.dtype) == found.type
@@ -57,8 +57,8 @@ def _alike(wanted: TensorSpec, found: "onnxruntime.NodeArg") -> bool:
 class OnnxStreamSession:
     """A streaming core and two sets of states: each call reads one and writes the other.
 
-    What each call reads and writes is bound once for a batch size, so that a call allocates
-    nothing here and the states never leave the device. Batches share the memory of the largest.
+    Inputs, outputs and states are bound once for a batch size: a call allocates nothing here, and
+    the states stay on the device. All batch sizes share the memory of the largest.
     """
 
     def __init__(self, opened: OnnxSession) -> None:
@@ -68,7 +68,7 @@ class OnnxStreamSession:
         self._session = opened.session
         self.entry: FileEntry = entry
         self._info: StreamingInfo = entry.streaming
-        self._now = 0  # which set of states the next call reads
+        self._now = 0  # the set of states that the next call reads
         self._allocate(1)
         self._take_rows(1)
         self.reset()
@@ -127,7 +127,7 @@ class OnnxStreamSession:
         return [initial_state(spec) for spec in self._info.states]
 
     def _allocate(self, capacity: int) -> None:
-        """Make buffers for so many rows."""
+        """Allocate buffers for this many rows."""
         row = tuple(map(int, self.entry.inputs[0].shape[1:]))
         self._input = _Buffer((capacity, *row), self.device)
         self._ends = _Buffer((capacity,), self.device)
@@ -143,7 +143,7 @@ class OnnxStreamSession:
         self.inputs = self._input.host[:0]
 
     def _take_rows(self, batch: int) -> None:
-        """Go on with the first `batch` rows of the buffers."""
+        """Bind the first `batch` rows of the buffers."""
         if batch not in self._bindings:
             first, second = self._states
             self._bindings[batch] = [
@@ -194,6 +194,6 @@ class _Buffer:
         return self.host
 
     def rows(self, batch: int) -> tuple[str, int, type, tuple[int, ...], int]:
-        """How ONNX Runtime is told of the first rows: device, type, shape, address."""
+        """The first rows as ONNX Runtime's binding takes them: device, type, shape, address."""
         shape = (batch, *self.host.shape[1:])
         return self._device, 0, self.host.dtype.type, shape, self._value.data_ptr()

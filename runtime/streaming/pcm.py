@@ -1,4 +1,4 @@
-"""Samples as bytes: the formats of raw PCM, and the headers of WAV that comes through a pipe."""
+"""Samples as bytes: raw PCM, and WAV headers in a pipe."""
 
 import struct
 from collections.abc import Callable
@@ -15,7 +15,7 @@ FORMATS = {"s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4}
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _FORMAT_OF = {(_PCM, 16): "s16le", (_PCM, 24): "s24le", (_PCM, 32): "s32le", (_FLOAT, 32): "f32le"}
-# What programs write for a length that they do not know yet; sox: 0x7FFFFFFF less its header.
+# Lengths that mean "unknown"; sox writes 0x7FFFFFFF less its header.
 _UNKNOWN_FROM = 0x7FFF0000
 _UNKNOWN = 0xFFFFFFFF
 _COMPRESSED = {b"fLaC": "FLAC", b"OggS": "Ogg"}
@@ -27,9 +27,9 @@ ReadExactly = Callable[[int], bytes]
 
 @dataclass(frozen=True)
 class PcmSpec:
-    """How audio is written as bytes: format, Hz, channels one after the other in each frame.
+    """The format of PCM bytes: sample format, rate in Hz, interleaved channels.
 
-    Raises AudioError for a rate or a number of channels that makes no sense.
+    Raises AudioError for a rate or a number of channels out of range.
     """
 
     format: str
@@ -77,10 +77,10 @@ class PcmSpec:
 
 
 def read_wav_header(read: ReadExactly) -> tuple[PcmSpec, int | None]:
-    """What follows "RIFF" or "RF64", up to the samples: their form, and how many bytes they are.
+    """Read from after "RIFF" or "RF64" up to the samples: their format, and their number of bytes.
 
-    None for a length that the writer did not know. `read(n)` gives n bytes, fewer at the end.
-    Raises AudioError for what is no WAV, or of a kind that is not taken.
+    The number is None where the writer did not know it. `read(n)` gives n bytes, fewer at the end.
+    Raises AudioError for anything but WAV in a supported format.
     """
     if read(8)[4:] != b"WAVE":
         raise AudioError("standard input: RIFF, but not WAV; give WAV, or raw PCM with --format")
@@ -106,9 +106,9 @@ def read_wav_header(read: ReadExactly) -> tuple[PcmSpec, int | None]:
 
 
 def refuse_compressed(begin: bytes) -> None:
-    """Raise AudioError where the first 8 bytes are no PCM but a compressed file's.
+    """Raise AudioError where the first 8 bytes are those of a compressed file.
 
-    MP3 without a tag begins as PCM may, and is not recognised.
+    MP3 without a tag is not recognised: PCM may begin with the same bytes.
     """
     kind = "MP4" if begin[4:8] == b"ftyp" else _COMPRESSED.get(begin[:4])
     if begin.startswith(b"ID3"):
@@ -118,7 +118,7 @@ def refuse_compressed(begin: bytes) -> None:
 
 
 def wav_header(spec: PcmSpec, data_bytes: int | None) -> bytes:
-    """A WAV header for so many bytes of samples; None, or more than fit, for an unknown number."""
+    """A WAV header for this many bytes of samples; None, or too many for WAV, means unknown."""
     head_bytes = 44
     known = data_bytes is not None and data_bytes + head_bytes < _UNKNOWN_FROM
     size = data_bytes if known and data_bytes is not None else _UNKNOWN
@@ -143,7 +143,7 @@ def wav_header(spec: PcmSpec, data_bytes: int | None) -> bytes:
 
 
 def _body(read: ReadExactly, size: int) -> bytes:
-    """The first bytes of a chunk; the rest of it is skipped."""
+    """The first bytes of a RIFF chunk; the rest is skipped."""
     body = read(min(size, 40))
     _skip(read, size + size % 2 - len(body))
     return body
@@ -173,6 +173,6 @@ def _spec(body: bytes) -> PcmSpec:
 
 
 def _long_bytes(body: bytes) -> int | None:
-    """How many bytes of samples an RF64 file has."""
+    """The number of bytes of samples of an RF64 file."""
     size: int = struct.unpack_from("<Q", body, 8)[0] if len(body) >= 16 else 0
     return size or None

@@ -1,4 +1,4 @@
-"""Audio through a pipe: bytes in, the same form of bytes out, as soon as they are done."""
+"""Audio through a pipe: bytes in, bytes of the same format out, as soon as they are done."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ _WAV_HEADER_BYTES = 44
 
 
 class Interrupt:
-    """Ctrl-C and SIGTERM end the reading, and nothing else: what was read is still written.
+    """Ctrl-C and SIGTERM only end the reading; what was read is still written.
 
     A second one ends the program.
     """
@@ -47,7 +47,7 @@ class Interrupt:
             signal.signal(number, handler)
 
     def reading(self, read: Callable[[], Any]) -> Any:
-        """What `read` gives; None where it is interrupted, or was before."""
+        """The result of `read`; None if interrupted during it or before."""
         try:
             self._reading = True
             return None if self.requested else read()
@@ -66,15 +66,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class PipeReader:
-    """Frames from a pipe. `spec` says their form: that of the WAV header, or of raw PCM.
+    """Reads frames from a pipe; `spec` is their format, from the WAV header or of raw PCM.
 
-    `raw` None looks for a WAV header; `defaults` is raw PCM's form where there is none. Raises
-    AudioError for a header that cannot be used, or of audio that is compressed.
+    `raw` None looks for a WAV header; without one the format is `defaults`. Raises AudioError for a
+    header that cannot be used, and for compressed audio.
     """
 
     def __init__(self, stream: BinaryIO, raw: PcmSpec | None, defaults: PcmSpec) -> None:
         self._stream = stream
-        self._held = b""  # what was read and is not a whole frame yet
+        self._held = b""  # bytes of an incomplete frame
         self.truncated = False
         self.is_wav = False
         self._missing: int | None = None
@@ -90,7 +90,7 @@ class PipeReader:
         self.data_bytes = self._missing
 
     def read(self, frames: int) -> Float32Array | None:
-        """What has arrived, [C, 1 to `frames`]; waits until there is something. None at the end."""
+        """The frames that have arrived, [C, 1 to `frames`]; waits for one. None at the end."""
         size = self.spec.frame_bytes
         while data := self._next(frames * size - len(self._held)):
             self._held += data
@@ -126,9 +126,9 @@ def _some(stream: BinaryIO, count: int) -> bytes:
 
 
 class PipeWriter:
-    """Frames to a pipe, written at once. WAV gets a header, corrected at the end where it can be.
+    """Writes frames to a pipe at once. WAV gets a header, corrected at the end where possible.
 
-    After the reader has gone away, `broken` is True and nothing is written any more.
+    Once the reader is gone, `broken` is True and nothing is written.
     """
 
     def __init__(self, stream: BinaryIO, spec: PcmSpec, wav: bool, data_bytes: int | None) -> None:
@@ -147,7 +147,7 @@ class PipeWriter:
         self._send(data)
 
     def close(self) -> None:
-        """Say in the header how much was written, if that can be reached and is wrong."""
+        """Correct the length in the header, where it is wrong and the output can seek."""
         if self._wav and not self.broken and self._written != self._promised:
             with suppress(OSError, ValueError):
                 if _rewritable(self._stream, _WAV_HEADER_BYTES + self._written):
@@ -163,7 +163,7 @@ class PipeWriter:
             self._stream.flush()
         except BrokenPipeError:
             self.broken = True
-            with suppress(OSError, ValueError):  # or Python complains when it flushes at its exit
+            with suppress(OSError, ValueError):  # else Python reports an error at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
         except OSError as error:
             raise AudioError(f"standard output cannot be written ({error.strerror})") from error

@@ -1,4 +1,4 @@
-"""Stream sessions: a network that is called again and again, with states that it keeps itself."""
+"""Stream sessions: a streaming core that keeps its states between calls."""
 
 import logging
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ STREAM_BACKENDS = ("onnxruntime", "onnxruntime-cpu", "onnxruntime-cuda", *ENGINE
 
 
 class StreamSession(Protocol):
-    """A streaming core with the states of a batch of streams, one row each. For one thread."""
+    """A streaming core with the states of a batch of streams, one row each. Not thread-safe."""
 
     @property
     def backend(self) -> str:
-        """The name that it was opened under."""
+        """The name in `BACKENDS` that it was opened under."""
 
     @property
     def device(self) -> str:
@@ -57,9 +57,9 @@ class StreamSession(Protocol):
     def run(self, inputs: Float32Array, ends: Float32Array) -> Float32Array:
         """One call: inputs [B, ...] -> outputs [B, ...], and every state moves on.
 
-        `ends` [B] says how many frames (or samples) each stream has, UNKNOWN_END while it goes on.
-        The result is overwritten by the next call. Raises BackendError where the backend fails;
-        the states are undefined then until `reset`.
+        `ends` [B] has the number of frames (or samples) of each stream, UNKNOWN_END while unknown.
+        The result is overwritten by the next call. Raises BackendError where the backend fails; the
+        states are undefined then until `reset`.
         """
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
@@ -69,16 +69,15 @@ class StreamSession(Protocol):
         """Copies of the states [B, ...], in the manifest's order."""
 
     def load(self, states: Sequence[StateArray], batch: int) -> None:
-        """Go on with other states [batch, ...]. Raises BackendError as `resize`."""
+        """Replace the states by others [batch, ...]. Raises BackendError as `resize`."""
 
     def editing(self) -> AbstractContextManager[list[StateArray]]:
-        """The states [B, ...] themselves, or what is brought back to the device afterwards."""
+        """The states [B, ...] for editing; GPU sessions copy them back to the device afterwards."""
 
     def resize(self, batch: int) -> None:
-        """Go on with the first `batch` rows; those that are new hold anything.
+        """Go on with the first `batch` rows; new rows are not initialised.
 
-        `inputs` and `ends` are others then. Raises BackendError where the batch cannot change, as
-        that of an engine.
+        Replaces `inputs` and `ends`. Raises BackendError where the batch is fixed, as in an engine.
         """
 
     def initial_states(self) -> list[StateArray]:
@@ -92,13 +91,13 @@ def open_stream_session(
     batch: int = 1,
     precision: Precision | None = None,
 ) -> StreamSession:
-    """Open a bundle's streaming core, by default an engine that can run here, else ONNX Runtime.
+    """Open a bundle's streaming core, by default an engine that runs here, else ONNX Runtime.
 
-    An engine has as many rows as it was built for, and `batch` is how many are needed; the others
-    begin with one. `precision`: the file of this precision; without it float32, of engines float16
-    first. Raises BackendError for a backend that is unknown, not installed or cannot stream, and
-    where the bundle has no file of the precision, BundleError where it has no streaming core,
-    UserError for threads below 1 and an unknown precision.
+    `batch` is the number of rows that an engine must have; other sessions begin with one.
+    `precision`: the file of this precision; without it float32, of engines float16 first. Raises
+    BackendError for a backend that is unknown, not installed or cannot stream, and where the bundle
+    has no file of the precision, BundleError where it has no streaming core, UserError for threads
+    below 1 and an unknown precision.
     """
     check_threads(threads)
     check_precision(precision)
@@ -142,7 +141,7 @@ def open_stream_entry(
 
 
 def _open_engine(bundle: Bundle, batch: int, precision: Precision | None) -> StreamSession | None:
-    """The first engine for so many streams that can run here, if there is one."""
+    """The first engine for this many streams that runs here, or None."""
     for name in ENGINE_BACKENDS:
         found = BACKENDS[name]
         assert found.engines is not None
@@ -158,7 +157,7 @@ def _open_engine(bundle: Bundle, batch: int, precision: Precision | None) -> Str
 def streaming_entry(bundle: Bundle, *, windows: bool = True) -> FileEntry:
     """The bundle's streaming core. Raises BundleError where there is none.
 
-    `windows`: whether overlapping windows would do instead.
+    `windows`: whether windowed streaming would do instead.
     """
     entry = bundle.manifest.file("core_streaming", "onnx")
     if entry is None:

@@ -1,4 +1,4 @@
-"""One stream around a network: its level, its transform, and the samples that wait."""
+"""One stream around a network: its level, its transform, and its pending samples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _FIRST_CAPACITY = 1024
 class Fifo:
     """A queue of float32 samples.
 
-    Its memory grows to twice the most that ever waited, and is then used again and again.
+    Its memory grows to twice the largest content and is reused.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Fifo:
         return self._buffer[self._stop - count : self._stop]
 
     def read(self, count: int) -> Float32Array:
-        """Take the first `count` samples out: a view that holds until the next write."""
+        """Remove the first `count` samples: a view that is valid until the next write."""
         if count > len(self):
             raise ValueError(f"{count} samples wanted, {len(self)} are there")
         view = self._buffer[self._start : self._start + count]
@@ -49,7 +49,7 @@ class Fifo:
         return view
 
     def clear(self) -> None:
-        """Forget every sample."""
+        """Remove all samples."""
         self._start = self._stop = 0
 
     def _make_room(self, count: int) -> None:
@@ -61,7 +61,7 @@ class Fifo:
         self._start, self._stop = 0, len(held)
 
 
-# A sample that is louder cannot be audio, not even 16-bit values that nobody scaled.
+# A larger sample cannot be audio, not even unscaled 16-bit values.
 LARGEST_SAMPLE = 65536.0
 
 
@@ -69,7 +69,7 @@ class Stream:
     """Everything about one stream but the network's states.
 
     `push` samples; while it is `ready`, `fill` a row of the network's input and `take` the row of
-    its output; `pull` what is done. `finish` makes it ready for as long as something is missing.
+    its output; `pull` the finished samples. After `finish` it is ready until all have come out.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ class Stream:
         self._returned = 0
 
     def push(self, block: npt.NDArray[Any]) -> None:
-        """Append samples [n]; those that are NaN, infinite or beyond any audio become 0."""
+        """Append samples [n]; NaN, infinity and samples beyond LARGEST_SAMPLE become 0."""
         if self.finished:
             raise UserError("this stream was flushed; call reset() before the next process()")
         check_block(block)
         samples = self._input.extend(len(block))
-        with np.errstate(over="ignore"):  # a float64 that becomes inf is replaced
+        with np.errstate(over="ignore"):  # a float64 may overflow to inf, which is replaced
             samples[:] = block
         self.replaced_samples += replace_unusable(samples)
         self._given += len(block)
@@ -144,7 +144,7 @@ class Stream:
             out[:] = mix(self._noisy.read(len(out)), out, self._noisy_share)
 
     def pull(self) -> Float32Array:
-        """The samples [n] that are done; after `finish`, the rest of as many as were given."""
+        """The finished samples [n]; after `finish` all that remain."""
         count = len(self._output)
         if self.finished:
             if self._given:
@@ -157,7 +157,7 @@ class Stream:
         return self._output.read(count).copy()
 
     def finish(self) -> None:
-        """End the stream: what the remaining calls need beyond its last sample is silence."""
+        """End the stream: silence follows its last sample in the remaining calls."""
         if self.finished:
             raise UserError("this stream was flushed already; call reset() before the next one")
         self.finished = True
@@ -167,7 +167,7 @@ class Stream:
 
 
 def replace_unusable(samples: Float32Array) -> int:
-    """Let samples that are NaN, infinite or beyond any audio be 0; how many they were."""
+    """Set NaN, infinity and samples beyond LARGEST_SAMPLE to 0, and return their number."""
     usable = np.abs(samples) <= LARGEST_SAMPLE  # False for NaN
     if usable.all():
         return 0
@@ -191,7 +191,7 @@ def check_block(block: npt.NDArray[Any]) -> None:
 
 
 def advance(session: StreamSession, streams: Sequence[Stream]) -> None:
-    """One call of the network for as many ready streams as the session has rows."""
+    """One call of the network, for as many ready streams as the session has rows."""
     for row, stream in enumerate(streams):
         stream.fill(session.inputs[row])
         session.ends[row] = stream.transform.end

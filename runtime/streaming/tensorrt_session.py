@@ -1,4 +1,4 @@
-"""Streaming cores as TensorRT engines: states that stay on the GPU, one CUDA graph a direction."""
+"""Streaming cores as TensorRT engines: states stay on the GPU, one CUDA graph a direction."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ _ALIGNMENT = 64  # floats: 256 bytes, as cudaMalloc aligns
 
 
 def open_engine(bundle: Bundle, entry: FileEntry, batch: int) -> "TensorRTStreamSession":
-    """A streaming engine on the GPU it was built for, by the backend that built it.
+    """Open a streaming engine on the GPU it was built for, by the backend that built it.
 
     Raises BackendError where it cannot run here, or is for another number of streams at once.
     """
@@ -57,8 +57,8 @@ def _for_rows(profile: Profile, batch: int) -> Profile:
 class TensorRTStreamSession:
     """A streaming engine and two sets of states: each call reads one and writes the other.
 
-    There is an execution context for each of the two directions, bound once to its addresses, and
-    captured with its copies as one graph (TensorRT-RTX captures by itself).
+    Each of the two directions has an execution context, bound once to its addresses and captured
+    with its copies as one CUDA graph (TensorRT-RTX captures itself).
     """
 
     device = "cuda"
@@ -108,7 +108,7 @@ class TensorRTStreamSession:
             use_gpu()
             try:
                 self._directions[self._now].enqueue(self._stream)
-            finally:  # nothing may be under way when the caller goes on
+            finally:  # no copy may be pending when the caller goes on
                 self._stream.sync()
         self._now = 1 - self._now
         return self._output.host
@@ -146,7 +146,7 @@ class TensorRTStreamSession:
         return [initial_state(spec) for spec in self._info.states]
 
     def _copy(self, upload: bool) -> None:
-        """Bring the states that the next call reads to the GPU, or back to the host."""
+        """Copy the states that the next call reads to the GPU, or back to the host."""
         block = self._states[self._now].block
         with cuda_errors(self._engine.entry.path):
             use_gpu()
@@ -180,7 +180,7 @@ class TensorRTStreamSession:
 
 
 class StateMemory:
-    """The states of a batch side by side in one block, so that one copy moves all of them.
+    """The states of a batch in one block of memory, so that one copy moves all of them.
 
     `hosts` are their arrays, `addresses` their addresses on the GPU.
     """

@@ -1,7 +1,7 @@
-"""What lies between the samples of a stream and the calls of its network.
+"""Transforms between the samples of a stream and the calls of its network.
 
-A transform cuts a stream into calls: the samples that each call brings become one row of the
-network's input, and one row of its output becomes samples again.
+A transform cuts a stream into calls: it turns the samples of each call into one row of the
+network's input, and one row of its output back into samples.
 """
 
 import math
@@ -31,10 +31,10 @@ def initial_state(spec: StateSpec) -> StateArray:
 
 
 class StreamingAnalysis:
-    """Analysis of `batch` streams in step. State: the samples of each that frames still need.
+    """Analysis of `batch` streams in lockstep. State: the samples that later frames still need.
 
-    A transform that mirrors the signal at its edges sees one sample more, so that the first frame
-    can; what it needs after the last sample it mirrors once `end_at` has told where that is.
+    A transform that mirrors the signal at its edges waits for one sample more, which the first
+    frame needs; it mirrors the end once `end_at` has told where that is.
     """
 
     def __init__(self, spec: StftSpec, batch: int = 1) -> None:
@@ -53,19 +53,19 @@ class StreamingAnalysis:
 
     @property
     def delay(self) -> int:
-        """How many samples a frame waits for beyond its hop."""
+        """The number of samples that a frame waits for beyond its hop."""
         return self._samples.shape[1] - self._spec.hop_length
 
     def end_at(self, samples: int) -> None:
-        """The streams have so many samples; those beyond are padding (ignored)."""
+        """Tell the number of samples of the streams; those beyond are padding (ignored)."""
         self._end = samples
 
     def samples(self, frames: int) -> int:
-        """How many samples the next `frames` frames need: a hop each, the first what it spans."""
+        """The samples that the next `frames` frames need: a hop each, for the first its window."""
         return self.total_samples(frames) if not self._given else frames * self._spec.hop_length
 
     def total_samples(self, frames: int) -> int:
-        """How many samples so many frames need from the beginning of a stream."""
+        """The number of samples for this many frames from the beginning of a stream."""
         first = self._samples.shape[1] - self._spec.margin
         return first + (frames - 1) * self._spec.hop_length
 
@@ -90,7 +90,7 @@ class StreamingAnalysis:
             out[:, 1, :, index] = bins.imag
 
     def _take(self, new: Float32Array) -> None:
-        """The samples of the next frame."""
+        """Append the samples of the next frame."""
         held, count = self._samples, new.shape[1]
         begins, self._given = not self._given, self._given + count
         if self._spec.mirrors and self._end is not None and self._given > self._end:
@@ -102,7 +102,7 @@ class StreamingAnalysis:
             held[:, :margin] = held[:, 2 * margin : margin : -1]
 
     def _mirrored(self, new: Float32Array, beyond: int) -> Float32Array:
-        """`new`, its last `beyond` samples repeating those before them as far as frames reach."""
+        """`new` with its last `beyond` samples mirrored from those before them."""
         joined = np.concatenate((self._samples, new), axis=1)
         end = joined.shape[1] - beyond
         count = max(0, min(beyond, end - 1))
@@ -111,7 +111,7 @@ class StreamingAnalysis:
 
 
 class StreamingSynthesis:
-    """Synthesis of `batch` streams in step. State: the sums that later frames still add to."""
+    """Synthesis of `batch` streams in lockstep. State: the sums that later frames still add to."""
 
     def __init__(self, spec: StftSpec, batch: int = 1) -> None:
         self._spec = spec
@@ -126,7 +126,7 @@ class StreamingSynthesis:
         self._weight[:] = 0
 
     def synthesise(self, spec: Float32Array, out: Float32Array) -> None:
-        """The next frames [B, 2, F, k] -> the samples that are whole, into `out` [B, k hops].
+        """The next frames [B, 2, F, k] -> the complete samples, into `out` [B, k hops].
 
         With `center` the first `margin` of a stream lie before its beginning.
         """
@@ -153,9 +153,9 @@ class StreamingSynthesis:
 class Latency:
     """The algorithmic delay of a stream, in samples, by what causes it.
 
-    `chunk`: what one call waits for (hops, or a part of a window). `window`: what the analysis
-    window reaches beyond that. `lookahead`: the look-ahead of the network. `passes`
-    is the cost: how many times each sample goes through the network, 1 where the network streams.
+    `chunk`: the samples of one call (of windows: the stride). `window`: the part of the analysis
+    window beyond its hop. `lookahead`: the look-ahead of the network. `passes` is the cost: how
+    often the network computes each sample, 1 for streaming cores.
     """
 
     chunk: int
@@ -165,34 +165,34 @@ class Latency:
 
     @property
     def samples(self) -> int:
-        """The sum: once sample i + samples - 1 is given, sample i of the output has come."""
+        """The sum: sample i of the output has come once sample i + samples - 1 went in."""
         return self.chunk + self.window + self.lookahead
 
 
 class Transform(Protocol):
-    """One stream's way into the network and out again."""
+    """The transform of one stream: into the network and out of it."""
 
     latency: Latency
     gain_interval: int  # samples from one gain to the next
-    end: float  # what the network is told of the end of the stream
+    end: float  # the `end` input of the network
 
     def samples(self) -> int:
-        """How many samples the next call takes."""
+        """The number of samples that the next call takes."""
 
     def calls(self, samples: int) -> int:
-        """How many calls a stream of so many samples takes in all; from now on the end is known."""
+        """Tell the length of the stream in samples; gives its number of calls."""
 
     def total_samples(self, calls: int) -> int:
-        """How many samples so many calls take in all."""
+        """The number of samples that this many calls take in all."""
 
     def analyse(self, wave: Float32Array, row: Float32Array) -> None:
         """The samples of the next call -> its input."""
 
     def synthesise(self, row: Float32Array) -> Float32Array:
-        """The output of the next call -> the samples that it adds to the stream, perhaps none."""
+        """The output of the next call -> the samples that it completes, perhaps none."""
 
     def tail(self) -> Float32Array:
-        """The samples that the last call leaves, once the end is known; perhaps none."""
+        """The samples after the last call, once the end is known; perhaps none."""
 
     def reset(self) -> None:
         """Begin a new stream."""
@@ -201,8 +201,8 @@ class Transform(Protocol):
 class SpectrumTransform:
     """Frames of an STFT, `info.chunk` at a time.
 
-    Output frames before 0, and those from the end on, are not part of the stream; neither are the
-    samples before its beginning that centred frames have.
+    Drops output frames before 0 and from the end on, and the samples of centred frames before the
+    beginning of the stream.
     """
 
     def __init__(self, stft: StftSpec, info: StreamingInfo, padding: Padding) -> None:
@@ -221,7 +221,7 @@ class SpectrumTransform:
         self._frames_in = 0
         self._frames_out = -self._info.lookahead
         self._returned = -self._stft.margin  # samples, below 0 before the beginning
-        self._total: int | None = None  # that the offline transform gives, once that is known
+        self._total: int | None = None  # number of samples of the offline transform, once known
         self.end = UNKNOWN_END
 
     def samples(self) -> int:
@@ -243,7 +243,7 @@ class SpectrumTransform:
         self._analysis.analyse(wave[None], row[None])
         self._frames_in += self._info.chunk
         beyond = self._frames_in - self.end
-        if beyond > 0:  # frames that the offline STFT does not have
+        if beyond > 0:  # frames beyond those of the offline STFT
             row[..., max(0, self._info.chunk - int(beyond)) :] = 0
 
     def synthesise(self, row: Float32Array) -> Float32Array:
@@ -259,12 +259,12 @@ class SpectrumTransform:
     def tail(self) -> Float32Array:
         count = self._stft.window_length - self._stft.hop_length
         if self._frames_out < self.end:
-            count = 0  # more frames would follow, beyond the last sample of the stream
+            count = 0  # later frames would follow, beyond the last sample of the stream
         self._synthesis.tail(self._wave[:, :count])
         return self._inside(count)
 
     def _inside(self, count: int) -> Float32Array:
-        """Of the next `count` samples those that the offline transform gives."""
+        """Of the next `count` samples those that the offline transform has."""
         first = min(count, max(0, -self._returned))
         last = count if self._total is None else min(count, self._total - self._returned)
         self._returned += count

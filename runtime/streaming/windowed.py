@@ -1,10 +1,9 @@
 """Streams for networks that cannot stream: overlapping windows, each computed as a whole.
 
-Every `stride` samples the last `length` samples go through the offline core. Of what comes out,
-the `stride` samples that end `right` samples before the window's end are kept: the network heard
-`right` samples of their future, and all of the window before them. They begin with a cross-fade
-from the window before, which heard less of their future, over `fade` samples. The windows that
-begin before the stream hold silence there.
+Every `stride` samples the last `length` samples go through the offline core. The `stride` output
+samples that end `right` samples before the window's end are kept: they have `right` samples of
+look-ahead and the rest of the window as context. A cross-fade of `fade` samples joins them to the
+previous window. Windows that begin before the stream hold silence there.
 
 The delay is stride + right samples, and each sample goes through the network length / stride times.
 """
@@ -28,14 +27,14 @@ from frcrn_export.runtime.sessions.session import Session
 from frcrn_export.runtime.streaming.transforms import Latency, StateArray
 
 _OVERLAP = 4  # windows that cover each sample
-_RIGHT_SHARE = 8  # of the window is future, where the manifest does not say how much to drop
+_RIGHT_SHARE = 8  # of the window is look-ahead, where the manifest does not say how much to drop
 _DEFAULT_SECONDS, _LONGEST_SECONDS = 1, 60
 _LEVEL_SECONDS = 0.02  # from one gain to the next
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How streams are cut, in samples. `fade` is at most `right`."""
+    """The windows of a stream, in samples. `fade` is at most `right`."""
 
     length: int
     stride: int
@@ -49,10 +48,10 @@ class Windows:
 
 
 def windows_for(manifest: Manifest, entry: FileEntry, seconds: float | None) -> Windows:
-    """The windows of a core: `seconds` long, None for a second, what it needs, or its one length.
+    """The windows of a core, `seconds` long; None: 1 s, the least it needs, or its fixed length.
 
-    A quarter of the window is new each time. Raises UserError where the core does not take the
-    length, or it is too short for what is dropped at its end.
+    The stride is a quarter of the window. Raises UserError where the core does not take the length,
+    or the length is too short for the part dropped at its end.
     """
     rate, fixed = manifest.sample_rate, entry.inputs[0].shape[-1]
     dropped = manifest.segments.right
@@ -83,9 +82,9 @@ def windows_for(manifest: Manifest, entry: FileEntry, seconds: float | None) -> 
 
 
 def _whole(samples: int, manifest: Manifest) -> int:
-    """The next length that the network takes: whole frames of the STFT, or whole hops.
+    """The next length that the network takes: whole STFT frames, or whole hops.
 
-    Windows begin at whole hops too: strided convolutions are the same at no other shift.
+    Windows begin at whole hops too: strided convolutions are invariant to no other shift.
     """
     if manifest.stft is None:
         multiple = _OVERLAP * (manifest.padding.size if manifest.padding.rule == "multiple" else 1)
@@ -102,7 +101,7 @@ class WindowTransform:
         self.end = UNKNOWN_END
         self._windows = windows
         self._window = np.zeros(windows.length, np.float32)
-        self._fading = np.zeros(windows.fade, np.float32)  # what the window before has there
+        self._fading = np.zeros(windows.fade, np.float32)  # the previous window's samples there
         self._rise = (np.arange(windows.fade, dtype=np.float32) + 0.5) / max(1, windows.fade)
         self.reset()
 
@@ -140,7 +139,7 @@ class WindowTransform:
 
 
 class WindowSession:
-    """An offline core that is given windows [B, length]; as `session.StreamSession`, no states."""
+    """An offline core run on windows [B, length]; a `session.StreamSession` without states."""
 
     def __init__(self, session: Session, manifest: Manifest, length: int) -> None:
         self.backend, self.device, self.entry = session.backend, session.device, session.entry

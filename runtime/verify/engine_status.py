@@ -1,4 +1,4 @@
-"""What the manifest says about an engine once it was run."""
+"""The verification status of an engine in the manifest, after a run."""
 
 from collections.abc import Iterable
 
@@ -16,21 +16,21 @@ from frcrn_export.runtime.errors import BundleError, UserError
 
 
 def engines_run(manifest: Manifest, results: Iterable[ParityResult]) -> tuple[ParityResult, ...]:
-    """The results that are of engines."""
+    """The results of engines."""
     engines = {entry.path for entry in manifest.files if entry.engine is not None}
     return tuple(result for result in results if result.artifact.split(" ")[0] in engines)
 
 
 def record_runs(bundle: Bundle, results: Iterable[ParityResult], gpu: str) -> Manifest:
-    """Write into the manifest what engines of the bundle gave on a GPU of this name.
+    """Record in the manifest the parity of the bundle's engines on a GPU of this name.
 
-    Results of other files are left out: they say nothing new. Gives the manifest as it is now.
-    Raises BundleError where it cannot be written.
+    Results of other files are left out: they are known. Gives the new manifest. Raises BundleError
+    where it cannot be written.
     """
     ran = engines_run(bundle.manifest, results)
 
     def recorded(present: Manifest) -> Manifest:
-        """With the results of engines that are still those which were run."""
+        """The manifest with the results of engines that have not changed since the run."""
         hashes = {entry.path: entry.sha256 for entry in present.files}
         same = {e.path for e in bundle.manifest.files if hashes.get(e.path) == e.sha256}
         now = tuple(result for result in ran if result.artifact.split(" ")[0] in same)

@@ -1,4 +1,4 @@
-"""The bundle proves itself: every artifact against the reference outputs in `parity.npz`.
+"""Parity of a bundle: every artifact against the reference outputs in `parity.npz`.
 
 Needs neither torch nor the checkpoint, so the target machine can run it.
 """
@@ -35,7 +35,7 @@ _IDENTICAL_DB = 300.0  # JSON has no infinity
 
 _DEFAULT_BACKENDS = ("onnxruntime-cpu", *ENGINE_BACKENDS)
 
-# Stages of `parity.npz` that an artifact's role is compared at.
+# The stages of `parity.npz` at which an artifact is compared, by role.
 _STAGES: dict[Role, tuple[str, ...]] = {
     "core": ("core", "pipeline", "levelled"),
     "core_long": ("core_long",),
@@ -47,7 +47,7 @@ _STAGES: dict[Role, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One input and what the reference makes of it."""
+    """One input and the reference's output for it."""
 
     stage: str
     name: str
@@ -56,7 +56,7 @@ class Case:
 
 
 def read_cases(bundle: Bundle) -> list[Case]:
-    """The cases in the bundle's `parity.npz`. Raises BundleError if there is none, or it is bad."""
+    """The cases in the bundle's `parity.npz`. Raises BundleError if it is missing or damaged."""
     entry = bundle.manifest.file("parity", "npz")
     if entry is None:
         raise BundleError(f"{bundle.path}: no parity vectors; run: {export_again(bundle.manifest)}")
@@ -72,7 +72,7 @@ def read_cases(bundle: Bundle) -> list[Case]:
 
 @dataclass(frozen=True)
 class OpenArtifact:
-    """A file of the bundle opened by a backend, and what tables call it."""
+    """A file of the bundle opened by a backend, and its label in tables."""
 
     label: str
     session: Session
@@ -83,10 +83,9 @@ def open_artifacts(
 ) -> Iterator[OpenArtifact]:
     """Open the files of these roles, one after another, by each named backend for their format.
 
-    Without names: ONNX files by ONNX Runtime on the processor, engines by TensorRT, and of a bundle
-    that is trusted TorchScript by PyTorch, as far as these are installed and can run here. Of
-    several engines only those for the GPU that is here are opened. Raises BackendError if a named
-    backend cannot run here.
+    Without names: ONNX files by ONNX Runtime on the CPU, engines by TensorRT, and TorchScript of
+    trusted bundles by PyTorch, as far as these are installed and run here. Only engines for the GPU
+    of this machine are opened. Raises BackendError if a named backend cannot run here.
     """
     chosen = backends or tuple(
         backend
@@ -110,7 +109,7 @@ def open_artifacts(
 
 
 def _candidates(bundle: Bundle, backend: str) -> list[FileEntry]:
-    """The files that a backend can open here, or fails to open with the reason."""
+    """The files that a backend can open here, or should fail to open with a reason."""
     found = BACKENDS[backend]
     if found.engines is not None:
         return engine_entries(bundle, found.engines)
@@ -143,7 +142,7 @@ def check_bundle(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[Par
 
 
 def _comparing(bundle: Bundle, case: Case) -> AbstractContextManager[None]:
-    """Around a run: the file decides the shapes of what goes in."""
+    """Turn errors of a run into BundleError: `parity.npz` decides the input shapes."""
     problem = f"parity vectors {shown(case.stage)}.{shown(case.name)} do not fit it"
     return reading(bundle.path, problem, _again(bundle))
 
@@ -160,7 +159,7 @@ def _takes(entry: FileEntry, case: Case) -> bool:
 def compare(
     artifact: str, case: str, expected: Float32Array, output: Float32Array, entry: FileEntry | None
 ) -> ParityResult:
-    """One line of the table. Outputs of another shape or that are not finite never pass."""
+    """Compare an output with the reference. Wrong shapes, NaN and infinity never pass."""
     floor = FLOOR_DB[entry.precision if entry else "fp32"]
     if output.shape != expected.shape or not np.isfinite(output).all():
         snr, error = -_IDENTICAL_DB, float(np.finfo(np.float32).max)
@@ -185,7 +184,7 @@ def _run(bundle: Bundle, session: Session, case: Case) -> Float32Array:
 
 
 def _check_numpy_ops(bundle: Bundle, cases: list[Case]) -> Iterator[ParityResult]:
-    """The runtime's own STFT, which the split core runs with."""
+    """Compare the runtime's NumPy STFT, which surrounds the core."""
     assert bundle.manifest.stft is not None
     stft = Stft(bundle.manifest.stft)
     for case in cases:

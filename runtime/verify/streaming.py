@@ -1,4 +1,4 @@
-"""The self-test of streams: against the offline network, their delay, and whether they keep up.
+"""The self-test of streams: parity with the offline network, delay, and pace.
 
 Runs on the bundle's own speech and needs neither torch nor the checkpoint.
 """
@@ -32,7 +32,9 @@ _PERCENTILES = (50, 90, 99, 100)
 class Pace:
     """How a stream kept up: the time to compute a chunk of `chunk_ms`, and how many were late.
 
-    A chunk is late when it is not done before the samples of the next one have arrived.
+    A chunk is late when it is not done before the samples of the next one have arrived. Where the
+    processor does other work, chunks wait for it: `latest_ms` is the longest from the arrival of a
+    chunk's last sample until it was done, waiting included.
     """
 
     chunks: int
@@ -41,7 +43,13 @@ class Pace:
     p90_ms: float
     p99_ms: float
     max_ms: float
+    latest_ms: float
     deadline_misses: int
+
+    @property
+    def waited(self) -> bool:
+        """Whether chunks were late that had waited: computing them took less than they last."""
+        return self.deadline_misses > 0 and self.max_ms <= self.chunk_ms
 
 
 def keep_pace(
@@ -61,7 +69,7 @@ def keep_pace(
     count = max(1, ceil(seconds / period))
     chunks = np.resize(wave, (count, size))  # repeats the wave
     times: list[float] = []
-    misses = 0
+    misses, latest = 0, 0.0
     start = clock()
     for index, chunk in enumerate(chunks, 1):
         arrival = start + index * period
@@ -71,9 +79,10 @@ def keep_pace(
         denoiser.process(chunk)
         done = clock()
         times.append(done - began)
+        latest = max(latest, done - arrival)
         misses += done > arrival + period
     p50, p90, p99, slowest = (1e3 * float(value) for value in np.percentile(times, _PERCENTILES))
-    return Pace(count, 1e3 * period, p50, p90, p99, slowest, misses)
+    return Pace(count, 1e3 * period, p50, p90, p99, slowest, 1e3 * latest, misses)
 
 
 Progress = Callable[[str], None]
@@ -85,7 +94,7 @@ _LAG_SECONDS = 1.0  # of output
 
 @dataclass(frozen=True)
 class Match:
-    """A stream against what it should be. `floor_db` None is for comparisons that may differ."""
+    """A stream against its expected output. `floor_db` None: they may differ."""
 
     case: str
     snr_db: float
@@ -100,11 +109,11 @@ class Match:
 
 @dataclass(frozen=True)
 class StreamReport:
-    """What was found of one streaming core.
+    """The results of one streaming core.
 
-    `latency` is what it says of itself, `lag_samples` what was measured. `pace` is None for ONNX
-    files that engines are made of, float16 or quantized for it: on a processor they are slow.
-    `make_again`: what to do where it did not pass.
+    `latency` is the stated delay, `lag_samples` the measured one. `pace` is None for ONNX files
+    that only serve to build engines (float16, or quantized for TensorRT): they are slow on a CPU.
+    `make_again`: what to do after a failure.
     """
 
     artifact: str
@@ -117,7 +126,7 @@ class StreamReport:
 
     @property
     def passed(self) -> bool:
-        """Whether the samples are right, and as late as is said."""
+        """Whether the samples match and the delay is the stated one."""
         matches = all(match.passed for match in self.matches)
         return matches and self.lag_samples == self.latency.samples
 
@@ -130,9 +139,9 @@ def check_streams(
 ) -> list[StreamReport]:
     """Check every streaming core of a bundle that runs here, as `open_streamed` opens them.
 
-    `seconds`: how long each runs at the pace of a microphone. Raises BundleError where there is no
-    streaming core, no offline core or no speech, BackendError where a backend cannot run, UserError
-    where none runs a streaming core.
+    `seconds`: how long each runs at real-time pace. Raises BundleError where there is no streaming
+    core, no offline core or no speech, BackendError where a backend cannot run, UserError where
+    none runs a streaming core.
     """
     streaming_entry(bundle, windows=False)
     for backend in backends:
@@ -151,7 +160,7 @@ def check_streams(
         denoiser = _denoiser(bundle, core, wave)
         output = _whole(denoiser, wave)
         matches.insert(0, _match(core, "offline", expected, output, exact))
-        # Another result than offline has no place there that is sure to the sample.
+        # A result that differs from offline cannot be located in it to the sample.
         lag = measure_lag(denoiser, wave, expected if exact else output)
         pace = None
         if _is_made_to_run(core.entry):
@@ -176,7 +185,7 @@ def check_streams(
 
 
 def _is_made_to_run(entry: FileEntry) -> bool:
-    """Whether a file is there to be run as it is, and not to make engines of it."""
+    """Whether a file runs as it is, and does not only serve to build engines."""
     for_cpu = entry.quantization is not None and entry.quantization.target == "cpu"
     return for_cpu or entry.precision == "fp32" or entry.engine is not None
 
@@ -198,10 +207,10 @@ def require_streams(reports: Sequence[StreamReport]) -> None:
 
 
 def measure_lag(denoiser: StreamingDenoiser, wave: Float32Array, expected: Float32Array) -> int:
-    """How many samples late a stream is, found on the samples of the wave [N].
+    """The delay of a stream in samples, measured on the wave [N].
 
-    The wave is given sample by sample, and what comes out is played without a gap, as late as that
-    takes; then `expected` [N] is sought in it, where the cross-correlation is largest.
+    The wave goes in sample by sample; the output is played without a gap, as late as that requires.
+    The delay is the lag of the largest cross-correlation with `expected` [N].
     """
     denoiser.reset()
     count = min(len(wave), denoiser.latency_samples + int(_LAG_SECONDS * denoiser.sample_rate))
@@ -239,7 +248,7 @@ def _offline(bundle: Bundle) -> Denoiser:
 
 
 def _is_offline_network(offline: Denoiser, cases: Sequence[Case]) -> bool:
-    """Whether the streams do what the offline network does: not with less than its look-ahead."""
+    """Whether the streams equal the offline network, which a reduced look-ahead does not."""
     floor = FLOOR_DB["fp32"]
     first = cases[:1]
     matches = (compare("", "", c.output, offline.session.run(c.input), None) for c in first)
@@ -247,7 +256,7 @@ def _is_offline_network(offline: Denoiser, cases: Sequence[Case]) -> bool:
 
 
 def _denoiser(bundle: Bundle, core: StreamedCore, wave: Float32Array) -> StreamingDenoiser:
-    """At the offline gain; by the causal rule the network would be given another signal."""
+    """A denoiser at the offline gain: the causal gain would change the network's input."""
     initial = core.session.initial_states()
     core.session.load([state.repeat(core.rows, axis=0) for state in initial], core.rows)
     gain = float(measure_gain(lambda: [wave[None]], bundle.manifest.level)[0])

@@ -1,4 +1,4 @@
-"""Streaming cores run over whole streams, to be compared with the offline network."""
+"""Streaming cores over whole streams, for comparison with the offline network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _DEFAULT_BACKENDS = ("onnxruntime-cpu", *ENGINE_BACKENDS)
 
 @dataclass(frozen=True)
 class StreamedCore:
-    """A streaming core opened by a backend, and what tables call it."""
+    """A streaming core opened by a backend, and its label in tables."""
 
     label: str
     entry: FileEntry
@@ -31,21 +31,21 @@ class StreamedCore:
 
     @property
     def info(self) -> StreamingInfo:
-        """How it is called."""
+        """Its I/O: chunk, look-ahead and states."""
         assert self.entry.streaming is not None
         return self.entry.streaming
 
     @property
     def rows(self) -> int:
-        """How many streams an engine takes; for other files one will do."""
+        """The number of streams that an engine takes; 1 for other files."""
         return _rows(self.entry)
 
     def __call__(self, given: Float32Array) -> Float32Array:
-        """Whole streams [B, ..., T], call by call, to what comes out of them: the same shape.
+        """Whole streams [B, ..., T], call by call, to their outputs of the same shape.
 
-        Zeros follow each stream until its last frame has come out; its end is told by the first
-        call that goes past it, as a stream does. Engines take their streams in groups. Raises
-        BackendError if the backend fails.
+        Zeros follow each stream until its last frame has come out; the first call past its end
+        states the end. Engines take the streams in groups. Raises BackendError if the backend
+        fails.
         """
         if self.entry.engine is None:
             return self._run(given)
@@ -74,7 +74,7 @@ class StreamedCore:
 
 
 def open_streamed(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[StreamedCore]:
-    """Open the streaming cores, one after another, by each of the named backends that can.
+    """Open the streaming cores one by one, by each of the named backends that can.
 
     Without names: ONNX files by ONNX Runtime on the processor, engines by TensorRT, as far as these
     are installed and can run here. Raises BackendError if a named backend cannot run here.

@@ -86,7 +86,7 @@ def test_what_is_measured_of_a_clip(tmp_path: Path) -> None:
     (clip,) = choose_clips([tmp_path], RATE).clips
     assert clip.seconds == 2.0
     # Of 0.1 rms, the part above the mean power: normal deviates beyond 0.707 of that rms.
-    assert clip.loudness_db == pytest.approx(-17.5, abs=1.0)
+    assert clip.level_db == pytest.approx(-17.5, abs=1.0)
     assert clip.snr_db == pytest.approx(40.0, abs=2.0)
 
 

@@ -46,7 +46,9 @@ def test_tables_and_a_warning(
     assert "passed" in rows[0]
     assert "Random weights: for dry runs only" in out
     assert "packaged recording" not in out
-    assert out.endswith("The report: core.int8.cpu.quality.json and what lies beside it.\n")
+    assert out.endswith(
+        "The report: core.int8.cpu.quality.json, and the .md and .png files beside it.\n"
+    )
 
     before = contents(masking_bundle)
     code, out, err = run(capsys, "calibrate", *args)

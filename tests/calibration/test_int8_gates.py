@@ -122,7 +122,7 @@ def test_speed() -> None:
     assert (slower.limit, slower.value, slower.passed) == (1.0, 0.8, False)
     assert failures([slower], "a.onnx", CALIBRATE) == [
         "a.onnx: speed against float 0.8x, at least 1x is needed; "
-        f"to keep it all the same, run: {CALIBRATE} --allow-slower"
+        f"to keep it anyway, run: {CALIBRATE} --allow-slower"
     ]
     unknown = speed_gate(None)
     assert (unknown.value, unknown.passed) == (None, None)
@@ -133,7 +133,7 @@ def test_a_search_that_failed_needs_something_else() -> None:
     gates = list(by_name(quality(1.0, 1.0)).values())
     (line,) = failures(gates, "a.onnx", f"{CALIBRATE} --auto")
     assert line.endswith(
-        f"take other ranges or more recordings: {CALIBRATE} --auto --method percentile"
+        f"try another method or more recordings: {CALIBRATE} --auto --method percentile"
     )
 
 

@@ -126,8 +126,10 @@ def test_a_network_without_layers_for_int8(
     write_gain_onnx(gain, entry, 0.5)
     replace_core(masking_bundle, gain.read_bytes())
     settings = Settings("cpu", (clips_folder,), pairs=held_out)
-    with pytest.raises(UserError, match=r"core\.onnx has no layer that INT8 could be faster in"):
+    with pytest.raises(UserError, match=r"core\.onnx has no layer that INT8 could") as cpu:
         make_plan(open_bundle(masking_bundle), settings, None, silent)
+    next_one = f"run it as it is: frcrn-export denoise {masking_bundle} noisy.wav -o clean.wav"
+    assert str(cpu.value).endswith(next_one)
 
 
 def test_frcrn_whose_weights_are_not_at_hand(
@@ -135,8 +137,12 @@ def test_frcrn_whose_weights_are_not_at_hand(
 ) -> None:
     settings = Settings("cpu", (clips_folder,), pairs=held_out)
     bundle = open_bundle(as_model(masking_bundle, "frcrn-16k"))
-    with pytest.raises(UserError, match=r"best\.pt are not at hand \(give them with --checkpoint"):
-        make_plan(bundle, settings, None, silent)
+    with pytest.raises(UserError, match=r"best\.pt are not at hand") as refused:
+        make_plan(bundle, settings, None, silent, force=True)
+    assert str(refused.value).endswith(
+        f"run: frcrn-export calibrate {masking_bundle} --for cpu --calib {clips_folder} "
+        f"--pairs {held_out} --force --checkpoint best.pt"
+    )
 
 
 def test_steps_are_told(masking_bundle: Path, clips_folder: Path, held_out: Path) -> None:

@@ -12,8 +12,10 @@ from frcrn_export.calibration.source import (
     with_fp16_core,
 )
 from frcrn_export.exporters import artifacts
+from frcrn_export.exporters.registry import find_model
 from frcrn_export.runtime.bundle.manifest import Target, Weights
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
+from frcrn_export.runtime.cache import CACHE_VARIABLE
 from frcrn_export.runtime.errors import UserError
 from tests.bundles import manifest, write_bundle, write_manifest
 from tests.calibration.bundles import TRAINED, write_masking_bundle
@@ -32,6 +34,7 @@ def as_model(root: Path, model: str, weights: Weights = TRAINED) -> Path:
 
 
 WHAT = "INT8 for processors"
+AGAIN = "frcrn-export calibrate b --for cpu --calib c"
 
 
 def quiet(phase: str, done: int, steps: int) -> None:
@@ -96,7 +99,7 @@ def test_a_float16_core_is_made_of_the_network(tmp_path: Path) -> None:
     bundle = open_bundle(as_model(write_masking_bundle(tmp_path / "b"), "frcrn-16k"))
 
     def load() -> object:
-        return reference_model(bundle, None, "the float16 core")
+        return reference_model(bundle, None, "the float16 core", AGAIN)
 
     with pytest.raises(UserError, match="the float16 core of .* is made from the network itself"):
         with_fp16_core(bundle, False, load, quiet)  # type: ignore[arg-type]
@@ -149,18 +152,34 @@ def test_frcrn_for_processors_has_a_form_of_its_own(
 
 def test_weights_that_are_not_at_hand(masking_bundle: Path) -> None:
     bundle = open_bundle(as_model(masking_bundle, "frcrn-16k"))
-    with pytest.raises(UserError, match=r"network itself, and the weights best\.pt are not .*--ch"):
-        reference_model(bundle, None, WHAT)
+    with pytest.raises(
+        UserError, match=r"network itself, and the weights best\.pt are not .*--ch"
+    ) as one:
+        reference_model(bundle, None, WHAT, AGAIN)
+    assert str(one.value).endswith(f"; run: {AGAIN} --checkpoint best.pt")
+
+
+def test_published_weights_are_fetched_again(
+    masking_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))  # nothing was fetched
+    published = find_model("frcrn-16k").published
+    assert published is not None
+    made = Weights(source="default", name=published.file_name, sha256=published.sha256)
+    bundle = open_bundle(as_model(masking_bundle, "frcrn-16k", made))
+    with pytest.raises(UserError) as refused:
+        reference_model(bundle, None, WHAT, AGAIN)
+    assert str(refused.value).endswith(f"; run: frcrn-export fetch frcrn-16k && {AGAIN}")
 
 
 def test_other_weights_than_those_of_the_bundle(masking_bundle: Path, tmp_path: Path) -> None:
     bundle = open_bundle(as_model(masking_bundle, "frcrn-16k"))
     other = tmp_path / "other.pt"
     with pytest.raises(UserError, match=r"other\.pt: no such file"):
-        reference_model(bundle, other, WHAT)
+        reference_model(bundle, other, WHAT, AGAIN)
     other.write_bytes(b"other")
     with pytest.raises(UserError, match=r"not the file this bundle was made from \(best\.pt\)"):
-        reference_model(bundle, other, WHAT)
+        reference_model(bundle, other, WHAT, AGAIN)
 
 
 def test_the_network_of_a_bundle(masking_bundle: Path, tmp_path: Path) -> None:
@@ -175,12 +194,12 @@ def test_the_network_of_a_bundle(masking_bundle: Path, tmp_path: Path) -> None:
     save_file(WaveUNet(MASKING).state_dict(), weights, metadata=MASKING.to_metadata())
     made = Weights(source="checkpoint", name=weights.name, sha256=sha256_of(weights))
     bundle = open_bundle(as_model(masking_bundle, "wave-unet-16k", made))
-    model = reference_model(bundle, weights, WHAT)
+    model = reference_model(bundle, weights, WHAT, AGAIN)
     assert model.variant["channels"] == list(MASKING.channels)
     seeded = Weights(source="random", name="seed 5", seed=5)
     networks = [
         reference_model(
-            open_bundle(as_model(masking_bundle, "wave-unet-16k", seeded)), None, WHAT
+            open_bundle(as_model(masking_bundle, "wave-unet-16k", seeded)), None, WHAT, AGAIN
         ).network
         for _ in range(2)
     ]

@@ -84,6 +84,52 @@ class Gru(nn.Module):
         return StreamingCore(Stream(self), chunk, 0, tuple(recorder.specs), end=False)
 """
 
+# A network of waves that looks two hops of 64 samples ahead, or less in a stream.
+AHEAD = """\
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from frcrn_export.exporters.streaming_core import States, StatesRecorder, StreamingCore
+
+HOP = 64
+
+
+class Stream(nn.Module):
+    def __init__(self, network, lookahead):
+        super().__init__()
+        self.network, self.lookahead = network, lookahead
+
+    def forward(self, wave, *states):
+        following = States(states)
+        return self.step(wave, following), *following.next
+
+    def step(self, wave, states):
+        joined = states.past("before", wave, self.lookahead * HOP)
+        now, ahead = joined[..., : wave.shape[-1]], joined[..., -wave.shape[-1] :]
+        return self.network.joined(now, ahead)
+
+
+class Ahead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv1d(2, 1, 1)
+
+    def joined(self, now, ahead):
+        return self.mix(torch.cat((now, ahead), 1))
+
+    def forward(self, wave):
+        return self.joined(wave, F.pad(wave, (0, 2 * HOP))[..., 2 * HOP :])
+
+    def streaming(self, chunk, lookahead):
+        stream = Stream(self, 2 if lookahead is None else lookahead)
+        recorder = StatesRecorder(1, torch.float32)
+        stream.step(torch.zeros(1, 1, chunk * HOP), recorder)
+        return StreamingCore(
+            stream, chunk * HOP, stream.lookahead * HOP, tuple(recorder.specs), end=False
+        )
+"""
+
 # What the line that is marked does, and what the error says of it.
 BROKEN = {
     "branch": ("if y.mean() > 0: y = -y", "decides by the values of a tensor"),
@@ -95,7 +141,7 @@ BROKEN = {
     "cached": ("self.w = y = y * self.__dict__.setdefault('v', torch.rand(x.shape[-1]))", "match"),
     "nan": ("y = y / 0 * 0", "NaN"),
     "silence": ("y = y * x.square().mean().rsqrt()", "for silence"),
-    "noise": ("y = y * torch.rand(1)", "another output each time"),
+    "noise": ("y = y * torch.rand(1)", "different outputs for"),
     "shape": ("y = y[:, :, 1:]", "is [2, 2, 65, 23]"),
     "complex": ("y = torch.complex(y[:, 0], y[:, 1])", "real and imaginary part on axis 1"),
     "tuple": ("return y, y", "gives tuple"),

@@ -159,6 +159,13 @@ def test_torchscript_joins_the_bundle_of_the_same_weights(
     other = load_model("wave-unet-16k", seed=2)
     with pytest.raises(UserError, match="holds wave-unet-16k with the weights seed 1"):
         export_torchscript(other, target, force=True)
+    changed = load_model("wave-unet-16k", seed=1, options={"causal": False, "strides": (2, 2, 2)})
+    with pytest.raises(UserError) as refused:
+        export_torchscript(changed, target, force=True)
+    assert str(refused.value) == (
+        f"{target} holds wave-unet-16k with strides 4,4,4 (not 2,2,2) and causal true (not "
+        "false); choose another path with -o"
+    )
 
 
 def test_a_fp16_core_that_is_off_is_not_added(

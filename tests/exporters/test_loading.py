@@ -96,7 +96,7 @@ def test_settings_are_read_wherever_trainers_keep_them(
     assert isinstance(loaded.network, WaveUNet)
     assert loaded.network.config == CONFIG
     assert loaded.processing.level == "none"
-    assert [one.setting for one in loaded.assumptions] in ([], ["context_cycle"])
+    assert loaded.assumptions == ()
     wave = torch.randn(1, 1, 8 * CONFIG.hop)
     assert torch.equal(loaded.network(wave), network(wave))
 
@@ -107,7 +107,7 @@ def test_settings_that_the_user_says(network: WaveUNet, tmp_path: Path) -> None:
     loaded = load_model(None, tmp_path / "w.pth", options=options)
     assert isinstance(loaded.network, WaveUNet)
     assert loaded.network.config == CONFIG
-    assert {one.setting for one in loaded.assumptions} == {"context_cycle", "level"}
+    assert {one.setting for one in loaded.assumptions} == {"level"}
 
 
 def test_what_nobody_says_is_an_assumption(tmp_path: Path) -> None:
@@ -119,10 +119,31 @@ def test_what_nobody_says_is_an_assumption(tmp_path: Path) -> None:
         "strides": "4,4",
         "causal": "true",
         "residual": "false",
-        "context_cycle": "6",
         "level": "peak",
     }
-    assert all("--" in one.reason for one in loaded.assumptions)
+    reasons = {one.setting: one.reason for one in loaded.assumptions}
+    assert reasons["causal"] == "not said; change it with --non-causal"
+    assert reasons["level"] == "not said; change it with --level"
+
+
+@pytest.mark.parametrize(
+    ("config", "assumed"),
+    [
+        (WaveUNetConfig(channels=(4,), strides=(4,), context_blocks=1), ["causal", "residual"]),
+        (
+            WaveUNetConfig(channels=(4,), strides=(4,), context_blocks=2),
+            ["causal", "residual", "context_cycle"],
+        ),
+        (WaveUNetConfig(channels=(4,), strides=(4,), bands=4, context_blocks=2), ["context_cycle"]),
+    ],
+)
+def test_what_changes_nothing_is_no_assumption(
+    config: WaveUNetConfig, assumed: list[str], tmp_path: Path
+) -> None:
+    """The first dilation is 1 in any case; the masking form is causal and not residual."""
+    torch.save(WaveUNet(config).state_dict(), tmp_path / "w.pth")
+    loaded = load_model(None, tmp_path / "w.pth", options={"strides": (4,), "level": "none"})
+    assert [one.setting for one in loaded.assumptions] == assumed
 
 
 def test_the_packaged_weights_saved_again_say_what_to_give(tmp_path: Path) -> None:

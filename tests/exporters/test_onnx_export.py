@@ -1,8 +1,10 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -61,3 +63,10 @@ def test_it_computes_what_the_module_does_in_eval_mode() -> None:
         (y,) = session.run(None, {"x": x.numpy()})
         with torch.inference_mode():
             np.testing.assert_allclose(y, graph.module.eval()(x), atol=1e-6)
+
+
+def test_pytorch_warns_of_nothing_while_it_exports(caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        onnx_from_graph(small_graph(), "small", {})
+    assert not [r for r in caplog.records if r.name.startswith("torch.onnx") and r.levelno > 20]

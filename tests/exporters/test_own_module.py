@@ -121,6 +121,7 @@ def test_student_and_teacher_have_to_be_chosen_between(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"several networks \(student, teacher\)"):
         load_own_module(mask(tmp_path), path)
     model = load_own_module(mask(tmp_path), path, state_dict="teacher")
+    assert model.notes == ()
     out = model.network.state_dict()["module.out.weight"]
     assert torch.equal(out, state["out.weight"] + 1)
 

@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
+import click
 import pytest
 
+from frcrn_export.cli import cli
 from frcrn_export.exporters.families.frcrn import FAMILY as FRCRN
 from frcrn_export.exporters.families.wave_unet import FAMILY as WAVE_UNET
 from frcrn_export.exporters.family import Family, ModelSpec, Option
-from frcrn_export.exporters.registry import Registry, find_model, registry
+from frcrn_export.exporters.registry import Registry, all_options, find_model, registry
 from frcrn_export.runtime import family_packages
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.reserved_options import RESERVED_OPTIONS
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +106,39 @@ def test_two_kinds_of_one_option(monkeypatch: pytest.MonkeyPatch) -> None:
     twin.options = (Option("strides", "text", "help", default=""),)
     (left_out,) = registry_with(monkeypatch, twin).broken
     assert left_out.reason == "its option --strides is of another kind than that of wave_unet"
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"),
+    [
+        (Option("output", "text", "help", default=""), "--output"),
+        (Option("state_dict", "text", "help", default=""), "--state-dict"),
+        (Option("seed", "integer", "help", default=0), "--seed"),  # how a command keeps another
+        (Option("tf32", "flag", "help", default=True), "--no-tf32"),
+        (Option("steady", "flag", "help", default=True, negated="--force"), "--force"),
+    ],
+)
+@pytest.mark.parametrize("where", ["options", "training_options"])
+def test_an_option_that_is_one_of_the_commands(
+    monkeypatch: pytest.MonkeyPatch, option: Option, flag: str, where: str
+) -> None:
+    family = type("Taking", (Other,), {where: (option,)})()
+    found = registry_with(monkeypatch, family)
+    (left_out,) = found.broken
+    assert "other" not in found.families
+    assert left_out.reason == f"its option {flag} is one of the commands' own; name it otherwise"
+
+
+def test_the_options_of_commands_are_reserved() -> None:
+    families = all_options(training=True)
+    names = {"help"}
+    for command in ("onnx", "torchscript", "trt", "train"):
+        found = cli.get_command(click.Context(cli), command)
+        for parameter in found.params if found else ():
+            if parameter.name not in families:
+                flags = (*parameter.opts, *parameter.secondary_opts)
+                names |= {parameter.name, *(f[2:] for f in flags if f.startswith("--"))}
+    assert {name.replace("-", "_") for name in names} == RESERVED_OPTIONS
 
 
 def test_an_unknown_model() -> None:

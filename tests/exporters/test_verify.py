@@ -45,7 +45,7 @@ def test_a_model_that_is_not_registered_is_verified_from_its_vectors(
 
 def test_what_needs_the_network_says_that_it_is_not_registered(foreign_bundle: Path) -> None:
     with pytest.raises(UserError, match=r"fp16 is missing, and the model gru-mask-48k is not"):
-        load_reference(open_bundle(foreign_bundle).manifest, None, "fp16 is missing")
+        load_reference(open_bundle(foreign_bundle).manifest, None, "fp16 is missing", "")
 
 
 def test_an_altered_vector_still_fails(foreign_bundle: Path) -> None:

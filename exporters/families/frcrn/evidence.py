@@ -1,4 +1,4 @@
-"""The transform that published files of FRCRN hold, against the one around the core."""
+"""Comparison of the transform in published files of FRCRN with the one around the core."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from frcrn_export.exporters.family import State
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.runtime.bundle.manifest import StftSpec
 
-# Of the largest value. The files hold float32, worked out by another library.
+# Relative to the largest value. The files have float32 values from another library.
 _TOLERANCE = 1e-3
 
 
@@ -47,7 +47,7 @@ def _size(weight: Tensor) -> str:
 
 
 def _window_name(weight: Tensor) -> str:
-    """The window in a transform, if it is a usual one; its first row is the window itself."""
+    """The name of the window in a transform, if it is a usual one; its first row is the window."""
     found = (weight[0, 0] if weight.shape[1] == 1 else weight[0, :, 0]).double().numpy()
     phase = 2 * np.pi * np.arange(len(found)) / len(found)
     hann = 0.5 - 0.5 * np.cos(phase)

@@ -1,4 +1,4 @@
-"""What FRCRN declares: its models, what its weights do not show, its forms."""
+"""The family FRCRN: models, options, processing, forms."""
 
 import re
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ SQUEEZE_EXCITE = Option(
     choice=True,
 )
 
-# The published FRCRN lists its layers a second time, in ModuleLists: the same tensors.
+# The published FRCRN registers its layers a second time, in ModuleLists.
 _LISTS = {
     "encoders": "encoder",
     "decoders": "decoder",
@@ -93,7 +93,7 @@ class Frcrn(Family):
         return key.startswith(("stft.", "istft."))
 
     def recognise(self, state: State) -> str | None:
-        """By the kernels of the first U-Net's encoders."""
+        """Recognised by the kernels of the first U-Net's encoders."""
         from frcrn_export.exporters.families.frcrn.network import CONFIGS
 
         encoders = (state.get(f"unet.encoder{i}.conv.conv_re.weight") for i in range(len(state)))
@@ -108,7 +108,7 @@ class Frcrn(Family):
         return None
 
     def check_evidence(self, spec: ModelSpec, evidence: State) -> None:
-        """The transform in the file has to be the one around the core."""
+        """The transform in the file must be the one around the core."""
         from frcrn_export.exporters.families.frcrn.evidence import check_transform
 
         assert spec.stft is not None
@@ -135,7 +135,7 @@ class Frcrn(Family):
         )
 
     def gpu_form(self, network: "nn.Module") -> "nn.Module":
-        """Both U-Nets in float16 but for their means over the utterance; the mask in float32."""
+        """Both U-Nets in float16, except their means over the utterance; the mask in float32."""
         from frcrn_export.exporters.families.frcrn.gpu import Pool, pair_frcrn
         from frcrn_export.exporters.module_passes import compute_in_fp16
 
@@ -145,7 +145,7 @@ class Frcrn(Family):
         return paired
 
     def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":
-        """Every position of the spectrum as a row: large convolutions, and little between them."""
+        """Every position of the spectrum as a row: large convolutions with little between them."""
         from frcrn_export.exporters.families.frcrn.int8_cpu import row_frcrn
 
         return row_frcrn(_frcrn(network))
@@ -153,9 +153,9 @@ class Frcrn(Family):
     def streaming(
         self, network: "nn.Module", chunk: int, lookahead: int | None, form: Form = "fp32"
     ) -> "StreamingCore":
-        """Exact, 14 frames behind, where squeeze-and-excitation is causal.
+        """Exact with causal squeeze-and-excitation, with a look-ahead of 14 frames.
 
-        In float16 are both U-Nets but for their running means; the mask and the clock are not.
+        In float16 run both U-Nets, except their running means; the mask and the clock stay float32.
         """
         from frcrn_export.exporters.families.frcrn.streaming import stream_frcrn
 

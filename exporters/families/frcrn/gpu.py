@@ -24,7 +24,7 @@ from frcrn_export.exporters.families.frcrn.network import FRCRN, LEAKY_SLOPE, Fs
 
 
 def cross(products: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum up what a complex layer's two real layers make of both parts.
+    """Combine the outputs of a complex layer's two real layers for both parts.
 
     [2B, 2C, T, F], the layers side by side in the channels, to real and imaginary part
     [B, C, T, F]: real = f_re(re) - f_im(im), imag = f_im(re) + f_re(im).
@@ -45,18 +45,18 @@ def parts_to_batch(x: Tensor) -> Tensor:
 
 def _regrouped(x: Tensor, items: int, channels: int) -> Tensor:
     frames, rows = x.shape[2:]
-    if isinstance(frames, int):  # in a streaming core: nothing but the batch is open
+    if isinstance(frames, int):  # in a streaming core only the batch is dynamic
         return x.contiguous().view(-1, channels, frames, rows)
-    # Every size in full: of a -1, TensorRT has to prove what it stands for, and where it cannot it
-    # writes checks into the engine that take up to an eighth of it.
+    # Every size explicit: where TensorRT cannot derive the value of a -1, it writes checks into the
+    # engine, up to an eighth of its size.
     return x.reshape(items, channels, frames, rows)
 
 
 class Affine(nn.Module):
-    """What a batch norm leaves to do behind a complex convolution: scale and shift of each part.
+    """The rest of a batch norm after a complex convolution: scale and shift of each part.
 
-    The larger scale of the two goes into the weights, so that what the convolution puts out is of
-    the size of what follows; what is left to do here is at most 1.
+    The larger scale of the two is folded into the weights, so that the convolution's output has the
+    final magnitude; the remaining scale is at most 1.
     """
 
     def __init__(self, weights: ComplexWeights) -> None:
@@ -74,7 +74,7 @@ class Affine(nn.Module):
 
 
 class PairedFirstEncoder(nn.Module):
-    """From the two channels of a spectrum [B, 2, T, F], which hold all that there is."""
+    """The first encoder, of the two channels of a spectrum [B, 2, T, F]."""
 
     def __init__(self, encoder: frcrn_layers.Encoder) -> None:
         super().__init__()
@@ -107,8 +107,8 @@ class PairedEncoder(nn.Module):
 class PairedDecoder(nn.Module):
     """Doubles the frequency axis; the time axis shrinks by one frame.
 
-    A transposed convolution of stride 2 as an ordinary one whose output channels hold the even and
-    the odd rows; the shorter of the two filters is filled up with a zero tap.
+    A transposed convolution of stride 2 as a convolution whose output channels hold the even and
+    the odd rows; the shorter of the two filters is padded with a zero tap.
     """
 
     def __init__(self, decoder: frcrn_layers.Decoder) -> None:
@@ -169,13 +169,13 @@ class PairedFsmn(nn.Module):
         return self.of_memories(self.memory(F.pad(p, self.padding)), x)
 
     def of_memories(self, memories: Tensor, x: Tensor) -> Tensor:
-        """Of what both layers make of the parts [2B, 2C, T, F], to which each adds its input."""
+        """The output from the memories' outputs for both parts [2B, 2C, T, F], plus the input."""
         real, imag = cross(memories + torch.cat((x, x), dim=1))
         return parts_to_batch(torch.cat((real, imag), dim=1))
 
 
 class Pool(nn.Module):
-    """Means of [2B, C, T, F] for squeeze-and-excitation. Adds up more than float16 can hold."""
+    """Means of [2B, C, T, F] for squeeze-and-excitation. The sums overflow float16."""
 
     def __init__(self, pooling: Pooling) -> None:
         super().__init__()
@@ -261,7 +261,7 @@ class PairedUNet(nn.Module):
 class MaskingFrcrn(nn.Module):
     """Spectrum [B, 2, F, T] (real, imaginary) to the enhanced spectrum of the same shape.
 
-    By two U-Nets [B, 2, T, F] to the same shape, in whatever form.
+    With two U-Nets [B, 2, T, F] to the same shape, of any form.
     """
 
     def __init__(self, unet: nn.Module, unet2: nn.Module) -> None:

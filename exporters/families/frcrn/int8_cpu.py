@@ -50,7 +50,7 @@ class StreamingRowUNet(nn.Module):
         coming = clock.stages([(0, level) for level in range(depth + 1)])
         going = clock.stages([(late[i], depth - 1 - i) for i in range(depth - 2)])
 
-        # The widest level waits as a spectrum, a fiftieth of its size, and is computed again.
+        # The widest level is delayed as a spectrum, a fiftieth of its size, and recomputed.
         spec = (spec * coming[0].inside).permute(0, 2, 3, 1)  # [B, P, F, 2]
         joined = states.past(f"{name}.encoder0", spec, late[-2] + 1, axis=1)
         x = self._first(joined[:, late[-2] :])  # [B, P, F', 2C]
@@ -142,7 +142,7 @@ class RowUNet(nn.Module):
 
 
 class PooledGains(nn.Module):
-    """Gains [B, T or 1, 1, 2C] of what came so far, or of all of [B, T, F, 2C]."""
+    """Gains [B, T or 1, 1, 2C] from the frames so far, or all of [B, T, F, 2C]."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 """Layers of FRCRN for INT8 on processors: every position of a spectrum is a row of a matrix.
 
 A complex tensor is [B, T, F, 2C], the channels of the real part before those of the imaginary
-part. A convolution is one product of the rows that it sees with a matrix of all its taps: what an
-8-bit matrix product takes best, whatever the shape. Both real layers of a complex convolution and
-the batch norm are in that matrix, and nothing is left to add up behind it. Between convolutions
-there are only sums, activations and copies, which can be done on bytes too.
+part. A convolution is one product of the rows in its receptive field with a matrix of all its taps,
+which suits 8-bit matrix products of any shape. That matrix includes both real layers of a complex
+convolution and the batch norm. Between convolutions there are only sums, activations and copies,
+which run on bytes too.
 """
 
 from __future__ import annotations

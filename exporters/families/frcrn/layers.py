@@ -25,8 +25,7 @@ RealConv = nn.Conv2d | nn.ConvTranspose2d
 
 @dataclass(frozen=True)
 class ComplexWeights:
-    """A complex convolution with the batch norm after it: its weights, and for each part the
-    scale of the batch norm and the shift that makes up the biases of both."""
+    """A complex convolution and its batch norm: the weights, and scale and shift of each part."""
 
     re: Tensor  # as in the network: [C', C, F, T], transposed convolutions [C, C', F, T]
     im: Tensor

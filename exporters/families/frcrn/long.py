@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map
 from frcrn_export.exporters.families.frcrn.layers import ComplexPair, ComplexSqueezeExcite
 from frcrn_export.exporters.families.frcrn.lowered import LoweredUNet
 
-PIECE_FRAMES = 64
+PIECE_FRAMES = 32
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -7,11 +7,10 @@ earlier ones as states. Besides the spectra no tensor is longer than a piece.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
 from torch.nn import functional as F
 
 from frcrn_export.exporters.families.frcrn.layers import (
@@ -20,17 +19,14 @@ from frcrn_export.exporters.families.frcrn.layers import (
     ComplexSqueezeExcite,
     Memory,
 )
-from frcrn_export.exporters.families.frcrn.long import cut, join, without_time_padding
+from frcrn_export.exporters.families.frcrn.long import cut, without_time_padding
 from frcrn_export.exporters.families.frcrn.lowered import LoweredUNet
 from frcrn_export.exporters.families.frcrn.streaming_layers import Clock, Stage, running_means
 from frcrn_export.exporters.streaming_core import States, StatesRecorder
 
-Carried = tuple[Tensor, ...]
-Step = Callable[[Carried, tuple[Tensor, ...]], tuple[Carried, Tensor]]
-
 
 class CausalLongUNet(nn.Module):
-    """[B, 2, T, F] to the same shape, equal to a LoweredUNet, in pieces of ``piece`` frames.
+    """What a LoweredUNet makes of the next piece of ``piece`` frames: the body of the scan.
 
     Level i, the output of encoder i and of the decoder for the same rows, has T + i + 1 frames.
     Decoder i gives its frames i + 1 frames late.
@@ -40,6 +36,7 @@ class CausalLongUNet(nn.Module):
         super().__init__()
         self.unet = unet
         self.piece = piece
+        self.bins = bins
         self.depth = len(unet.decoders) + 1
         self.first_encoder = without_time_padding(unet.first_encoder)
         self.encoders = without_time_padding(unet.encoders)
@@ -54,25 +51,16 @@ class CausalLongUNet(nn.Module):
             self.step(frame, [stage] * len(self.places), recorder)
         self.states = tuple(spec.row_shape for spec in recorder.specs)
 
-    def forward(self, spec: Tensor) -> Tensor:
-        frames, P, dtype = spec.shape[2], self.piece, spec.dtype
-        n = (frames + self.depth + P - 1) // P
-        index = (torch.arange(n)[:, None] * P + torch.arange(P)).to(dtype)[:, None, :, None]
-        end = torch.zeros(1, 1, 1, 1, dtype=dtype) + frames
-        stages = Clock(index, end, dtype).stages(self.places)  # [n, 1, P, 1] each
-        inside, count = torch.stack([s.inside for s in stages], 1), [s.count for s in stages]
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """States, then what Pieces gives of one piece; the next states, then the output.
 
-        def step(before: Carried, given: tuple[Tensor, ...]) -> tuple[Carried, Tensor]:
-            piece, *times = given  # [B, 2, P, F], and [places, 1, P, 1] twice
-            insides, counts = (each.chunk(len(self.places)) for each in times)
-            here = list(map(Stage, insides, counts))
-            states = States(before)
-            y = self.step(piece, here, states)
-            return tuple(state.clone() for state in states.next), y
-
-        silence = tuple(torch.zeros(len(spec), *shape, dtype=dtype) for shape in self.states)
-        y = carried_over(step, silence, (cut(spec, n, P), inside, torch.stack(count, 1)))
-        return join(y)[:, :, self.depth : self.depth + frames]
+        The output [B, 2, P, F] is ``depth`` frames late.
+        """
+        *before, piece, inside, count = given
+        insides, counts = (each.chunk(len(self.places)) for each in (inside, count))
+        states = States(before)
+        y = self.step(piece, list(map(Stage, insides, counts)), states)
+        return (*states.next, y)
 
     def step(self, spec: Tensor, stages: Sequence[Stage], states: States) -> Tensor:
         """The next frames [B, 2, P, F] to as many, ``depth`` frames late."""
@@ -107,11 +95,25 @@ class CausalLongUNet(nn.Module):
         return y
 
 
-def carried_over(step: Step, before: Carried, inputs: tuple[Tensor, ...]) -> Tensor:
-    """What ``step`` gives for the pieces of the inputs, each with the states of the one before."""
-    contiguous = tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
-    outputs: Tensor = scan(step, before, contiguous)[1]
-    return outputs
+class Pieces(nn.Module):
+    """[B, 2, T, F] to the pieces [n, B, 2, P, F] of it that a CausalLongUNet takes.
+
+    With them, for every piece, the stages at each of its places: whether a frame is inside, and how
+    many there were, [n, places, 1, P, 1] both.
+    """
+
+    def __init__(self, unet: CausalLongUNet) -> None:
+        super().__init__()
+        self.piece, self.depth, self.places = unet.piece, unet.depth, unet.places
+
+    def forward(self, spec: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        frames, P, dtype = spec.shape[2], self.piece, spec.dtype
+        n = (frames + self.depth + P - 1) // P
+        index = (torch.arange(n)[:, None] * P + torch.arange(P)).to(dtype)[:, None, :, None]
+        end = torch.zeros(1, 1, 1, 1, dtype=dtype) + frames
+        stages = Clock(index, end, dtype).stages(self.places)  # [n, 1, P, 1] each
+        inside = torch.stack([stage.inside for stage in stages], 1)
+        return cut(spec, n, P), inside, torch.stack([stage.count for stage in stages], 1)
 
 
 def _past(states: States, name: str, x: ComplexPair, frames: int) -> ComplexPair:

@@ -13,11 +13,19 @@ from onnx.numpy_helper import from_array
 
 from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES, LongUNet
 from frcrn_export.exporters.families.frcrn.long_causal import CausalLongUNet
-from frcrn_export.exporters.families.frcrn.lowered import LoweredFrcrn, LoweredUNet
+from frcrn_export.exporters.families.frcrn.long_causal_core import (
+    over_pieces,
+    piece_model,
+    pieces_model,
+)
+from frcrn_export.exporters.families.frcrn.lowered import LoweredFrcrn
 from frcrn_export.exporters.families.frcrn.network import FRCRN
+from frcrn_export.exporters.families.frcrn.scans import prefix_names, weights_into_scans
 from frcrn_export.exporters.family import ExtraCore, ModelSpec
 from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
 from frcrn_export.runtime.bundle.manifest import TensorSpec
+
+UNets = tuple[onnx.ModelProto, onnx.ModelProto]
 
 # Up to here (5 s) core.onnx takes half a gigabyte at most, and is faster.
 LONG_ABOVE_FRAMES = 256
@@ -50,8 +58,8 @@ def long_cores(spec: ModelSpec, network: FRCRN) -> tuple[ExtraCore, ...]:
     core = ExtraCore(
         role="core_long",
         above_frames=LONG_ABOVE_FRAMES,
-        # Less than a piece, and more than two of them.
-        parity_frames=(9, 2 * PIECE_FRAMES + 22),
+        # Less than a piece, and more than four of them.
+        parity_frames=(9, 4 * PIECE_FRAMES + 22),
         export=partial(_export, network),
     )
     return (core,)
@@ -60,26 +68,36 @@ def long_cores(spec: ModelSpec, network: FRCRN) -> tuple[ExtraCore, ...]:
 def _export(network: FRCRN, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """Export and check the core for long utterances. Raises as `onnx_from_graph` does."""
     lowered = LoweredFrcrn(network).eval()
-    bins = network.config.bins
-    shape = (1, 2, "frames", bins)
-    graph = Graph(
-        _long_unet(network, lowered.unet),
-        torch.randn(1, 2, _EXAMPLE_FRAMES, bins),
-        TensorSpec(name="spec", dtype="float32", shape=shape),
-        TensorSpec(name="enhanced", dtype="float32", shape=shape),
-    )
-    first = onnx_from_graph(graph, name, metadata)
-    second = _with_weights(first, _long_unet(network, lowered.unet2))
-    whole = _joined(first, second, bins)
+    if network.config.pooling == "global":
+        first, second = _global(lowered, network.config.bins, name, metadata)
+    else:
+        first, second = _causal(lowered, network.config.bins, name, metadata)
+    whole = _joined(first, second, network.config.bins)
+    weights_into_scans(whole.graph)
     whole.doc_string = f"{name}: spec -> enhanced"
     onnx.checker.check_model(whole, full_check=True)
     return whole
 
 
-def _long_unet(network: FRCRN, unet: LoweredUNet) -> torch.nn.Module:
-    if network.config.pooling == "global":
-        return LongUNet(unet, PIECE_FRAMES)
-    return CausalLongUNet(unet, PIECE_FRAMES, network.config.bins)
+def _global(lowered: LoweredFrcrn, bins: int, name: str, metadata: Mapping[str, str]) -> UNets:
+    """Both U-Nets, [1, 2, T, F] to the same shape."""
+    shape = (1, 2, "frames", bins)
+    graph = Graph(
+        LongUNet(lowered.unet, PIECE_FRAMES),
+        torch.randn(1, 2, _EXAMPLE_FRAMES, bins),
+        TensorSpec(name="spec", dtype="float32", shape=shape),
+        TensorSpec(name="enhanced", dtype="float32", shape=shape),
+    )
+    first = onnx_from_graph(graph, name, metadata)
+    return first, _with_weights(first, LongUNet(lowered.unet2, PIECE_FRAMES))
+
+
+def _causal(lowered: LoweredFrcrn, bins: int, name: str, metadata: Mapping[str, str]) -> UNets:
+    """The same where squeeze-and-excitation is causal."""
+    unet, unet2 = (CausalLongUNet(u, PIECE_FRAMES, bins) for u in (lowered.unet, lowered.unet2))
+    pieces, piece = pieces_model(unet), piece_model(unet, name, metadata)
+    second = _with_weights(piece, unet2)
+    return over_pieces(pieces, piece, unet), over_pieces(pieces, second, unet2)
 
 
 def _with_weights(model: onnx.ModelProto, module: torch.nn.Module) -> onnx.ModelProto:
@@ -98,8 +116,8 @@ def _joined(first: onnx.ModelProto, second: onnx.ModelProto, bins: int) -> onnx.
     text = Template(_AROUND).substitute(IR=first.ir_version, OPSET=opset, BINS=bins)
     graph = onnx.parser.parse_model(text).graph
     turn, *mask = graph.node
-    _prefix(first.graph, "first_")
-    _prefix(second.graph, "second_")
+    prefix_names(first.graph, "first_")
+    prefix_names(second.graph, "second_")
     link = onnx.helper.make_node("Identity", ["first_enhanced"], ["second_spec"])
     nodes = [turn, *first.graph.node, link, *second.graph.node, *mask]
     del graph.node[:]
@@ -112,16 +130,3 @@ def _joined(first: onnx.ModelProto, second: onnx.ModelProto, bins: int) -> onnx.
     whole.CopyFrom(first)
     whole.graph.CopyFrom(graph)
     return whole
-
-
-def _prefix(graph: onnx.GraphProto, prefix: str) -> None:
-    """Put a prefix before every name in a graph and in the bodies of its scans."""
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = prefix + value.name
-    for node in graph.node:
-        node.name = prefix + node.name
-        node.input[:] = [prefix + name if name else "" for name in node.input]
-        node.output[:] = [prefix + name if name else "" for name in node.output]
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _prefix(attribute.g, prefix)

@@ -1,4 +1,4 @@
-"""The loss that FRCRN was published with."""
+"""The published loss of FRCRN."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from frcrn_export.exporters.training.losses import si_snr_db
 def ideal_mask(noisy: Tensor, clean: Tensor) -> Tensor:
     """The complex ratio mask that makes the clean spectrum of the noisy one, all [B, 2, F, T].
 
-    What lies beyond +-2, which FRCRN's mask cannot reach, becomes +-1, as published.
+    Values beyond +-2, which FRCRN's mask cannot reach, become +-1, as published.
     """
     re, im = noisy.unbind(1)
     clean_re, clean_im = clean.unbind(1)

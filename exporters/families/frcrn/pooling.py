@@ -1,4 +1,4 @@
-"""How users name what squeeze-and-excitation averages over: global, cumulative, window:SECONDS."""
+"""The modes of squeeze-and-excitation as users name them: global, cumulative, window:SECONDS."""
 
 import re
 
@@ -24,7 +24,7 @@ def parse_pooling(text: str, frames_per_second: float) -> Pooling:
 
 
 def build_frcrn(spec: ModelSpec, squeeze_excite: str) -> FRCRN:
-    """A reference network whose squeeze-and-excitation averages over what a text names."""
+    """A reference network with the squeeze-and-excitation mode of a text."""
     assert spec.stft is not None
     network = FRCRN(CONFIGS[spec.name])
     if squeeze_excite != GLOBAL:

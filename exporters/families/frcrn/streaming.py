@@ -1,4 +1,4 @@
-"""FRCRN frame by frame: both U-Nets, one behind the other, and the mask on the spectrum of then."""
+"""FRCRN frame by frame: both U-Nets in sequence, and the mask on the delayed spectrum."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ from frcrn_export.runtime.errors import UserError
 class StreamingUNet(nn.Module):
     """[B, 2, P, F] to the same shape, `delay` frames behind; shares the weights of a PairedUNet.
 
-    `ahead` says for each decoder whether it waits for its future frame; one that does not takes
-    zeros for it.
+    `ahead` says for each decoder whether it waits for its future frame; others take zeros instead.
     """
 
     def __init__(self, unet: PairedUNet, ahead: Sequence[bool]) -> None:
@@ -57,7 +56,7 @@ class StreamingUNet(nn.Module):
         coming = clock.stages([(0, level) for level in range(depth + 1)])
         going = clock.stages([(late[i], depth - 1 - i) for i in range(depth - 2)])
 
-        # The widest level waits as a spectrum, a fiftieth of its size, and is computed again.
+        # The widest level is delayed as a spectrum, a fiftieth of its size, and recomputed.
         joined = states.past(f"{name}.encoder0", spec * coming[0].inside, late[-2] + 1)
         x = self.first_encoder(joined[:, :, late[-2] :])  # [2B, C, P, F']
         levels: list[Tensor] = []
@@ -173,8 +172,8 @@ def stream_frcrn(
 ) -> StreamingCore:
     """The streaming form of a network whose squeeze-and-excitation is causal.
 
-    `lookahead` 0 to twice the depth, None for all of it. `rows`: for INT8 on processors. Raises
-    UserError for another look-ahead, and for means over the whole utterance.
+    `lookahead` 0 to twice the depth, None for the full look-ahead. `rows`: for INT8 on processors.
+    Raises UserError for other values, and for means over the whole utterance.
     """
     if network.config.pooling == "global":
         raise UserError(

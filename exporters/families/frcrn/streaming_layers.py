@@ -28,7 +28,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where in their streams the frames of a call are.
+    """The positions of a call's frames in their streams.
 
     `index` [B, 1, P, 1] counts the frames from 0, `end` [B, 1, 1, 1] is how many frames the
     utterance has; both count to 2^24. `dtype` is what the network computes in.
@@ -39,13 +39,13 @@ class Clock:
     dtype: torch.dtype
 
     def behind(self, frames: int) -> Clock:
-        """The clock of a network whose frames come `frames` later."""
+        """The clock of a network that is `frames` frames later."""
         return replace(self, index=self.index - frames) if frames else self
 
     def stages(self, places: Sequence[tuple[int, int]]) -> list[Stage]:
         """For places (late, longer), whose frames come `late` frames later, `longer` more of them.
 
-        All at once: a small operation takes as long for one as for twenty.
+        All places at once: a small operation takes as long for one as for twenty.
         """
         if not places:
             return []
@@ -117,10 +117,10 @@ class StreamingGains(nn.Module):
 
 
 def running_means(x: Tensor, stage: Stage, window: int | None, states: States, name: str) -> Tensor:
-    """Means of frames [B, n, P, C] to the means of what came so far, or of the last `window`."""
+    """Means of frames [B, n, P, C] to running means over all frames, or the last `window`."""
     inside, count = stage.inside, stage.count
     if window is None:
-        # Added up as differences from the mean, which stays exact for hours.
+        # Accumulated as differences from the mean, which stays exact for hours.
         mean = states.value(name, (x.shape[1], 1, x.shape[3]))
         steps = (x - mean) * (inside / count)
         if x.shape[2] == 1:
@@ -170,7 +170,7 @@ def twice(conv: nn.Conv2d) -> Tensor:
 
 
 class StreamingDecoder(nn.Module):
-    """Doubles the frequency axis of frames that come with the one after them, if it `waits`.
+    """Doubles the frequency axis of frames that come with their next frame, if it `waits`.
 
     Without it that frame is taken for zeros, and the filters have one tap over time. Even and odd
     rows have a convolution each, as long as their filters are.
@@ -183,7 +183,7 @@ class StreamingDecoder(nn.Module):
         even_re, odd_re, even_im, odd_im = weight.chunk(4)
         self.rows_less = decoder.rows_less
         even, odd = torch.cat((even_re, even_im)), torch.cat((odd_re, odd_im))
-        # The first tap of the shorter filter is the zero that it was filled up with.
+        # The first tap of the shorter filter is its zero padding.
         self.even, self.odd = conv_of(even), conv_of(odd[..., self.rows_less :])
         self.affine = decoder.affine
 

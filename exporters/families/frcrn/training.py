@@ -22,7 +22,7 @@ from frcrn_export.runtime.errors import UserError
 def frcrn_task(
     family: Family, spec: ModelSpec, options: Settings, checkpoint: Checkpoint | None
 ) -> "FrcrnTask":
-    """The task of a command: squeeze-and-excitation as it says, or as the checkpoint does."""
+    """The training task of a command, with its squeeze-and-excitation or the checkpoint's."""
     if checkpoint is None:
         return FrcrnTask(spec, str(options.get("squeeze_excite", GLOBAL)))
     settings, _ = settings_of_checkpoint(family, spec, checkpoint, options)
@@ -31,13 +31,13 @@ def frcrn_task(
 
 @dataclass(frozen=True)
 class FrcrnTask:
-    """A Task. `squeeze_excite` is what the network averages over, see pooling.py.
+    """The training task of FRCRN. `squeeze_excite` is the mode, see pooling.py.
 
-    Every example is brought to the level of the published pipeline. The first and the last samples,
-    which one frame covers alone, are left out of the SI-SNR: the inverse STFT divides them by next
-    to nothing, and they would outweigh all others in an excerpt.
+    Every example is scaled to the level of the published pipeline. The SI-SNR leaves out the first
+    and the last samples, which only one frame covers: the inverse STFT divides them by almost
+    nothing, and they would outweigh all others.
 
-    Raises UserError for a `squeeze_excite` that is not understood.
+    Raises UserError for an invalid `squeeze_excite`.
     """
 
     spec: ModelSpec

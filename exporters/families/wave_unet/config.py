@@ -1,4 +1,4 @@
-"""The shape of a `wave-unet-16k`: what it is built from, and its receptive field."""
+"""The configuration of a `wave-unet-16k`, and its receptive field."""
 
 from dataclasses import asdict, dataclass, fields
 from math import prod
@@ -11,7 +11,7 @@ CONTEXT_KERNEL = 3  # frames
 
 @dataclass(frozen=True)
 class WaveUNetConfig:
-    """Shape of the network; raises ValueError where no network has it.
+    """The shape of the network; raises ValueError for an impossible shape.
 
     channels, strides: one value for each encoder, from the waveform down.
     kernel_size: odd, of every encoder and decoder.

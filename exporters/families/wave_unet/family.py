@@ -1,4 +1,4 @@
-"""What the Wave-U-Net of strided convolutions declares."""
+"""The family of Wave-U-Nets of strided convolutions."""
 
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,17 @@ def _stride_of_four(facts: Settings) -> Setting:
     return (4,) * len(channels)
 
 
+def _is_free(settings: Settings) -> bool:
+    """The masking form is causal and not residual: there is nothing to say."""
+    return not settings.get("bands")
+
+
+def _restarts(settings: Settings) -> bool:
+    """The first context block has a dilation of 1 in any case."""
+    blocks = settings.get("context_blocks", 0)
+    return isinstance(blocks, int) and blocks > 1
+
+
 STRIDES = Option(
     "strides",
     "integers",
@@ -48,12 +59,14 @@ CAUSAL = Option(
     "Without look-ahead (wave-unet-16k).",
     default=True,
     negated="--non-causal",
+    applies=_is_free,
 )
 RESIDUAL = Option(
     "residual",
     "flag",
-    "The network gives what to add to the noisy waveform (wave-unet-16k).",
+    "The network's output is added to the noisy waveform (wave-unet-16k).",
     default=False,
+    applies=_is_free,
 )
 CONTEXT_CYCLE = Option(
     "context_cycle",
@@ -61,6 +74,7 @@ CONTEXT_CYCLE = Option(
     "After so many context blocks dilations start from 1 again (wave-unet-16k).",
     default=6,
     metavar="N",
+    applies=_restarts,
 )
 LEVEL = Option(
     "level",
@@ -140,7 +154,7 @@ class WaveUNetFamily(Family):
         return lower_wave_unet(_wave_unet(network))
 
     def processing(self, spec: ModelSpec, network: "nn.Module", settings: Settings) -> Processing:
-        """Peak level; windows overlap by the receptive field, so that cutting is exact."""
+        """Peak level; windows overlap by the receptive field, so that windowing is exact."""
         config = _wave_unet(network).config
         left, right = (-(-side // config.hop) * config.hop for side in config.receptive_field)
         inside = WHOLE_SECONDS * SAMPLE_RATE // config.hop * config.hop
@@ -157,7 +171,7 @@ class WaveUNetFamily(Family):
         return {**asdict(_wave_unet(network).config), "level": settings["level"]}
 
     def gpu_form(self, network: "nn.Module") -> "nn.Module":
-        """All convolutions in float16; what they take from the input, or mask, in float32."""
+        """Convolutions in float16; the log magnitude and the mask, or the residual, in float32."""
         from frcrn_export.exporters.module_passes import compute_in_fp16
 
         lowered = self.lower(network)
@@ -170,7 +184,7 @@ class WaveUNetFamily(Family):
     ) -> "StreamingCore":
         """Exact for causal networks: a whole hop is in the receptive field, nothing after it.
 
-        In float16 are all convolutions.
+        All convolutions run in float16.
         """
         from frcrn_export.exporters.families.wave_unet.streaming import stream_wave_unet
 

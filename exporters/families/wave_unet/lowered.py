@@ -1,4 +1,4 @@
-"""Deployable form of `wave-unet-16k`: batch norms folded, nothing left of training."""
+"""Deployable form of `wave-unet-16k`: batch norms folded, no training code."""
 
 import copy
 
@@ -18,7 +18,7 @@ from frcrn_export.exporters.module_passes import fold_batch_norm
 def lower_wave_unet(network: WaveUNet) -> nn.Module:
     """A module [B, 1, N] -> [B, 1, N] equal to `network` in evaluation mode, in its dtype.
 
-    N is a multiple of `network.config.hop`; the graph does not check it, the caller does.
+    N is a multiple of `network.config.hop`, which the caller checks.
     """
     return LoweredWaveUNet(network).eval().requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""Streaming form of a causal `wave-unet-16k`: each layer keeps the past it needs of its input.
+"""Streaming form of a causal `wave-unet-16k`: each layer keeps the past of its input.
 
 Zeros for a past are the zero padding at the start, so nothing has to be masked; a causal network
 has no look-ahead past its own hop, so there is no look-ahead and nothing to do at the end.

@@ -1,4 +1,4 @@
-"""What the published Wave-U-Net with interpolation declares."""
+"""The family of the published Wave-U-Net with interpolation."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from frcrn_export.exporters.streaming_core import StreamingCore
 
 SAMPLE_RATE = 16_000  # Hz
-SEGMENT_SAMPLES = 16_384  # what it was trained on, and takes
+SEGMENT_SAMPLES = 16_384  # the length of its training and input
 
 
 class WaveUNet12x24Family(Family):
@@ -68,7 +68,7 @@ class WaveUNet12x24Family(Family):
     def processing(self, spec: ModelSpec, network: "nn.Module", settings: Settings) -> Processing:
         """As published: no normalisation, each segment on its own.
 
-        The segment is part of what was trained, so the core takes that length only.
+        It was trained on segments, so the core takes that length only.
         """
         return Processing(
             level="none",
@@ -84,7 +84,7 @@ class WaveUNet12x24Family(Family):
     def streaming(
         self, network: "nn.Module", chunk: int, lookahead: int | None, form: Form = "fp32"
     ) -> "StreamingCore":
-        """There is none: the interpolation depends on the position in the segment."""
+        """Not available: the interpolation depends on the position in the segment."""
         raise UserError(
             "wave-unet-12x24 has no exact streaming form, its interpolation depends on the whole "
             "segment; leave out --streaming: frcrn-export stream runs it in overlapping windows"

@@ -13,7 +13,7 @@ from frcrn_export.exporters.module_passes import fold_batch_norm
 def lower_wave_unet_12x24(network: WaveUNet12x24) -> nn.Module:
     """A module [B, 1, N] -> [B, 1, N] equal to `network` in evaluation mode, in its dtype.
 
-    N is a multiple of `network.config.length_multiple`: the caller checks it, the graph does not.
+    N is a multiple of `network.config.length_multiple`, which the caller checks.
     """
     return LoweredWaveUNet12x24(network).eval()
 

@@ -32,7 +32,7 @@ _POSITIVE = Finite(min=0, min_open=True)
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What `train` was called with; None where the model or the recipe decides."""
+    """The options of `train`; None where the model or the recipe decides."""
 
     model: str
     speech: Path
@@ -57,7 +57,7 @@ class TrainOptions:
 
 
 def train_options(command: Command) -> Command:
-    """Everything but the name of the model."""
+    """All options except the name of the model."""
     command = family_options(command, training=True)
     for option in reversed((*_DATA, *_START, *_COURSE, *_MACHINE)):
         command = option(command)
@@ -80,7 +80,7 @@ _DATA = (
         type=Finite(min=0.25, max=60),
         default=2.0,
         show_default=True,
-        help="Of audio in an example.",
+        help="Length of an example.",
     ),
 )
 _START = (
@@ -102,12 +102,12 @@ _COURSE = (
         "--early-stop",
         type=click.IntRange(min=1),
         metavar="N",
-        help="End after N validations without a better one, too.",
+        help="Also end after N validations without a better one.",
     ),
     click.option(
         "--learning-rate",
         type=_POSITIVE,
-        help="The highest.  [default: the network's own, a tenth of it from a checkpoint]",
+        help="Peak learning rate.  [default: the network's own; a tenth of it from a checkpoint]",
     ),
     click.option(
         "--schedule",

@@ -1,4 +1,4 @@
-"""What `train` shows: where the run stands, and what came of it."""
+"""The output of `train`: progress and result."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def show_data(
     console: "Console", speech: "list[Recording]", noise: "list[Recording]", device: str
 ) -> None:
-    """What is trained on, and where."""
+    """Show the data and the device."""
     _line(
         console,
         f"{len(speech)} speech files ({_minutes(speech)}, {_sources(speech)} speakers), "
@@ -55,7 +55,7 @@ def shown_progress(console: "Console") -> "Iterator[Callable[[Progress], None]]"
 
 
 def show_result(console: "Console", model: str, result: "TrainingResult") -> None:
-    """What came of a run, and the command to go on with."""
+    """Show the result of a run, and the next command."""
     if result.stopped_early:
         _line(console, "Stopped early: the validation did not improve any more.")
     if result.skipped:
@@ -77,12 +77,12 @@ def show_result(console: "Console", model: str, result: "TrainingResult") -> Non
 
 
 def show_interrupted(console: "Console", run_dir: Path, step: int) -> None:
-    """How to go on with a run that was interrupted and saved."""
+    """Show how to resume a run that was interrupted and saved."""
     _line(console, f"{run_dir} is saved at step {step}: go on with the same command and --resume")
 
 
 def show_curve(console: "Console", run_dir: Path) -> None:
-    """Writes the picture of the curve, where matplotlib is installed."""
+    """Write the picture of the curve, if matplotlib is installed."""
     from frcrn_export.exporters.training.outputs import plot_curve
     from frcrn_export.runtime.errors import UserError
 
@@ -93,7 +93,7 @@ def show_curve(console: "Console", run_dir: Path) -> None:
 
 
 def _line(console: "Console", text: str) -> None:
-    """Text as it is: commands are copied from it, and [plot] is no colour."""
+    """Print text literally: users copy commands from it, and [plot] is not markup."""
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 

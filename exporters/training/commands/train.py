@@ -23,8 +23,8 @@ def train(**given: Any) -> None:
     """Train MODEL on random mixtures of the files of two folders.
 
     MODEL is one that can be trained (see: frcrn-export models), from scratch or from a checkpoint.
-    Files of any rate are taken, some of each folder are held out for validation. The run folder
-    gets MODEL.safetensors (the best weights so far), which every --checkpoint option reads. Without
+    Takes files of any rate, and holds out some of each folder for validation. The run folder gets
+    MODEL.safetensors (the best weights so far), which every --checkpoint option reads. Without
     --minutes or --steps a run takes 40 minutes.
     """
     options = TrainOptions(**given)
@@ -76,7 +76,7 @@ def train(**given: Any) -> None:
 
 
 def _check_model(model: str) -> None:
-    """Raises UserError for a model that cannot be trained."""
+    """Raise UserError for a model that cannot be trained."""
     from frcrn_export.exporters.registry import registry
 
     families = registry().families.values()
@@ -87,7 +87,7 @@ def _check_model(model: str) -> None:
 
 
 def _check_output(options: TrainOptions) -> None:
-    """Raises UserError where the run folder cannot be written, or what it holds forbids the run."""
+    """Raise UserError where the run folder is not writable, or its content forbids the run."""
     from frcrn_export.exporters.training.outputs import (
         STATE_NAME,
         check_writable,
@@ -128,7 +128,7 @@ def _recipe(options: TrainOptions, task: "Task") -> "Recipe":
 
 
 def _device(name: str) -> str:
-    """The device to train on. Raises UserError for one that PyTorch does not have here."""
+    """The device to train on. Raises UserError where PyTorch does not have it."""
     import torch
 
     if name == "auto":

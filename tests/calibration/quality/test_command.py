@@ -24,11 +24,19 @@ Capture = pytest.CaptureFixture[str]
 
 
 def run(capsys: Capture, *args: object) -> tuple[int, str, str]:
-    """The exit code, standard output and standard error of `frcrn-export evaluate`."""
+    """The exit code, standard output and standard error of `frcrn-export evaluate`.
+
+    Without the lines that say what runs.
+    """
     with pytest.raises(SystemExit) as left:
         cli.main(["evaluate", *map(str, args)])
     shown = capsys.readouterr()
-    return int(left.value.code or 0), shown.out, shown.err
+    lines = shown.err.splitlines(keepends=True)
+    return (
+        int(left.value.code or 0),
+        shown.out,
+        "".join(line for line in lines if not line.endswith(": gain, weights: gain\n")),
+    )
 
 
 @pytest.fixture
@@ -54,6 +62,19 @@ def test_a_table_of_means(bundle: Path, pairs_folder: Path, capsys: Capture) -> 
     assert float(rows[11][4].split()[0]) < 6.1  # but the segmental SNR
     assert "onnxruntime on cpu, real-time factor 0." in out
     assert "mix_one" not in out
+
+
+def test_what_runs_is_said_once(
+    bundle: Path, pairs_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["evaluate", str(bundle), "-p", str(pairs_folder), "-m", "si_sdr", "-j", "1"]
+    for more in ([], ["-b", "auto", "-b", "onnxruntime-cpu"]):
+        with pytest.raises(SystemExit):
+            cli.main([*args, *more])
+        assert capsys.readouterr().err == f"{bundle}: gain, weights: gain\n"
+    with pytest.raises(SystemExit):
+        cli.main([*args, "--json"])
+    assert capsys.readouterr().err == ""
 
 
 def test_json(bundle: Path, pairs_folder: Path, capsys: Capture) -> None:
@@ -380,6 +401,6 @@ finally:
 """
     command = [sys.executable, "-c", code, str(bundle), str(pairs_folder)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, f"{bundle}: gain, weights: gain\n")
     assert "PESQ-WB" in result.stdout
     assert "imported: set()" in result.stdout

@@ -258,5 +258,5 @@ def test_the_library_function(tmp_path: Path, noisy: Signal, clean: Signal) -> N
         (folder / f"one{path.suffix}").write_bytes(path.read_bytes())
     again = evaluate(open_bundle(bundle), folders, metrics=["si_sdr"])
     assert again.clips[0].noisy.values == {"si_sdr": before.mean}
-    with pytest.raises(UserError, match="unknown metric 'mos'; choose of: si_sdr, pesq"):
+    with pytest.raises(UserError, match="unknown metric 'mos'; choose from: si_sdr, pesq"):
         evaluate(bundle, pairs, metrics=["mos"])

@@ -12,6 +12,11 @@ from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNet
 CONFIG = WaveUNetConfig(channels=(4, 6), strides=(2, 3), kernel_size=7)
 
 
+def parts() -> dict[str, torch.Tensor]:
+    """Another network each time."""
+    return WaveUNet(CONFIG).state_dict()
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     state = {f"net.{name}": value for name, value in WaveUNet(CONFIG).state_dict().items()}
@@ -54,10 +59,22 @@ def test_a_checkpoint_as_json(checkpoint: Path, capsys: pytest.CaptureFixture[st
     assert found["settings"]["strides"] == [2, 3]
     assert {one["setting"] for one in found["assumptions"]} == {
         "residual",
-        "context_cycle",
         "level",
     }
     assert found["tensors"]["encoder.0.0.weight"] == [4, 1, 7]
+
+
+@pytest.mark.parametrize("key", ["student", "teacher"])
+def test_one_of_two_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    """The other one is a state dict to choose, and no tensors beside this one."""
+    both = {f"{who}.{n}": t for who in ("student", "teacher") for n, t in parts().items()}
+    torch.save({**both, "loss.window": torch.ones(3)}, tmp_path / "two.pt")
+    code, out, err = run(capsys, "inspect", tmp_path / "two.pt", "--state-dict", key, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["model"], found["prefix"]) == ("wave-unet-16k", f"{key}.")
+    assert found["other_state_dicts"] == ["teacher" if key == "student" else "student"]
+    assert found["ignored"] == ["loss.window"]
 
 
 def test_what_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,12 @@ def test_tables_of_the_match_the_delay_and_the_pace(
     path = write_checked_bundle(tmp_path / "b", Core("delay", 2, 3))
     code, out, _ = run(capsys, path, *ARGS)
     assert code == 0
-    for title in ("Streams against the offline network", "Delay in ms", "missed deadlines"):
+    for title in (
+        "Streams against the offline network",
+        "Delay in ms",
+        "missed deadlines",
+        "Latest",
+    ):
         assert title in out
     delay = next(line for line in out.splitlines() if "120" in line)
     assert [cell.strip() for cell in delay.strip("│").split("│")] == [
@@ -44,7 +49,9 @@ def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "window": 20, "chunk": 20, "look-ahead": 280, "total": 320, "measured": 320,
     }  # fmt: skip
     assert stream["pace"]["chunks"] == 3
-    assert {"p50_ms", "p90_ms", "p99_ms", "max_ms", "deadline_misses"} < set(stream["pace"])
+    assert {"p50_ms", "p90_ms", "p99_ms", "max_ms", "latest_ms", "deadline_misses"} < set(
+        stream["pace"]
+    )
     assert (stream["passed"], stream["matches"][0]["floor_db"]) == (True, 90)
 
 

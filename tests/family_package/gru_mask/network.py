@@ -25,7 +25,7 @@ class GruMask(nn.Module):
         self.widen = nn.Conv1d(width, BINS, 1)
 
     def forward(self, spec: Tensor) -> Tensor:
-        x = self.narrow(loudness(spec))  # [B, width, T]
+        x = self.narrow(log_magnitude(spec))  # [B, width, T]
         x = torch.relu(self.norm(self.time(F.pad(x, (PAST, 0)))))
         y, _ = self.memory(x.transpose(1, 2))  # [B, T, width]
         return self.masked(spec, y)
@@ -35,8 +35,8 @@ class GruMask(nn.Module):
         return spec * gains.unsqueeze(1)
 
 
-def loudness(spec: Tensor) -> Tensor:
-    """Logarithmic magnitude [B, 257, T]."""
+def log_magnitude(spec: Tensor) -> Tensor:
+    """The log power [B, 257, T]."""
     return torch.log(spec.square().sum(dim=1) + 1e-6)
 
 

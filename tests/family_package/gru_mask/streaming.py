@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from frcrn_export.exporters.streaming_core import States, StatesRecorder, StreamingCore
 
-from .network import BINS, PAST, GruMask, loudness
+from .network import BINS, PAST, GruMask, log_magnitude
 
 
 class StreamingGruMask(nn.Module):
@@ -21,7 +21,7 @@ class StreamingGruMask(nn.Module):
 
     def step(self, spec: Tensor, states: States) -> Tensor:
         network = self.network
-        x = states.past("time", network.narrow(loudness(spec)), PAST)
+        x = states.past("time", network.narrow(log_magnitude(spec)), PAST)
         x = torch.relu(network.norm(network.time(x)))
         y = states.recurrent("memory", network.memory, x.transpose(1, 2))
         return network.masked(spec, y)

@@ -124,6 +124,17 @@ def test_what_cannot_be_known_is_unknown() -> None:
     assert found is None
 
 
+def test_weights_of_subgraphs_are_parameters_too() -> None:
+    node = helper.make_node("Add", ["x", "w"], ["z"])
+    z = helper.make_tensor_value_info("z", F32, [5])
+    inner = helper.make_graph([node], "inner", [], [z], [weight("w", 5)])
+    branch = helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner)
+    body = helper.make_graph([branch], "body", [], [z], [weight("v", 3)])
+    node = helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=inner)
+    graph = helper.make_graph([node], "g", [], [], [weight("u", 2)])
+    assert cost_of(helper.make_model(graph), {}).parameters == 2 + (3 + 5 + 5) + 5
+
+
 def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
     for content in (b"no graph at all", b""):
         (tmp_path / "g.onnx").write_bytes(content)

@@ -1,11 +1,21 @@
+import shlex
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import Manifest, StreamingInfo, Weights
+from frcrn_export.cli import cli
+from frcrn_export.runtime.bundle.manifest import Manifest, Precision, Role, StreamingInfo, Weights
 from frcrn_export.runtime.bundle.reader import open_bundle
-from frcrn_export.runtime.bundle.remedies import export_again, export_to, make_again, streaming_hint
+from frcrn_export.runtime.bundle.remedies import (
+    build_again,
+    export_again,
+    export_to,
+    first_engine,
+    make_again,
+    streaming_hint,
+)
 from tests.bundles import STFT, core_entry, manifest, write_bundle
 from tests.int8_standins import add_int8, quantization
 from tests.standin.install import add_engine
@@ -44,6 +54,61 @@ def test_networks_that_cannot_stream_are_offered_windows_alone(found: Manifest) 
     hint = streaming_hint(found, windows=True)
     assert hint == "recompute overlapping windows: windowed=True (--windowed)"
     assert streaming_hint(found) == "gain cannot stream: leave out --streaming"
+
+
+def words_of(line: str) -> list[list[str]]:
+    """The commands of a line without the program's name, each parsed as it is when pasted."""
+    commands = [shlex.split(command)[1:] for command in line.split(" && ")]
+    for name, *args in commands:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        command.make_context(name, list(args))  # raises for what it does not take
+    return commands
+
+
+OWN = {"module": "my.py:build", "input": "spectrum", "output": "mask", "streaming": True}
+
+
+@pytest.mark.parametrize("gpu", [None, "auto"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "fp8"])
+@pytest.mark.parametrize("own", [False, True])
+def test_the_commands_of_engines_are_commands(
+    own: bool, precision: Precision, streaming: bool, gpu: str | None
+) -> None:
+    found = described(weights=CHECKPOINT, **({"variant": OWN} if own else {}))
+    role: Role = "core_streaming" if streaming else "core"
+    root = Path("it's; a $(b)")
+    line = first_engine(root, found, precision, "tensorrt-rtx", role=role, batch=2, gpu=gpu)
+    *before, trt = words_of(line)
+    without = found.file("core", "onnx", "fp16") is None and precision != "fp32"
+    assert bool(before) == (own and without)
+    assert trt[1] == ("NEW_BUNDLE" if own and without else str(root))
+    assert ("--checkpoint" in trt) == (without and not own)
+    assert ("--calib" in trt) == (precision in ("int8", "fp8"))
+    assert ("--gpu" in trt) == (gpu is not None)
+    assert words_of(streaming_hint(found, "trt").removeprefix("run: "))
+
+
+def test_an_engine_needs_no_weights_where_its_file_is_there() -> None:
+    core = core_entry(STFT)
+    fp16 = msgspec.structs.replace(core, precision="fp16", path="core.fp16.onnx")
+    for changes in ({}, {"variant": OWN}):
+        found = described(files=(core, fp16), weights=CHECKPOINT, **changes)
+        line = first_engine(Path("b"), found, "fp16", "tensorrt")
+        assert line == "frcrn-export trt b --fp16 --backend tensorrt"
+        assert words_of(line)
+
+
+def test_an_engine_that_is_built_again_is_a_command(tmp_path: Path) -> None:
+    root = write_bundle(tmp_path / "b c")
+    add_engine(root, "tensorrt", low=(1, 1, 1), best=(1, 1, 9), high=(2, 1, 99))
+    (engine,) = (entry for entry in open_bundle(root).manifest.files if entry.engine)
+    for gpu in (None, "auto", "8.9"):
+        ((_, path, *options),) = words_of(build_again(root, engine, gpu=gpu))
+        assert path == str(root)
+        assert options[options.index("--gpu") + 1] == (gpu or "rtx4090d")
+        assert options[options.index("--samples") + 1] == "1:9:99"
 
 
 def test_windows_are_the_second_choice_where_they_are_one() -> None:

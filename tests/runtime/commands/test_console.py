@@ -48,9 +48,17 @@ def test_a_table_fits_where_it_can(printed: Print) -> None:
 
 
 def test_in_a_pipe_a_row_is_a_line(printed: Print) -> None:
-    text = " ".join(["word"] * 100)
-    assert sum("word" in line for line in printed(("What", "Value"), [("a", text)])) == 1
+    text = " ".join(["word"] * 25)
+    rows = [("a", text), ("b", "/" + "x" * 300)]
+    assert sum("word" in line for line in printed(("What", "Value"), rows[:1])) == 1
+    assert sum("x" in line for line in printed(("What", "Value"), rows[1:])) == 1
     assert max(map(len, printed(("What", "Value"), [("a", "b")]))) < 30
+
+
+def test_in_a_pipe_a_long_sentence_makes_no_wide_table(printed: Print) -> None:
+    lines = printed(("What", "Value"), [("size", "1 MB"), ("verification", "a sentence. " * 30)])
+    assert max(map(len, lines)) <= 160
+    assert " ".join(lines).count("sentence.") == 30
 
 
 def test_without_rows(printed: Print) -> None:

@@ -33,7 +33,7 @@ def test_a_file_is_denoised_and_listed(bundle: Path, noisy: Path, tmp_path: Path
     assert result.exit_code == 0, result.output
     assert "RTF" in result.stdout
     assert "[a].wav" in result.stdout.replace("\n", "")
-    assert result.stderr == ""
+    assert result.stderr == f"{bundle}: gain, weights: gain\n"
     after, rate = soundfile.read(tmp_path / "out [a].wav")
     assert rate == 16_000
     assert np.abs(after).max() == pytest.approx(0.25, abs=1e-3)
@@ -49,6 +49,8 @@ def test_json_says_what_was_done(bundle: Path, noisy: Path, tmp_path: Path) -> N
         "onnxruntime-cpu",
         "cpu",
     )
+    assert report["weights"]["source"] == "random"
+    assert result.stderr == ""
     (file,) = report["files"]
     assert file["input"] == str(noisy)
     assert Path(file["output"]).is_file()

@@ -89,8 +89,11 @@ def test_families_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that works, one of the same name, one that does not import, one that is not there."""
     package = ModuleType("a_package")
     package.FAMILY = SimpleNamespace(name="one")  # type: ignore[attr-defined]
+    output = SimpleNamespace(kind="text", flag="--output")
+    package.TAKES = SimpleNamespace(name="two", options=(output,))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "a_package", package)
-    values = ("a_package:FAMILY", "a_package:FAMILY", "no_such_package:FAMILY", "a_package:LATER")
+    named = ("a_package:FAMILY", "a_package:FAMILY", "no_such_package:FAMILY", "a_package:LATER")
+    values = (*named, "a_package:TAKES")
     entries = [EntryPoint(f"f{i}", v, family_packages.GROUP) for i, v in enumerate(values)]
     monkeypatch.setattr(family_packages, "entry_points", lambda group: entries)
     found = [a for a in examine().abilities if a.name.startswith("use the family")]
@@ -99,9 +102,11 @@ def test_families_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         ("f1", False),
         ("f2", False),
         ("f3", False),
+        ("f4", False),
     ]
     assert found[1].detail == (
         "left out: the family of f0 (a_package:FAMILY) has the same name 'one'"
     )
     assert found[2].detail == "left out: ModuleNotFoundError: No module named 'no_such_package'"
     assert "AttributeError" in found[3].detail
+    assert "its option --output is one of the commands' own" in found[4].detail

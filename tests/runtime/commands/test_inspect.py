@@ -1,13 +1,15 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from frcrn_export.runtime.bundle.manifest import Assumption, Weights
 from frcrn_export.runtime.commands.inspect import inspect_bundle
 from frcrn_export.runtime.errors import BundleError
-from tests.bundles import replace_core, write_bundle
+from tests.bundles import manifest, replace_core, write_bundle
 
 
 def shown(capsys: pytest.CaptureFixture[str], root: Path, *, as_json: bool = False) -> str:
@@ -46,6 +48,27 @@ def test_a_cost_that_cannot_be_known(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = shown(capsys, root)
     assert "unknown" in out
     assert "GFLOP" not in out
+
+
+def test_what_was_taken_and_what_was_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = Weights(source="checkpoint", name="w.pt", sha256="0" * 64, state_dict="ema")
+    assumed = Assumption(setting="causal", value="true", reason="not said; see --non-causal")
+    described = msgspec.structs.replace(
+        manifest(level="peak"),
+        weights=weights,
+        variant={"causal": True, "level": "peak"},
+        assumptions=(assumed,),
+    )
+    out = shown(capsys, write_bundle(tmp_path / "bundle", described))
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert ["state dict", "ema"] in rows
+    assert ["causal", "true", "not said; see --non-causal"] in rows
+    assert [row for row in rows if row[:1] in (["level"], ["level rule"])] == [["level", "peak"]]
+    plain = shown(capsys, write_bundle(tmp_path / "plain"))
+    assert "Assumed" not in plain
+    assert "the only one" in plain
 
 
 def test_a_file_that_is_no_graph_is_one_line(tmp_path: Path) -> None:

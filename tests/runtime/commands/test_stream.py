@@ -77,8 +77,10 @@ def test_the_last_line_says_how_it_went(bundle: Path) -> None:
     data = noise(16_000)
     data[100:103] = np.nan
     result = call(data.tobytes() + b"x", bundle, "--format", "f32le")
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("1.0 s, real-time factor 0.")
+    what, *_ = result.stderr.splitlines()
+    assert what == f"{bundle}: gain, weights: gain"
+    assert result.stderr.count("\n") == 2
+    assert result.stderr.removeprefix(f"{what}\n").startswith("1.0 s, real-time factor 0.")
     assert "delay 100 ms (chunk 20 + window 20 + lookahead 60)" in result.stderr
     assert result.stderr.endswith(", 3 samples replaced, input truncated\n")
     assert call(b"", bundle, "--no-status").stderr == ""
@@ -93,6 +95,7 @@ def test_a_status_line_is_written_again_and_again(bundle: Path) -> None:
 def test_the_last_line_as_json(bundle: Path) -> None:
     said = report(call(wav(48_000, rate=48_000, channels=2), bundle, "--json"))
     assert (said["model"], said["backend"], said["device"]) == ("gain", "onnxruntime", "cpu")
+    assert said["weights"]["name"] == "gain"
     assert (said["sample_rate"], said["channels"], said["audio_seconds"]) == (48_000, 2, 1.0)
     parts = said["delay_parts_ms"]
     assert (parts["chunk"], parts["window"], parts["lookahead"]) == (20, 20, 60)

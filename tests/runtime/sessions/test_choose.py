@@ -85,7 +85,7 @@ def test_int8_is_never_chosen(gpu: SimulatedGpu, tmp_path: Path) -> None:
         open_session(bundle, "tensorrt")
     assert str(caught.value) == (
         f"{bundle.path}: no engine file in this bundle for tensorrt; "
-        f"run: frcrn-export trt {bundle.path} --fp16 --backend tensorrt"
+        f"run: frcrn-export trt {bundle.path} --fp16 --gpu auto --backend tensorrt"
     )
 
 
@@ -107,7 +107,7 @@ def test_a_bundle_without_an_engine_says_how_to_add_one(
     with pytest.raises(BackendError) as caught:
         open_session(bundle, backend)
     assert str(caught.value).endswith(
-        f"run: frcrn-export trt {bundle.path} --fp16 --backend {backend}"
+        f"run: frcrn-export trt {bundle.path} --fp16 --gpu auto --backend {backend}"
     )
 
 
@@ -292,7 +292,9 @@ def test_engines_of_8_bits_have_to_be_asked_for(
     assert open_session(bundle).backend == "onnxruntime"
     assert open_session(bundle, precision="fp16").backend == "onnxruntime"
     assert choose_streaming_engine(bundle, "tensorrt", 1, precision) is None
-    with pytest.raises(BackendError, match=f"--{precision} --calib FOLDER --backend tensorrt-rtx$"):
+    with pytest.raises(
+        BackendError, match=f"--{precision} --calib FOLDER --gpu auto --backend tensorrt-rtx$"
+    ):
         open_session(bundle, "tensorrt-rtx", precision=precision)
 
 

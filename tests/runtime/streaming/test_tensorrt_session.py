@@ -177,7 +177,8 @@ def test_a_bundle_without_a_streaming_engine(gpu: SimulatedGpu, tmp_path: Path) 
         open_stream_session(bundle, "tensorrt-rtx", batch=8)
     assert str(caught.value) == (
         f"{bundle.path}: no streaming engine file in this bundle for tensorrt-rtx; run: "
-        f"frcrn-export trt {bundle.path} --fp16 --backend tensorrt-rtx --streaming --batch 8"
+        f"frcrn-export trt {bundle.path} --fp16 --streaming --batch 8 "
+        "--gpu auto --backend tensorrt-rtx"
     )
 
 

@@ -71,7 +71,27 @@ def test_one_long_hop_makes_the_next_ones_late(tmp_path: Path) -> None:
     pace, _ = paced(tmp_path / "b", [1.0, 10.5, 1.0, 1.0, 1.0, 1.0])
     assert pace.deadline_misses == 3
     assert pace.max_ms == pytest.approx(10.5)
+    assert pace.latest_ms == pytest.approx(10.5)
     assert pace.p50_ms == pytest.approx(1.0)
+    assert not pace.waited
+
+
+def test_hops_that_wait_for_the_processor_are_late_and_said_to(tmp_path: Path) -> None:
+    """Short to compute, and late: the figures that are shown agree."""
+    write_streaming_bundle(tmp_path / "b", Core("delay", 64), None)
+    denoiser = StreamingDenoiser.open(tmp_path / "b", "onnxruntime-cpu")
+    clock = Clock(denoiser, [0.25] * 8)
+
+    def overslept(seconds: float) -> None:
+        clock.now += 0.0 if clock.slept else 10e-3  # once
+        clock.sleep(seconds)
+
+    wave = np.zeros(100, np.float32)
+    pace = keep_pace(denoiser, wave, 8 * HOP_MS / 1e3, lambda: clock.now, overslept)
+    assert pace.max_ms == pytest.approx(0.25)
+    assert pace.latest_ms == pytest.approx(10.25)
+    assert pace.deadline_misses == 2
+    assert pace.waited
 
 
 def test_a_machine_that_is_too_slow_misses_them_all(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from frcrn_export.exporters.families.frcrn import long_causal
-from frcrn_export.exporters.families.frcrn.long_causal import CausalLongUNet
+from frcrn_export.exporters.families.frcrn.long import join
+from frcrn_export.exporters.families.frcrn.long_causal import CausalLongUNet, Pieces
 from frcrn_export.exporters.families.frcrn.network import (
     FRCRN_16K,
     FRCRN_16K_512,
@@ -18,18 +17,14 @@ from tests.exporters.families.frcrn.test_long import unet_of
 PIECE = 16
 
 
-def loop_over_pieces(step: Any, before: Any, inputs: tuple[Tensor, ...]) -> Tensor:
-    """What the scan does, without tracing it."""
+def over_pieces(long: CausalLongUNet, spec: Tensor) -> Tensor:
+    """What the scan and the nodes around it do."""
     outputs = []
-    for pieces in zip(*inputs, strict=True):
-        before, output = step(before, pieces)
+    states = [torch.zeros(len(spec), *shape, dtype=spec.dtype) for shape in long.states]
+    for pieces in zip(*Pieces(long)(spec), strict=True):
+        *states, output = long(*states, *pieces)
         outputs.append(output)
-    return torch.stack(outputs)
-
-
-@pytest.fixture(autouse=True)
-def _without_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_causal, "carried_over", loop_over_pieces)
+    return join(torch.stack(outputs))[:, :, long.depth : long.depth + spec.shape[2]]
 
 
 # A window of one frame, one within a piece, one over several.
@@ -42,7 +37,7 @@ def test_equals_the_unet_at_every_length(config: FrcrnConfig, pooling: Pooling) 
     # A frame, just one piece with what the decoders wait for, just more, several pieces.
     for batch, frames in ((1, 1), (1, PIECE - 7), (2, PIECE - 6), (1, 3 * PIECE), (1, 57)):
         spec = torch.randn(batch, 2, frames, config.bins, dtype=torch.float64)
-        torch.testing.assert_close(long(spec), unet(spec), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(over_pieces(long, spec), unet(spec), rtol=1e-9, atol=1e-9)
 
 
 @torch.inference_mode()
@@ -51,6 +46,6 @@ def test_hears_the_past_alone_but_for_a_frame_a_decoder() -> None:
     spec = torch.randn(1, 2, 3 * PIECE, FRCRN_16K.bins, dtype=torch.float64)
     other = spec.clone()
     other[:, :, 20] += 10
-    change = (long(spec) - long(other)).abs().amax((0, 1, 3))
+    change = (over_pieces(long, spec) - over_pieces(long, other)).abs().amax((0, 1, 3))
     assert change[: 20 - 7].max() == 0
     assert change[-1] > 1e-6  # through the mean
