@@ -21,6 +21,12 @@ precision_option = click.option(
     help="The bundle's file of this precision; by default fp32, of engines fp16 first, "
     "never int8 or fp8.",
 )
+attenuation_option = click.option(
+    "--attenuation-limit",
+    type=click.FloatRange(min=0),
+    metavar="DB",
+    help="Lower noise by at most this much; some of the room stays. No limit by default.",
+)
 
 
 def refuse_repeated(command: click.Command, args: Sequence[str], parent: click.Context) -> None:

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from frcrn_export.runtime.commands.console import precision_option, print_json, print_table
+from frcrn_export.runtime.commands.console import (
+    attenuation_option,
+    precision_option,
+    print_json,
+    print_table,
+)
 from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.text import shown
 
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     help="Restore the input's level (as ClearerVoice does), or keep the level that the network "
     "works at (as ModelScope does).",
 )
+@attenuation_option
 @click.option(
     "--stream", is_flag=True, help="The same samples as `frcrn-export stream` gives in a pipe."
 )
@@ -67,6 +73,7 @@ def denoise(
     threads: int | None,
     precision: "Precision | None",
     restore_level: bool,
+    attenuation_limit: float | None,
     stream: bool,
     windowed: bool,
     plot: bool,
@@ -86,9 +93,9 @@ def denoise(
     denoiser = _open(bundle, backend, threads, precision, stream, windowed)
     if not as_json:
         print_model(bundle, denoiser.manifest)
-    results = _denoise_with_progress(denoiser, jobs, restore_level)
+    results = _denoise_with_progress(denoiser, jobs, restore_level, attenuation_limit)
     if as_json:
-        print_json(_report(bundle, denoiser, results))
+        print_json(_report(bundle, denoiser, attenuation_limit, results))
     else:
         print_table(
             ("Output", ">Audio (s)", ">Time (s)", ">RTF"),
@@ -125,7 +132,10 @@ def _open(
 
 
 def _denoise_with_progress(
-    denoiser: "Denoiser | StreamedSources", jobs: "list[Job]", restore_level: bool
+    denoiser: "Denoiser | StreamedSources",
+    jobs: "list[Job]",
+    restore_level: bool,
+    attenuation_limit: float | None,
 ) -> "list[FileResult]":
     from rich.console import Console
     from rich.progress import (
@@ -155,14 +165,23 @@ def _denoise_with_progress(
             bar.update(task, description=shown(job.source.name), completed=done + share)
 
         results = []
-        for result in denoise_files(denoiser, jobs, restore_level=restore_level, progress=show):
+        for result in denoise_files(
+            denoiser,
+            jobs,
+            restore_level=restore_level,
+            attenuation_limit=attenuation_limit,
+            progress=show,
+        ):
             results.append(result)
             done += 1
     return results
 
 
 def _report(
-    bundle: Path, denoiser: "Denoiser | StreamedSources", results: "list[FileResult]"
+    bundle: Path,
+    denoiser: "Denoiser | StreamedSources",
+    attenuation_limit: float | None,
+    results: "list[FileResult]",
 ) -> dict[str, object]:
     return {
         "bundle": str(bundle),
@@ -171,6 +190,7 @@ def _report(
         "backend": denoiser.session.backend,
         "device": denoiser.session.device,
         "precision": denoiser.session.entry.precision,
+        "attenuation_limit": attenuation_limit,
         "files": [
             {
                 "input": str(result.job.source),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import msgspec
 
-from frcrn_export.runtime.commands.console import precision_option
+from frcrn_export.runtime.commands.console import attenuation_option, precision_option
 from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
@@ -38,6 +38,7 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         "backend": session.backend,
         "device": session.device,
         "precision": session.entry.precision,
+        "attenuation_limit": audio.attenuation_limit,
         "sample_rate": audio.sample_rate,
         "channels": audio.channels,
         "audio_seconds": round(meter.audio_seconds, 3),
@@ -115,6 +116,7 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
     show_default=True,
     help="Restore the input's level, or keep the level that the network works at.",
 )
+@attenuation_option
 @click.option(
     "--windowed", is_flag=True, help="Overlapping windows, for networks that cannot stream."
 )
@@ -136,6 +138,7 @@ def stream(
     precision: "Precision | None",
     gain: float | None,
     restore_level: bool,
+    attenuation_limit: float | None,
     windowed: bool,
     live: bool,
     status: bool | None,
@@ -174,7 +177,9 @@ def stream(
         batch=spec.channels,
         precision=precision,
     )
-    audio = AudioStream(network, spec.sample_rate, spec.channels, gain, restore_level)
+    audio = AudioStream(
+        network, spec.sample_rate, spec.channels, gain, restore_level, attenuation_limit
+    )
     block_frames = math.ceil(audio.latency.chunk * spec.sample_rate / opened.manifest.sample_rate)
     meter = Meter(audio)
     runner: Live | Pipe

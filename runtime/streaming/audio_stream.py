@@ -44,6 +44,7 @@ class AudioStream:
                 ) from error
         self.network = network
         self.sample_rate, self.channels = sample_rate, channels
+        self.attenuation_limit = attenuation_limit
         self.replaced_samples = 0
         self.given = self.returned = 0  # samples of each channel
         self._many = MultiStream(network, channels, restore_level)

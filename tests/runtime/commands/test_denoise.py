@@ -65,6 +65,16 @@ def test_the_level_can_be_left(bundle: Path, noisy: Path, tmp_path: Path) -> Non
     assert np.abs(after).max() == pytest.approx(0.5, abs=1e-3)
 
 
+def test_the_attenuation_can_be_limited(bundle: Path, noisy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+    result = call(bundle, noisy, "-o", out, "--attenuation-limit", 20, "--json")
+    assert json.loads(result.stdout)["attenuation_limit"] == 20
+    after, _ = soundfile.read(out)
+    # A tenth of the input, whose peak is 0.5, and nine tenths of half of it.
+    assert np.abs(after).max() == pytest.approx(0.1 * 0.5 + 0.9 * 0.25, abs=1e-3)
+    assert call(bundle, noisy, "-o", out, "-f", "--attenuation-limit", -1).exit_code == 2
+
+
 def test_errors_are_for_the_caller_to_show(bundle: Path, noisy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.wav"
     assert isinstance(call(tmp_path, noisy, "-o", out).exception, BundleError)

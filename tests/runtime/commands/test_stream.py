@@ -105,6 +105,25 @@ def test_the_last_line_as_json(bundle: Path) -> None:
     assert (said["replaced_samples"], said["passes"], said["truncated"]) == (0, 1, False)
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_without_any_attenuation_a_file_and_a_pipe_give_the_input(
+    bundle: Path, tmp_path: Path, rate: int
+) -> None:
+    data = wav(20_001, rate, subtype="FLOAT")
+    piped = call(data, bundle, "--attenuation-limit", 0, "--json")
+    assert report(piped)["attenuation_limit"] == 0
+    before, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    after, _ = soundfile.read(io.BytesIO(piped.stdout_bytes), dtype="float32")
+    if rate == 16_000:  # resampled there and back, noise loses what lies above 8 kHz
+        np.testing.assert_array_equal(after, before)
+    (tmp_path / "in.wav").write_bytes(data)
+    arguments = [bundle, tmp_path / "in.wav", "-o", tmp_path / "out.wav", "--stream", "-t", "1"]
+    arguments += ["--attenuation-limit", 0]
+    assert CliRunner().invoke(denoise, [str(arg) for arg in arguments]).exit_code == 0
+    filed, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    np.testing.assert_array_equal(filed, after)
+
+
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT"])
 @pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2)])
 def test_a_file_gets_the_bytes_of_the_pipe(
