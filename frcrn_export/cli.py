@@ -30,7 +30,7 @@ GROUPS = MappingProxyType(
             ),
             "calibrate": (
                 "frcrn_export.calibration.command:calibrate",
-                "Calibrate an INT8 core on recordings; gates check quality and speed.",
+                "Calibrate an INT8 core on recordings, with gates.",
             ),
             "trt": (
                 "frcrn_export.engines.commands:trt",
