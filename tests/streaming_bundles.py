@@ -28,6 +28,7 @@ class Core:
 
     `delay`: the input, `lookahead` late. `halved_end`: that, with the stream's last two frames
     halved, which it finds by counting and `end`. `one_pole`: y[n] = x[n] + y[n-1] / 2 on samples.
+    `one_pole_fp16`: the same with x in float16, so that a large sample is infinite from then on.
     `coarse`: a delay that keeps what is late in uint8, in steps of 1/32 from -4 to 3.97.
     """
 
@@ -52,7 +53,7 @@ def write_streaming_bundle(
     row = (1, core.chunk) if stft is None else (2, stft.bins, core.chunk)
     past = (*row[:-1], core.lookahead)
     states: list[StateSpec] = []
-    if core.kind == "one_pole":
+    if core.kind.startswith("one_pole"):
         states.append(StateSpec(name="y", next="y.next", shape=("batch", *row[:-1], 1)))
     elif core.lookahead:
         states.append(StateSpec(name="past", next="past.next", shape=("batch", *past)))
@@ -90,6 +91,7 @@ def _model(core: Core, name: str, row: tuple[int, ...], info: StreamingInfo) -> 
 
     nodes: list[Any] = []
     constants: list[Any] = []
+    given = name
 
     def add(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         nodes.append(helper.make_node(operator, inputs, [output], **attributes))
@@ -108,8 +110,11 @@ def _model(core: Core, name: str, row: tuple[int, ...], info: StreamingInfo) -> 
         return add("Slice", [source, f"{output}.start", f"{output}.stop", "axis"], output)
 
     far = 1 << 30
-    if core.kind == "one_pole":
+    if core.kind.startswith("one_pole"):
         constant("half", 0.5)
+        if core.kind == "one_pole_fp16":
+            add("Cast", [name], "fp16", to=TensorProto.FLOAT16)
+            name = add("Cast", ["fp16"], "x", to=TensorProto.FLOAT)
         outputs, before = [], "y"
         for n in range(core.chunk):
             carried = add("Mul", [before, "half"], f"carried{n}")
@@ -152,7 +157,7 @@ def _model(core: Core, name: str, row: tuple[int, ...], info: StreamingInfo) -> 
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return helper.make_tensor_value_info(label, kind, shape)
 
-    inputs = [value(name, ("batch", *row))]
+    inputs = [value(given, ("batch", *row))]
     results = [value("enhanced", ("batch", *row))]
     for state in info.states:
         inputs.append(value(state.name, state.shape, state.dtype))

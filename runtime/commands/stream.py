@@ -50,6 +50,7 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         "delay_parts_ms": {name: round(delay, 1) for name, delay in delays.items()},
         "passes": latency.passes,
         "replaced_samples": audio.replaced_samples,
+        "failed_calls": audio.failed_calls,
         "truncated": runner.reader.truncated if isinstance(runner, Pipe) else False,
     }
 
@@ -60,6 +61,7 @@ def summary(report: dict[str, Any]) -> str:
     extras = (
         (report["dropouts"], f"{report['dropouts']} dropouts"),
         (report["replaced_samples"], f"{report['replaced_samples']} samples replaced"),
+        (report["failed_calls"], f"{report['failed_calls']} calls gave NaN: silence instead"),
         (report["passes"] > 1, f"windows compute each sample {report['passes']:g} times"),
         (report["truncated"], "input truncated"),
     )

@@ -54,6 +54,11 @@ class AudioStream:
         self._inward = _resampler(sample_rate, rate, channels)
         self._outward = _resampler(rate, sample_rate, channels)
 
+    @property
+    def failed_calls(self) -> int:
+        """How many calls of the network, over all channels, gave NaN or infinity."""
+        return self._many.all_failed_calls
+
     def process(self, block: Float32Array) -> Float32Array:
         """The next samples [C, n] in [-1, 1] -> the finished samples [C, m].
 
@@ -144,7 +149,15 @@ class StreamedSources:
             done = audio.process(block)
             if done.shape[1]:
                 yield done
-        yield audio.flush()
+        rest = audio.flush()
+        if audio.failed_calls:
+            entry = self.session.entry
+            remedy = "; take --precision fp32" * (entry.precision != "fp32")
+            raise BackendError(
+                f"{entry.path}: {audio.failed_calls} calls of {self.session.backend} gave samples "
+                f"that are NaN or infinite{remedy}"
+            )
+        yield rest
 
 
 class Meter:

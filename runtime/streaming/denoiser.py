@@ -149,6 +149,11 @@ class StreamingDenoiser:
         """How many samples of this stream were not finite and became 0."""
         return self._stream.replaced_samples
 
+    @property
+    def failed_calls(self) -> int:
+        """How many calls of the network gave NaN or infinity: silence, and a new beginning."""
+        return self._stream.failed_calls
+
     def _advance(self) -> Float32Array:
         while self._stream.ready:
             advance(self._network.session, [self._stream])

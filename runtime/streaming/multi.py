@@ -53,6 +53,7 @@ class MultiStream:
             self._most = min(max_streams or len(self._session.inputs), len(self._session.inputs))
         elif max_streams is not None:
             self._session.resize(max_streams)
+        self.all_failed_calls = 0  # also of streams that have left
         self.latency: Latency = network.transform().latency
 
     @classmethod
@@ -208,6 +209,22 @@ class MultiStream:
         """
         return self._stream(stream).replaced_samples
 
+    def failed_calls(self, stream: int) -> int:
+        """How many calls of the network gave NaN or infinity: silence, and a new beginning.
+
+        The other streams are as if that had not happened.
+
+        Args:
+            stream: Its number.
+
+        Returns:
+            A count.
+
+        Raises:
+            UserError: There is no such stream.
+        """
+        return self._stream(stream).failed_calls
+
     def __len__(self) -> int:
         return len(self._streams)
 
@@ -242,7 +259,8 @@ class MultiStream:
     def _advance(self, streams: Mapping[int, Stream]) -> None:
         while ready := [number for number, stream in streams.items() if stream.ready]:
             self._seat(ready)
-            advance(self._session, [self._streams[number] for number in self._rows])
+            rows = [self._streams[number] for number in self._rows]
+            self.all_failed_calls += advance(self._session, rows)
 
     def _seat(self, ready: list[int]) -> None:
         """Assign the first rows of the session to the streams that are ready."""

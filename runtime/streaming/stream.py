@@ -95,6 +95,7 @@ class Stream:
         for fifo in (self._input, self._gains, self._noisy, self._output):
             fifo.clear()
         self.replaced_samples = 0
+        self.failed_calls = 0  # of the network: outputs that were not finite
         self.finished = False
         self._given = 0
         self._returned = 0
@@ -128,6 +129,13 @@ class Stream:
     def take(self, row: Float32Array) -> None:
         """The output of that call."""
         self._restore(self.transform.synthesise(row))
+
+    def lose(self, row: Float32Array) -> None:
+        """Give silence for that output, which is not finite; the network begins anew."""
+        self.failed_calls += 1
+        row[:] = 0
+        self.take(row)
+        self.transform.restart()
 
     def _restore(self, wave: Float32Array) -> None:
         gains = self._gains.read(len(wave))
@@ -190,11 +198,24 @@ def check_block(block: npt.NDArray[Any]) -> None:
         )
 
 
-def advance(session: StreamSession, streams: Sequence[Stream]) -> None:
-    """One call of the network, for as many ready streams as the session has rows."""
+def advance(session: StreamSession, streams: Sequence[Stream]) -> int:
+    """One call of the network, for as many ready streams as the session has rows.
+
+    A row whose output is not finite begins anew; the others are not touched. Returns how many such
+    rows there were.
+    """
+    if counted := [row for row, stream in enumerate(streams) if stream.transform.must_restart]:
+        session.reset(counted)
+        for row in counted:
+            streams[row].transform.restart()
     for row, stream in enumerate(streams):
         stream.fill(session.inputs[row])
         session.ends[row] = stream.transform.end
     enhanced = session.run(session.inputs, session.ends)
+    lost: list[int] = []
+    if not np.isfinite(enhanced[: len(streams)]).all():
+        lost = [row for row in range(len(streams)) if not np.isfinite(enhanced[row]).all()]
+        session.reset(lost)
     for row, stream in enumerate(streams):
-        stream.take(enhanced[row])
+        (stream.lose if row in lost else stream.take)(enhanced[row])
+    return len(lost)

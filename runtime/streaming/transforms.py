@@ -174,7 +174,20 @@ class Transform(Protocol):
 
     latency: Latency
     gain_interval: int  # samples from one gain to the next
-    end: float  # the `end` input of the network
+
+    @property
+    def end(self) -> float:
+        """The `end` input of the network."""
+
+    @property
+    def must_restart(self) -> bool:
+        """Whether the network cannot count the next call: it has to begin anew first."""
+
+    def restart(self) -> None:
+        """Say that the network has its initial states again: the next call is its first one.
+
+        Until it has caught up with its look-ahead its output is replaced by silence.
+        """
 
     def samples(self) -> int:
         """The number of samples that the next call takes."""
@@ -198,6 +211,47 @@ class Transform(Protocol):
         """Begin a new stream."""
 
 
+class NetworkClock:
+    """The place in a stream as its network counts it, in frames (samples of a network of waves).
+
+    A network that knows the stream's end counts from its own beginning, in float32: exactly up to
+    UNKNOWN_END. For streams without an end it begins anew before that.
+    """
+
+    def __init__(self, info: StreamingInfo) -> None:
+        self._info = info
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self.given = 0  # to the network
+        self.total = math.inf  # of the stream, once known
+        self._start = 0  # of the network
+        self._silent = 0  # outputs until the network has caught up with its look-ahead
+
+    @property
+    def end(self) -> float:
+        """The `end` input of the network."""
+        return UNKNOWN_END if math.isinf(self.total) else self.total - self._start
+
+    @property
+    def must_restart(self) -> bool:
+        """Whether the network cannot count the next call."""
+        counted = self.given + self._info.chunk - self._start
+        return self._info.end is not None and counted >= UNKNOWN_END
+
+    def restart(self) -> None:
+        """Say that the network has its initial states again."""
+        self._start = self.given
+        self._silent = self._info.lookahead
+
+    def silence(self, output: Float32Array) -> None:
+        """Zero what of an output [..., chunk] comes too early after a restart."""
+        silent = min(self._silent, self._info.chunk)
+        self._silent -= silent
+        output[..., :silent] = 0
+
+
 class SpectrumTransform:
     """Frames of an STFT, `info.chunk` at a time.
 
@@ -212,17 +266,28 @@ class SpectrumTransform:
         self._synthesis = StreamingSynthesis(stft)
         self.latency = Latency(info.chunk * hop, self._analysis.delay, info.lookahead * hop)
         self.gain_interval = hop
+        self._clock = NetworkClock(info)
         self._wave = np.empty((1, max(info.chunk * hop, stft.window_length - hop)), np.float32)
         self.reset()
 
     def reset(self) -> None:
         self._analysis.reset()
         self._synthesis.reset()
-        self._frames_in = 0
+        self._clock.reset()
         self._frames_out = -self._info.lookahead
         self._returned = -self._stft.margin  # samples, below 0 before the beginning
         self._total: int | None = None  # number of samples of the offline transform, once known
-        self.end = UNKNOWN_END
+
+    @property
+    def end(self) -> float:
+        return self._clock.end
+
+    @property
+    def must_restart(self) -> bool:
+        return self._clock.must_restart
+
+    def restart(self) -> None:
+        self._clock.restart()
 
     def samples(self) -> int:
         return self._analysis.samples(self._info.chunk)
@@ -232,7 +297,7 @@ class SpectrumTransform:
         frames = self._stft.frames(whole)
         self._analysis.end_at(whole)
         self._total = self._stft.samples(frames)
-        self.end = float(frames)
+        self._clock.total = frames
         heard = min(frames, math.ceil((samples + self._stft.margin) / self._stft.hop_length))
         return math.ceil((heard + self._info.lookahead) / self._info.chunk)
 
@@ -241,15 +306,16 @@ class SpectrumTransform:
 
     def analyse(self, wave: Float32Array, row: Float32Array) -> None:
         self._analysis.analyse(wave[None], row[None])
-        self._frames_in += self._info.chunk
-        beyond = self._frames_in - self.end
+        self._clock.given += self._info.chunk
+        beyond = self._clock.given - self._clock.total
         if beyond > 0:  # frames beyond those of the offline STFT
             row[..., max(0, self._info.chunk - int(beyond)) :] = 0
 
     def synthesise(self, row: Float32Array) -> Float32Array:
         first, chunk = self._frames_out, self._info.chunk
         self._frames_out += chunk
-        start, stop = max(0, -first), int(min(chunk, self.end - first))
+        self._clock.silence(row)
+        start, stop = max(0, -first), int(min(chunk, self._clock.total - first))
         if start >= stop:
             return self._wave[0, :0]
         whole = (stop - start) * self._stft.hop_length
@@ -258,7 +324,7 @@ class SpectrumTransform:
 
     def tail(self) -> Float32Array:
         count = self._stft.window_length - self._stft.hop_length
-        if self._frames_out < self.end:
+        if self._frames_out < self._clock.total:
             count = 0  # later frames would follow, beyond the last sample of the stream
         self._synthesis.tail(self._wave[:, :count])
         return self._inside(count)
@@ -279,17 +345,29 @@ class WaveTransform:
         # The network's own hop where there is one, so that gains do not depend on the chunk.
         self.gain_interval = padding.size if info.chunk % padding.size == 0 else info.chunk
         self._info, self._padding = info, padding
+        self._clock = NetworkClock(info)
         self.reset()
 
     def reset(self) -> None:
         self._meaningless = self._info.lookahead
-        self.end = UNKNOWN_END
+        self._clock.reset()
+
+    @property
+    def end(self) -> float:
+        return self._clock.end
+
+    @property
+    def must_restart(self) -> bool:
+        return self._clock.must_restart
+
+    def restart(self) -> None:
+        self._clock.restart()
 
     def samples(self) -> int:
         return self._info.chunk
 
     def calls(self, samples: int) -> int:
-        self.end = float(samples + padding_samples(samples, self._padding))
+        self._clock.total = samples + padding_samples(samples, self._padding)
         return math.ceil((samples + self._info.lookahead) / self._info.chunk)
 
     def total_samples(self, calls: int) -> int:
@@ -297,8 +375,10 @@ class WaveTransform:
 
     def analyse(self, wave: Float32Array, row: Float32Array) -> None:
         row[0] = wave
+        self._clock.given += len(wave)
 
     def synthesise(self, row: Float32Array) -> Float32Array:
+        self._clock.silence(row)
         dropped = min(self._meaningless, self._info.chunk)
         self._meaningless -= dropped
         return row[0, dropped:]

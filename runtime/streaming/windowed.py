@@ -98,7 +98,6 @@ class WindowTransform:
     def __init__(self, windows: Windows, sample_rate: int) -> None:
         self.latency = windows.latency
         self.gain_interval = round(_LEVEL_SECONDS * sample_rate)
-        self.end = UNKNOWN_END
         self._windows = windows
         self._window = np.zeros(windows.length, np.float32)
         self._fading = np.zeros(windows.fade, np.float32)  # the previous window's samples there
@@ -109,6 +108,17 @@ class WindowTransform:
         self._window[:] = 0
         self._fading[:] = 0
         self._meaningless = self._windows.right
+
+    @property
+    def end(self) -> float:
+        return UNKNOWN_END
+
+    @property
+    def must_restart(self) -> bool:
+        return False
+
+    def restart(self) -> None:
+        pass  # the network keeps nothing from window to window
 
     def samples(self) -> int:
         return self._windows.stride

@@ -105,6 +105,28 @@ def test_the_last_line_as_json(bundle: Path) -> None:
     assert (said["replaced_samples"], said["passes"], said["truncated"]) == (0, 1, False)
 
 
+def test_outputs_that_are_not_finite_are_reported(tmp_path: Path) -> None:
+    """The pipe goes on; a file is not written."""
+    bundle = write_streaming_bundle(tmp_path / "fp16", Core("one_pole_fp16", chunk=64), None)
+    audio = noise(6_400, 2)
+    audio[1_000, 1] = 65_530
+    file = io.BytesIO()
+    soundfile.write(file, audio, 16_000, "FLOAT", format="WAV")
+    result = call(file.getvalue(), bundle, "--json")
+    assert report(result)["failed_calls"] == 1
+    after, _ = soundfile.read(io.BytesIO(result.stdout_bytes), dtype="float32")
+    assert np.isfinite(after).all()
+    assert after[-64:].any(axis=0).all()
+    assert "1 calls gave NaN: silence instead" in call(file.getvalue(), bundle).stderr
+
+    (tmp_path / "in.wav").write_bytes(file.getvalue())
+    arguments = [bundle, tmp_path / "in.wav", "-o", tmp_path / "out.wav", "--stream"]
+    result = CliRunner().invoke(denoise, [str(arg) for arg in arguments])
+    assert isinstance(result.exception, BackendError)
+    assert "1 calls of onnxruntime gave samples that are NaN or infinite" in str(result.exception)
+    assert not (tmp_path / "out.wav").exists()
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_without_any_attenuation_a_file_and_a_pipe_give_the_input(
     bundle: Path, tmp_path: Path, rate: int
