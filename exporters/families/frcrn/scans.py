@@ -6,20 +6,27 @@ import onnx
 
 
 def weights_into_scans(graph: onnx.GraphProto) -> None:
-    """Move every initializer that scans alone read into their bodies, in place.
+    """Move every initializer that scans read into their bodies, in place.
 
     ONNX Runtime lays out a convolution's weights ahead, and takes its blocked layout, only where it
-    finds them in the graph of the convolution itself; the exporter leaves them all outside. Where
-    several scans read one, each gets a copy: of FRCRN's weights that is the first encoder alone.
+    finds them in the graph of the convolution itself; the exporter leaves them all outside. Each
+    reader gets a copy. That of the graph gets another name, which no body may define again.
     """
     bodies = [(body, outer_names(body)) for node in graph.node for body in _bodies(node)]
-    inside = set[str]().union(*(names for _, names in bodies))
+    ends = {value.name for value in (*graph.input, *graph.output)}
+    inside = set[str]().union(*(names for _, names in bodies)) - ends
     outside = {name for node in graph.node for name in node.input}
-    outside.update(value.name for value in (*graph.input, *graph.output))
-    moved = {t.name: t for t in graph.initializer if t.name in inside - outside}
+    moved = {t.name: t for t in graph.initializer if t.name in inside}
     for body, names in bodies:
         body.initializer.extend(moved[name] for name in sorted(names & moved.keys()))
     kept = [tensor for tensor in graph.initializer if tensor.name not in moved]
+    for name in sorted(outside & moved.keys()):
+        copy = onnx.TensorProto()
+        copy.CopyFrom(moved[name])
+        copy.name = f"{name}.outside"
+        kept.append(copy)
+    for node in graph.node:
+        node.input[:] = [f"{name}.outside" if name in moved else name for name in node.input]
     del graph.initializer[:]
     graph.initializer.extend(kept)
 

@@ -60,7 +60,7 @@ def run(model: onnx.ModelProto) -> list[float]:
     return [float(each) for each in output.ravel()]
 
 
-def test_what_scans_alone_read_moves_into_each_of_them() -> None:
+def test_what_scans_read_moves_into_each_of_them() -> None:
     nodes = [
         scan(adding("a", "one", "both", "outside"), "x", "m"),
         scan(adding("b", "both", "two"), "m", "n"),
@@ -71,9 +71,9 @@ def test_what_scans_alone_read_moves_into_each_of_them() -> None:
     before = run(model)
     weights_into_scans(model.graph)
     first, second, _ = model.graph.node
-    assert names(body_of(first)) == ["both", "one"]
+    assert names(body_of(first)) == ["both", "one", "outside"]
     assert names(body_of(second)) == ["both", "two"]
-    assert names(model.graph) == ["outside", "unread"]
+    assert names(model.graph) == ["outside.outside", "unread"]
     assert run(model) == before == [2211.0, 2211.0]
 
 
