@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 # What remarks on a missing torchvision.
 _LOGGER = "torch.onnx"
-# Where PyTorch warns of itself (`copyreg` copies what it deprecates), and of our own networks, whose
-# traces are compared with the reference at other lengths.
+# Where PyTorch warns of itself (`copyreg` copies what it deprecates), and of our own networks:
+# their traces are compared with the reference at other lengths.
 _MODULES = r"(torch|frcrn_export)\..*|copyreg"
 
 
