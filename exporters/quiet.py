@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 # What remarks on a missing torchvision.
 _LOGGER = "torch.onnx"
-# Where PyTorch warns of itself; `copyreg` copies what it deprecates.
-_MODULES = r"torch\..*|copyreg"
+# Where PyTorch warns of itself (`copyreg` copies what it deprecates), and of our own networks:
+# their traces are compared with the reference at other lengths.
+_MODULES = r"(torch|frcrn_export)\..*|copyreg"
 
 
 @contextmanager
