@@ -65,7 +65,13 @@ _TARGETS: dict[str, Target] = {word: target for target, word in FOR_VALUES.items
     show_default=True,
     help="Number of recordings, spread over level and noise.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the choice of clips.",
+)
 @click.option(
     "--auto",
     is_flag=True,

@@ -125,13 +125,14 @@ def _options(placement: bool) -> list[Callable[[Any], Any]]:
         click.option(
             "--module-input",
             type=click.Choice(["spectrum", "wave"]),
-            help="What it takes, a spectrum [B, 2, F, T] or a wave [B, 1, N].  "
+            help="With --module: what it takes, a spectrum [B, 2, F, T] or a wave [B, 1, N].  "
             "[default: a spectrum with --stft, else a wave]",
         ),
         click.option(
             "--module-output",
             type=click.Choice(["spectrum", "mask", "wave"]),
-            help="What it gives; a mask is multiplied with the spectrum in the exported core.  "
+            help="With --module: what it gives; the exported core multiplies a mask with the "
+            "spectrum.  "
             "[default: what it takes]",
         ),
         click.option(

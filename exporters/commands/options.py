@@ -106,7 +106,7 @@ def model_options(command: Command) -> Command:
             "-c",
             "--checkpoint",
             type=click.Path(path_type=Path),
-            help="Weights: .bin .pt .pth .tar .safetensors, in any published form.",
+            help="Weights: .bin .pt .pth .th .tar .safetensors, in any published form.",
         ),
         click.option(
             "-m",

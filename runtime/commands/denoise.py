@@ -82,8 +82,8 @@ def denoise(
 ) -> None:
     """Denoise audio files, or all audio in folders, with a BUNDLE.
 
-    Reads and writes WAV, FLAC, OGG and MP3; outputs keep the sample rate, the channels and the
-    subtype of their inputs.
+    Reads and writes the formats of libsndfile, such as WAV, FLAC, OGG and MP3; outputs keep the
+    sample rate, the channels and the subtype of their inputs.
     """
     from frcrn_export.runtime.audio.folder import plan_jobs
 

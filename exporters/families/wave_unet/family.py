@@ -115,11 +115,17 @@ class WaveUNetFamily(Family):
         Option(
             "channels",
             "integers",
-            "Of each encoder (wave-unet-16k).",
+            "Channels of each encoder (wave-unet-16k).",
             default=(32, 64, 128),
             metavar="N,N,...",
         ),
-        Option("kernel", "integer", "Of all coders (wave-unet-16k).", default=15, metavar="N"),
+        Option(
+            "kernel",
+            "integer",
+            "Kernel size of encoders and decoders (wave-unet-16k).",
+            default=15,
+            metavar="N",
+        ),
         Option(
             "context",
             "integer",

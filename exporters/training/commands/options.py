@@ -93,7 +93,13 @@ _START = (
     ),
     click.option("--resume", is_flag=True, help="Go on from the state in the run folder."),
     click.option("--force", is_flag=True, help="Start anew in a folder that holds a run."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Of all that is drawn at random.",
+    ),
 )
 _COURSE = (
     click.option("--minutes", type=_POSITIVE, help="End by the clock."),
@@ -122,7 +128,9 @@ _MACHINE = (
     click.option(
         "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."
     ),
-    click.option("--amp/--no-amp", default=None, help="bfloat16 networks; on where there is CUDA."),
+    click.option(
+        "--amp/--no-amp", default=None, help="Compute in bfloat16; default: where there is CUDA."
+    ),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads of PyTorch."),
     click.option("--json", "as_json", is_flag=True, help="The summary as JSON on standard output."),
 )
