@@ -83,6 +83,11 @@ class LoadedModel:
             *(f"assumed: {one.setting} {one.value} ({one.reason})" for one in self.assumptions),
         )
 
+    def log_remarks(self) -> None:
+        """Log the remarks, a record each."""
+        for remark in self.remarks:
+            logger.info("%s", remark)
+
     def pipeline(self) -> ReferencePipeline:
         """The published pipeline around the reference network."""
         return ReferencePipeline(
@@ -294,6 +299,5 @@ def _loaded(
         assumptions=assumptions,
         notes=notes,
     )
-    for remark in loaded.remarks:
-        logger.info("%s", remark)
+    loaded.log_remarks()
     return loaded

@@ -6,7 +6,6 @@ requirements are in `docs/own_module.md`.
 
 import copy
 import hashlib
-import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +44,6 @@ from frcrn_export.runtime.bundle.manifest import (
     Window,
 )
 from frcrn_export.runtime.errors import CheckpointError, UserError
-
-logger = logging.getLogger(__name__)
 
 Input = Literal["spectrum", "wave"]
 
@@ -179,8 +176,7 @@ def load_own_module(
         assumptions=assumptions,
         notes=notes,
     )
-    for remark in loaded.remarks:
-        logger.info("%s", remark)
+    loaded.log_remarks()
     return loaded
 
 

@@ -252,7 +252,24 @@ class NetworkClock:
         output[..., :silent] = 0
 
 
-class SpectrumTransform:
+class _Clocked:
+    """The part of a `Transform` that its clock gives."""
+
+    _clock: NetworkClock
+
+    @property
+    def end(self) -> float:
+        return self._clock.end
+
+    @property
+    def must_restart(self) -> bool:
+        return self._clock.must_restart
+
+    def restart(self) -> None:
+        self._clock.restart()
+
+
+class SpectrumTransform(_Clocked):
     """Frames of an STFT, `info.chunk` at a time.
 
     Drops output frames before 0 and from the end on, and the samples of centred frames before the
@@ -277,17 +294,6 @@ class SpectrumTransform:
         self._frames_out = -self._info.lookahead
         self._returned = -self._stft.margin  # samples, below 0 before the beginning
         self._total: int | None = None  # number of samples of the offline transform, once known
-
-    @property
-    def end(self) -> float:
-        return self._clock.end
-
-    @property
-    def must_restart(self) -> bool:
-        return self._clock.must_restart
-
-    def restart(self) -> None:
-        self._clock.restart()
 
     def samples(self) -> int:
         return self._analysis.samples(self._info.chunk)
@@ -337,7 +343,7 @@ class SpectrumTransform:
         return self._wave[0, first : max(first, last)]
 
 
-class WaveTransform:
+class WaveTransform(_Clocked):
     """Samples as they are, `info.chunk` at a time; outputs before sample 0 are dropped."""
 
     def __init__(self, info: StreamingInfo, padding: Padding) -> None:
@@ -351,17 +357,6 @@ class WaveTransform:
     def reset(self) -> None:
         self._meaningless = self._info.lookahead
         self._clock.reset()
-
-    @property
-    def end(self) -> float:
-        return self._clock.end
-
-    @property
-    def must_restart(self) -> bool:
-        return self._clock.must_restart
-
-    def restart(self) -> None:
-        self._clock.restart()
 
     def samples(self) -> int:
         return self._info.chunk
