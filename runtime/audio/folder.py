@@ -1,19 +1,12 @@
-"""Audio in folders: which files, which output belongs to which input, and denoising them."""
+"""Audio in folders: which files are audio."""
 
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from time import perf_counter
-from typing import Protocol
-
-from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.audio.file import FileSource, FileWriter
-from frcrn_export.runtime.audio.source import AudioSource
-from frcrn_export.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -125,141 +118,3 @@ def _said(left_out: Mapping[str, int]) -> str:
 def _identity(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
-
-
-class SourceDenoiser(Protocol):
-    """A `Denoiser`, or anything with its `stream`."""
-
-    def stream(
-        self,
-        source: AudioSource,
-        restore_level: bool = True,
-        attenuation_limit: float | None = None,
-    ) -> Iterator[Float32Array]:
-        """Blocks [C, n] at the source's rate that concatenate to its length."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to denoise, where the result goes, and where its picture goes if one is wanted."""
-
-    source: Path
-    target: Path
-    plot: Path | None = None
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """One denoised file. `audio_seconds` of audio took `elapsed_seconds`."""
-
-    job: Job
-    sample_rate: int
-    channels: int
-    audio_seconds: float
-    elapsed_seconds: float
-
-    @property
-    def real_time_factor(self) -> float:
-        """Processing time over audio time: below 1 is faster than real time."""
-        return self.elapsed_seconds / self.audio_seconds
-
-
-def plan_jobs(
-    inputs: Sequence[Path], output: Path, *, force: bool = False, plot: bool = False
-) -> list[Job]:
-    """Pair every input file with its output.
-
-    A single input file is written to `output` itself, unless that is a folder or has no suffix.
-    Otherwise `output` is a folder, created if needed: files keep their names, and files of an input
-    folder their relative paths. Pictures lie beside the outputs, as `NAME.png`. Raises UserError
-    for a missing input, and for an output that exists (without `force`), that is an input, or that
-    two inputs share.
-    """
-    pairs = _pairs(inputs, output)
-    jobs = [Job(source, to, to.with_suffix(".png") if plot else None) for source, to in pairs]
-    _check_outputs(jobs, force)
-    return jobs
-
-
-def _pairs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
-    for path in inputs:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder")
-    is_folder = output.is_dir()
-    if len(inputs) == 1 and inputs[0].is_file() and output.suffix and not is_folder:
-        return [(inputs[0], output)]
-    if output.is_file() or (output.suffix.lower() in audio_suffixes() and not is_folder):
-        raise UserError(f"{output}: several inputs need a folder for their outputs: -o FOLDER")
-    return [pair for path in inputs for pair in _pairs_in(path, output)]
-
-
-def _pairs_in(path: Path, output: Path) -> list[tuple[Path, Path]]:
-    if path.is_file():
-        return [(path, output / path.name)]
-    found = find_audio(path, except_in=output)
-    if not found.files:
-        raise UserError(f"{path}: no audio in this folder{found.but()}")
-    return [(file, output / file.relative_to(path)) for file in found.files]
-
-
-def _check_outputs(jobs: Sequence[Job], force: bool) -> None:
-    sources = {job.source.resolve() for job in jobs}
-    seen: set[Path] = set()
-    for job in jobs:
-        for path in (job.target, job.plot):
-            if path is None:
-                continue
-            if path.resolve() in sources:
-                raise UserError(f"{path}: is an input; choose another output with -o")
-            if path.resolve() in seen:
-                raise UserError(f"{path}: two inputs would be written here; run them one by one")
-            if path.is_dir():
-                raise UserError(f"{path}: is a folder; choose another output with -o")
-            if path.exists() and not force:
-                raise UserError(f"{path}: exists already; add --force to replace it")
-            seen.add(path.resolve())
-
-
-def denoise_files(
-    denoiser: SourceDenoiser,
-    jobs: Sequence[Job],
-    *,
-    restore_level: bool = True,
-    attenuation_limit: float | None = None,
-    progress: Callable[[Job, float], None] | None = None,
-) -> Iterator[FileResult]:
-    """Denoise the files one by one, and yield each result.
-
-    Outputs have the rate, channels and subtype of their inputs. `progress` is called with the share
-    of a file that is done, 0 to 1. An error ends the run: finished files stay, and no partial file
-    is left.
-    """
-
-    def denoise(source: AudioSource) -> Iterator[Float32Array]:
-        return denoiser.stream(source, restore_level, attenuation_limit)
-
-    for job in jobs:
-        yield _denoise_file(denoise, job, progress or (lambda job, share: None))
-
-
-def _denoise_file(
-    denoise: Callable[[AudioSource], Iterator[Float32Array]],
-    job: Job,
-    progress: Callable[[Job, float], None],
-) -> FileResult:
-    source = FileSource(job.source)
-    started = perf_counter()
-    written = 0
-    progress(job, 0.0)
-    with FileWriter(job.target, like=source) as writer:
-        for block in denoise(source):
-            writer.write(block)
-            written += block.shape[1]
-            progress(job, written / source.frames)
-    elapsed = perf_counter() - started
-    if job.plot is not None:
-        from frcrn_export.runtime.audio.spectrogram import plot_before_after
-
-        plot_before_after(job.source, job.target, job.plot)
-    seconds = source.frames / source.sample_rate
-    return FileResult(job, source.sample_rate, source.channels, seconds, elapsed)

@@ -16,9 +16,10 @@ from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:
-    from frcrn_export.runtime.audio.folder import FileResult, Job
     from frcrn_export.runtime.bundle.manifest import Precision
     from frcrn_export.runtime.denoiser import Denoiser
+    from frcrn_export.runtime.files.denoise import FileResult
+    from frcrn_export.runtime.files.jobs import Job
     from frcrn_export.runtime.streaming.audio_stream import StreamedSources
 
 
@@ -85,7 +86,7 @@ def denoise(
     Reads and writes the formats of libsndfile, such as WAV, FLAC, OGG and MP3; outputs keep the
     sample rate, the channels and the subtype of their inputs.
     """
-    from frcrn_export.runtime.audio.folder import plan_jobs
+    from frcrn_export.runtime.files.jobs import plan_jobs
 
     if windowed and not stream:
         raise click.UsageError("--windowed goes with --stream", click.get_current_context())
@@ -146,7 +147,7 @@ def _denoise_with_progress(
         TimeRemainingColumn,
     )
 
-    from frcrn_export.runtime.audio.folder import denoise_files
+    from frcrn_export.runtime.files.denoise import denoise_files
 
     console = Console(stderr=True)
     columns = (
