@@ -1,8 +1,11 @@
 """The command line: a table of commands, each imported only when it is called."""
 
+import os
 import shutil
 import signal
 import sys
+import threading
+import time
 from importlib import import_module
 from types import MappingProxyType
 
@@ -148,6 +151,7 @@ def main(args: list[str] | None = None) -> None:
     _print_anywhere()
     try:
         signal.signal(signal.SIGTERM, _terminate)
+        _end_calls_on_signals()
         result = cli.main(args, prog_name="frcrn-export", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         _interrupted()
@@ -193,6 +197,36 @@ def _was_interrupted(error: BaseException | None) -> bool:
 def _terminate(number: int, frame: object) -> None:
     """Exit as on Ctrl-C, so that partial files are removed."""
     raise KeyboardInterrupt
+
+
+# A call of ONNX Runtime that still goes on so long after Ctrl-C is within an operator.
+_STUCK_SECONDS = 5.0
+
+
+def _end_calls_on_signals() -> None:
+    """Let Ctrl-C and SIGTERM end calls of ONNX Runtime too, in which Python sees no signal."""
+    if sys.platform == "win32":  # where a signal wakes no pipe
+        return
+    global _woken
+    if _woken is None:
+        _woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        threading.Thread(target=_end_calls, args=(_woken,), daemon=True).start()
+
+
+_woken: int | None = None  # where a byte arrives with each signal
+
+
+def _end_calls(woken: int) -> None:
+    while os.read(woken, 1)[0] in (signal.SIGINT, signal.SIGTERM):
+        limit = sys.modules.get("frcrn_export.runtime.sessions.run_limit")
+        if limit is not None:
+            still_going = limit.interrupt_calls()
+            time.sleep(_STUCK_SECONDS)
+            if still_going():
+                os.write(2, b"interrupted\n")
+                os._exit(130)
 
 
 def _one_line(error: click.ClickException) -> str:

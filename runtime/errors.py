@@ -1,11 +1,15 @@
 """Errors that the user sees as one line: what is wrong, with which value, and what to do."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from frcrn_export.runtime.text import printable, shown
 
 _LONGEST = 4_000  # characters of a message
+# How native libraries say that memory ran out: ONNX Runtime, PyTorch, C++ itself.
+_NO_MEMORY = ("Failed to allocate memory", "can't allocate memory", "bad_alloc", "bad allocation")
+_ONNX_RUNTIME = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 class FrcrnExportError(Exception):
@@ -69,7 +73,8 @@ def reading(
 
 def reason(error: BaseException) -> str:
     """Why something failed, in a few words."""
-    if isinstance(error, MemoryError):
+    text = _ONNX_RUNTIME.sub("", " ".join(str(error).split()))
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         return "it needs more memory than there is"
     if isinstance(error, RecursionError):
         return "nested too deeply"
@@ -77,4 +82,4 @@ def reason(error: BaseException) -> str:
         return "a name that is not UTF-8: rename it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return shown(" ".join(str(error).split()) or type(error).__name__)
+    return shown(text or type(error).__name__)

@@ -1,8 +1,9 @@
 """A check of ONNX files without a library: what an untrusted file must not contain.
 
 ONNX is protobuf; only the fields that lead to nodes and tensors are read. Refused are nodes that
-can run for ever and data outside the file, which the manifest's hash does not cover; no file that
-we export has either. What remains terminates: the sizes in it bound its steps.
+can run for ever, compiled code, and data outside the file, which the manifest's hash does not
+cover; no file that we export has any of them. What remains terminates: the sizes in it bound its
+steps.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from pathlib import Path
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 _VARINT_BYTES = 10
+# Parsers keep 32 bits of a key, so a larger one may be another field to them.
+_MOST_KEY = 2**32 - 1
+_MOST_BYTES = 2**31 - 1  # of a protobuf message
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
@@ -31,6 +35,8 @@ def foreign_part(path: Path) -> str | None:
     Raises ValueError for bytes that are not protobuf, OSError, and RecursionError for a file that
     is nested too deeply.
     """
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError("larger than 2 GB")
     try:
         for number, value in _fields(memoryview(path.read_bytes())):
             if number == _MODEL_FUNCTIONS:
@@ -65,6 +71,8 @@ def _check_node(node: memoryview, *, in_scan: bool) -> None:
                     _check_tensor(part)
                 elif kind in _ATTRIBUTE_SPARSE:
                     _check_sparse(part)
+    if operator == "EPContext":
+        raise _ForeignError("a node EPContext, which is compiled code")
     # A Scan takes as many steps as its input has rows; nested Scans take the product.
     if graphs and operator != "If" and (operator != "Scan" or in_scan):
         raise _ForeignError(f"a node {operator}{' in a Scan' * in_scan}, which may never end")
@@ -90,6 +98,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     while position < len(message):
         key, position = _varint(message, position)
         kind, size = key & 7, 0
+        if key > _MOST_KEY:
+            raise ValueError("not an ONNX file")
         if kind == _VARINT:
             _, position = _varint(message, position)
         elif kind == _BYTES:

@@ -8,7 +8,8 @@ from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.onnx_file import foreign_part
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again, make_again
-from frcrn_export.runtime.errors import BackendError, reading, reason
+from frcrn_export.runtime.errors import BackendError, reading
+from frcrn_export.runtime.sessions.run_limit import Opening, RunLimit
 from frcrn_export.runtime.sessions.session import check_input, check_output
 
 if TYPE_CHECKING:
@@ -35,13 +36,9 @@ class OnnxSession:
     def run(self, inputs: Float32Array) -> Float32Array:
         check_input(self.entry, inputs)
         name = self.session.get_inputs()[0].name
-        try:
-            output = self.session.run(None, {name: inputs})[0]
-        except Exception as error:  # ONNX Runtime's own exceptions share no other base
-            raise BackendError(
-                f"{self.entry.path}: {self.backend} failed: {reason(error)}"
-            ) from error
-        return check_output(self.entry, inputs, output)
+        limit = RunLimit(f"{self.entry.path}: {self.backend}", self.device, inputs.size)
+        outputs = limit.run(self.session.run, None, {name: inputs})
+        return check_output(self.entry, inputs, outputs[0])
 
 
 def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
@@ -146,9 +143,10 @@ def _try(
         onnxruntime.preload_dlls()
     options = session_options(threads)
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=_CHAINS[provider], enable_fallback=0
-        )
+        with Opening(options):
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=_CHAINS[provider], enable_fallback=0
+            )
     except Exception:  # ONNX Runtime's own exceptions share no other base
         return None
     return session if session.get_providers()[0] == provider else None

@@ -13,6 +13,7 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.sessions.onnx import OnnxSession, open_best, open_cpu, open_cuda
+from frcrn_export.runtime.sessions.run_limit import RunLimit
 from frcrn_export.runtime.streaming.transforms import StateArray, initial_state
 
 if TYPE_CHECKING:
@@ -82,11 +83,9 @@ class OnnxStreamSession:
                 np.copyto(own, given)
             buffer.to_device()
         try:
-            self._session.run_with_iobinding(self._bound[self._now])
-        except Exception as error:  # ONNX Runtime's own exceptions share no other base
-            raise BackendError(
-                f"{self.entry.path}: {self.backend} failed: {error}; call reset() to go on"
-            ) from error
+            self._limit.run(self._session.run_with_iobinding, self._bound[self._now])
+        except BackendError as error:
+            raise BackendError(f"{error}; call reset() to go on") from error
         self._now = 1 - self._now
         return self._enhanced
 
@@ -154,6 +153,7 @@ class OnnxStreamSession:
         self.inputs = self._input.host[:batch]
         self.ends = self._ends.host[:batch]
         self._enhanced = self._output.host[:batch]
+        self._limit = RunLimit(f"{self.entry.path}: {self.backend}", self.device, self.inputs.size)
 
     def _binding(
         self, batch: int, before: "Sequence[_Buffer]", after: "Sequence[_Buffer]"

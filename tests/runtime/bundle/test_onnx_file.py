@@ -107,6 +107,26 @@ def test_what_a_foreign_file_may_not_hold(tmp_path: Path) -> None:
     assert found(scans(2), tmp_path) == "a node Scan in a Scan, which may never end"
     assert found(external(), tmp_path) == "weights that lie in another file"
     assert found(with_functions(), tmp_path) == "functions of its own"
+    compiled = core(helper.make_node("EPContext", ["inputs"], ["enhanced"]), [])
+    assert found(compiled, tmp_path) == "a node EPContext, which is compiled code"
+
+
+def test_a_field_that_other_parsers_take_for_another(tmp_path: Path) -> None:
+    """Protobuf keeps the lower 32 bits of a key: here those of functions, a field of 2 bytes."""
+    key = 25 << 3 | 2 | 1 << 32
+    hidden = bytes([key >> 7 * n & 0x7F | 0x80 for n in range(4)]) + bytes([key >> 28, 0])
+    path = tmp_path / "m.onnx"
+    path.write_bytes(hidden)
+    with pytest.raises(ValueError, match="not an ONNX file"):
+        foreign_part(path)
+
+
+def test_a_file_larger_than_protobuf_can_be(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**31)  # a hole: no bytes on the disk
+    with pytest.raises(ValueError, match="larger than 2 GB"):
+        foreign_part(path)
 
 
 def test_what_ends_is_taken(tmp_path: Path) -> None:
