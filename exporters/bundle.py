@@ -242,6 +242,7 @@ def manifest_of(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:
         level=model.processing.level,
         padding=model.processing.padding,
         segments=model.processing.segments,
+        high_pass=model.processing.high_pass,
         files=files,
         assumptions=model.assumptions,
         tools={name: found for name in _TOOLS if (found := _version(name))},

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from frcrn_export.runtime.bundle.manifest import Level, Padding, Role, Segments, StftSpec
+from frcrn_export.runtime.bundle.manifest import HighPass, Level, Padding, Role, Segments, StftSpec
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -186,13 +186,15 @@ class Processing:
     """Processing of an utterance before and after the core. Lengths in samples.
 
     `core_samples` is the fixed length of the core's input, or None for any multiple of the
-    padding's size.
+    padding's size. `high_pass` is None where the published pipeline has no filter before the
+    level: then only the user adds one.
     """
 
     level: Level
     padding: Padding
     segments: Segments
     core_samples: int | None = None
+    high_pass: HighPass | None = None
 
 
 @dataclass(frozen=True)

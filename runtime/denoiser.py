@@ -1,5 +1,6 @@
 """The denoiser: a bundle opened with a backend, ready for arrays and for long recordings."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from frcrn_export.runtime.audio.framing import (
     padding_samples,
     window_count,
 )
+from frcrn_export.runtime.audio.high_pass import HighPassed, infrasound_db
 from frcrn_export.runtime.audio.level import EPS_LEVELLED, EPS_RESTORED, measure_gain
 from frcrn_export.runtime.audio.resample import Resampled, fit_blocks, resample_blocks
 from frcrn_export.runtime.audio.source import ArraySource, AudioSource, array_source
@@ -29,6 +31,8 @@ from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.sessions.registry import open_session
 from frcrn_export.runtime.sessions.session import Session
 
+logger = logging.getLogger(__name__)
+
 WaveFunction = Callable[[Float32Array], Float32Array]
 
 # Windows in one call of the core. On a CPU more than one only costs memory.
@@ -36,6 +40,8 @@ _BATCH = {"cpu": 1, "cuda": 16}
 # A core without a long form takes utterances whole up to this many times the length at which
 # `core_long` begins: 20 s of a network of 14 M parameters, which takes 2 GB.
 _WHOLE_WITHOUT_LONG = 4
+# The power of DC and infrasound over the rest that is worth a warning: the level is off by 1 dB.
+_MUCH_INFRASOUND_DB = -6.0
 
 
 def wave_function(session: Session, manifest: Manifest) -> WaveFunction:
@@ -180,6 +186,7 @@ class Denoiser:
         backend: str = "auto",
         threads: int | None = None,
         precision: Precision | None = None,
+        high_pass: bool | None = None,
     ) -> "Denoiser":
         """Open a bundle and check its files.
 
@@ -189,6 +196,7 @@ class Denoiser:
             threads: Limit of processor threads; None is the backend's own choice.
             precision: "fp32", "fp16", "int8" or "fp8"; None takes float32, of engines float16
                 first, never 8 bits.
+            high_pass: Whether DC and infrasound are taken out first; None is the bundle's choice.
 
         Returns:
             A denoiser, which any number of threads may call.
@@ -198,7 +206,8 @@ class Denoiser:
             BackendError: The backend is unknown, not installed, or cannot run this bundle here.
         """
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        return cls(opened.manifest, open_session(opened, backend, threads, precision))
+        session = open_session(opened, backend, threads, precision)
+        return cls(opened.manifest.with_high_pass(high_pass), session)
 
     def __call__(
         self,
@@ -252,14 +261,28 @@ class Denoiser:
             UserError: A limit below 0.
         """
         rate = self.manifest.sample_rate
-        given = source if source.sample_rate == rate else Resampled(source, rate)
+        resampled = source if source.sample_rate == rate else Resampled(source, rate)
+        given = self._without_infrasound(resampled)
         enhanced = self._checked(
             enhance(given, self.session, self.manifest, restore_level, attenuation_limit)
         )
-        if given is source:
+        if resampled is source:
             return enhanced
         blocks = resample_blocks(enhanced, source.channels, rate, source.sample_rate)
         return fit_blocks(blocks, source.channels, source.frames)
+
+    def _without_infrasound(self, source: AudioSource) -> AudioSource:
+        if self.manifest.high_pass is not None:
+            return HighPassed(source, self.manifest.high_pass)
+        if (excess := infrasound_db(source)) > _MUCH_INFRASOUND_DB:
+            logger.warning(
+                "%s: DC and infrasound are %+.0f dB against the sound, and %s was published "
+                "without a filter for them; take them out: high_pass=True (--high-pass)",
+                source.name,
+                excess,
+                self.manifest.model,
+            )
+        return source
 
     def _checked(self, blocks: Iterator[Float32Array]) -> Iterator[Float32Array]:
         for block in blocks:

@@ -34,6 +34,7 @@ Length = Annotated[int, Meta(ge=1, le=2**21)]
 NoLength = Annotated[int, Meta(ge=0, le=2**21)]
 Float = Annotated[float, Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
 PositiveFloat = Annotated[float, Meta(gt=0, le=_FLOAT32_MAX)]
+Cutoff = Annotated[float, Meta(gt=0, le=200)]
 Decibels = Annotated[float, Meta(ge=-1_000, le=1_000)]
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -128,14 +129,14 @@ class Padding(Struct, frozen=True, kw_only=True):
 
 
 class HighPass(Struct, frozen=True, kw_only=True):
-    """A Butterworth high-pass before the level. It starts at rest, or settled on the first sample.
+    """The high-pass before the level, see `frcrn_export.runtime.audio.high_pass`.
 
-    Declared for later versions: this runtime refuses a bundle that has one.
+    `cutoff_hz` is that of whole recordings, forward and backward; `streaming_cutoff_hz` that of
+    streams.
     """
 
-    cutoff_hz: Annotated[float, Meta(gt=0, le=1_000)]
-    order: Annotated[int, Meta(ge=1, le=8)]
-    state: Literal["zero", "first_sample"] = "zero"
+    cutoff_hz: Cutoff = 20.0
+    streaming_cutoff_hz: Cutoff = 10.0
 
 
 class Segments(Struct, frozen=True, kw_only=True):
@@ -414,6 +415,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
         """The entry with this role, format and precision, quantized for `target`; or None."""
         wanted = (role, format, precision, target)
         return next((f for f in self.files if _kind(f) == wanted), None)
+
+    def with_high_pass(self, wanted: bool | None) -> "Manifest":
+        """The manifest with a high-pass, or without one; None leaves the network's own choice."""
+        if wanted is None or wanted == (self.high_pass is not None):
+            return self
+        return msgspec.structs.replace(self, high_pass=HighPass() if wanted else None)
 
     def with_parity(self, results: Iterable[ParityResult]) -> "Manifest":
         """The manifest with these results; a repeated comparison replaces its predecessor."""

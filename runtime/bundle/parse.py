@@ -113,14 +113,6 @@ def _check(manifest: Manifest, source: str) -> None:
         raise BundleError(f"{source}: `stft` and domain {manifest.domain!r} contradict each other")
     if manifest.stft is not None:
         _check_stft(manifest.stft, min(manifest.padding.size, manifest.segments.length), source)
-    if manifest.high_pass is not None:
-        from importlib.metadata import version
-
-        raise BundleError(
-            f"{source}: `high_pass` is a filter before the level, which frcrn-export "
-            f"{version('frcrn-export')} does not apply and a later version will; "
-            "run: pip install --upgrade frcrn-export"
-        )
     if manifest.segments.stride < 1:
         raise BundleError(f"{source}: `segments` drops at least as much as a window holds")
 

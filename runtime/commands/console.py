@@ -28,6 +28,12 @@ attenuation_option = click.option(
     help="Lower noise by at most this much; some of the room stays. No limit by default.",
 )
 
+high_pass_option = click.option(
+    "--high-pass/--no-high-pass",
+    default=None,
+    help="Take out DC and infrasound first, or not. By default as the network was published.",
+)
+
 
 def refuse_repeated(command: click.Command, args: Sequence[str], parent: click.Context) -> None:
     """Raise click.UsageError for a single-value option given twice; click takes the last one."""

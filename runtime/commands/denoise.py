@@ -8,6 +8,7 @@ import msgspec
 
 from frcrn_export.runtime.commands.console import (
     attenuation_option,
+    high_pass_option,
     precision_option,
     print_json,
     print_table,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     "works at (as ModelScope does).",
 )
 @attenuation_option
+@high_pass_option
 @click.option(
     "--stream", is_flag=True, help="The same samples as `frcrn-export stream` gives in a pipe."
 )
@@ -75,6 +77,7 @@ def denoise(
     precision: "Precision | None",
     restore_level: bool,
     attenuation_limit: float | None,
+    high_pass: bool | None,
     stream: bool,
     windowed: bool,
     plot: bool,
@@ -91,7 +94,7 @@ def denoise(
     if windowed and not stream:
         raise click.UsageError("--windowed goes with --stream", click.get_current_context())
     jobs = plan_jobs(inputs, output, force=force, plot=plot)
-    denoiser = _open(bundle, backend, threads, precision, stream, windowed)
+    denoiser = _open(bundle, backend, threads, precision, high_pass, stream, windowed)
     if not as_json:
         print_model(bundle, denoiser.manifest)
     results = _denoise_with_progress(denoiser, jobs, restore_level, attenuation_limit)
@@ -117,6 +120,7 @@ def _open(
     backend: str,
     threads: int | None,
     precision: "Precision | None",
+    high_pass: bool | None,
     stream: bool,
     windowed: bool,
 ) -> "Denoiser | StreamedSources":
@@ -125,11 +129,18 @@ def _open(
         from frcrn_export.runtime.streaming.network import open_network
 
         return StreamedSources(
-            open_network(bundle, backend, threads, windowed=windowed, precision=precision)
+            open_network(
+                bundle,
+                backend,
+                threads,
+                windowed=windowed,
+                precision=precision,
+                high_pass=high_pass,
+            )
         )
     from frcrn_export.runtime.denoiser import Denoiser
 
-    return Denoiser.open(bundle, backend, threads, precision)
+    return Denoiser.open(bundle, backend, threads, precision, high_pass)
 
 
 def _denoise_with_progress(
@@ -192,6 +203,7 @@ def _report(
         "device": denoiser.session.device,
         "precision": denoiser.session.entry.precision,
         "attenuation_limit": attenuation_limit,
+        "high_pass": denoiser.manifest.high_pass is not None,
         "files": [
             {
                 "input": str(result.job.source),

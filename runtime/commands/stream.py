@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import msgspec
 
-from frcrn_export.runtime.commands.console import attenuation_option, precision_option
+from frcrn_export.runtime.commands.console import (
+    attenuation_option,
+    high_pass_option,
+    precision_option,
+)
 from frcrn_export.runtime.commands.inspect_tables import print_model
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
@@ -119,6 +123,7 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
     help="Restore the input's level, or keep the level that the network works at.",
 )
 @attenuation_option
+@high_pass_option
 @click.option(
     "--windowed", is_flag=True, help="Overlapping windows, for networks that cannot stream."
 )
@@ -141,6 +146,7 @@ def stream(
     gain: float | None,
     restore_level: bool,
     attenuation_limit: float | None,
+    high_pass: bool | None,
     windowed: bool,
     live: bool,
     status: bool | None,
@@ -178,6 +184,7 @@ def stream(
         windowed=windowed,
         batch=spec.channels,
         precision=precision,
+        high_pass=high_pass,
     )
     audio = AudioStream(
         network, spec.sample_rate, spec.channels, gain, restore_level, attenuation_limit

@@ -50,6 +50,7 @@ class StreamingDenoiser:
         attenuation_limit: float | None = None,
         windowed: bool | float = False,
         precision: Precision | None = None,
+        high_pass: bool | None = None,
     ) -> "StreamingDenoiser":
         """Open a bundle that has a streaming core, or with `windowed` any bundle.
 
@@ -67,6 +68,7 @@ class StreamingDenoiser:
                 has the delay and the cost.
             precision: "fp32", "fp16", "int8" or "fp8"; None takes float32, of engines float16
                 first, never 8 bits.
+            high_pass: Whether DC and infrasound are taken out first; None is the bundle's choice.
 
         Returns:
             A denoiser for one stream.
@@ -77,7 +79,15 @@ class StreamingDenoiser:
             AudioError: `sample_rate` is not the bundle's.
             UserError: An argument that is invalid for this bundle.
         """
-        network = open_network(bundle, backend, threads, sample_rate, windowed, precision=precision)
+        network = open_network(
+            bundle,
+            backend,
+            threads,
+            sample_rate,
+            windowed,
+            precision=precision,
+            high_pass=high_pass,
+        )
         return cls(network, gain, restore_level, attenuation_limit)
 
     def process(self, block: npt.NDArray[Any]) -> Float32Array:

@@ -68,6 +68,7 @@ class MultiStream:
         restore_level: bool = True,
         windowed: bool | float = False,
         precision: Precision | None = None,
+        high_pass: bool | None = None,
     ) -> "MultiStream":
         """Open a bundle that has a streaming core, or with `windowed` any bundle.
 
@@ -81,6 +82,7 @@ class MultiStream:
             restore_level: As in `StreamingDenoiser.open`.
             windowed: As in `StreamingDenoiser.open`.
             precision: As in `StreamingDenoiser.open`.
+            high_pass: As in `StreamingDenoiser.open`.
 
         Returns:
             An object without streams, see `add`.
@@ -96,7 +98,14 @@ class MultiStream:
         if backend == "auto" and max_streams is None and not windowed:
             backend = "onnxruntime"  # not an engine: it could not grow
         network = open_network(
-            bundle, backend, threads, sample_rate, windowed, max_streams or 1, precision
+            bundle,
+            backend,
+            threads,
+            sample_rate,
+            windowed,
+            max_streams or 1,
+            precision,
+            high_pass,
         )
         return cls(network, max_streams, restore_level)
 

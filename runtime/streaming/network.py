@@ -1,10 +1,11 @@
 """A bundle opened for streams: the session, and the parts of each stream around it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from frcrn_export.runtime.audio.attenuation import noisy_share
+from frcrn_export.runtime.audio.high_pass import HighPassFilter
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import AudioError
@@ -29,7 +30,10 @@ class Network:
         transform = self.transform()
         rule, rate = self.manifest.level, self.manifest.sample_rate
         level = stream_level(rule, gain, rate, transform.gain_interval)
-        return Stream(transform, level, restore_level, noisy_share(attenuation_limit))
+        spec = self.manifest.high_pass
+        high_pass = None if spec is None else HighPassFilter(spec.streaming_cutoff_hz, rate)
+        share = noisy_share(attenuation_limit)
+        return Stream(transform, level, restore_level, share, high_pass)
 
 
 def open_network(
@@ -40,6 +44,7 @@ def open_network(
     windowed: bool | float = False,
     batch: int = 1,
     precision: Precision | None = None,
+    high_pass: bool | None = None,
 ) -> Network:
     """Open a bundle for streams; the arguments are those of `StreamingDenoiser.open`.
 
@@ -47,7 +52,8 @@ def open_network(
     UserError.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    manifest = opened.manifest
+    manifest = opened.manifest.with_high_pass(high_pass)
+    opened = replace(opened, manifest=manifest)
     rate = manifest.sample_rate
     if sample_rate not in (None, rate):
         raise AudioError(

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.attenuation import mix
+from frcrn_export.runtime.audio.high_pass import HighPassFilter
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.level import StreamLevel
 from frcrn_export.runtime.streaming.session import StreamSession
@@ -78,12 +79,14 @@ class Stream:
         level: StreamLevel,
         restore_level: bool,
         noisy_share: float = 0.0,
+        high_pass: HighPassFilter | None = None,
     ) -> None:
         """`noisy_share`: how much of the noisy signal stays, see `audio.attenuation`."""
         self.transform = transform
         self._level = level
         self._restore_level = restore_level
         self._noisy_share = noisy_share
+        self._high_pass = high_pass
         self._input, self._gains, self._output = Fifo(), Fifo(), Fifo()
         self._noisy = Fifo()  # as the output is scaled; empty where none of it stays
         self.reset()
@@ -92,6 +95,8 @@ class Stream:
         """Begin a new stream."""
         self.transform.reset()
         self._level.reset()
+        if self._high_pass is not None:
+            self._high_pass.reset()
         for fifo in (self._input, self._gains, self._noisy, self._output):
             fifo.clear()
         self.replaced_samples = 0
@@ -119,6 +124,8 @@ class Stream:
     def fill(self, row: Float32Array) -> None:
         """The input of the next call."""
         wave = self._input.read(self.transform.samples())
+        if self._high_pass is not None:
+            wave[:] = self._high_pass(wave[None])[0]
         gains = self._gains.extend(len(wave))
         self._level.gains(wave, gains)
         if self._noisy_share:

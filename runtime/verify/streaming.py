@@ -5,7 +5,7 @@ Runs on the bundle's own speech and needs neither torch nor the checkpoint.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -244,7 +244,8 @@ def _offline(bundle: Bundle) -> Denoiser:
         again = export_again(bundle.manifest)
         raise BundleError(f"{bundle.path}: no core.onnx to compare with; run: {again}")
     require_backend(_REFERENCE_BACKEND)
-    return Denoiser(bundle.manifest, BACKENDS[_REFERENCE_BACKEND].open(bundle, entry, None))
+    manifest = bundle.manifest.with_high_pass(False)
+    return Denoiser(manifest, BACKENDS[_REFERENCE_BACKEND].open(bundle, entry, None))
 
 
 def _is_offline_network(offline: Denoiser, cases: Sequence[Case]) -> bool:
@@ -260,7 +261,8 @@ def _denoiser(bundle: Bundle, core: StreamedCore, wave: Float32Array) -> Streami
     initial = core.session.initial_states()
     core.session.load([state.repeat(core.rows, axis=0) for state in initial], core.rows)
     gain = float(measure_gain(lambda: [wave[None]], bundle.manifest.level)[0])
-    return StreamingDenoiser(network_of(bundle, core.session), gain=gain)
+    plain = replace(bundle, manifest=bundle.manifest.with_high_pass(False))
+    return StreamingDenoiser(network_of(plain, core.session), gain=gain)
 
 
 def _whole(denoiser: StreamingDenoiser, wave: Float32Array) -> Float32Array:

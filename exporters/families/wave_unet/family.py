@@ -13,7 +13,7 @@ from frcrn_export.exporters.family import (
     Settings,
     State,
 )
-from frcrn_export.runtime.bundle.manifest import Padding, Segments
+from frcrn_export.runtime.bundle.manifest import HighPass, Padding, Segments
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ class WaveUNetFamily(Family):
             level="none" if settings["level"] == "none" else "peak",
             padding=Padding(rule="multiple", size=config.hop),
             segments=Segments(length=length, left=left, right=right, above=length),
+            high_pass=HighPass(),
         )
 
     def variant(self, network: "nn.Module", settings: Settings) -> Settings:
