@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frcrn_export.runtime import AudioError, BundleError, Denoiser, UserError
+from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.audio.source import ArraySource
 from frcrn_export.runtime.bundle.manifest import (
     FileEntry,
     Format,
+    HighPass,
     Manifest,
     Padding,
     Profile,
@@ -333,3 +335,39 @@ def test_a_limit_of_attenuation(
         np.testing.assert_array_equal(denoiser(wave, attenuation_limit=0), wave)
     with pytest.raises(UserError, match="an attenuation limit of -1 dB; give 0 or more"):
         denoiser(wave, rate, attenuation_limit=-1)
+
+
+def _hum(count: int) -> np.ndarray:
+    """A voice-like sound on top of DC and of 5 Hz, not weaker than it."""
+    time = np.arange(count) / SAMPLE_RATE
+    return (0.01 * np.sin(2 * np.pi * 5 * time) + 0.1).astype(np.float32)
+
+
+def test_dc_and_infrasound_do_not_rule_the_level(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = noise(1, 40_000)[0] * np.float32(0.01)
+    described = msgspec.structs.replace(manifest(level="peak"), high_pass=HighPass())
+    bundle = write_bundle(tmp_path / "b", described, gain=0.5)
+    filtered = Denoiser.open(bundle)
+    given = sound + _hum(len(sound))
+    with caplog.at_level("WARNING"):
+        done = filtered(given, restore_level=False)
+    assert not caplog.records
+    kept = filtered(sound, restore_level=False)
+    middle = slice(4_000, -4_000)
+    assert snr_db(kept[middle], done[middle]) > 20
+
+    plain = Denoiser.open(bundle, high_pass=False)
+    with caplog.at_level("WARNING"):
+        untouched = plain(given)
+    np.testing.assert_allclose(untouched, given / 2, atol=1e-6)
+    assert "DC and infrasound are +" in caplog.text
+    assert "high_pass=True (--high-pass)" in caplog.text
+
+
+def test_a_high_pass_can_be_added_to_a_network_published_without(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b", manifest(level="peak"), gain=1.0)
+    denoiser = Denoiser.open(bundle, high_pass=True)
+    assert denoiser.manifest.high_pass == HighPass()
+    assert np.abs(denoiser(_hum(32_000))[4_000:-4_000]).max() < 1e-3

@@ -99,7 +99,7 @@ def test_speech_passes_in_phase_and_infrasound_does_not(
 
 def test_infrasound_is_measured_against_the_rest() -> None:
     sound = np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE).astype(np.float32)[None]
-    assert infrasound_db(ArraySource(sound, RATE)) < -40
+    assert infrasound_db(ArraySource(sound, RATE)) < -35
     assert infrasound_db(ArraySource(sound + 1, RATE)) == pytest.approx(3.0, abs=0.2)
     assert infrasound_db(ArraySource(np.zeros((1, 99), np.float32), RATE)) == -math.inf
     assert infrasound_db(ArraySource(np.ones((1, 99), np.float32), RATE)) > 100

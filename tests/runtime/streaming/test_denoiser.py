@@ -297,3 +297,22 @@ def test_a_limit_of_attenuation(
     np.testing.assert_allclose(result(3.0, attenuation_limit=6.0), limited, atol=1e-6)
     if restore_level:  # with the level that follows the input
         np.testing.assert_array_equal(result(None, attenuation_limit=0.0), audio)
+
+
+@pytest.mark.parametrize("name", CORES)
+@settings(deadline=None, max_examples=8)
+@given(lengths=st.lists(st.integers(1, 700), min_size=1, max_size=4))
+def test_dc_is_taken_out_whatever_the_blocks(
+    bundles: dict[str, Path], name: str, lengths: list[int]
+) -> None:
+    audio = noise(6_000)
+
+    def result(wave: np.ndarray, high_pass: bool | None, blocks: list[int]) -> np.ndarray:
+        denoiser = StreamingDenoiser.open(bundles[name], gain=1.0, high_pass=high_pass)
+        return run(denoiser, wave, blocks)
+
+    filtered = result(audio, True, [len(audio)])
+    np.testing.assert_array_equal(result(audio, True, lengths), filtered)
+    with_dc = result(audio + np.float32(0.5), True, lengths)
+    np.testing.assert_allclose(with_dc[:4_000], filtered[:4_000], atol=1e-5)
+    assert not np.allclose(result(audio, None, lengths), filtered, atol=1e-4)
