@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from frcrn_export.engines.build_log import (
     BuildError,
     BuildLog,
@@ -19,13 +21,13 @@ from frcrn_export.engines.build_log import (
     recording_logger,
 )
 from frcrn_export.engines.layers import LAYERS_PREFIX, parse_layers
-from frcrn_export.engines.memory import check_memory
+from frcrn_export.engines.memory import check_estimate, check_taken
 from frcrn_export.engines.options import BuildOptions, check_options
 from frcrn_export.engines.versions import check_version, cuda_major
 from frcrn_export.runtime.bundle.layer_report import LayerReport, OnnxNode
 from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.errors import BackendError, UserError, reading
-from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt, version_of
+from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt, sm_text, version_of
 
 if TYPE_CHECKING:
     import onnx
@@ -177,7 +179,7 @@ def build_plan(
     """
     network = read_source(source, list(options.state_shapes))
     check_options(options)
-    check_memory(source, network.model, options)
+    estimate = check_estimate(source, network.model, options)
     version = version_of(options.backend)
     check_version(options.backend, version)
     cuda = cuda_major(options.backend)
@@ -193,6 +195,9 @@ def build_plan(
             raise
         except MemoryError as error:
             raise BackendError(f"{source}: out of memory; close other programs") from error
+    check_taken(source, layers.activation_bytes, layers.weights_bytes, options)
+    if estimate.complete:
+        layers = msgspec.structs.replace(layers, estimated_activation_bytes=estimate.bytes)
     return BuiltEngine(plan, layers, log.text(), time.perf_counter() - started, version, cuda)
 
 
@@ -239,6 +244,7 @@ def _build(
     report = parse_layers(
         text,
         network.nodes,
+        sms=options.targets.sms,
         activation_bytes=log.number("Total Activation Memory"),
         weights_bytes=log.number("Total Weights Memory"),
     )
@@ -263,19 +269,20 @@ def _configure(config: "trt.IBuilderConfig", options: BuildOptions) -> None:
     if options.timing_cache is not None:
         load_timing_cache(config, options.timing_cache)
     if options.backend == "tensorrt-rtx":
-        _set_capability(config, options.gpu.sm, load_tensorrt("tensorrt-rtx"))
+        _set_capabilities(config, options.targets.sms, load_tensorrt("tensorrt-rtx"))
 
 
-def _set_capability(config: Any, sm: int, rtx: Any) -> None:
-    """Build for this SM only, independent of the GPU here. Only TensorRT-RTX has these calls."""
-    capability = rtx.ComputeCapability.__members__.get(f"SM{sm}")
-    if capability is None:
-        raise BackendError(
-            f"tensorrt-rtx {rtx.__version__} does not know SM {sm}; "
-            'run: pip install --upgrade "frcrn-export[rtx]"'
-        )
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(capability, 0)
+def _set_capabilities(config: Any, sms: Sequence[int], rtx: Any) -> None:
+    """Build for these SMs only, independent of the GPU here. Only TensorRT-RTX has these calls."""
+    config.num_compute_capabilities = len(sms)
+    for index, sm in enumerate(sms):
+        capability = rtx.ComputeCapability.__members__.get(f"SM{sm}")
+        if capability is None:
+            raise BackendError(
+                f"tensorrt-rtx {rtx.__version__} does not know SM {sm_text(sm)}; "
+                'run: pip install --upgrade "frcrn-export[rtx]"'
+            )
+        config.set_compute_capability(capability, index)
 
 
 def _inspect(plan: bytes, logger: "trt.ILogger", options: BuildOptions) -> str:

@@ -23,7 +23,7 @@ from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command, onnx_command
 from frcrn_export.runtime.bundle.transaction import transaction
 from frcrn_export.runtime.errors import BundleError, UserError
-from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
+from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
 
 
 def engine_name(precision: Precision, options: BuildOptions) -> str:
@@ -32,7 +32,8 @@ def engine_name(precision: Precision, options: BuildOptions) -> str:
     if options.states:
         batch = options.profile.max[0]
         kind = "core.streaming" if batch == 1 else f"core.streaming.batch{batch}"
-    return f"{kind}.{precision}.sm{options.gpu.sm}.{options.backend}.engine"
+    sms = "-".join(map(str, options.targets.sms))
+    return f"{kind}.{precision}.sm{sms}.{options.backend}.engine"
 
 
 def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False) -> FileEntry:
@@ -54,10 +55,11 @@ def engine_source(bundle: Bundle, precision: Precision, streaming: bool = False)
     return entry
 
 
-def require_new(bundle: Bundle, name: str) -> None:
-    """Raise UserError where a bundle has a file of this name."""
+def require_new(bundle: Bundle, name: str, command: str | None = None) -> None:
+    """Raise UserError where a bundle has a file of this name; `command` is what builds it."""
     if any(entry.path == name for entry in bundle.manifest.files):
-        raise UserError(f"{bundle.path / name} exists; add --force to replace it")
+        replace = f"run: {command} --force" if command else "add --force"
+        raise UserError(f"{bundle.path / name} exists; to replace it {replace}")
 
 
 def add_engine(
@@ -109,8 +111,8 @@ def _info(
         backend=options.backend,
         version=built.version,
         cuda=built.cuda,
-        gpu=options.gpu.name,
-        sms=(options.gpu.sm,),
+        gpu=options.targets.name,
+        sms=options.targets.sms,
         source=source.path,
         source_sha256=source.sha256,
         profile=options.profile,
@@ -118,6 +120,8 @@ def _info(
         verification=_verification(manifest, source, options, built),
         hardware_compatible=options.hardware_compatible,
         refittable=options.refittable,
+        tf32=options.tf32,
+        workspace_bytes=options.workspace_bytes,
     )
 
 
@@ -133,7 +137,7 @@ def _verification(
     else:
         verified = "for which the bundle has no parity results"
     return (
-        f"Built by {options.backend} {built.version} for SM {sm_text(options.gpu.sm)} from "
+        f"Built by {options.backend} {built.version} for SM {sms_text(options.targets.sms)} from "
         f"{source.path}, {verified}. The engine itself has not been run: neither its output nor "
         "its speed is checked on a GPU."
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from frcrn_export.engines.gpus import DEFAULT_GPU, find_gpu
+from frcrn_export.engines.gpus import DEFAULT_GPU
 from frcrn_export.exporters.commands.options import (
     chunk_options,
     load,
@@ -30,6 +30,7 @@ from frcrn_export.runtime.commands.inspect_tables import (
     said_of_quantized,
 )
 from frcrn_export.runtime.errors import UserError, reading
+from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
 from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ _MIB = 1 << 20
     "--gpu",
     default=DEFAULT_GPU,
     show_default=True,
-    help="A GPU's name, `auto` for the one in this machine, or an SM number such as 8.9.",
+    help="A GPU's name, an SM number such as 8.9, or `auto` for the one in this machine; several "
+    "with commas, or a family and later (ampere+), for one engine (TensorRT-RTX).",
 )
 @click.option(
     "--backend",
@@ -150,11 +152,12 @@ def trt(
     core.streaming.fp16.onnx) where the weights are at hand, and with --int8 or --fp8 a missing
     quantized core, calibrated on --calib. TensorRT-RTX builds without a GPU.
     """
+    from frcrn_export.engines.backends import resolve_backend
     from frcrn_export.engines.bundle import engine_name, require_new
-    from frcrn_export.engines.detection import detect_gpu, resolve_backend
     from frcrn_export.engines.options import BuildOptions, check_options, check_precision
     from frcrn_export.engines.profiles import make_profile, make_streaming_profile
     from frcrn_export.engines.source import find_engine_source, require_bundle
+    from frcrn_export.engines.targets import find_targets
     from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
 
     if bundle is not None and output is not None:
@@ -173,9 +176,15 @@ def trt(
         raise UserError("--calib is for --int8 and --fp8; nothing else is calibrated")
     precision: Precision = "fp32" if fp32 else "int8" if int8 else "fp8" if fp8 else "fp16"
     wanted = streaming_options(streaming, chunk, lookahead)
-    found = detect_gpu() if gpu == "auto" else find_gpu(gpu)
-    check_precision(precision, found)
-    chosen = resolve_backend(flavor or backend, found, here=not explain)
+    targets = find_targets(gpu)
+    check_precision(precision, targets)
+    chosen = resolve_backend(flavor or backend, targets, here=not explain)
+    if targets.left_out:
+        print_line(
+            f"{targets.name}: without SM {sms_text(targets.left_out)}, which {chosen} does not "
+            "serve",
+            err=True,
+        )
     if not explain:
         load_tensorrt(chosen)
         _keep_log(log, "")  # fails now rather than after the build
@@ -190,7 +199,7 @@ def trt(
         make = make_streaming_profile if streaming else make_profile
         options = BuildOptions(
             backend=chosen,
-            gpu=found,
+            targets=targets,
             profile=make(base.manifest, base.input, batch=batch, frames=frames, samples=samples),
             states=base.states,
             workspace_bytes=workspace * _MIB if workspace else None,
@@ -204,7 +213,8 @@ def trt(
             return
         check_options(options)
         if base.bundle is not None and not force:
-            require_new(base.bundle, engine_name(precision, options))
+            again = base.command(precision, options, calib)
+            require_new(base.bundle, engine_name(precision, options), again)
         ready = base.prepare(precision, options, step, calib)
     _build(ready, precision, options, force, log, as_json)
 
@@ -300,7 +310,12 @@ def _build(
 ) -> None:
     from frcrn_export.engines.build_log import BuildError
     from frcrn_export.engines.bundle import add_engine
-    from frcrn_export.runtime.bundle.layer_report import census, layer_report, quantized_nodes
+    from frcrn_export.runtime.bundle.layer_report import (
+        census,
+        layer_report,
+        memory,
+        quantized_nodes,
+    )
 
     path = bundle.path
     keep_log = partial(_keep_log, log)
@@ -314,7 +329,7 @@ def _build(
         raise
     assert entry.engine is not None
     report = layer_report(bundle, entry)
-    counts, quantized = census(report), quantized_nodes(report)
+    quantized = quantized_nodes(report)
     if as_json:
         print_json(
             {
@@ -322,14 +337,15 @@ def _build(
                 "model": bundle.manifest.model,
                 "weights": msgspec.to_builtins(bundle.manifest.weights),
                 "engine": msgspec.to_builtins(entry),
-                "census": counts,
+                "census": census(report),
+                "memory": memory(report),
                 "quantized": quantized,
                 "seconds": round(seconds, 2),
             }
         )
         return
     print_line(said_of_model(path, bundle.manifest))
-    print_engine(entry, counts)
+    print_engine(entry, report)
     if quantized:
         print_line(said_of_quantized(quantized, precision))
     _say_how_calibrated(bundle, entry.engine.source)

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from frcrn_export.engines.backends import resolve_backend
 from frcrn_export.engines.build_log import Progress
 from frcrn_export.engines.bundle import add_engine
-from frcrn_export.engines.detection import detect_gpu, resolve_backend
-from frcrn_export.engines.gpus import DEFAULT_GPU, find_gpu
+from frcrn_export.engines.gpus import DEFAULT_GPU
 from frcrn_export.engines.options import BuildOptions, check_options, check_precision
 from frcrn_export.engines.profiles import make_profile, make_streaming_profile
 from frcrn_export.engines.source import existing_source
+from frcrn_export.engines.targets import find_targets
 from frcrn_export.runtime.bundle.manifest import FileEntry, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
 from frcrn_export.runtime.sessions.tensorrt_backends import load_tensorrt
@@ -53,6 +54,8 @@ def build_engine(
             first.
         precision: "fp16", "fp32", "int8" or "fp8" (from SM 8.9 on).
         gpu: A GPU's name, "auto" for the one in this machine, or an SM number such as "8.9".
+            Several with commas, a family ("ampere"), or with "+" all from there on ("ampere+"):
+            one engine of TensorRT-RTX for all of them.
         backend: "tensorrt", "tensorrt-rtx", or "auto" for what can build here.
         streaming: Build from the streaming core.
         batch: Utterances at once, or streams: one number, or "MIN:OPT:MAX".
@@ -84,9 +87,9 @@ def build_engine(
     """
     from frcrn_export.exporters.streaming_export import StreamingOptions
 
-    found = detect_gpu() if gpu == "auto" else find_gpu(gpu)
-    check_precision(precision, found)
-    chosen = resolve_backend(backend, found)
+    targets = find_targets(gpu)
+    check_precision(precision, targets)
+    chosen = resolve_backend(backend, targets)
     load_tensorrt(chosen)
     weights = None if checkpoint is None else Path(checkpoint)
     opened = open_bundle(path_of(bundle), engines=not force)
@@ -94,7 +97,7 @@ def build_engine(
     make = make_streaming_profile if streaming else make_profile
     options = BuildOptions(
         backend=chosen,
-        gpu=found,
+        targets=targets,
         profile=make(
             base.manifest,
             base.input,

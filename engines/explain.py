@@ -55,7 +55,9 @@ def _trtexec(source: Path, engine: Path, name: str, options: BuildOptions) -> li
         listed = ",".join(f"{key}:{_crosses(sizes)}" for key, sizes in inputs.items())
         command.append(f"--{which}Shapes={listed}")
     # TensorRT 10 needs the flag; 11 and TensorRT-RTX have no other mode.
-    command.append(f"--computeCapabilities={options.gpu.sm}" if rtx else "--stronglyTyped")
+    command.append(
+        f"--computeCapabilities={_listed(options.targets.sms)}" if rtx else "--stronglyTyped"
+    )
     if options.workspace_bytes is not None:
         command.append(f"--memPoolSize=workspace:{options.workspace_bytes}B")
     if options.timing_cache is not None:
@@ -79,7 +81,7 @@ def _polygraphy(source: Path, engine: Path, name: str, options: BuildOptions) ->
         *["--trt-max-shapes", *_all_brackets(name, profile.max, options)],
     ]
     if options.backend == "tensorrt-rtx":
-        command += ["--compute-capabilities", sm_text(options.gpu.sm)]
+        command += ["--compute-capabilities", *map(sm_text, options.targets.sms)]
     if options.workspace_bytes is not None:
         command += ["--pool-limit", f"workspace:{options.workspace_bytes}"]
     if options.timing_cache is not None:
@@ -104,6 +106,10 @@ def _end_range(options: BuildOptions) -> list[str]:
     ends = [state.name for state in options.states if len(state.shape) == 1]
     known = [f"{end}:[{UNKNOWN_END:.0f},{UNKNOWN_END:.0f}]" for end in ends]
     return ["--val-range", *known] if known else []
+
+
+def _listed(sms: tuple[int, ...]) -> str:
+    return ",".join(map(str, sms))
 
 
 def _crosses(shape: tuple[int, ...]) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from frcrn_export.runtime.bundle.manifest import TensorrtBackend
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import SERVED_SMS, sm_text
 
@@ -25,11 +24,6 @@ class TargetGpu:
     sm: int
     memory_gb: int | None = None
     aliases: tuple[str, ...] = ()
-
-    @property
-    def backends(self) -> tuple[TensorrtBackend, ...]:
-        """The backends of TensorRT that serve it."""
-        return tuple(backend for backend, sms in SERVED_SMS.items() if self.sm in sms)
 
 
 def _gpu(title: str, sm: int, memory_gb: int, *aliases: str) -> TargetGpu:
@@ -126,6 +120,16 @@ _GPUS = (
     _gpu("Jetson Orin Nano", 87, 8),
     _gpu("Jetson AGX Thor", 110, 128, "thor"),
 )
+# The compute capabilities of each architecture.
+FAMILIES: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "turing": (75,),
+        "ampere": (80, 86, 87),
+        "ada": (89,),
+        "hopper": (90,),
+        "blackwell": (100, 103, 110, 120, 121),
+    }
+)
 GPUS: Mapping[str, TargetGpu] = MappingProxyType({gpu.name: gpu for gpu in _GPUS})
 _BY_KEY = {alias: gpu for gpu in _GPUS for alias in (gpu.name, *gpu.aliases)}
 
@@ -157,16 +161,7 @@ def find_gpu(name: str) -> TargetGpu:
     key = _key(name)
     near = get_close_matches("rtx" + key if key.isdecimal() else key, _BY_KEY, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else f"the default is {DEFAULT_GPU}. "
-    raise UserError(f"unknown GPU {name!r}; {hint}An SM number (--gpu 8.9) does for any GPU")
-
-
-def check_served(backend: TensorrtBackend, gpu: TargetGpu) -> None:
-    """Raise UserError, naming what to use instead, where a backend does not serve a GPU."""
-    if backend in gpu.backends:
-        return
-    served = ", ".join(map(sm_text, SERVED_SMS[backend]))
-    instead = " or ".join(f"--backend {other}" for other in gpu.backends)
     raise UserError(
-        f"{backend} does not serve {gpu.title} (SM {sm_text(gpu.sm)}), only SM {served}; "
-        f"use {instead or 'another --gpu'}"
+        f"unknown GPU {name!r}; {hint}An SM number (--gpu 8.9) does for any GPU, a family "
+        f"({', '.join(FAMILIES)}) for its SMs"
     )

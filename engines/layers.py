@@ -30,6 +30,7 @@ def parse_layers(
     text: str,
     nodes: Mapping[str, OnnxNode],
     *,
+    sms: tuple[int, ...] = (),
     activation_bytes: int | None = None,
     weights_bytes: int | None = None,
 ) -> LayerReport:
@@ -46,6 +47,7 @@ def parse_layers(
         layers=layers,
         io=io,
         nodes=dict(nodes),
+        sms=sms,
         activation_bytes=activation_bytes,
         weights_bytes=weights_bytes,
     )

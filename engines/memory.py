@@ -1,11 +1,11 @@
-"""An estimate of an engine's activation memory, before the build."""
+"""The GPU memory that an engine takes: an estimate before the build, the builder's number after."""
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frcrn_export.engines.gpus import GPUS, TargetGpu
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.runtime.bundle.graph_shapes import Shape, tensor_bytes
 from frcrn_export.runtime.errors import UserError
@@ -19,8 +19,16 @@ _GIB = 1 << 30
 _TIGHT = 0.5  # of the memory: the engine takes up to twice the estimate, other programs take some
 
 
-def check_memory(source: Path, content: bytes, options: BuildOptions) -> None:
-    """Refuse a profile whose largest shape no GPU of the target SM holds, and warn of a tight one.
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of activations; not `complete` where some shapes are unknown: then at least these."""
+
+    bytes: int
+    complete: bool
+
+
+def check_estimate(source: Path, content: bytes, options: BuildOptions) -> Estimate:
+    """Refuse a profile whose largest shape a target does not hold, and warn of a tight one.
 
     Raises UserError.
     """
@@ -28,18 +36,39 @@ def check_memory(source: Path, content: bytes, options: BuildOptions) -> None:
 
     model = onnx.load_model_from_string(content)
     shapes = {model.graph.input[0].name: options.profile.max, **options.state_shapes}
-    needed, has = activation_bytes(model, shapes) / _GIB, _memory_gb(options.gpu)
+    estimate = activation_bytes(model, shapes)
+    gpu, has = options.targets.tightest
+    needed = estimate.bytes / _GIB
     said = (
         f"{source}: the largest shape of the profile, {list(options.profile.max)}, takes "
-        f"about {needed:,.1f} GiB of activations, {options.gpu.title} has {has} GiB"
+        f"{'about' if estimate.complete else 'at least'} {needed:,.1f} GiB of activations, "
+        f"{gpu.title} has {has} GiB"
     )
     if needed > has:
-        raise UserError(f"{said}; lower the MAX of --batch, --frames or --samples")
+        raise UserError(f"{said}; {_lower(options)}")
     if needed > _TIGHT * has:
         logger.warning("%s; it may not run there", said)
+    return estimate
 
 
-def activation_bytes(model: "onnx.ModelProto", shapes: Mapping[str, Shape]) -> int:
+def check_taken(
+    source: Path, activations: int | None, weights: int | None, options: BuildOptions
+) -> None:
+    """Refuse an engine that takes more than a target has, by the builder's own numbers.
+
+    Raises UserError.
+    """
+    gpu, has = options.targets.tightest
+    taken = ((activations or 0) + (weights or 0)) / _GIB
+    if taken > has:
+        raise UserError(
+            f"{source}: built, and not kept: by the builder it takes {taken:,.1f} GiB for the "
+            f"largest shape of the profile, {list(options.profile.max)}, {gpu.title} has {has} GiB;"
+            f" {_lower(options)}"
+        )
+
+
+def activation_bytes(model: "onnx.ModelProto", shapes: Mapping[str, Shape]) -> Estimate:
     """The peak memory of live tensors with inputs of these shapes.
 
     A tensor lives from its producer to its last consumer; inputs and outputs live throughout.
@@ -58,19 +87,18 @@ def activation_bytes(model: "onnx.ModelProto", shapes: Mapping[str, Shape]) -> i
     whole = {value.name for value in (*graph.input, *graph.output)}
     last = {name: i for i, node in enumerate(graph.node) for name in node.input}
     alive = sum(bytes_of.get(name, 0) for name in whole)
-    most = alive
+    most, complete = alive, True
     for i, node in enumerate(graph.node):
+        complete = complete and all(name in bytes_of for name in node.output if name)
         alive += sum(bytes_of.get(name, 0) for name in node.output if name not in whole)
         most = max(most, alive)
         done = {name for name in (*node.input, *node.output) if last.get(name, i) == i}
         alive -= sum(bytes_of.get(name, 0) for name in done - whole)
-    return most
+    return Estimate(most, complete)
 
 
-def _memory_gb(gpu: TargetGpu) -> int:
-    """Memory of the GPU, or of the largest GPU of its SM where the entry stands for all of them."""
-    if gpu.memory_gb is not None:
-        return gpu.memory_gb
-    known = [each.memory_gb for each in GPUS.values() if each.memory_gb is not None]
-    same = [each.memory_gb for each in GPUS.values() if each.memory_gb and each.sm == gpu.sm]
-    return max(same or known)
+def _lower(options: BuildOptions) -> str:
+    """Which options ask for less, from those that the profile leaves a choice."""
+    if options.states:
+        return "give fewer streams with --batch"
+    return "lower the MAX of --batch, --frames or --samples"

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from frcrn_export.engines.backends import check_served
 from frcrn_export.engines.detection import present_gpu
-from frcrn_export.engines.gpus import TargetGpu, check_served
+from frcrn_export.engines.targets import Targets
 from frcrn_export.runtime.bundle.manifest import Precision, Profile, TensorrtBackend, TensorSpec
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.sessions.tensorrt_backends import sm_text
+from frcrn_export.runtime.sessions.tensorrt_backends import sm_text, sms_text
 
 _FP8_SM = 89  # the first with FP8
 
@@ -24,7 +25,7 @@ class BuildOptions:
     """
 
     backend: TensorrtBackend
-    gpu: TargetGpu
+    targets: Targets
     profile: Profile
     states: tuple[TensorSpec, ...] = ()
     workspace_bytes: int | None = None
@@ -40,18 +41,19 @@ class BuildOptions:
         return {state.name: (batch, *map(int, state.shape[1:])) for state in self.states}
 
 
-def check_precision(precision: Precision, gpu: TargetGpu) -> None:
-    """Raise UserError for a precision that the GPU cannot compute in."""
-    if precision == "fp8" and gpu.sm < _FP8_SM:
-        raise UserError(
-            f"FP8 needs SM {sm_text(_FP8_SM)} or later, {gpu.title} is SM {sm_text(gpu.sm)}; "
-            "take --int8"
-        )
+def check_precision(precision: Precision, targets: Targets) -> None:
+    """Raise UserError for a precision that a GPU cannot compute in."""
+    for gpu in targets.gpus:
+        if precision == "fp8" and gpu.sm < _FP8_SM:
+            raise UserError(
+                f"FP8 needs SM {sm_text(_FP8_SM)} or later, {gpu.title} is SM {sm_text(gpu.sm)}; "
+                "take --int8"
+            )
 
 
 def check_options(options: BuildOptions) -> None:
     """Raise UserError for options that the backend does not support, or not on this machine."""
-    check_served(options.backend, options.gpu)
+    check_served(options.backend, options.targets)
     if options.workspace_bytes is not None and options.workspace_bytes < 1:
         raise UserError(f"--workspace {options.workspace_bytes}: needs at least 1 byte")
     if options.backend == "tensorrt-rtx":
@@ -65,8 +67,8 @@ def _check_rtx(options: BuildOptions) -> None:
         raise UserError("tensorrt-rtx has no timing cache; leave out --timing-cache")
     if options.hardware_compatible:
         raise UserError(
-            "tensorrt-rtx has no hardware-compatible engines; "
-            "leave out --hardware-compatible, and build one engine for each SM"
+            "tensorrt-rtx has no hardware-compatible engines; instead of --hardware-compatible "
+            "give --gpu ampere+: one engine for Ampere and later"
         )
     if options.refittable and present_gpu() is None:
         raise UserError(
@@ -76,19 +78,20 @@ def _check_rtx(options: BuildOptions) -> None:
 
 def _check_classic(options: BuildOptions) -> None:
     """Check classic TensorRT, which times kernels on the present GPU and needs the target model."""
-    if options.hardware_compatible and options.gpu.sm < 80:
+    targets = options.targets
+    if options.hardware_compatible and targets.sms[0] < 80:
         raise UserError(
-            f"hardware-compatible engines run on SM 8.0 and later, {options.gpu.title} is "
-            f"SM {sm_text(options.gpu.sm)}; leave out --hardware-compatible"
+            f"hardware-compatible engines run on SM 8.0 and later, {targets.title} is "
+            f"SM {sms_text(targets.sms)}; leave out --hardware-compatible"
         )
     present = present_gpu()
-    if present is not None and present.sm == options.gpu.sm:
+    if present is not None and targets.sms == (present.sm,):
         return
     here = f"{present.title}, SM {sm_text(present.sm)}" if present else "no GPU"
-    rtx = "tensorrt-rtx" in options.gpu.backends
+    rtx = "tensorrt-rtx" in targets.backends
     instead = ", or with --backend tensorrt-rtx, which needs no GPU" if rtx else ""
     raise UserError(
-        f"tensorrt builds on the kind of GPU it builds for: {options.gpu.title} "
-        f"(SM {sm_text(options.gpu.sm)}) is wanted, this machine has {here}; "
+        f"tensorrt builds on the kind of GPU it builds for: {targets.title} "
+        f"(SM {sms_text(targets.sms)}) is wanted, this machine has {here}; "
         f"run it on such a machine{instead}"
     )

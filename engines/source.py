@@ -26,6 +26,7 @@ from frcrn_export.runtime.bundle.remedies import (
 )
 from frcrn_export.runtime.bundle.transaction import require_free
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
@@ -65,7 +66,7 @@ class EngineSource:
         Raises UserError where recordings or weights for that are missing, CheckFailed where the
         core misses parity or a gate.
         """
-        command = self._command(precision, options, calib)
+        command = self.command(precision, options, calib)
         if precision not in ("int8", "fp8"):
             return self._exported(precision, step, command)
         there = self.manifest.file(self._role, "onnx", precision, "tensorrt")
@@ -121,9 +122,15 @@ class EngineSource:
     def _role(self) -> Role:
         return "core_streaming" if self.streaming else "core"
 
-    def _command(self, precision: Precision, options: BuildOptions, calib: Sequence[Path]) -> str:
+    def command(self, precision: Precision, options: BuildOptions, calib: Sequence[Path]) -> str:
         """The command that builds this engine."""
-        further = ["--no-tf32"] * (not options.tf32)
+        further = ["--no-tf32"] * (precision == "fp32" and not options.tf32)
+        if options.workspace_bytes is not None:
+            further.append(f"--workspace {max(1, options.workspace_bytes >> 20)}")
+        if options.timing_cache is not None:
+            further.append(f"--timing-cache {quoted(options.timing_cache)}")
+        if self.checkpoint is not None:
+            further.append(f"--checkpoint {quoted(self.checkpoint)}")
         further += ["--hardware-compatible"] * options.hardware_compatible
         further += ["--refittable"] * options.refittable
         return build_command(
@@ -133,7 +140,7 @@ class EngineSource:
             streaming=self.streaming is not None,
             folders=calib,
             shape=profile_options(self.input, options.profile),
-            gpu=options.gpu.name,
+            gpu=options.targets.name,
             options=further,
         )
 

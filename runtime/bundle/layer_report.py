@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from frcrn_export.runtime.bundle.manifest import FileEntry, NonNegative, Profile
+from frcrn_export.runtime.bundle.manifest import Bytes, FileEntry, Profile, Sm
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import reading
@@ -75,15 +75,19 @@ class OnnxNode(Struct, frozen=True, kw_only=True):
 class LayerReport(Struct, frozen=True, kw_only=True):
     """The layers of an engine. `nodes` are the ONNX file's, by name.
 
-    `activation_bytes` is the device memory of one execution context at the profile's maximum,
-    `weights_bytes` that of the weights; None where the builder did not say.
+    `sms` are the compute capabilities that it was built for (89 is 8.9). `activation_bytes` is the
+    device memory of one execution context at the profile's maximum, `weights_bytes` that of the
+    weights; None where the builder did not say. `estimated_activation_bytes` is the former from the
+    graph's shapes; None where they do not follow from the profile.
     """
 
     layers: tuple[EngineLayer, ...]
     io: tuple[IoTensor, ...]
     nodes: dict[str, OnnxNode]
-    activation_bytes: NonNegative | None = None
-    weights_bytes: NonNegative | None = None
+    sms: Annotated[tuple[Sm, ...], Meta(max_length=32)] = ()
+    activation_bytes: Bytes | None = None
+    weights_bytes: Bytes | None = None
+    estimated_activation_bytes: Bytes | None = None
 
     def to_json(self) -> bytes:
         """The report as JSON, one line."""
@@ -110,6 +114,15 @@ def read_layer_report(
     """
     with reading(source, "not a layer report", remedy):
         return msgspec.json.decode(data, type=LayerReport)
+
+
+def memory(report: LayerReport) -> dict[str, int | None]:
+    """The bytes that an engine takes, as `inspect --json` shows them; see `LayerReport`."""
+    return {
+        "activation_bytes": report.activation_bytes,
+        "estimated_activation_bytes": report.estimated_activation_bytes,
+        "weights_bytes": report.weights_bytes,
+    }
 
 
 def census(report: LayerReport) -> dict[str, dict[str, int]]:

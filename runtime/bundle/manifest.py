@@ -186,7 +186,9 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     also run on later ones. `version` is the builder's, which the runtime must have; `cuda` the
     major version of CUDA that the driver must serve. `source` is the ONNX file of the bundle it was
     built from, `layers` the layer report beside it. `verification` says in words what was verified
-    on a GPU; `verified_on` names the GPU on which parity passed, None before.
+    on a GPU; `verified_on` names the GPU on which parity passed, None before. `tf32` lets float32
+    convolutions round their inputs, `workspace_bytes` limited the scratch memory of a layer: what a
+    new build repeats.
     """
 
     backend: TensorrtBackend
@@ -202,6 +204,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     verified_on: Name | None = None
     hardware_compatible: bool = False
     refittable: bool = False
+    tf32: bool = True
+    workspace_bytes: Bytes | None = None
 
 
 class StateSpec(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from pathlib import Path
 from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
     TRANSACTION_NAME,
+    EngineInfo,
     FileEntry,
     Manifest,
     Precision,
@@ -225,8 +226,6 @@ def build_again(
     """The command that builds an engine again, unchanged or for another `gpu` or `profile`."""
     engine = entry.engine
     assert engine is not None
-    options = ["--hardware-compatible"] * engine.hardware_compatible
-    options += ["--refittable"] * engine.refittable
     return build_command(
         root,
         entry.precision,
@@ -234,8 +233,17 @@ def build_again(
         streaming=entry.streaming is not None,
         shape=profile_options(entry.inputs[0], profile or engine.profile),
         gpu=gpu or engine.gpu,
-        options=[*options, "--force"],
+        options=[*_build_options(entry.precision, engine), "--force"],
     )
+
+
+def _build_options(precision: Precision, engine: EngineInfo) -> list[str]:
+    """The further options of `frcrn-export trt` that an engine was built with."""
+    options = ["--no-tf32"] * (precision == "fp32" and not engine.tf32)
+    if engine.workspace_bytes is not None:
+        options.append(f"--workspace {max(1, engine.workspace_bytes >> 20)}")
+    options += ["--hardware-compatible"] * engine.hardware_compatible
+    return options + ["--refittable"] * engine.refittable
 
 
 def profile_options(tensor: TensorSpec, profile: Profile) -> list[str]:

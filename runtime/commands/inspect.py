@@ -11,6 +11,7 @@ import msgspec
 from frcrn_export.runtime.commands.console import print_json, print_table
 from frcrn_export.runtime.commands.inspect_tables import (
     calls_a_second,
+    print_engine,
     print_quantization,
     print_streaming,
 )
@@ -23,16 +24,20 @@ if TYPE_CHECKING:
 
 def inspect_bundle(bundle: Path, as_json: bool) -> None:
     """Show what a bundle holds: tensors, operators, cost, hashes, what its engines are made of."""
+    from frcrn_export.runtime.bundle.layer_report import census, layer_report, memory
     from frcrn_export.runtime.bundle.reader import open_bundle
 
     opened = open_bundle(bundle)
     costs = _costs(opened)
+    engines = [entry for entry in opened.manifest.files if entry.engine is not None]
+    reports = {entry.path: layer_report(opened, entry) for entry in engines}
     if as_json:
         print_json(
             {
                 "manifest": msgspec.to_builtins(opened.manifest),
                 "graphs": {path: asdict(cost) for path, cost in costs.items()},
-                "census": _censuses(opened),
+                "census": {path: census(report) for path, report in reports.items()},
+                "memory": {path: memory(report) for path, report in reports.items()},
             }
         )
         return
@@ -42,7 +47,8 @@ def inspect_bundle(bundle: Path, as_json: bool) -> None:
     print_quantization(opened.manifest)
     for path, cost in costs.items():
         _print_cost(path, cost)
-    _print_engines(opened)
+    for entry in engines:
+        print_engine(entry, reports[entry.path])
     if find_spec("onnx") is None:
         click.echo('For operators and cost: pip install "frcrn-export[export]"')
 
@@ -63,22 +69,6 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
                 cost = replace(cost, flop=round(cost.flop * calls))
             costs[entry.path] = cost
     return costs
-
-
-def _censuses(bundle: "Bundle") -> dict[str, dict[str, dict[str, int]]]:
-    """For each engine: ONNX operator -> precision -> how many nodes run in it."""
-    from frcrn_export.runtime.bundle.layer_report import census, layer_report
-
-    engines = (entry for entry in bundle.manifest.files if entry.engine is not None)
-    return {entry.path: census(layer_report(bundle, entry)) for entry in engines}
-
-
-def _print_engines(bundle: "Bundle") -> None:
-    from frcrn_export.runtime.commands.inspect_tables import print_engine
-
-    entries = {entry.path: entry for entry in bundle.manifest.files}
-    for path, counts in _censuses(bundle).items():
-        print_engine(entries[path], counts)
 
 
 def _second_of_audio(manifest: "Manifest") -> dict[str, int]:

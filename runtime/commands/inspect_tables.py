@@ -11,6 +11,7 @@ from frcrn_export.runtime.commands.console import print_line, print_table
 from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
 
 if TYPE_CHECKING:
+    from frcrn_export.runtime.bundle.layer_report import LayerReport
     from frcrn_export.runtime.bundle.manifest import (
         FileEntry,
         GateResult,
@@ -50,16 +51,17 @@ def gate_words(gate: GateResult) -> GateWords:
     return GateWords(title, value, limit, _VERDICTS[gate.passed])
 
 
-Census = dict[str, dict[str, int]]
-
 # The precisions of quantized files in the builder's words.
 _WORDS: dict[Precision, str] = {"int8": "Int8", "fp8": "FP8"}
 
 
-def print_engine(entry: FileEntry, counts: Census) -> None:
+def print_engine(entry: FileEntry, report: "LayerReport") -> None:
     """Tables of one engine of a bundle: its facts, and the census of its ONNX nodes."""
+    from frcrn_export.runtime.bundle.layer_report import census
+
     engine = entry.engine
     assert engine is not None
+    counts = census(report)
     shapes = {name: getattr(engine.profile, name) for name in ("min", "opt", "max")}
     print_table(
         ("What", "Value"),
@@ -70,6 +72,8 @@ def print_engine(entry: FileEntry, counts: Census) -> None:
             ),
             ("built by", f"{engine.backend} {engine.version} from {engine.source}"),
             ("size", f"{entry.bytes / 1e6:.1f} MB"),
+            ("activation memory", f"{_activations(report)}, of each context"),
+            ("weights in memory", _megabytes(report.weights_bytes)),
             *((f"{name} shape", str(list(shape))) for name, shape in shapes.items()),
             ("refittable", "yes" if engine.refittable else "no"),
             ("verification", engine.verification),
@@ -82,6 +86,18 @@ def print_engine(entry: FileEntry, counts: Census) -> None:
         ((name, *(str(row.get(kind, "")) for kind in kinds)) for name, row in counts.items()),
         title="Precision census: ONNX nodes",
     )
+
+
+def _activations(report: "LayerReport") -> str:
+    """The activation memory at the profile's maximum: the builder's number, or the estimate."""
+    estimate = _megabytes(report.estimated_activation_bytes)
+    if report.activation_bytes is not None:
+        return f"{_megabytes(report.activation_bytes)} by the builder (estimated: {estimate})"
+    return f"{estimate} by an estimate" if report.estimated_activation_bytes else "unknown"
+
+
+def _megabytes(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / 1e6:,.1f} MB"
 
 
 def said_of_model(path: Path, manifest: "Manifest") -> str:

@@ -83,14 +83,15 @@ def _streams(entry: FileEntry) -> int:
     return entry.engine.profile.max[0]
 
 
-def _rank(entry: FileEntry) -> tuple[int, bool, int]:
+def _rank(entry: FileEntry) -> tuple[int, bool, bool, int]:
     return _ROLES.index(entry.role), *_speed(entry)
 
 
-def _speed(entry: FileEntry) -> tuple[bool, bool]:
+def _speed(entry: FileEntry) -> tuple[bool, bool, int]:
     assert entry.engine is not None
-    # Hardware-compatible engines are slower.
-    return entry.engine.hardware_compatible, entry.precision != _PRECISIONS[0]
+    # Hardware-compatible engines are slower, those for several SMs may be.
+    info = entry.engine
+    return info.hardware_compatible, entry.precision != _PRECISIONS[0], len(info.sms)
 
 
 def _has_gpu() -> bool:

@@ -77,8 +77,13 @@ def open_session(
     if backend != "auto":
         require_backend(backend)
         return _open(bundle, backend, threads, precision)
-    engine = _open_engine(bundle, precision)
-    return engine or _open(bundle, _choose(bundle, precision), threads, precision)
+    engine, why_not = _open_engine(bundle, precision)
+    if engine is not None:
+        return engine
+    session = _open(bundle, _choose(bundle, precision), threads, precision)
+    if why_not:
+        warn_instead(session.entry, session.device, why_not)
+    return session
 
 
 def _open(
@@ -100,16 +105,25 @@ def _open(
     return SessionByLength(session, long_entry, lambda: found.open(bundle, long_entry, threads))
 
 
-def _open_engine(bundle: Bundle, precision: Precision | None) -> Session | None:
-    """The first engine of the bundle that runs here, or None."""
+def _open_engine(bundle: Bundle, precision: Precision | None) -> tuple[Session | None, str]:
+    """The first engine of the bundle that runs here, or None and why the first does not."""
+    reasons = []
     for name in ENGINE_BACKENDS:
-        found = BACKENDS[name]
-        if any(map(found.takes, bundle.manifest.files)) and is_installed(found.package):
+        if artifact(bundle, name, precision) is not None:
             try:
-                return _open(bundle, name, None, precision)
+                require_backend(name)
+                return _open(bundle, name, None, precision), ""
             except BackendError as error:
-                logger.info("%s does not run here: %s", name, str(error))
-    return None
+                reasons.append(str(error))
+    return None, reasons[0] if reasons else ""
+
+
+def warn_instead(entry: FileEntry, device: str, why: str) -> None:
+    """Log which file runs where the bundle has an engine that does not run here, and why not."""
+    place = "processor" if device == "cpu" else "GPU"
+    logger.warning(
+        "%s runs instead of an engine (%s, on the %s): %s", entry.path, entry.precision, place, why
+    )
 
 
 def check_threads(threads: int | None) -> None:

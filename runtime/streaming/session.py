@@ -1,6 +1,5 @@
 """Stream sessions: a streaming core that keeps its states between calls."""
 
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -20,12 +19,10 @@ from frcrn_export.runtime.sessions.registry import (
     BACKENDS,
     ENGINE_BACKENDS,
     check_threads,
-    is_installed,
     require_backend,
+    warn_instead,
 )
 from frcrn_export.runtime.streaming.transforms import StateArray
-
-logger = logging.getLogger(__name__)
 
 # The backends that open streaming cores.
 STREAM_BACKENDS = ("onnxruntime", "onnxruntime-cpu", "onnxruntime-cuda", *ENGINE_BACKENDS)
@@ -104,8 +101,13 @@ def open_stream_session(
     if precision is None:
         streaming_entry(bundle)
     if backend == "auto":
-        engine = _open_engine(bundle, batch, precision)
-        return engine or _open_file(bundle, "onnxruntime", threads, batch, precision)
+        engine, why_not = _open_engine(bundle, batch, precision)
+        if engine is not None:
+            return engine
+        session = _open_file(bundle, "onnxruntime", threads, batch, precision)
+        if why_not:
+            warn_instead(session.entry, session.device, why_not)
+        return session
     if backend in BACKENDS and backend not in STREAM_BACKENDS:
         raise BackendError(
             f"{backend} does not run streaming cores; take one of: {', '.join(STREAM_BACKENDS)}"
@@ -140,18 +142,22 @@ def open_stream_entry(
     return open_onnx(bundle, entry, backend, threads)
 
 
-def _open_engine(bundle: Bundle, batch: int, precision: Precision | None) -> StreamSession | None:
-    """The first engine for this many streams that runs here, or None."""
+def _open_engine(
+    bundle: Bundle, batch: int, precision: Precision | None
+) -> tuple[StreamSession | None, str]:
+    """The first engine for this many streams that runs here, or None and why the first does not."""
+    reasons = []
     for name in ENGINE_BACKENDS:
         found = BACKENDS[name]
         assert found.engines is not None
         entry = choose_streaming_engine(bundle, found.engines, batch, precision)
-        if entry is not None and is_installed(found.package):
+        if entry is not None:
             try:
-                return open_stream_entry(bundle, entry, name, batch=batch)
+                require_backend(name)
+                return open_stream_entry(bundle, entry, name, batch=batch), ""
             except BackendError as error:
-                logger.info("%s does not run here: %s", name, str(error))
-    return None
+                reasons.append(str(error))
+    return None, reasons[0] if reasons else ""
 
 
 def streaming_entry(bundle: Bundle, *, windows: bool = True) -> FileEntry:

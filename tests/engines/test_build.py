@@ -15,7 +15,6 @@ from onnx import TensorProto, helper
 
 from frcrn_export.engines.build import BuiltEngine, build_plan, read_source, save_timing_cache
 from frcrn_export.engines.build_log import BuildError
-from frcrn_export.engines.gpus import find_gpu
 from frcrn_export.runtime.bundle.layer_report import OnnxNode, census, quantized_nodes
 from frcrn_export.runtime.bundle.manifest import Profile
 from frcrn_export.runtime.errors import BackendError, UserError
@@ -167,7 +166,7 @@ def test_quantized_convolutions_run_in_int8(tmp_path: Path) -> None:
 
 def test_where_the_builder_runs_them_in_half_that_is_seen(tmp_path: Path) -> None:
     core = tiny_int8_core(tmp_path / "core.int8.onnx")
-    built = build_plan(core, options(gpu=find_gpu("rtx2080ti")))
+    built = build_plan(core, options(gpu="rtx2080ti"))
     assert census(built.layers)["Conv"] == {"Half": 2}
     assert quantized_nodes(built.layers) == {"node_conv2d_1": "Half"}
 
@@ -179,13 +178,24 @@ def test_quantized_convolutions_run_in_fp8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["rtx2080ti", "a100", "rtx3090", "rtx5090", "gb10"])
 def test_builds_for_every_sm_that_rtx_serves(fp16_core: Path, name: str) -> None:
-    gpu = find_gpu(name)
-    built = build_plan(fp16_core, options(gpu=gpu))
+    built = build_plan(fp16_core, options(gpu=name))
     assert census(built.layers)["Conv"] == {"Half": 2}
 
 
+@pytest.mark.parametrize("names", ["rtx3090,rtx4090,rtx5090", "ampere+", "t4,4090"])
+def test_one_engine_for_several_sms_is_hardly_larger(
+    fp16_core: Path, fp16_engine: BuiltEngine, names: str
+) -> None:
+    asked = options(gpu=names)
+    built = build_plan(fp16_core, asked)
+    assert built.layers.sms == asked.targets.sms
+    assert len(built.layers.sms) > 1
+    assert census(built.layers)["Conv"] == {"Half": 2}
+    assert len(built.plan) < 1.1 * len(fp16_engine.plan)
+
+
 def test_engines_for_two_sms_differ(fp16_core: Path, fp16_engine: BuiltEngine) -> None:
-    other = build_plan(fp16_core, options(gpu=find_gpu("rtx2080ti")))
+    other = build_plan(fp16_core, options(gpu="rtx2080ti"))
     assert other.plan != fp16_engine.plan
 
 

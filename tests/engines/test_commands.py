@@ -105,7 +105,7 @@ def test_a_second_engine_needs_force(
 ) -> None:
     path = shutil.copytree(engine_bundle, tmp_path / "bundle")
     before = contents(path)
-    assert "add --force" in fails(capsys, "trt", path)
+    assert "to replace it run: frcrn-export trt " in fails(capsys, "trt", path)
     assert contents(path) == before
     code, out, _ = run(capsys, "trt", path, "--force", "--batch", "1")
     assert code == 0
@@ -214,7 +214,7 @@ def test_a_damaged_engine_is_built_anew(
         (["--samples", "100:128:256"], "multiples of 64"),
         (["--frames", "1:50:400"], "takes no choice of frames"),
         (["--backend", "tensorrt"], "tensorrt is not installed"),
-        (["--hardware-compatible"], "leave out --hardware-compatible"),
+        (["--hardware-compatible"], "instead of --hardware-compatible give --gpu ampere+"),
         (["--timing-cache", "cache"], "leave out --timing-cache"),
         (["--no-tf32"], "--no-tf32 is for --fp32"),
         (["--model", "frcrn-16k"], "holds wave-unet-16k, not frcrn-16k"),

@@ -6,7 +6,6 @@ from frcrn_export.engines import detection
 from frcrn_export.engines.detection import (
     detect_gpu,
     present_gpu,
-    resolve_backend,
 )
 from frcrn_export.engines.gpus import GPUS, find_gpu
 from frcrn_export.runtime.errors import BackendError, UserError
@@ -53,43 +52,3 @@ def test_without_a_gpu_says_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None
     assert present_gpu() is None
     with pytest.raises(UserError, match=r"no GPU to detect: no NVIDIA driver.*--gpu rtx4090d"):
         detect_gpu()
-
-
-@pytest.mark.parametrize(
-    ("installed", "present", "wanted", "backend"),
-    [
-        (True, "rtx4090", "rtx4090d", "tensorrt"),
-        (True, "rtx3090", "rtx4090d", "tensorrt-rtx"),
-        (True, None, "rtx4090d", "tensorrt-rtx"),
-        (False, "rtx4090d", "rtx4090d", "tensorrt-rtx"),
-        (True, "h100", "h200", "tensorrt"),
-    ],
-)
-def test_auto_takes_classic_only_on_such_a_gpu(
-    monkeypatch: pytest.MonkeyPatch,
-    installed: bool,
-    present: str | None,
-    wanted: str,
-    backend: str,
-) -> None:
-    monkeypatch.setattr(detection, "is_tensorrt_installed", lambda name: installed)
-    monkeypatch.setattr(detection, "present_gpu", lambda: GPUS[present] if present else None)
-    assert resolve_backend("auto", GPUS[wanted]) == backend
-
-
-def test_auto_says_what_a_gpu_needs_that_rtx_does_not_serve(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(detection, "present_gpu", lambda: None)
-    with pytest.raises(UserError, match=r"H200 \(SM 9\.0\) needs classic TensorRT.*pip install"):
-        resolve_backend("auto", GPUS["h200"])
-    assert resolve_backend("auto", GPUS["h200"], here=False) == "tensorrt"
-    assert resolve_backend("auto", GPUS["rtx4090d"], here=False) == "tensorrt-rtx"
-
-
-def test_a_backend_that_is_named_is_taken_where_it_serves() -> None:
-    assert resolve_backend("tensorrt", GPUS["rtx4090d"]) == "tensorrt"
-    with pytest.raises(UserError, match="does not serve H200"):
-        resolve_backend("tensorrt-rtx", GPUS["h200"])
-    with pytest.raises(UserError, match="unknown backend 'onnx'"):
-        resolve_backend("onnx", GPUS["rtx4090d"])

@@ -67,7 +67,7 @@ def test_every_argument_arrives(
     options = given["options"]
     assert isinstance(options, BuildOptions)
     assert (given["bundle"], given["precision"], given["force"]) == (path, "fp32", True)
-    assert (options.gpu.sm, options.backend) == (86, "tensorrt-rtx")
+    assert (options.targets.sms, options.backend) == ((86,), "tensorrt-rtx")
     assert [sizes[0] for sizes in (options.profile.min, options.profile.opt)] == [1, 2]
     assert options.timing_cache == Path("cache")
     assert options.workspace_bytes == 1 << 20

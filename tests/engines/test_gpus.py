@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.engines.gpus import DEFAULT_GPU, GPUS, check_served, find_gpu
+from frcrn_export.engines.gpus import DEFAULT_GPU, FAMILIES, GPUS, find_gpu
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.sessions.tensorrt_backends import SERVED_SMS, sm_text
 
@@ -57,8 +57,12 @@ def test_default_is_the_rtx_4090_d() -> None:
 
 def test_every_gpu_is_served_and_has_memory() -> None:
     for gpu in GPUS.values():
-        assert "tensorrt" in gpu.backends, gpu
+        assert gpu.sm in SERVED_SMS["tensorrt"], gpu
         assert gpu.memory_gb is not None
+
+
+def test_every_sm_is_of_one_family() -> None:
+    assert sorted(sm for sms in FAMILIES.values() for sm in sms) == [*SERVED_SMS["tensorrt"]]
 
 
 @pytest.mark.parametrize(
@@ -94,12 +98,3 @@ def test_any_text_is_a_gpu_or_a_one_line_error(text: str) -> None:
     except UserError as error:
         said = str(error)
     assert len(said.splitlines()) == 1
-
-
-def test_rtx_does_not_serve_data_centre_hopper() -> None:
-    with pytest.raises(
-        UserError, match=r"tensorrt-rtx does not serve H200 \(SM 9\.0\).*8\.9.*--backend tensorrt$"
-    ):
-        check_served("tensorrt-rtx", find_gpu("h200"))
-    check_served("tensorrt", find_gpu("h200"))
-    check_served("tensorrt-rtx", find_gpu("rtx5090"))

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
 from frcrn_export.calibration.graph.qdq import quantize
 from frcrn_export.calibration.histogram import histogram
-from frcrn_export.engines.gpus import find_gpu
 from frcrn_export.engines.options import BuildOptions
+from frcrn_export.engines.targets import find_targets
 from frcrn_export.runtime.bundle.manifest import Profile, TensorrtBackend
 
 BINS = 65
@@ -20,7 +20,8 @@ PROFILE = Profile(min=(1, 2, BINS, 1), opt=(1, 2, BINS, 10), max=(2, 2, BINS, 20
 
 
 def options(backend: TensorrtBackend = "tensorrt-rtx", **changes: object) -> BuildOptions:
-    fields = {"backend": backend, "gpu": find_gpu("rtx4090d"), "profile": PROFILE} | changes
+    targets = find_targets(str(changes.pop("gpu", "rtx4090d")))
+    fields = {"backend": backend, "targets": targets, "profile": PROFILE} | changes
     return BuildOptions(**fields)  # type: ignore[arg-type]
 
 

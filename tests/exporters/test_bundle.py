@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from frcrn_export.engines.bundle import add_engine
-from frcrn_export.engines.gpus import DEFAULT_GPU, find_gpu
+from frcrn_export.engines.gpus import DEFAULT_GPU
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.engines.profiles import make_profile
+from frcrn_export.engines.targets import find_targets
 from frcrn_export.exporters.bundle import (
     add_fp16_core,
     add_fp16_streaming_core,
@@ -88,7 +89,7 @@ def test_a_bundle_of_every_model(name: str, tmp_path: Path) -> None:
 def _check_engine(bundle: Bundle) -> None:
     """An engine for the default GPU comes out, all convolutions in fp16."""
     profile = make_profile(bundle.manifest, bundle.manifest.files[0].inputs[0])
-    options = BuildOptions("tensorrt-rtx", find_gpu(DEFAULT_GPU), profile)
+    options = BuildOptions("tensorrt-rtx", find_targets(DEFAULT_GPU), profile)
     entry, _ = add_engine(bundle.path, "fp16", options)
     assert entry.engine is not None
     assert all(r.passed for r in open_bundle(bundle.path).manifest.parity)

@@ -351,3 +351,59 @@ def test_its_memory_is_bounded(long_root: Path) -> None:
     assert longest(GainSession(int8), 4) > ABOVE
     assert longest(GainSession(int8, device="cuda"), 9) > 4 * ABOVE
     assert longest(GainSession(described.files[0]), 9) > 4 * ABOVE
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_runs_instead_of_an_engine_is_said_once(
+    gpu: SimulatedGpu, tmp_path: Path, caplog: pytest.LogCaptureFixture, stream: bool
+) -> None:
+    pytest.importorskip("onnxruntime")
+    if stream:
+        root = write_streaming_bundle(tmp_path / "b", Core(chunk=4), stft=None)
+        shapes = {"low": (1, 1, 4), "best": (1, 1, 4), "high": (1, 1, 4)}
+    else:
+        root = write_bundle(tmp_path / "b")
+        shapes = {"low": (1, 1, 1), "best": (1, 1, 10), "high": (1, 1, 1000)}
+    add_engine(root, sm=75, **shapes)
+    add_engine(root, "tensorrt-rtx", sm=86, **shapes)
+    bundle = open_bundle(root)
+
+    def opened(precision: Precision | None = None) -> str:
+        caplog.clear()
+        if stream:
+            return open_stream_session(bundle, precision=precision).entry.path
+        return open_session(bundle, precision=precision).entry.path
+
+    path = opened()
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{path} runs instead of an engine (fp32, on the processor): ")
+    assert "fp16.sm75.tensorrt.engine is for rtx4090d (SM 7.5), this GPU is NVIDIA" in warning
+    assert "--gpu auto --backend tensorrt --force" in warning
+    opened("fp32")  # no engine is of that precision, none was left out
+    assert not caplog.messages
+    add_engine(root, **shapes)
+    bundle = open_bundle(root)
+    assert opened().endswith(".sm89.tensorrt.engine")
+    assert not caplog.messages
+
+
+def test_an_engine_whose_backend_is_not_installed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    bundle = with_engines(tmp_path / "b", ("tensorrt", "fp16", 89))
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert open_session(bundle).entry.path == "core.onnx"
+    assert len(caplog.messages) == 1
+    assert 'tensorrt is not installed; run: pip install "frcrn-export[trt]"' in caplog.text
+
+
+def test_an_engine_for_one_sm_comes_before_one_for_several(
+    gpu: SimulatedGpu, tmp_path: Path
+) -> None:
+    root = with_engines(tmp_path / "b", ("tensorrt-rtx", "fp16", 86), sms=(86, 89, 120)).path
+    several = chosen(open_bundle(root), "tensorrt-rtx")
+    assert several is not None  # SM 8.9 is in its list
+    assert open_session(open_bundle(root)).entry.path == several
+    add_engine(root, "tensorrt-rtx", low=(1, 1, 1), best=(1, 1, 10), high=(1, 1, 1000))
+    assert chosen(open_bundle(root), "tensorrt-rtx") == "core.fp16.sm89.tensorrt-rtx.engine"
