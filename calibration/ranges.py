@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 
 from frcrn_export.calibration.clips import ClipSet, read_clip
 from frcrn_export.calibration.feeds import Feed, Outputs, calls
-from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
 from frcrn_export.calibration.histogram import BINS, Histogram, histogram, merge
+from frcrn_export.exporters.graph_edits import copy_of, replace_nodes
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest
 from frcrn_export.runtime.bundle.transaction import replace_file

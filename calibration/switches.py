@@ -13,11 +13,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from frcrn_export.calibration.feeds import Feed, Outputs, calls
-from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
 from frcrn_export.calibration.graph.quantization_parameters import signal_parameters
 from frcrn_export.calibration.graph.signals import Signal
 from frcrn_export.calibration.histogram import Histogram
 from frcrn_export.calibration.ranges import open_session
+from frcrn_export.exporters.graph_edits import copy_of, replace_nodes
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, FileEntry, Manifest

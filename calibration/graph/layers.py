@@ -8,14 +8,13 @@ from typing import Literal
 import onnx
 
 from frcrn_export.calibration.graph.dtypes import CAPABILITIES
+from frcrn_export.exporters.graph_layers import LAYER_TYPES
 from frcrn_export.runtime.bundle import graph_cost
 from frcrn_export.runtime.bundle.graph_shapes import Shape, tensor_shapes
 from frcrn_export.runtime.bundle.manifest import Target
 
 # One utterance of about a second, or one call of a streaming core.
 SIZES = {"batch": 1, "frames": 100, "samples": 16384}
-RECURRENT = ("GRU", "LSTM", "RNN")  # they stay in float
-LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm", *RECURRENT)
 
 
 @dataclass(frozen=True)

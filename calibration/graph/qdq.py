@@ -24,8 +24,8 @@ from frcrn_export.calibration.graph.dtypes import (
     quantize_weight,
     round_up,
 )
-from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
 from frcrn_export.calibration.histogram import Histogram, value_range
+from frcrn_export.exporters.graph_edits import copy_of, replace_nodes
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 # With a scale per channel, RTX writes float32 sums and leaves scaling, bias and ReLU to another

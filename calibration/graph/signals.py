@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import onnx
 
 from frcrn_export.calibration.graph.layers import (
-    LAYER_TYPES,
-    RECURRENT,
     SIZES,
     Layer,
     measure_work,
     quantizable,
 )
+from frcrn_export.exporters.graph_layers import LAYER_TYPES, RECURRENT
 
 RECTIFIERS = ("Relu", "LeakyRelu")
 SUMS = ("Add", "Sub")

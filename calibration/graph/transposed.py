@@ -14,8 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
 from frcrn_export.calibration.graph.layers import group_count, is_narrow
+from frcrn_export.exporters.graph_edits import copy_of, replace_nodes
 
 Array = npt.NDArray[Any]
 

@@ -23,7 +23,6 @@ from frcrn_export.calibration.graph.dtypes import (
     quantize_bias,
     quantize_weight,
 )
-from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
 from frcrn_export.calibration.graph.layers import group_count
 from frcrn_export.calibration.graph.quantization_parameters import (
     MASK_PARAMETERS,
@@ -40,6 +39,7 @@ from frcrn_export.calibration.graph.signals import (
 )
 from frcrn_export.calibration.graph.stream_states import state_tensors
 from frcrn_export.calibration.histogram import Histogram, value_range
+from frcrn_export.exporters.graph_edits import copy_of, replace_nodes
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
 
 

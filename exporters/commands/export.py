@@ -1,7 +1,7 @@
 """The commands that export and verify: `onnx`, `torchscript`, `verify`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 import msgspec
@@ -15,6 +15,7 @@ from frcrn_export.exporters.commands.options import (
     require_output,
     streaming_options,
 )
+from frcrn_export.runtime.bundle.manifest import Precision
 from frcrn_export.runtime.commands.console import (
     json_option,
     print_json,
@@ -150,6 +151,16 @@ def torchscript(
     metavar="N",
     help="How long streams run at real-time pace.  [default: 5]",
 )
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Show layer by layer where a core leaves the float32 network instead.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    help="With --layers: the cores of this precision.  [default: all but fp32]",
+)
 @json_option
 def verify(
     bundle: Path,
@@ -157,6 +168,8 @@ def verify(
     checkpoint: Path | None,
     streaming: bool,
     seconds: float | None,
+    layers: bool,
+    precision: Precision | None,
     as_json: bool,
 ) -> None:
     """Compare every artifact of a BUNDLE with the reference outputs inside it.
@@ -165,9 +178,16 @@ def verify(
     --checkpoint), also with the reference network at lengths that were not traced. Exits with 1 if
     a comparison misses its floor.
     """
+    if layers:
+        from frcrn_export.exporters.commands.verify_layers import verify_layers
+
+        _only("--layers", checkpoint=checkpoint, streaming=streaming or None, seconds=seconds)
+        verify_layers(bundle, precision, as_json)
+        return
+    if precision is not None:
+        raise click.UsageError("--precision goes with --layers; add it")
     if streaming:
-        if checkpoint is not None:
-            raise click.UsageError("--streaming takes no --checkpoint; leave out one of them")
+        _only("--streaming", checkpoint=checkpoint)
         from frcrn_export.exporters.commands.verify_streaming import verify_streaming
 
         verify_streaming(bundle, backends, seconds or _PACED_SECONDS, as_json)
@@ -200,6 +220,13 @@ def verify(
         if report.why_no_reference:
             print_line(f"Not compared with the reference network: {report.why_no_reference}.")
     require_parity(report.results)
+
+
+def _only(option: str, **others: object) -> None:
+    """Raise click.UsageError for an option that this one does not go with."""
+    for name, value in others.items():
+        if value is not None:
+            raise click.UsageError(f"{option} takes no --{name}; leave out one of them")
 
 
 def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from frcrn_export.calibration.graph.edits import copy_of, replace_nodes
+from frcrn_export.exporters.graph_edits import copy_of, replace_nodes
 from tests.calibration.graphs import masking_network, run, wave
 
 
