@@ -196,11 +196,11 @@ def layer_report(
     for one, other in zip(expected, given, strict=True):
         if other.output is not None:
             outputs.append(other.output)
-        for index, name in one.layers.items():
+        for index, exact in one.layers.items():
             values = other.layers[index]
-            alike[index] &= values.shape == name.shape
+            alike[index] &= values.shape == exact.shape
             if alike[index]:
-                differences[index].add(name, values)
+                differences[index].add(exact, values)
     kept = [index for index, same in enumerate(alike) if same]
     snrs = [differences[index].snr_db for index in kept]
     reads = layers_read(reference.model, [found[index].expected for index in kept])
@@ -244,8 +244,8 @@ def _calls(runs: Runs, given: Float32Array, tensors: Sequence[str]) -> Iterator[
     if info is None:
         for indices in _groups(len(tensors), _LAYERS_AT_ONCE):
             last = indices.stop == len(tensors)
-            names = dict.fromkeys(tensors[i] for i in indices)
-            made = runs.call({name: given}, [*dict.fromkeys((*names, *(result,) * last))])
+            asked = [*(tensors[i] for i in indices), *(result,) * last]
+            made = runs.call({name: given}, [*dict.fromkeys(asked)])
             yield _Called({i: made[tensors[i]] for i in indices}, made[result] if last else None)
         return
     frames = given.shape[-1]
