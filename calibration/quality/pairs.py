@@ -96,7 +96,7 @@ def check_pair(pair: Pair) -> None:
 def read_pair(pair: Pair, sample_rate: int | None = None) -> PairAudio:
     """Both recordings at `sample_rate` Hz, resampled if needed; None: at their own rate.
 
-    Raises AudioError where one cannot be read, is not finite, not mono, truncated or silent, and
+    Raises AudioError where one cannot be read, is not finite, not mono or silent, and
     where they differ in sample rate or length.
     """
     noisy, clean = (_read(source, sample_rate or source.sample_rate) for source in _sources(pair))

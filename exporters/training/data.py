@@ -45,7 +45,7 @@ def load_folder(folder: Path) -> list[Recording]:
 def load_clip(path: Path) -> Float32Array:
     """One file as mono float32 at 16 kHz.
 
-    Raises AudioError for a file that cannot be read, is truncated, empty, silent or not finite.
+    Raises AudioError for a file that cannot be read, is empty, silent or not finite.
     """
     source = FileSource(path)
     clip: Float32Array = np.concatenate(list(source.blocks()), axis=1).mean(axis=0)  # [N]

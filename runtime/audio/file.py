@@ -1,170 +1,209 @@
-"""Audio files read and written block by block: WAV, FLAC, OGG, MP3 and more of libsndfile."""
+"""Audio files read block by block: WAV, FLAC, Ogg, MP3 and more of libsndfile.
 
+What is there is taken, as ffmpeg does: a recording that ends early is read to its end, a stream
+that is damaged up to the damage or, where it goes on behind it, with silence in between. What is
+missing stands in `FileSource.losses`.
+"""
+
+import logging
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.formats import AudioFormat
+from frcrn_export.runtime.audio.header import Header, read_header
+from frcrn_export.runtime.audio.magic import kind_of
 from frcrn_export.runtime.audio.source import BLOCK_FRAMES, check_format, finite_blocks
-from frcrn_export.runtime.errors import AudioError, reading
+from frcrn_export.runtime.errors import AudioError, reading, reason
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     import soundfile
 
-# What libsndfile notes while it opens a file whose end is missing.
-_SHORT_DATA = re.compile(r"^ *(?:data|SSND|riff|Data Size) +: (\d+) \(should be", re.MULTILINE)
-_SHORT_OGG = "lacks an end-of-stream bit"
-# Sizes that programs write into a pipe, where they do not know the length yet.
-_UNKNOWN_BYTES = 0x7FFF0000
+logger = logging.getLogger(__name__)
+
+# Containers whose codecs find out only when they decode how much there is.
+_COMPRESSED = {"FLAC", "MP3", "OGG"}
 # An MP3 without an index states its length only roughly.
 _MP3_TOLERANCE_FRAMES = 4 * 1152
-
-# libsndfile rounds towards minus infinity, so we round to whole steps first.
-_STEPS = {"PCM_S8": 1 << 7, "PCM_U8": 1 << 7, "PCM_16": 1 << 15, "PCM_24": 1 << 23}
-
-_FORMAT_OF_SUFFIX = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}
+_UNKNOWN_FRAMES = 1 << 40  # FLAC from a pipe says 2^63 - 1
+_PIECE_FRAMES = 1024  # of silence, where nothing can be decoded
+_PAGE_BYTES = 1 << 16  # no page of Ogg is longer
 
 
 class FileSource:
     """An audio file as a source.
 
-    Raises AudioError where the file is missing, of zero length, not audio, without samples or
-    truncated; some truncated files are noticed only when their blocks are read.
+    Raises AudioError where the file is missing, of zero length, not audio, or without samples.
+
+    Attributes:
+        losses: What of the file is not in its blocks, in words; complete once they were read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str | None = None, *, warn: bool = True) -> None:
+        """Open a file.
+
+        Args:
+            path: The file.
+            name: The name that errors show; None is the path.
+            warn: Log the losses; a caller that reports `losses` itself says False.
+        """
         self.path = path
-        self.name = str(path)
+        self.name = str(path) if name is None else name
+        self.losses: list[str] = []
+        self._warn = warn
         if not path.is_file():
-            raise AudioError(f"{path}: no such file; give an audio file or a folder of them")
-        if path.stat().st_size == 0:
-            raise AudioError(f"{path}: a file of zero length; record or copy it again")
+            raise AudioError(f"{self.name}: no such file; give an audio file or a folder of them")
+        with reading(self.name, "cannot be read", "check its permissions", AudioError):
+            if path.stat().st_size == 0:
+                raise AudioError(f"{self.name}: a file of zero length; record or copy it again")
+            self._header: Header | None = read_header(path)
         with self._open() as file:
             self.sample_rate: int = file.samplerate
             self.channels: int = file.channels
             self.frames: int = file.frames
-            self.format: str = file.format
-            self.subtype: str = file.subtype
-            log: str = file.extra_info
-        short = _SHORT_DATA.search(log)
-        if (short and int(short[1]) < _UNKNOWN_BYTES) or _SHORT_OGG in log:
-            raise self._truncated()
+            self.audio_format = AudioFormat(file.format, file.subtype)
+            whole = self._is_whole(file)
+        promised = self.frames
+        if not whole:
+            self.frames = self._decodable()
+        if self._header is not None:
+            promised = round(self.frames / self._header.share) if self._header.share else 0
         check_format(self.name, self.channels, self.frames, self.sample_rate)
+        rate = self.sample_rate
+        tolerated = _MP3_TOLERANCE_FRAMES if self.format == "MP3" else 0
+        if tolerated < promised - self.frames < _UNKNOWN_FRAMES:
+            self._lose(f"ends early, at {self.frames / rate:.2f} s of {promised / rate:.2f} s")
+        elif self.format == "OGG" and not _ogg_ends(path):
+            self._lose(f"ends early, at {self.frames / rate:.2f} s: its last page is missing")
+
+    @property
+    def format(self) -> str:
+        """libsndfile's name of the container."""
+        return self.audio_format.container
+
+    @property
+    def subtype(self) -> str:
+        """libsndfile's name of the encoding."""
+        return self.audio_format.subtype
 
     def blocks(self) -> Iterator[Float32Array]:
-        """Blocks [C, n] float32. Raises AudioError where the file ends early or is damaged."""
+        """Blocks [C, n] float32; silence where a damaged stream cannot be decoded."""
         return finite_blocks(self.name, self._blocks())
+
+    def tags(self) -> dict[str, str]:
+        """libsndfile's strings: title, artist, comment, date and so on."""
+        with self._open() as file:
+            tags: dict[str, str] = file.copy_metadata()
+        return tags
 
     def _open(self) -> "soundfile.SoundFile":
         import soundfile
 
-        remedy = "convert it to WAV or FLAC first"
-        with reading(self.path, "cannot be read as audio", remedy, AudioError):
-            try:
-                return soundfile.SoundFile(os.fsencode(self.path))  # names need not be UTF-8
-            except soundfile.LibsndfileError as error:
-                raise ValueError(error.error_string.rstrip(".")) from error
+        corrected = self._header.corrected() if self._header else None
+        try:
+            # Names need not be UTF-8.
+            return soundfile.SoundFile(corrected or os.fsencode(self.path))
+        except Exception as error:  # the bytes decide what libsndfile raises
+            text = getattr(error, "error_string", "") or str(error)
+            why = reason(ValueError(text.rstrip(".")))
+            with self.path.open("rb") as begin:
+                kind = kind_of(begin.read(512))
+            raise AudioError(
+                f"{self.name}: cannot be read as audio ({f'{kind}: ' * bool(kind)}{why}); "
+                f"convert it first: ffmpeg -i {quoted(self.name)} audio.wav"
+            ) from error
+
+    def _is_whole(self, file: "soundfile.SoundFile") -> bool:
+        """Whether the last sample can be decoded."""
+        if self.format not in _COMPRESSED:
+            return True
+        if self.frames >= _UNKNOWN_FRAMES:
+            return False
+        try:
+            file.seek(max(0, self.frames - 1))
+            return len(file.read(1)) == 1
+        except Exception:  # whatever it is, the end cannot be decoded
+            return False
+
+    def _decodable(self) -> int:
+        """The number of frames that can be decoded from the beginning."""
+        at = 0
+        with _Decoder(self._open, self.channels) as decoder:
+            while len(block := decoder.read(at, BLOCK_FRAMES)):
+                at += len(block)
+        return at
 
     def _blocks(self) -> Iterator[Float32Array]:
-        missing = self.frames
-        with self._open() as file:
-            while missing:
-                wanted = min(BLOCK_FRAMES, missing)  # a damaged MP3 goes on after its own end
-                try:
-                    block = file.read(wanted, dtype="float32", always_2d=True)  # [n, C]
-                except Exception as error:  # the bytes decide what libsndfile raises
-                    raise self._truncated() from error
+        at = lost = first_lost = 0
+        with _Decoder(self._open, self.channels) as decoder:
+            while at < self.frames:
+                wanted = min(BLOCK_FRAMES, self.frames - at)
+                block = decoder.read(at, wanted)  # [n, C]
                 if not len(block):
-                    break
-                missing -= len(block)
+                    block = np.zeros((min(wanted, _PIECE_FRAMES), self.channels), np.float32)
+                    first_lost = first_lost if lost else at
+                    lost += len(block)
+                at += len(block)
                 yield np.ascontiguousarray(block.T)
-        if missing > (_MP3_TOLERANCE_FRAMES if self.format == "MP3" else 0):
-            raise self._truncated()
-        if missing:
-            yield np.zeros((self.channels, missing), np.float32)
+        if lost:
+            rate = self.sample_rate
+            self._lose(
+                f"{lost / rate:.2f} s cannot be decoded, from {first_lost / rate:.2f} s on: "
+                "silence there"
+            )
 
-    def _truncated(self) -> AudioError:
-        return AudioError(f"{self.path}: truncated or damaged; copy or record it again")
+    def _lose(self, what: str) -> None:
+        if what not in self.losses:
+            self.losses.append(what)
+            if self._warn:
+                logger.warning("%s: %s", self.name, what)
 
 
-class FileWriter:
-    """Writes blocks to a new audio file with the rate, channels and subtype of a source.
+class _Decoder:
+    """Decodes from any position. A decoder that failed is no longer of use: it is opened anew."""
 
-    A context manager: the samples go to a temporary file in the same folder, which is renamed at
-    the end, or removed after an error. The suffix of `path` chooses the format; a format that lacks
-    the source's subtype gets its own default. Raises AudioError where the suffix is of no format
-    that can be written, or writing fails.
-    """
-
-    def __init__(self, path: Path, like: FileSource) -> None:
-        self.path = path
-        self._like = like
-        self._format, self._subtype = _format_for(path, like)
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    def __init__(self, open_file: "Callable[[], soundfile.SoundFile]", channels: int) -> None:
+        self._open, self._channels = open_file, channels
         self._file: soundfile.SoundFile | None = None
+        self._at = 0
 
-    def __enter__(self) -> "FileWriter":
+    def __enter__(self) -> "_Decoder":
         return self
 
-    def write(self, block: Float32Array) -> None:
-        """Append [C, n]; integer subtypes are rounded, and clipped at full scale."""
-        import soundfile
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
 
-        if steps := _STEPS.get(self._subtype):
-            block = np.rint(block * np.float32(steps)) / np.float32(steps)
+    def read(self, at: int, wanted: int) -> Float32Array:
+        """Frames [n, C] from position `at` on, up to `wanted`; fewer before damage, none at it."""
+        decoded = np.full((wanted, self._channels), np.nan, np.float32)
         try:
             if self._file is None:
-                self._file = self._create()
-            # libsndfile's Vorbis encoder overflows its stack on very long writes.
-            for start in range(0, block.shape[1], BLOCK_FRAMES):
-                self._file.write(block[:, start : start + BLOCK_FRAMES].T)
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise AudioError(f"{self.path}: cannot be written ({error})") from error
-
-    def _create(self) -> "soundfile.SoundFile":
-        import soundfile
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return soundfile.SoundFile(
-            os.fsencode(self._partial),
-            "w",
-            samplerate=self._like.sample_rate,
-            channels=self._like.channels,
-            format=self._format,
-            subtype=self._subtype,
-        )
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.close()
-            if kind is None:
-                self._partial.replace(self.path)
-        finally:
-            self._partial.unlink(missing_ok=True)
+                self._file, self._at = self._open(), 0
+            if self._at != at:
+                self._file.seek(at)
+            block: Float32Array = self._file.read(out=decoded)
+            self._at = at + len(block)
+            return block
+        except Exception:  # the bytes decide what libsndfile raises
+            self.__exit__()
+            return decoded[: len(decoded) - int(np.isnan(decoded[:, 0]).sum())]
 
 
-def _format_for(path: Path, like: FileSource) -> tuple[str, str]:
-    """Format and subtype for a new file."""
-    import soundfile
-
-    if path.suffix.lower() == like.path.suffix.lower():
-        return like.format, like.subtype
-    suffix = path.suffix[1:].upper()
-    format = _FORMAT_OF_SUFFIX.get(suffix, suffix)
-    if format not in soundfile.available_formats() or format == "RAW":
-        raise AudioError(f"{path}: {path.suffix!r} is no audio format; use .wav, .flac or .ogg")
-    if soundfile.check_format(format, like.subtype):
-        return format, like.subtype
-    return format, soundfile.default_subtype(format)
+def _ogg_ends(path: Path) -> bool:
+    """Whether the last page says that it is the last one."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * _PAGE_BYTES))
+        tail = file.read()
+    page = tail.rfind(b"OggS")
+    head = tail[page : page + 27]
+    if page < 0 or len(head) < 27:
+        return False
+    table = tail[page + 27 : page + 27 + head[26]]
+    return bool(head[5] & 4) and len(tail) >= page + 27 + head[26] + sum(table)

@@ -5,39 +5,17 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+
+from frcrn_export.runtime.audio.formats import audio_suffixes
 
 logger = logging.getLogger(__name__)
 
-# Suffixes by libsndfile's name of the format. RAW has no header, and a MATLAB file is seldom audio:
-# those two are read only when named, never found in a folder.
-_SUFFIXES = {
-    "AIFF": (".aif", ".aifc", ".aiff"),
-    "AU": (".au", ".snd"),
-    "IRCAM": (".ircam", ".sf"),
-    "NIST": (".nist", ".sph"),
-    "OGG": (".oga", ".ogg", ".opus"),
-    "RAW": (),
-    "MAT4": (),
-    "MAT5": (),
-    "SVX": (".8svx", ".iff", ".svx"),
-    "WAV": (".wav", ".wave"),
-}
 # Audio that libsndfile does not read: reported, where other files are ignored in silence.
 _FOREIGN = {
     *(".3gp", ".aac", ".ac3", ".aax", ".amr", ".ape", ".dff", ".dsf", ".dts", ".m4a", ".m4b"),
     *(".mka", ".mkv", ".mov", ".mp4", ".mpc", ".ra", ".spx", ".tta", ".webm", ".wma", ".wv"),
 }
-
-
-@lru_cache(maxsize=1)
-def audio_suffixes() -> frozenset[str]:
-    """The suffixes, in lower case, of the files that are taken from a folder."""
-    import soundfile
-
-    formats = soundfile.available_formats()
-    return frozenset(s for name in formats for s in _SUFFIXES.get(name, (f".{name.lower()}",)))
 
 
 @dataclass(frozen=True)
@@ -102,11 +80,11 @@ def _walk(folder: Path, except_in: Path | None, left_out: Counter[str]) -> Itera
 def _why_not(path: Path) -> str:
     """Why a file that looks like audio is not taken; empty for all other files."""
     suffix = path.suffix.lower()
-    if suffix not in _FOREIGN | audio_suffixes():
+    if suffix not in _FOREIGN | audio_suffixes().keys():
         return ""
     if path.name.startswith("."):
         return "hidden files"
-    if suffix in _FOREIGN - audio_suffixes():
+    if suffix in _FOREIGN - audio_suffixes().keys():
         return f"{suffix} files, which libsndfile does not read (convert them to WAV or FLAC)"
     return "" if path.is_file() else "links or devices without a file"
 

@@ -6,8 +6,9 @@ from time import perf_counter
 from typing import Protocol
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.audio.file import FileSource, FileWriter
+from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.source import AudioSource
+from frcrn_export.runtime.audio.writer import FileWriter
 from frcrn_export.runtime.files.jobs import Job
 
 

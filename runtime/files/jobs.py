@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frcrn_export.runtime.audio.folder import audio_suffixes, find_audio
+from frcrn_export.runtime.audio.folder import find_audio
+from frcrn_export.runtime.audio.formats import audio_suffixes
 from frcrn_export.runtime.errors import UserError
 
 

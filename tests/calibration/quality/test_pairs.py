@@ -183,5 +183,5 @@ def test_a_truncated_file(pairs_folder: Path) -> None:
     pair = find_pairs(pairs_folder)[0]
     shutil.copy(pair.clean, pair.noisy)
     pair.clean.write_bytes(pair.clean.read_bytes()[:-1000])
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(AudioError, match=r"noisy has \d+ samples, clean \d+"):
         check_pair(pair)

@@ -104,8 +104,7 @@ def test_folders_and_files_that_cannot_be_used(tmp_path: Path) -> None:
             load_folder(tmp_path)
     soundfile.write(first, np.full(1000, 0.1), 16000)
     first.write_bytes(first.read_bytes()[:-500])
-    with pytest.raises(AudioError, match="0.wav: truncated"):
-        load_folder(tmp_path)
+    assert [len(recording) for recording in load_folder(tmp_path)] == [750, 100]
     first.write_bytes(b"RIFF")
     with pytest.raises(AudioError, match=r"0\.wav: cannot be read"):
         load_folder(tmp_path)
