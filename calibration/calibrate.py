@@ -138,7 +138,7 @@ def calibrate_with(
             seconds=60.0 * settings.minutes,
             progress=progress,
         )
-        content = plan.quantized(search.names)
+        content = plan.written(search.names)
         qualities = {
             "fp32": evaluator.float32,
             **_fp16(plan, evaluator, progress),

@@ -24,6 +24,7 @@ from frcrn_export.calibration.source import (
     reference_model,
     with_fp16_core,
 )
+from frcrn_export.exporters.onnx_versions import lower_versions
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Target
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command
@@ -101,6 +102,13 @@ class Plan:
     def quantized(self, names: Collection[str]) -> bytes:
         """The graph with the candidates of these names in INT8 or FP8, as an ONNX file."""
         content: bytes = self.quantizer.quantize(names, self.ranges).SerializeToString()
+        return content
+
+    def written(self, names: Collection[str]) -> bytes:
+        """The same in the lowest opset that it needs, as it goes into the bundle."""
+        model = self.quantizer.quantize(names, self.ranges)
+        lower_versions(model, self.file)
+        content: bytes = model.SerializeToString(deterministic=True)
         return content
 
 

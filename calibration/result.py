@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
+import onnx
 
 from frcrn_export.calibration.graph.layers import Reason, int8_layers, multiplications
 from frcrn_export.calibration.graph.stream_states import with_states_of
@@ -20,6 +21,7 @@ from frcrn_export.calibration.plan import Plan
 from frcrn_export.calibration.quality_scores import Evaluator, Quality
 from frcrn_export.calibration.search import Search
 from frcrn_export.calibration.speed import Speed
+from frcrn_export.exporters.onnx_versions import with_versions
 from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, GateResult, QuantizationInfo
 from frcrn_export.runtime.bundle.transaction import transaction
@@ -125,6 +127,7 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
         streaming=with_states_of(content, source.entry).streaming,
         quantization=report.quantization,
     )
+    entry = with_versions(entry, onnx.load_from_string(content))
     with transaction(bundle.path) as work:
         work.write(content, entry)
         for made, described in report_files(report, worst):

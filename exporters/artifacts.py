@@ -25,6 +25,7 @@ from frcrn_export.exporters.graphs import (
 from frcrn_export.exporters.inline_graph import inline_model
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
+from frcrn_export.exporters.onnx_versions import lower_versions, with_versions
 from frcrn_export.exporters.parity_vectors import parity_npz
 from frcrn_export.exporters.quiet import quiet_torch
 from frcrn_export.exporters.streaming_export import (
@@ -40,19 +41,20 @@ from frcrn_export.runtime.errors import UserError
 
 Made = tuple[bytes, FileEntry]
 
-# The least ONNX Runtime by IR version, where known: 1.17 refuses 10.
-_LEAST_ONNXRUNTIME = {10: "1.18"}
-
 
 @dataclass(frozen=True)
 class Artifact:
-    """One row: a file of a bundle, and the maker of its content and manifest entry."""
+    """One row: a file of a bundle, and the maker of its content and manifest entry.
+
+    `opset` is that of an ONNX file, None for the lowest that its graph needs.
+    """
 
     path: str
     role: Role
     precision: Precision
     maker: "Callable[[Artifact, StreamingForms], Made]"
     format: Format = "onnx"
+    opset: int | None = None
 
     def make(self, forms: StreamingForms) -> Made:
         """Make the file from a model. Raises UserError where the model has no such form."""
@@ -69,13 +71,9 @@ class Artifact:
 
     def onnx(self, proto: onnx.ModelProto, graph: Graph | None = None) -> Made:
         """An ONNX file and its entry, with the versions that it needs."""
+        lower_versions(proto, self.path, self.opset)
         content = proto.SerializeToString(deterministic=True)
-        entry = msgspec.structs.replace(
-            self.entry(content, graph),
-            opset=next(each.version for each in proto.opset_import if each.domain == ""),
-            ir_version=proto.ir_version,
-            min_onnxruntime=_LEAST_ONNXRUNTIME.get(proto.ir_version),
-        )
+        entry = with_versions(self.entry(content, graph), proto)
         return content, entry
 
 

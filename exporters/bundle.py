@@ -27,6 +27,7 @@ from frcrn_export.exporters.family import (
     settings_of,
 )
 from frcrn_export.exporters.loading import LoadedModel
+from frcrn_export.exporters.onnx_versions import OpsetTooLow, check_opset
 from frcrn_export.exporters.reference_parity import check_reference
 from frcrn_export.exporters.streaming_export import (
     StreamingForms,
@@ -58,6 +59,7 @@ def export_onnx(
     stft: StftPlacement = "split",
     fp16: bool = False,
     streaming: StreamingOptions | None = None,
+    opset: int | None = None,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
@@ -77,6 +79,7 @@ def export_onnx(
         fp16: Also `core.fp16.onnx`, and with `streaming` `core.streaming.fp16.onnx`: float16
             inside, float32 in and out. TensorRT engines are built from them.
         streaming: Also `core.streaming.onnx`, with this chunk and look-ahead (in frames).
+        opset: The opset of the ONNX files, 11 to 18; None is the lowest that each of them needs.
         force: Replace an existing bundle.
         progress: Called with what is done next, in words.
 
@@ -85,11 +88,14 @@ def export_onnx(
 
     Raises:
         CheckFailed: A file misses parity; nothing is written.
-        UserError: The path is taken, the disk is full, or the network has no such form.
+        UserError: The path is taken, the disk is full, the network has no such form, or needs a
+            later opset.
     """
     rows = onnx_artifacts(
         model, inline=stft == "inline", fp16=fp16, streaming=streaming is not None
     )
+    check_opset(opset)
+    rows = tuple(replace(row, opset=opset) for row in rows)
     return _export(StreamingForms(model, streaming), Path(destination), rows, force, progress)
 
 
@@ -175,13 +181,19 @@ def _export(
     require_free(destination, force=force)
     if forms.options is not None:
         forms.core()  # fails before any export where the network cannot stream
+    too_low: list[OpsetTooLow] = []
     with transaction(destination) as work:
         for row in (*rows, PARITY):
             progress(f"exporting {row.path}")
             logger.info("exporting %s", row.path)
-            work.write(*row.make(forms))
+            try:
+                work.write(*row.make(forms))
+            except OpsetTooLow as error:  # of the others one may need a still later one
+                too_low.append(error)
+        if too_low:
+            raise max(too_low, key=lambda error: error.lowest)
         manifest = manifest_of(forms.model, work.files)
-        if INLINE in rows:
+        if any(row.role == INLINE.role for row in rows):
             manifest = _without_windows(manifest)
         bundle = work.preview(manifest)
         results = _compared(bundle, bundle, forms, progress)

@@ -15,6 +15,7 @@ from onnxscript.rewriter import RewriteRuleSet
 from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 from torch import Tensor, nn
 
+from frcrn_export.exporters.onnx_versions import OPSET
 from frcrn_export.exporters.quiet import quiet_torch
 from frcrn_export.exporters.recurrent import recurrent_to_onnx
 from frcrn_export.runtime.bundle.manifest import TensorSpec
@@ -38,7 +39,6 @@ def clean_up(model: onnx_ir.Model) -> None:
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
 
 
-OPSET = 18
 # The largest size of an axis, in frames or samples; PyTorch reports more for unbounded axes.
 _LARGEST_SIZE = 2**30
 

@@ -63,6 +63,12 @@ def _output_options(command: Command) -> Command:
     help="Also core.streaming.onnx, which denoises frame by frame and keeps its state.",
 )
 @chunk_options
+@click.option(
+    "--opset",
+    type=int,
+    metavar="N",
+    help="Opset of the ONNX files.  [default: the lowest that each of them needs]",
+)
 @_output_options
 def onnx(
     source: "ModelSource",
@@ -72,6 +78,7 @@ def onnx(
     streaming: bool,
     chunk: int | None,
     lookahead: int | None,
+    opset: int | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -94,6 +101,7 @@ def onnx(
                 stft="inline" if stft == "inline" else "split",
                 fp16=fp16,
                 streaming=options,
+                opset=opset,
                 force=force,
                 progress=step,
             )

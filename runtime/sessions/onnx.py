@@ -7,8 +7,9 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.onnx_file import foreign_part
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.bundle.remedies import export_again, make_again
+from frcrn_export.runtime.bundle.remedies import make_again
 from frcrn_export.runtime.errors import BackendError, reading
+from frcrn_export.runtime.sessions.onnx_errors import reason_of, what_to_do
 from frcrn_export.runtime.sessions.run_limit import Opening, RunLimit
 from frcrn_export.runtime.sessions.session import check_input, check_output
 
@@ -48,16 +49,18 @@ def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSess
     """
     import onnxruntime
 
+    why = "it has no provider"
     for_cpu = entry.quantization is not None and entry.quantization.target == "cpu"
     for provider in (_CPU,) if for_cpu else _CHAINS:
         if provider not in onnxruntime.get_available_providers():
             continue
         session = _try(bundle, entry, provider, threads)
-        if session is not None:
+        if not isinstance(session, str):
             return _session(session, "onnxruntime", provider, entry)
+        why = session
     raise BackendError(
-        f"{bundle.file(entry)}: ONNX Runtime cannot load it; run: {export_again(bundle.manifest)}, "
-        "or see what can run here: frcrn-export doctor"
+        f"{bundle.file(entry)}: ONNX Runtime {onnxruntime.__version__} cannot load it ({why}); "
+        f"{what_to_do(bundle, entry, why)}"
     )
 
 
@@ -87,9 +90,10 @@ def _open(
             'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"'
         )
     session = _try(bundle, entry, provider, threads)
-    if session is None:
+    if isinstance(session, str):
         raise BackendError(
-            f"{backend}: {provider} cannot run {bundle.file(entry)} here; run: frcrn-export doctor"
+            f"{backend}: {provider} of ONNX Runtime {onnxruntime.__version__} cannot run "
+            f"{bundle.file(entry)} here ({session}); {what_to_do(bundle, entry, session)}"
         )
     return _session(session, backend, provider, entry)
 
@@ -121,8 +125,8 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
 
 def _try(
     bundle: Bundle, entry: FileEntry, provider: str, threads: int | None
-) -> "onnxruntime.InferenceSession | None":
-    """A session whose first provider is `provider`, or None if that does not start.
+) -> "onnxruntime.InferenceSession | str":
+    """A session whose first provider is `provider`, or why there is none.
 
     Raises BackendError for a file with content that no export of ours has.
     """
@@ -147,6 +151,7 @@ def _try(
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=_CHAINS[provider], enable_fallback=0
             )
-    except Exception:  # ONNX Runtime's own exceptions share no other base
-        return None
-    return session if session.get_providers()[0] == provider else None
+    except Exception as error:  # ONNX Runtime's own exceptions share no other base
+        return reason_of(error)
+    first = session.get_providers()[0]
+    return session if first == provider else f"it starts with {first} instead"

@@ -12,7 +12,8 @@ from math import inf
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from frcrn_export.runtime.errors import BackendError, UserError, reason
+from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.sessions.onnx_errors import reason_of
 from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class RunLimit(_Call):
                 f"{self._name} was stopped after {self.seconds:g} s, the limit of a run; if it is "
                 f"as slow as that here, set {SECONDS_VARIABLE}={10 * self.seconds:g}"
             )
-        return BackendError(f"{self._name} failed: {reason(error)}")
+        return BackendError(f"{self._name} failed: {reason_of(error)}")
 
 
 class _Watch:

@@ -34,14 +34,15 @@ _EXAMPLE_FRAMES = 2 * PIECE_FRAMES + 5  # three pieces
 # LoweredFrcrn.forward; the U-Nets come after the first node.
 _AROUND = """
     <ir_version: $IR, opset_import: ["": $OPSET]>
-    core (float[1, 2, $BINS, frames] spec) => (float[1, 2, $BINS, frames] enhanced) {
+    core (float[1, 2, $BINS, frames] spec) => (float[1, 2, $BINS, frames] enhanced)
+    <int64[2] parts = {1, 1}> {
         first_spec = Transpose <perm = [0, 1, 3, 2]> (spec)
         first_tanh = Tanh (first_enhanced)
         second_tanh = Tanh (second_enhanced)
         turned_mask = Add (first_tanh, second_tanh)
         mask = Transpose <perm = [0, 1, 3, 2]> (turned_mask)
-        mask_re, mask_im = Split <axis = 1, num_outputs = 2> (mask)
-        re, im = Split <axis = 1, num_outputs = 2> (spec)
+        mask_re, mask_im = Split <axis = 1> (mask, parts)
+        re, im = Split <axis = 1> (spec, parts)
         re_re = Mul (mask_re, re)
         im_im = Mul (mask_im, im)
         re_im = Mul (mask_re, im)

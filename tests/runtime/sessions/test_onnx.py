@@ -1,8 +1,11 @@
+import dataclasses
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
@@ -57,3 +60,56 @@ def test_a_file_that_is_no_onnx_is_an_error(tmp_path: Path, backend: str) -> Non
     replace_core(root, b"not a graph")
     with pytest.raises(BackendError, match=r"core\.onnx"):
         open_session(open_bundle(root), backend)
+
+
+def written_for(opset: int, ir_version: int, operator: str = "Identity") -> bytes:
+    """A core that asks its reader for these versions."""
+    value = helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["batch", 1, "samples"])
+    result = helper.make_tensor_value_info("enhanced", TensorProto.FLOAT, ["batch", 1, "samples"])
+    node = helper.make_node(operator, ["inputs"], ["enhanced"])
+    model = helper.make_model(
+        helper.make_graph([node], "core", [value], [result]),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=ir_version,
+    )
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "onnxruntime-cpu"])
+@pytest.mark.parametrize(
+    ("content", "reason", "command"),
+    [
+        (
+            written_for(18, 99),
+            r"\(Unsupported model IR version: 99, max supported IR version: \d+\)",
+            "pip install --upgrade onnxruntime",
+        ),
+        (written_for(999, 8), r"\(.*till opset \d+.*\)", "pip install --upgrade onnxruntime"),
+        (written_for(18, 8, "Denoise"), r"\(.*Denoise.*\)", "frcrn-export onnx --model gain"),
+    ],
+)
+def test_onnx_runtime_s_reason_and_the_next_command(
+    tmp_path: Path, backend: str, content: bytes, reason: str, command: str
+) -> None:
+    root = write_bundle(tmp_path / "bundle")
+    replace_core(root, content)
+    with pytest.raises(BackendError, match=rf"ONNX Runtime \d.*{reason}") as caught:
+        open_session(open_bundle(root), backend)
+    assert f"; run: {command}" in str(caught.value)
+    assert ".cc" not in str(caught.value)
+    assert "ONNXRuntimeError" not in str(caught.value)
+
+
+def test_a_file_that_needs_a_newer_onnx_runtime_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_bundle(tmp_path / "bundle")
+    replace_core(root, written_for(18, 8, "Denoise"))
+    bundle = open_bundle(root)
+    (core,) = (file for file in bundle.manifest.files if file.role == "core")
+    newer = msgspec.structs.replace(core, min_onnxruntime="1.20")
+    described = msgspec.structs.replace(bundle.manifest, files=(newer,))
+    monkeypatch.setattr(onnxruntime, "__version__", "1.9.1")
+    with pytest.raises(BackendError, match=r"Runtime 1\.9\.1 .*run: pip install --upgrade onnxr"):
+        open_session(dataclasses.replace(bundle, manifest=described))
