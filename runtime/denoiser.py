@@ -28,6 +28,7 @@ from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import export_again, onnx_command
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.processes import OfOneProcess
 from frcrn_export.runtime.sessions.registry import open_session
 from frcrn_export.runtime.sessions.session import Session
 
@@ -160,8 +161,10 @@ def _enhance_windows(
 
 
 @dataclass(frozen=True)
-class Denoiser:
+class Denoiser(OfOneProcess):
     """Removes noise from speech. Calls keep no state, so threads may share a denoiser.
+
+    It belongs to the process that opened it: a forked child opens its own.
 
     Example:
         >>> denoiser = frcrn_export.Denoiser.open("wave")
@@ -193,7 +196,7 @@ class Denoiser:
         Args:
             bundle: A bundle, or its folder.
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
-            threads: Limit of processor threads; None is the backend's own choice.
+            threads: Processor threads; None is one for each processor that this process may use.
             precision: "fp32", "fp16", "int8" or "fp8"; None takes float32, of engines float16
                 first, never 8 bits.
             high_pass: Whether DC and infrasound are taken out first; None is the bundle's choice.
@@ -257,9 +260,11 @@ class Denoiser:
 
         Raises:
             AudioError: The source cannot be read.
-            BackendError: The backend failed, or the network gives NaN or infinity.
+            BackendError: The backend failed, the network gives NaN or infinity, or this is a forked
+                child of the process that opened the denoiser.
             UserError: A limit below 0.
         """
+        self.require_own_process()
         rate = self.manifest.sample_rate
         resampled = source if source.sample_rate == rate else Resampled(source, rate)
         given = self._without_infrasound(resampled)

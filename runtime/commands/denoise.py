@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     "or tensorrt-rtx.",
 )
 @click.option(
-    "-t", "--threads", type=click.IntRange(min=1), help="Processor threads; all by default."
+    "-t",
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Processor threads.  [default: all usable, with --stream 1]",
 )
 @precision_option
 @click.option(

@@ -110,7 +110,10 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
     "also onnxruntime-tensorrt or torchscript.",
 )
 @click.option(
-    "-t", "--threads", type=click.IntRange(min=1), help="Processor threads; all by default."
+    "-t",
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Processor threads.  [default: 1, with --windowed all usable]",
 )
 @precision_option
 @click.option(

@@ -1,5 +1,6 @@
 """Sessions in ONNX Runtime, on a CPU or through its CUDA and TensorRT providers."""
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from frcrn_export.runtime.bundle.onnx_file import foreign_part
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again
 from frcrn_export.runtime.errors import BackendError, reading
+from frcrn_export.runtime.processors import usable_processors
 from frcrn_export.runtime.sessions.onnx_errors import reason_of, what_to_do
 from frcrn_export.runtime.sessions.run_limit import Opening, RunLimit
 from frcrn_export.runtime.sessions.session import check_input, check_output
@@ -42,10 +44,13 @@ class OnnxSession:
         return check_output(self.entry, inputs, outputs[0])
 
 
-def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
+def open_best(
+    bundle: Bundle, entry: FileEntry, threads: int | None, *, spinning: bool = True
+) -> OnnxSession:
     """The first of TensorRT, CUDA and CPU that works on this machine.
 
-    INT8 files for processors run on the CPU: GPUs have no kernels for them.
+    INT8 files for processors run on the CPU: GPUs have no kernels for them. `spinning`: as
+    `session_options`.
     """
     import onnxruntime
 
@@ -54,7 +59,7 @@ def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSess
     for provider in (_CPU,) if for_cpu else _CHAINS:
         if provider not in onnxruntime.get_available_providers():
             continue
-        session = _try(bundle, entry, provider, threads)
+        session = _try(bundle, entry, provider, threads, spinning)
         if not isinstance(session, str):
             return _session(session, "onnxruntime", provider, entry)
         why = session
@@ -64,14 +69,18 @@ def open_best(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSess
     )
 
 
-def open_cpu(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
+def open_cpu(
+    bundle: Bundle, entry: FileEntry, threads: int | None, *, spinning: bool = True
+) -> OnnxSession:
     """On the processor."""
-    return _open(bundle, entry, threads, "onnxruntime-cpu", _CPU)
+    return _open(bundle, entry, threads, "onnxruntime-cpu", _CPU, spinning)
 
 
-def open_cuda(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
+def open_cuda(
+    bundle: Bundle, entry: FileEntry, threads: int | None, *, spinning: bool = True
+) -> OnnxSession:
     """On a GPU through CUDA and cuDNN."""
-    return _open(bundle, entry, threads, "onnxruntime-cuda", _CUDA)
+    return _open(bundle, entry, threads, "onnxruntime-cuda", _CUDA, spinning)
 
 
 def open_tensorrt(bundle: Bundle, entry: FileEntry, threads: int | None) -> OnnxSession:
@@ -80,7 +89,12 @@ def open_tensorrt(bundle: Bundle, entry: FileEntry, threads: int | None) -> Onnx
 
 
 def _open(
-    bundle: Bundle, entry: FileEntry, threads: int | None, backend: str, provider: str
+    bundle: Bundle,
+    entry: FileEntry,
+    threads: int | None,
+    backend: str,
+    provider: str,
+    spinning: bool = True,
 ) -> OnnxSession:
     import onnxruntime
 
@@ -89,7 +103,7 @@ def _open(
             f"{backend}: the installed ONNX Runtime has no {provider}; run: "
             'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"'
         )
-    session = _try(bundle, entry, provider, threads)
+    session = _try(bundle, entry, provider, threads, spinning)
     if isinstance(session, str):
         raise BackendError(
             f"{backend}: {provider} of ONNX Runtime {onnxruntime.__version__} cannot run "
@@ -104,8 +118,12 @@ def _session(
     return OnnxSession(session, backend, "cpu" if provider == _CPU else "cuda", entry)
 
 
-def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
-    """Session options: all optimizations, memory returned after runs, nothing on standard error."""
+def session_options(threads: int | None, *, spinning: bool = True) -> "onnxruntime.SessionOptions":
+    """Session options: all optimizations, memory returned after runs, nothing on standard error.
+
+    `threads`: None is one for each processor that this process may use. `spinning`: whether idle
+    threads wait busily, which is faster for one session and takes the processors from others.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -113,7 +131,9 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
     options.log_severity_level = _FATAL
     # Independent of the file name: `.ort` would be taken as another format.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads or _default_threads()
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A memory pattern holds a second copy of all activations: 8 s through a large network take 2.3
     # GiB with it and 1.3 GiB without, in the same time.
     options.enable_mem_pattern = False
@@ -123,8 +143,14 @@ def session_options(threads: int | None) -> "onnxruntime.SessionOptions":
     return options
 
 
+def _default_threads() -> int:
+    """ONNX Runtime's own choice, 0, where this process may use all processors of the machine."""
+    usable = usable_processors()
+    return 0 if usable == os.cpu_count() else usable
+
+
 def _try(
-    bundle: Bundle, entry: FileEntry, provider: str, threads: int | None
+    bundle: Bundle, entry: FileEntry, provider: str, threads: int | None, spinning: bool
 ) -> "onnxruntime.InferenceSession | str":
     """A session whose first provider is `provider`, or why there is none.
 
@@ -145,7 +171,7 @@ def _try(
     onnxruntime.set_default_logger_severity(_FATAL)
     if provider != _CPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
-    options = session_options(threads)
+    options = session_options(threads, spinning=spinning)
     try:
         with Opening(options):
             session = onnxruntime.InferenceSession(

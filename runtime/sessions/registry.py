@@ -67,7 +67,7 @@ def open_session(
 
     TorchScript is opened only if `backend` names it: an untrusted `core.pt` can run any code.
 
-    `threads` limits the processor threads of one run; None leaves the choice to the backend.
+    `threads` are the processor threads of one run; None is one for each usable processor.
     `precision`: the file of this precision; without it float32, of engines float16 first. Raises
     BackendError if the backend is unknown or not installed, has no file in the bundle, or fails;
     UserError for threads below 1 and an unknown precision.
@@ -129,7 +129,7 @@ def warn_instead(entry: FileEntry, device: str, why: str) -> None:
 def check_threads(threads: int | None) -> None:
     """Raise UserError for a number of threads below 1."""
     if threads is not None and threads < 1:
-        raise UserError(f"threads={threads}: give at least 1, or None for all")
+        raise UserError(f"threads={threads}: give at least 1, or None for the default")
 
 
 def require_backend(name: str) -> None:

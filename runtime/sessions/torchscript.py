@@ -9,6 +9,7 @@ from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import export_again
 from frcrn_export.runtime.errors import BackendError, reading
+from frcrn_export.runtime.processors import usable_processors
 from frcrn_export.runtime.sessions.registry import RUNS_CODE
 from frcrn_export.runtime.sessions.session import check_input, check_output
 from frcrn_export.runtime.text import shown
@@ -45,8 +46,8 @@ def open_torchscript(bundle: Bundle, entry: FileEntry, threads: int | None) -> T
     """Load the module, which runs its code. `threads` sets PyTorch's threads process-wide."""
     import torch
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    # PyTorch sees the affinity of the process, and no quota.
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_processors()))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     path = bundle.file(entry)
     if not bundle.trusted:

@@ -8,12 +8,13 @@ import numpy.typing as npt
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.processes import OfOneProcess
 from frcrn_export.runtime.streaming.network import Network, open_network
 from frcrn_export.runtime.streaming.stream import advance
 from frcrn_export.runtime.streaming.transforms import Latency
 
 
-class StreamingDenoiser:
+class StreamingDenoiser(OfOneProcess):
     """Denoises one stream of speech in real time. Not thread-safe.
 
     Sample i of the concatenated output of `process` and `flush` belongs to sample i of the input.
@@ -57,7 +58,8 @@ class StreamingDenoiser:
         Args:
             bundle: A bundle, or its folder.
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
-            threads: Limit of processor threads; None is the backend's own choice.
+            threads: Processor threads; None is one, with `windowed` one for each processor that
+                this process may use.
             sample_rate: Of the audio, in Hz; an error if it is not the bundle's. None: not checked.
             gain: A fixed linear input gain; turns the automatic level off.
             restore_level: Restore the level of the input; False keeps the level that the network
@@ -102,6 +104,7 @@ class StreamingDenoiser:
 
         Raises:
             AudioError: Anything but a mono array of floats.
+            BackendError: This is a forked child of the process that opened it.
             UserError: The stream has ended, see `flush`.
         """
         self._stream.push(block)
@@ -165,6 +168,7 @@ class StreamingDenoiser:
         return self._stream.failed_calls
 
     def _advance(self) -> Float32Array:
+        self.require_own_process()
         while self._stream.ready:
             advance(self._network.session, [self._stream])
         return self._stream.pull()

@@ -11,13 +11,14 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.processes import OfOneProcess
 from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.network import Network, open_network
 from frcrn_export.runtime.streaming.stream import Stream, advance, check_block
 from frcrn_export.runtime.streaming.transforms import Latency, StateArray
 
 
-class MultiStream:
+class MultiStream(OfOneProcess):
     """Denoises any number of streams, which begin and end at any time. Not thread-safe.
 
     Every stream gives the output of a `StreamingDenoiser` of its own.
@@ -75,7 +76,8 @@ class MultiStream:
         Args:
             bundle: A bundle, or its folder.
             backend: "auto" or a name in `frcrn_export.runtime.sessions.BACKENDS`.
-            threads: Limit of processor threads; None is the backend's own choice.
+            threads: Processor threads; None is one, with `windowed` one for each processor that
+                this process may use.
             max_streams: The largest number of streams at once, for which memory is allocated; None
                 grows on demand. Engines need it: their rows are fixed (`frcrn-export trt --batch`).
             sample_rate: Of the audio, in Hz; an error if it is not the bundle's. None: not checked.
@@ -145,6 +147,7 @@ class MultiStream:
 
         Raises:
             AudioError: A block that is no mono array of floats; no stream has advanced.
+            BackendError: This is a forked child of the process that opened it.
             UserError: There is no such stream; no stream has advanced.
         """
         given = {stream: self._stream(stream) for stream in blocks}
@@ -266,6 +269,7 @@ class MultiStream:
         return self._streams[stream]
 
     def _advance(self, streams: Mapping[int, Stream]) -> None:
+        self.require_own_process()
         while ready := [number for number, stream in streams.items() if stream.ready]:
             self._seat(ready)
             rows = [self._streams[number] for number in self._rows]

@@ -19,6 +19,8 @@ from frcrn_export.runtime.streaming.transforms import StateArray, initial_state
 if TYPE_CHECKING:
     import onnxruntime
 
+# A hop is too short to share. More threads save a fifth of its time, or nothing, and wait busily.
+_THREADS = 1
 # A dtype of the manifest, and ONNX Runtime's name for it.
 _TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 _OPENERS = {"onnxruntime": open_best, "onnxruntime-cpu": open_cpu, "onnxruntime-cuda": open_cuda}
@@ -29,9 +31,9 @@ def open_onnx(
 ) -> "OnnxStreamSession":
     """Open a streaming core with one row. Raises BackendError where it does not load or match.
 
-    The manifest names its tensors.
+    The manifest names its tensors. `threads` is one by default.
     """
-    opened = _OPENERS[backend](bundle, entry, threads)
+    opened = _OPENERS[backend](bundle, entry, threads or _THREADS, spinning=False)
     for kind, wanted, found in (
         ("inputs", entry.call_inputs, opened.session.get_inputs()),
         ("outputs", entry.call_outputs, opened.session.get_outputs()),

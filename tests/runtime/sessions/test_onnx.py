@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.sessions import onnx
 from frcrn_export.runtime.sessions.registry import open_session
 from frcrn_export.runtime.sessions.session import Session
 from tests.bundles import STFT, manifest, replace_core, write_bundle
@@ -113,3 +114,20 @@ def test_a_file_that_needs_a_newer_onnx_runtime_says_so(
     monkeypatch.setattr(onnxruntime, "__version__", "1.9.1")
     with pytest.raises(BackendError, match=r"Runtime 1\.9\.1 .*run: pip install --upgrade onnxr"):
         open_session(dataclasses.replace(bundle, manifest=described))
+
+
+def test_threads_are_as_many_as_a_quota_pays_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = open_bundle(write_bundle(tmp_path / "bundle"))
+
+    def threads() -> int:
+        session = open_session(root)
+        count: int = session.session.get_session_options().intra_op_num_threads
+        return count
+
+    monkeypatch.setattr(onnx, "usable_processors", lambda: 3)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert threads() == 3
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    assert threads() == 0  # ONNX Runtime's own choice

@@ -8,6 +8,7 @@ import pytest
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.streaming.onnx_session import OnnxStreamSession
 from frcrn_export.runtime.streaming.session import open_stream_session
 from tests.bundles import replace_core, write_bundle, write_manifest
 from tests.int8_standins import quantization
@@ -67,3 +68,15 @@ def test_int8_states_of_another_kind_are_refused(change: dict[str, Any], tmp_pat
         f"run: frcrn-export calibrate {path} --for cpu --calib FOLDER --streaming "
         "--method percentile --clips 64 --seed 3 --force"
     )
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(None, 1), (2, 2)])
+def test_a_stream_has_one_thread_and_none_waits_busily(
+    tmp_path: Path, threads: int | None, expected: int
+) -> None:
+    bundle = open_bundle(write_streaming_bundle(tmp_path / "bundle", Core()))
+    session = open_stream_session(bundle, "onnxruntime-cpu", threads)
+    assert isinstance(session, OnnxStreamSession)
+    options = session._session.get_session_options()
+    assert options.intra_op_num_threads == expected
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
