@@ -24,7 +24,6 @@ from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import FrcrnExportError
 from frcrn_export.runtime.sessions.registry import open_session
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
-from frcrn_export.runtime.streaming.pcm import PcmSpec
 from frcrn_export.runtime.streaming.pipe import PipeReader
 from frcrn_export.runtime.verify.parity import check_bundle
 from tests.bundles import core_entry, manifest, replace_core, write_bundle
@@ -165,7 +164,7 @@ def test_audio_from_a_pipe(changes: Edits) -> None:
     data = io.BytesIO(damage(stream.getvalue(), changes))
 
     def read() -> None:
-        reader = PipeReader(data, None, PcmSpec("s16le", 16_000, 1))
+        reader = PipeReader(data, None)
         while reader.read(100) is not None:
             pass
 

@@ -83,4 +83,4 @@ def _mpeg(begin: bytes) -> str:
 
 def _is_text(begin: bytes) -> bool:
     text = begin.removeprefix(b"\xef\xbb\xbf")[:MAGIC_BYTES]
-    return len(text) > 3 and all(byte in b"\t\n\r\f\x1b" or 32 <= byte < 127 for byte in text)
+    return len(text) > 7 and all(byte in b"\t\n\r\f\x1b" or 32 <= byte < 127 for byte in text)

@@ -89,7 +89,7 @@ _CLEAR = "\r\x1b[K"  # the line of the terminal
 @click.option(
     "--format",
     type=click.Choice(["s16le", "s24le", "s32le", "f32le"]),
-    help="Raw PCM in this format. Default: WAV if there is a WAV header, else s16le.",
+    help="Standard input is raw PCM in this format. Without it: WAV or RF64, nothing else.",
 )
 @click.option(
     "--rate",
@@ -157,11 +157,12 @@ def stream(
 ) -> None:
     """Denoise in real time, from standard input to standard output, with a BUNDLE.
 
-    Takes WAV, or raw PCM as --format, --rate and --channels describe it, and gives the same form,
+    Takes WAV, or with --format raw PCM of the --rate and --channels, and gives the same form,
     each block as soon as it is done. Ctrl-C ends it; what was read is still written.
 
     \b
-    arecord -t raw -f S16_LE -r 16000 | frcrn-export stream BUNDLE | aplay -t raw -f S16_LE -r 16000
+    arecord -t raw -f S16_LE -r 16000 | frcrn-export stream BUNDLE --format s16le |
+      aplay -t raw -f S16_LE -r 16000
     ffmpeg -i IN -ac 1 -f wav - | frcrn-export stream BUNDLE | ffmpeg -i - OUT
     """
     from frcrn_export.runtime.bundle.reader import open_bundle
@@ -177,7 +178,7 @@ def stream(
     if not live:
         _check_pipe(sys.stdin, "input")
         _check_pipe(sys.stdout, "output")
-        reader = PipeReader(sys.stdin.buffer, raw if format else None, raw)
+        reader = PipeReader(sys.stdin.buffer, raw if format else None)
         _check_agreement(reader, rate, channels)
     spec = reader.spec if reader else raw
     network = open_network(

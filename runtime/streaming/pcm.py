@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.header import known_size
+from frcrn_export.runtime.audio.magic import kind_of
 from frcrn_export.runtime.audio.source import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from frcrn_export.runtime.errors import AudioError
 
@@ -15,11 +17,9 @@ FORMATS = {"s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4}
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _FORMAT_OF = {(_PCM, 16): "s16le", (_PCM, 24): "s24le", (_PCM, 32): "s32le", (_FLOAT, 32): "f32le"}
-# Lengths that mean "unknown"; sox writes 0x7FFFFFFF less its header.
-_UNKNOWN_FROM = 0x7FFF0000
 _UNKNOWN = 0xFFFFFFFF
-_COMPRESSED = {b"fLaC": "FLAC", b"OggS": "Ogg"}
 _CONVERT = "convert it on the way: ffmpeg -i - -c:a pcm_s16le -f wav -"
+_SAY_RAW = "raw PCM as --format s16le says it, with --rate and --channels"
 _SKIP_BYTES = 1 << 16
 
 ReadExactly = Callable[[int], bytes]
@@ -102,33 +102,31 @@ def read_wav_header(read: ReadExactly) -> tuple[PcmSpec, int | None]:
         raise AudioError("standard input: a WAV header that says no format; send the file again")
     if size == _UNKNOWN and long_bytes is not None:
         return spec, long_bytes
-    return spec, size if 0 < size < _UNKNOWN_FROM else None
+    return spec, known_size(size)
 
 
-def refuse_compressed(begin: bytes) -> None:
-    """Raise AudioError where the first 8 bytes are those of a compressed file.
-
-    MP3 without a tag is not recognised: PCM may begin with the same bytes.
-    """
-    kind = "MP4" if begin[4:8] == b"ftyp" else _COMPRESSED.get(begin[:4])
-    if begin.startswith(b"ID3"):
-        kind = "MP3"
-    if kind is not None:
-        raise AudioError(f"standard input: {kind}, not PCM; {_CONVERT}")
+def not_wav(begin: bytes) -> AudioError:
+    """The error for input that begins with these bytes, neither WAV nor described as raw PCM."""
+    if not begin:
+        return AudioError(f"standard input: nothing came; give WAV, or {_SAY_RAW}")
+    if kind := kind_of(begin):
+        return AudioError(f"standard input: {kind}, not WAV; {_CONVERT}")
+    return AudioError(f"standard input: no WAV header; {_SAY_RAW}; of all else, {_CONVERT}")
 
 
 def wav_header(spec: PcmSpec, data_bytes: int | None) -> bytes:
-    """A WAV header for this many bytes of samples; None, or too many for WAV, means unknown."""
+    """A WAV header for this many bytes of samples, RF64 beyond 4 GiB; None means unknown."""
     head_bytes = 44
-    known = data_bytes is not None and data_bytes + head_bytes < _UNKNOWN_FROM
-    size = data_bytes if known and data_bytes is not None else _UNKNOWN
+    size = _UNKNOWN if data_bytes is None else data_bytes
     sample_bytes = FORMATS[spec.format]
     tag = _FLOAT if spec.format == "f32le" else _PCM
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        min(size + head_bytes - 8, _UNKNOWN),
-        b"WAVE",
+    begin = struct.pack("<4sI4s", b"RIFF", min(size + head_bytes - 8, _UNKNOWN), b"WAVE")
+    if size + head_bytes > _UNKNOWN and data_bytes is not None:
+        riff = size + head_bytes - 8 + 36
+        sizes = struct.pack("<4sIQQQI", b"ds64", 28, riff, size, size // spec.frame_bytes, 0)
+        begin, size = struct.pack("<4sI4s", b"RF64", _UNKNOWN, b"WAVE") + sizes, _UNKNOWN
+    return begin + struct.pack(
+        "<4sIHHIIHH4sI",
         b"fmt ",
         16,
         tag,

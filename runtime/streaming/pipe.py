@@ -9,17 +9,17 @@ from types import FrameType, TracebackType
 from typing import Any, BinaryIO
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.magic import MAGIC_BYTES
 from frcrn_export.runtime.errors import AudioError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
 from frcrn_export.runtime.streaming.pcm import (
     PcmSpec,
+    not_wav,
     read_wav_header,
-    refuse_compressed,
     wav_header,
 )
 
 _WAV_BEGINS = (b"RIFF", b"RF64")
-_WAV_HEADER_BYTES = 44
 
 
 class Interrupt:
@@ -68,25 +68,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class PipeReader:
     """Reads frames from a pipe; `spec` is their format, from the WAV header or of raw PCM.
 
-    `raw` None looks for a WAV header; without one the format is `defaults`. Raises AudioError for a
-    header that cannot be used, and for compressed audio.
+    `raw` describes raw PCM; None takes WAV and RF64 alone. Raises AudioError for a header that
+    cannot be used, and for everything else, by its name.
     """
 
-    def __init__(self, stream: BinaryIO, raw: PcmSpec | None, defaults: PcmSpec) -> None:
+    def __init__(self, stream: BinaryIO, raw: PcmSpec | None) -> None:
         self._stream = stream
         self._held = b""  # bytes of an incomplete frame
         self.truncated = False
         self.is_wav = False
         self._missing: int | None = None
-        self.spec = raw or defaults
         if raw is None:
-            self._held = self._exactly(4)
-            if self._held in _WAV_BEGINS:
-                self._held, self.is_wav = b"", True
-                self.spec, self._missing = read_wav_header(self._exactly)
-            else:
-                self._held += self._exactly(4)
-                refuse_compressed(self._held)
+            begin = self._exactly(4)
+            if begin not in _WAV_BEGINS:
+                raise not_wav(begin + self._exactly(MAGIC_BYTES - 4))
+            self.is_wav = True
+            raw, self._missing = read_wav_header(self._exactly)
+        self.spec = raw
         self.data_bytes = self._missing
 
     def read(self, frames: int) -> Float32Array | None:
@@ -137,8 +135,8 @@ class PipeWriter:
         self._written = 0
         self._promised = data_bytes
         self.broken = False
-        if wav:
-            self._send(wav_header(spec, data_bytes))
+        self._header = wav_header(spec, data_bytes) if wav else b""
+        self._send(self._header)
 
     def write(self, audio: Float32Array) -> None:
         """Append [C, n]."""
@@ -149,10 +147,12 @@ class PipeWriter:
     def close(self) -> None:
         """Correct the length in the header, where it is wrong and the output can seek."""
         if self._wav and not self.broken and self._written != self._promised:
+            header = wav_header(self._spec, self._written)
             with suppress(OSError, ValueError):
-                if _rewritable(self._stream, _WAV_HEADER_BYTES + self._written):
+                size = len(self._header) + self._written
+                if len(header) == len(self._header) and _rewritable(self._stream, size):
                     self._stream.seek(0)
-                    self._send(wav_header(self._spec, self._written))
+                    self._send(header)
                     self._stream.seek(0, os.SEEK_END)
 
     def _send(self, data: bytes) -> None:

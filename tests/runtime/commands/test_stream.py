@@ -83,7 +83,7 @@ def test_the_last_line_says_how_it_went(bundle: Path) -> None:
     assert result.stderr.removeprefix(f"{what}\n").startswith("1.0 s, real-time factor 0.")
     assert "delay 100 ms (chunk 20 + window 20 + lookahead 60)" in result.stderr
     assert result.stderr.endswith(", 3 samples replaced, input truncated\n")
-    assert call(b"", bundle, "--no-status").stderr == ""
+    assert call(wav(0), bundle, "--no-status").stderr == ""
 
 
 def test_a_status_line_is_written_again_and_again(bundle: Path) -> None:
@@ -193,14 +193,14 @@ def test_windows_have_to_be_asked_for(offline_bundle: Path, tmp_path: Path) -> N
         (wav(10, rate=48_000), ["--rate", 16_000], "WAV with rate 48000, not 16000; leave out"),
         (wav(10), ["--channels", 2], "WAV with channels 1, not 2; leave out --channels"),
         (b"RIFF\0\0\0\0AVI ", [], "RIFF, but not WAV"),
-        (b"fLaC\0\0\0\x22" + bytes(99), [], "FLAC, not PCM; convert it on the way: ffmpeg -i -"),
-        (b"OggS" + bytes(99), [], "Ogg, not PCM"),
-        (b"ID3\x04" + bytes(99), [], "MP3, not PCM"),
-        (b"\0\0\0\x20ftypM4A " + bytes(99), [], "MP4, not PCM"),
-        (b"", ["--rate", 10], "a sample rate of 10 Hz"),
-        (b"", ["--channels", 65], "65 channels"),
-        (b"", ["--gain", "nan"], "a gain of nan"),
-        (b"", ["--gain", -1], "a gain of -1.0"),
+        (b"fLaC\0\0\0\x22" + bytes(99), [], "FLAC, not WAV; convert it on the way: ffmpeg -i -"),
+        (b"OggS" + bytes(99), [], "Ogg, not WAV"),
+        (b"ID3\x04" + bytes(99), [], "MP3, not WAV"),
+        (b"\0\0\0\x20ftypM4A " + bytes(99), [], "MP4, not WAV"),
+        (b"", ["--rate", 10, "--format", "s16le"], "a sample rate of 10 Hz"),
+        (b"", ["--channels", 65, "--format", "s16le"], "65 channels"),
+        (wav(10), ["--gain", "nan"], "a gain of nan"),
+        (wav(10), ["--gain", -1], "a gain of -1.0"),
     ],
 )
 def test_errors_are_one_line_and_no_audio(
@@ -214,11 +214,45 @@ def test_errors_are_one_line_and_no_audio(
     assert result.stdout_bytes == b""
 
 
-@pytest.mark.parametrize("begin", [b"", b"I", b"fLaD", b"fLa", b"\0\0\0\x20ftyq", b"\xff\xfb\x90d"])
-def test_all_else_is_pcm(bundle: Path, begin: bytes) -> None:
-    for data in (begin, begin + bytes(2_000)):
-        assert len(call(data, bundle).stdout_bytes) == len(data) // 2 * 2
-    assert len(call(b"fLaC" + bytes(996), bundle, "--format", "f32le").stdout_bytes) == 1_000
+@pytest.mark.parametrize("begin", [b"", b"I", b"fLaD", b"fLa", b"\0\0\0\x20ftyq"])
+def test_what_is_of_no_known_kind_is_not_taken_for_pcm(bundle: Path, begin: bytes) -> None:
+    for data in {begin, begin + bytes(2_000)}:
+        refused = call(data, bundle, "--rate", 16_000)
+        assert isinstance(refused.exception, AudioError)
+        assert "--format s16le" in str(refused.exception)
+        assert refused.stdout_bytes == b""
+
+
+def encoded(container: str, subtype: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, noise(8_000), 16_000, subtype, format=container)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        *((encoded(name, "PCM_16"), name) for name in ("AIFF", "AU", "CAF", "W64", "FLAC", "VOC")),
+        (encoded("NIST", "PCM_16"), "NIST SPHERE"),
+        (encoded("MP3", "MPEG_LAYER_III"), "MP3"),
+        (b"\xff\xf3\x38\xc4" + bytes(99), "MP3"),
+        (b"\xff\xf1\x60\x40" + bytes(99), "AAC"),
+        (b"\x1aE\xdf\xa3" + bytes(99), "Matroska or WebM"),
+        (b"#!AMR\n" + bytes(99), "AMR"),
+        (b"RIFF\0\0\0\0AVI ", "RIFF, but not WAV"),
+        (b"RIFX\0\0\0\0WAVE", "big-endian WAV"),
+        (b"wvpk" + bytes(99), "WavPack"),
+        (b"this is a text\n", "text"),
+        (b"\x1f\x8b\x08" + bytes(99), "gzip"),
+    ],
+)
+def test_what_is_no_wav_is_refused_by_its_name(bundle: Path, data: bytes, kind: str) -> None:
+    refused = call(data, bundle)
+    assert isinstance(refused.exception, AudioError)
+    assert kind in str(refused.exception)
+    assert refused.stdout_bytes == b""
+    count = len(data) // 2 * 2
+    assert len(call(data, bundle, "--format", "s16le").stdout_bytes) == count
 
 
 @pytest.mark.parametrize("options", [["--rate", "x"], ["--format", "mp3"], ["--channels", "0"]])
@@ -246,7 +280,7 @@ def command(bundle: Path, *options: str) -> list[str]:
 
 def test_hops_come_out_before_the_input_ends_and_ctrl_c_keeps_them(bundle: Path) -> None:
     with subprocess.Popen(
-        command(bundle, "--json"),
+        command(bundle, "--json", "--format", "s16le"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -267,7 +301,7 @@ def test_hops_come_out_before_the_input_ends_and_ctrl_c_keeps_them(bundle: Path)
 
 def test_a_reader_that_goes_away_ends_it_quietly(bundle: Path) -> None:
     with subprocess.Popen(
-        command(bundle, "--no-status"),
+        command(bundle, "--no-status", "--format", "s16le"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -361,6 +395,6 @@ def test_the_precision_can_be_chosen(tmp_path: Path) -> None:
     assert (report(plain)["precision"], report(int8)["precision"]) == ("fp32", "int8")
     halved = np.frombuffer(plain.stdout_bytes, np.float32) / 2
     np.testing.assert_allclose(np.frombuffer(int8.stdout_bytes, np.float32), halved, rtol=1e-6)
-    missing = call(data, path, "--precision", "fp16").exception
+    missing = call(wav(10), path, "--precision", "fp16").exception
     assert isinstance(missing, BackendError)
     assert "no streaming fp16 file" in str(missing)

@@ -54,10 +54,9 @@ def run(
     data: bytes,
     out: io.BytesIO | None = None,
     raw: PcmSpec | None = None,
-    defaults: PcmSpec = MONO,
 ) -> tuple[bytes, Pipe, Meter]:
     out = out or io.BytesIO()
-    reader = PipeReader(Trickle(data), raw, defaults)
+    reader = PipeReader(Trickle(data), raw)
     writer = PipeWriter(out, reader.spec, reader.is_wav, reader.data_bytes)
     stream = AudioStream(network, reader.spec.sample_rate, reader.spec.channels)
     pipe, meter = Pipe(reader, writer, stream, 16), Meter(stream)
@@ -70,7 +69,7 @@ def run(
 @pytest.mark.parametrize("count", [0, 1, 16, 1_000])
 def test_raw_samples_go_through(network: Network, channels: int, count: int) -> None:
     data = samples(count, channels)
-    out, pipe, meter = run(network, data, defaults=PcmSpec("s16le", 16_000, channels))
+    out, pipe, meter = run(network, data, raw=PcmSpec("s16le", 16_000, channels))
     assert out == data
     assert not pipe.reader.truncated
     assert meter.audio_seconds == count / 16_000
@@ -91,6 +90,13 @@ class Unseekable(io.BytesIO):
         return False
 
 
+def test_what_is_long_stays_rf64(network: Network) -> None:
+    data = wav_header(MONO, 1 << 33) + samples(1_000)
+    out, pipe, _ = run(network, data, out=Unseekable())
+    assert out == data
+    assert pipe.reader.truncated
+
+
 def test_what_follows_the_samples_of_wav_is_left_out(network: Network) -> None:
     data = wav_header(MONO, 2_000) + samples(1_000)
     out, _, _ = run(network, data + b"LIST\4\0\0\0abcd")
@@ -100,7 +106,7 @@ def test_what_follows_the_samples_of_wav_is_left_out(network: Network) -> None:
 def test_input_that_ends_early_is_said(network: Network) -> None:
     _, pipe, _ = run(network, wav_header(MONO, 2_000) + samples(500))
     assert pipe.reader.truncated
-    out, pipe, _ = run(network, samples(100) + b"\1")
+    out, pipe, _ = run(network, samples(100) + b"\1", raw=MONO)
     assert (out, pipe.reader.truncated) == (samples(100), True)
 
 
@@ -114,7 +120,7 @@ def test_the_header_of_a_file_is_corrected(network: Network, tmp_path: Path) -> 
     for mode, expected in (("wb", 2_000), ("ab", 0xFFFFFFFF)):
         path = tmp_path / mode
         with path.open(mode) as file:
-            reader = PipeReader(Trickle(wav_header(MONO, None) + data), None, MONO)
+            reader = PipeReader(Trickle(wav_header(MONO, None) + data), None)
             writer = PipeWriter(file, MONO, True, reader.data_bytes)
             with Interrupt() as interrupt:
                 stream = AudioStream(network, 16_000)
@@ -124,7 +130,7 @@ def test_the_header_of_a_file_is_corrected(network: Network, tmp_path: Path) -> 
 
 
 def test_it_ends_when_the_reader_has_gone(network: Network) -> None:
-    out, pipe, meter = run(network, samples(10_000), out=Closed(1_000))
+    out, pipe, meter = run(network, samples(10_000), out=Closed(1_000), raw=MONO)
     assert pipe.writer.broken
     assert out == samples(10_000)[: len(out)]
     assert 1_000 < len(out) < 1_100
@@ -140,7 +146,7 @@ def test_an_interrupt_ends_the_reading_alone(network: Network, number: int) -> N
             return super().read1(count)
 
     before = signal.getsignal(number)
-    reader = PipeReader(Interrupted(samples(10_000)), MONO, MONO)
+    reader = PipeReader(Interrupted(samples(10_000)), MONO)
     out = io.BytesIO()
     stream = AudioStream(network, 16_000)
     with Interrupt() as interrupt:
