@@ -52,11 +52,11 @@ def write_noise(path: Path, minutes: float, rate: int) -> None:
 def denoise_here(bundle: Path, source: Path, backend: str, threads: int) -> None:
     """What the fresh process does; prints its measurement as JSON."""
     from frcrn_export.runtime import Denoiser
-    from frcrn_export.runtime.files.denoise import denoise_files
+    from frcrn_export.runtime.files.denoise import denoise_file
     from frcrn_export.runtime.files.jobs import Job
 
     denoiser = Denoiser.open(bundle, backend, threads)
-    (result,) = denoise_files(denoiser, [Job(source, source.with_suffix(".out.wav"))])
+    result = denoise_file(denoiser, Job(source, source.with_suffix(".out.wav")))
     status = Path("/proc/self/status").read_text()
     peak_kib = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
     measurement = Measurement(

@@ -27,7 +27,7 @@ from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import export_again, onnx_command
-from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.errors import BackendError, OutputError
 from frcrn_export.runtime.processes import OfOneProcess
 from frcrn_export.runtime.sessions.registry import open_session
 from frcrn_export.runtime.sessions.session import Session
@@ -134,7 +134,7 @@ def _require_what_the_graph_does(
     most = manifest.segments.above
     if source.frames > most:
         rate = source.sample_rate
-        raise BackendError(
+        raise OutputError(
             f"{session.entry.path} takes at most {most / rate:g} s at once, got "
             f"{source.frames / rate:.1f} s; for longer recordings {core_command}"
         )
@@ -298,7 +298,7 @@ class Denoiser(OfOneProcess):
                     if entry.precision == "fp32"
                     else "take --precision fp32"
                 )
-                raise BackendError(
+                raise OutputError(
                     f"{entry.path}: {self.session.backend} gave samples that are NaN or infinite; "
                     f"{remedy}"
                 )

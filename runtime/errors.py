@@ -41,6 +41,10 @@ class BackendError(UserError):
     """A backend is unknown, not installed, or cannot run this bundle here."""
 
 
+class OutputError(BackendError):
+    """A network's output for one recording cannot be used; others may be well."""
+
+
 class CheckpointError(UserError):
     """A checkpoint is missing, truncated, unsafe to load, or belongs to another network."""
 

@@ -1,26 +1,29 @@
 """The command `frcrn-export denoise`."""
 
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
+from frcrn_export.runtime.commands.again import command_again
 from frcrn_export.runtime.commands.console import (
     attenuation_option,
     high_pass_option,
     precision_option,
     print_json,
-    print_table,
+    print_line,
 )
+from frcrn_export.runtime.commands.denoise_report import Report
 from frcrn_export.runtime.commands.inspect_tables import print_model
+from frcrn_export.runtime.errors import FrcrnExportError
 from frcrn_export.runtime.text import shown
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.bundle.manifest import Precision
     from frcrn_export.runtime.denoiser import Denoiser
-    from frcrn_export.runtime.files.denoise import FileResult
-    from frcrn_export.runtime.files.jobs import Job
+    from frcrn_export.runtime.files.jobs import Existing, Job
+    from frcrn_export.runtime.files.run import Run
     from frcrn_export.runtime.streaming.audio_stream import StreamedSources
 
 
@@ -70,8 +73,21 @@ if TYPE_CHECKING:
 )
 @click.option("--plot", is_flag=True, help="Also draw spectrograms before and after, as NAME.png.")
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
+@click.option(
+    "--skip-existing",
+    is_flag=True,
+    help="Leave outputs that are complete: go on with a run that was stopped.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Files at once; one for each processor by default, if 2 GB of memory are there for each.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.pass_context
 def denoise(
+    context: click.Context,
     bundle: Path,
     inputs: tuple[Path, ...],
     output: Path,
@@ -85,37 +101,67 @@ def denoise(
     windowed: bool,
     plot: bool,
     force: bool,
+    skip_existing: bool,
+    jobs: int | None,
     as_json: bool,
 ) -> None:
     """Denoise audio files, or all audio in folders, with a BUNDLE.
 
     Reads and writes the formats of libsndfile, such as WAV, FLAC, OGG and MP3; outputs keep the
-    sample rate, the channels and the subtype of their inputs.
+    sample rate, the channels and the subtype of their inputs. A file that cannot be denoised does
+    not end the run: it is named at the end, and the exit code is 1.
     """
     from frcrn_export.runtime.files.jobs import plan_jobs
+    from frcrn_export.runtime.files.run import Run, batch_of, files_at_once, threads_of_each
 
     if windowed and not stream:
-        raise click.UsageError("--windowed goes with --stream", click.get_current_context())
-    jobs = plan_jobs(inputs, output, force=force, plot=plot)
-    denoiser = _open(bundle, backend, threads, precision, high_pass, stream, windowed)
+        raise click.UsageError("--windowed goes with --stream", context)
+    if force and skip_existing:
+        raise click.UsageError("--force replaces what --skip-existing leaves: give one", context)
+    if stream and jobs is not None and jobs > 1:
+        raise click.UsageError("--stream takes one file at a time: --jobs 1", context)
+    existing: Existing = "skip" if skip_existing else "replace" if force else "refuse"
+    plan = plan_jobs(inputs, output, existing=existing, plot=plot)
+    waiting = plan.waiting
+    parallel = 1 if stream else jobs or files_at_once(len(waiting), threads)
+    each = threads_of_each(min(parallel, max(1, len(waiting))), threads)
+    denoiser = _open(bundle, backend, each, precision, high_pass, stream, windowed)
     if not as_json:
         print_model(bundle, denoiser.manifest)
-    results = _denoise_with_progress(denoiser, jobs, restore_level, attenuation_limit)
+    if jobs is None and not stream:
+        parallel = batch_of(denoiser) or parallel
+    run = Run(
+        denoiser, waiting, max(1, min(parallel, len(waiting))), restore_level, attenuation_limit
+    )
+    report = Report(plan, run.outcomes)
+    ended = _run_with_progress(run, report)
+    single = len(inputs) == 1 and inputs[0].is_file()
+    if single and report.failed:
+        ended = report.failed[0].error
+        report.error = str(ended)
     if as_json:
-        print_json(_report(bundle, denoiser, attenuation_limit, results))
-    else:
-        print_table(
-            ("Output", ">Audio (s)", ">Time (s)", ">RTF"),
-            (
-                (
-                    str(result.job.target),
-                    f"{result.audio_seconds:.2f}",
-                    f"{result.elapsed_seconds:.2f}",
-                    f"{result.real_time_factor:.3f}",
-                )
-                for result in results
-            ),
-        )
+        print_json(report.to_json(bundle, denoiser, attenuation_limit))
+    elif not (single and ended):
+        report.print()
+    if not single:
+        report.print_failures()
+        if ended is not None:
+            print_line(_go_on(context, force), err=True)
+    if isinstance(ended, KeyboardInterrupt):
+        print_line("interrupted", err=True)
+        context.exit(130)
+    if ended is not None:
+        raise ended
+    if report.failed:
+        context.exit(1)
+
+
+def _go_on(context: click.Context, force: bool) -> str:
+    """The command for the files that were not reached."""
+    if force:  # which of the outputs are new?
+        return f"to begin again, run: {command_again(context)}"
+    added = () if context.params["skip_existing"] else ("--skip-existing",)
+    return f"to go on, run: {command_again(context, added=added)}"
 
 
 def _open(
@@ -146,12 +192,8 @@ def _open(
     return Denoiser.open(bundle, backend, threads, precision, high_pass)
 
 
-def _denoise_with_progress(
-    denoiser: "Denoiser | StreamedSources",
-    jobs: "list[Job]",
-    restore_level: bool,
-    attenuation_limit: float | None,
-) -> "list[FileResult]":
+def _run_with_progress(run: "Run", report: Report) -> FrcrnExportError | KeyboardInterrupt | None:
+    """Do a run, with a bar; what ended it before its end, if anything."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -161,8 +203,6 @@ def _denoise_with_progress(
         TimeRemainingColumn,
     )
 
-    from frcrn_export.runtime.files.denoise import denoise_files
-
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -170,54 +210,27 @@ def _denoise_with_progress(
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=len(jobs))
-        done = 0
+    started = perf_counter()
+    try:
+        if not console.is_terminal:
+            run.start()
+            return None
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("", total=len(run.jobs))
+            shares: dict[Job, float] = {}
 
-        def show(job: "Job", share: float) -> None:
-            bar.update(task, description=shown(job.source.name), completed=done + share)
+            def show(job: "Job", share: float) -> None:
+                gained = share - shares.get(job, 0.0)
+                shares[job] = share
+                bar.update(task, description=shown(job.source.name), advance=gained)
 
-        results = []
-        for result in denoise_files(
-            denoiser,
-            jobs,
-            restore_level=restore_level,
-            attenuation_limit=attenuation_limit,
-            progress=show,
-        ):
-            results.append(result)
-            done += 1
-    return results
-
-
-def _report(
-    bundle: Path,
-    denoiser: "Denoiser | StreamedSources",
-    attenuation_limit: float | None,
-    results: "list[FileResult]",
-) -> dict[str, object]:
-    return {
-        "bundle": str(bundle),
-        "model": denoiser.manifest.model,
-        "weights": msgspec.to_builtins(denoiser.manifest.weights),
-        "backend": denoiser.session.backend,
-        "device": denoiser.session.device,
-        "precision": denoiser.session.entry.precision,
-        "attenuation_limit": attenuation_limit,
-        "high_pass": denoiser.manifest.high_pass is not None,
-        "files": [
-            {
-                "input": str(result.job.source),
-                "output": str(result.job.target),
-                "plot": str(result.job.plot) if result.job.plot else None,
-                "sample_rate": result.sample_rate,
-                "channels": result.channels,
-                "audio_seconds": round(result.audio_seconds, 3),
-                "elapsed_seconds": round(result.elapsed_seconds, 3),
-                "real_time_factor": round(result.real_time_factor, 4),
-            }
-            for result in results
-        ],
-    }
+            run.start(show)
+        return None
+    except KeyboardInterrupt as interrupt:
+        report.error = "interrupted"
+        return interrupt
+    except FrcrnExportError as error:
+        report.error = str(error)
+        return error
+    finally:
+        report.seconds = perf_counter() - started

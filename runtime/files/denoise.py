@@ -1,7 +1,8 @@
-"""Denoising files, each from disk to disk."""
+"""Denoising one file, from disk to disk."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Lock
 from time import perf_counter
 from typing import Protocol
 
@@ -10,6 +11,8 @@ from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.source import AudioSource
 from frcrn_export.runtime.audio.writer import FileWriter
 from frcrn_export.runtime.files.jobs import Job
+
+_plotting = Lock()  # matplotlib's caches are not for several threads
 
 
 class SourceDenoiser(Protocol):
@@ -40,46 +43,34 @@ class FileResult:
         return self.elapsed_seconds / self.audio_seconds
 
 
-def denoise_files(
+def denoise_file(
     denoiser: SourceDenoiser,
-    jobs: Sequence[Job],
+    job: Job,
     *,
     restore_level: bool = True,
     attenuation_limit: float | None = None,
     progress: Callable[[Job, float], None] | None = None,
-) -> Iterator[FileResult]:
-    """Denoise the files one by one, and yield each result.
-
-    Outputs have the rate, channels and subtype of their inputs. `progress` is called with the share
-    of a file that is done, 0 to 1. An error ends the run: finished files stay, and no partial file
-    is left.
-    """
-
-    def denoise(source: AudioSource) -> Iterator[Float32Array]:
-        return denoiser.stream(source, restore_level, attenuation_limit)
-
-    for job in jobs:
-        yield _denoise_file(denoise, job, progress or (lambda job, share: None))
-
-
-def _denoise_file(
-    denoise: Callable[[AudioSource], Iterator[Float32Array]],
-    job: Job,
-    progress: Callable[[Job, float], None],
 ) -> FileResult:
+    """Denoise a file.
+
+    The output has the rate, channels and subtype of the input. `progress` is called with the share
+    that is done, 0 to 1; what it raises ends the work. After an error no partial file is left.
+    """
     source = FileSource(job.source)
+    show = progress or (lambda job, share: None)
     started = perf_counter()
     written = 0
-    progress(job, 0.0)
+    show(job, 0.0)
     with FileWriter(job.target, like=source) as writer:
-        for block in denoise(source):
+        for block in denoiser.stream(source, restore_level, attenuation_limit):
             writer.write(block)
             written += block.shape[1]
-            progress(job, written / source.frames)
+            show(job, written / source.frames)
     elapsed = perf_counter() - started
     if job.plot is not None:
         from frcrn_export.runtime.audio.spectrogram import plot_before_after
 
-        plot_before_after(job.source, job.target, job.plot)
+        with _plotting:
+            plot_before_after(job.source, job.target, job.plot)
     seconds = source.frames / source.sample_rate
     return FileResult(job, source.sample_rate, source.channels, seconds, elapsed)

@@ -1,12 +1,18 @@
 """Jobs: which output belongs to which input, checked before any work."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.folder import find_audio
 from frcrn_export.runtime.audio.formats import audio_suffixes
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.errors import UserError, reason
+
+# What to do where an output exists: raise, replace it, or leave it if it is complete.
+Existing = Literal["refuse", "replace", "skip"]
 
 
 @dataclass(frozen=True)
@@ -18,24 +24,48 @@ class Job:
     plot: Path | None = None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a run, sorted as their inputs are.
+
+    Attributes:
+        jobs: All of them.
+        skipped: Those whose outputs are complete already.
+        left_out: How many files of the input folders are no jobs, by reason.
+    """
+
+    jobs: tuple[Job, ...]
+    skipped: frozenset[Job]
+    left_out: Mapping[str, int]
+
+    @property
+    def waiting(self) -> list[Job]:
+        """The jobs to do."""
+        return [job for job in self.jobs if job not in self.skipped]
+
+
 def plan_jobs(
-    inputs: Sequence[Path], output: Path, *, force: bool = False, plot: bool = False
-) -> list[Job]:
+    inputs: Sequence[Path], output: Path, *, existing: Existing = "refuse", plot: bool = False
+) -> Plan:
     """Pair every input file with its output.
 
     A single input file is written to `output` itself, unless that is a folder or has no suffix.
     Otherwise `output` is a folder, created if needed: files keep their names, and files of an input
     folder their relative paths. Pictures lie beside the outputs, as `NAME.png`. Raises UserError
-    for a missing input, and for an output that exists (without `force`), that is an input, or that
-    two inputs share.
+    for a missing input, for an output that exists (unless `existing` says otherwise), that is an
+    input, or that two inputs share, and where nothing can be written to the folder of `output`.
     """
-    pairs = _pairs(inputs, output)
-    jobs = [Job(source, to, to.with_suffix(".png") if plot else None) for source, to in pairs]
-    _check_outputs(jobs, force)
-    return jobs
+    left_out: Counter[str] = Counter()
+    pairs = _pairs(inputs, output, left_out)
+    jobs = tuple(Job(source, to, to.with_suffix(".png") if plot else None) for source, to in pairs)
+    _check_outputs(jobs, existing)
+    skipped = frozenset(filter(_is_complete, jobs)) if existing == "skip" else frozenset[Job]()
+    if len(skipped) < len(jobs):
+        _check_writable(output)
+    return Plan(jobs, skipped, left_out)
 
 
-def _pairs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+def _pairs(inputs: Sequence[Path], output: Path, left_out: Counter[str]) -> list[tuple[Path, Path]]:
     for path in inputs:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
@@ -44,31 +74,65 @@ def _pairs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
         return [(inputs[0], output)]
     if output.is_file() or (output.suffix.lower() in audio_suffixes() and not is_folder):
         raise UserError(f"{output}: several inputs need a folder for their outputs: -o FOLDER")
-    return [pair for path in inputs for pair in _pairs_in(path, output)]
+    return [pair for path in inputs for pair in _pairs_in(path, output, left_out)]
 
 
-def _pairs_in(path: Path, output: Path) -> list[tuple[Path, Path]]:
+def _pairs_in(path: Path, output: Path, left_out: Counter[str]) -> list[tuple[Path, Path]]:
     if path.is_file():
         return [(path, output / path.name)]
     found = find_audio(path, except_in=output)
     if not found.files:
         raise UserError(f"{path}: no audio in this folder{found.but()}")
+    left_out.update(found.left_out)
     return [(file, output / file.relative_to(path)) for file in found.files]
 
 
-def _check_outputs(jobs: Sequence[Job], force: bool) -> None:
+def _check_outputs(jobs: Sequence[Job], existing: Existing) -> None:
     sources = {job.source.resolve() for job in jobs}
-    seen: set[Path] = set()
+    seen: dict[Path, Path] = {}
     for job in jobs:
         for path in (job.target, job.plot):
             if path is None:
                 continue
-            if path.resolve() in sources:
+            real = path.resolve()
+            if real in sources:
                 raise UserError(f"{path}: is an input; choose another output with -o")
-            if path.resolve() in seen:
-                raise UserError(f"{path}: two inputs would be written here; run them one by one")
+            if real in seen:
+                raise UserError(
+                    f"{path}: {seen[real]} and {job.source} would both be written here; "
+                    "denoise one of them into another folder"
+                )
             if path.is_dir():
                 raise UserError(f"{path}: is a folder; choose another output with -o")
-            if path.exists() and not force:
-                raise UserError(f"{path}: exists already; add --force to replace it")
-            seen.add(path.resolve())
+            if existing == "refuse" and path.exists():
+                raise UserError(
+                    f"{path}: exists already; add --skip-existing to leave what is done, "
+                    "or --force to replace it"
+                )
+            seen[real] = job.source
+
+
+def _is_complete(job: Job) -> bool:
+    """Whether all outputs of a job exist, the audio readable and not truncated."""
+    if not job.target.exists() or (job.plot is not None and not job.plot.exists()):
+        return False
+    try:
+        return not FileSource(job.target, warn=False).losses
+    except UserError:
+        return False
+
+
+def _check_writable(output: Path) -> None:
+    """Raise UserError where no file can be made in the folder of the outputs."""
+    from tempfile import TemporaryFile
+
+    folder = output if output.is_dir() else output.parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({reason(error)}); choose another output with -o"
+        ) from error

@@ -10,7 +10,7 @@ import numpy as np
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.source import AudioSource
 from frcrn_export.runtime.bundle.manifest import Manifest
-from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.errors import BackendError, OutputError, UserError
 from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import Network
@@ -153,7 +153,7 @@ class StreamedSources:
         if audio.failed_calls:
             entry = self.session.entry
             remedy = "; take --precision fp32" * (entry.precision != "fp32")
-            raise BackendError(
+            raise OutputError(
                 f"{entry.path}: {audio.failed_calls} calls of {self.session.backend} gave samples "
                 f"that are NaN or infinite{remedy}"
             )

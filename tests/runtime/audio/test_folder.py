@@ -83,7 +83,7 @@ def test_one_rule_for_all_commands(tmp_path: Path) -> None:
     def relative(paths: Iterable[Path]) -> set[str]:
         return {path.relative_to(folder).as_posix() for path in paths}
 
-    assert relative(job.source for job in plan_jobs([folder], tmp_path / "out")) == taken
+    assert relative(job.source for job in plan_jobs([folder], tmp_path / "out").jobs) == taken
     assert relative(clip.path for clip in choose_clips([folder], 16_000).clips) == taken
     assert relative(pair.noisy for pair in match_folders(folder, folder)) == taken
     assert len(data.load_folder(folder)) == len(taken)

@@ -6,8 +6,8 @@ import soundfile
 
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import AudioError
-from frcrn_export.runtime.files.denoise import denoise_files
-from frcrn_export.runtime.files.jobs import Job, plan_jobs
+from frcrn_export.runtime.files.denoise import denoise_file
+from frcrn_export.runtime.files.jobs import Job
 from tests.bundles import GainSession, core_entry, frcrn_segments, manifest
 from tests.tones import write_tone
 
@@ -22,9 +22,9 @@ def halving(above: int = 1_000_000) -> Denoiser:
 def test_files_are_denoised_alike(tmp_path: Path, above: int, rate: int, subtype: str) -> None:
     source = write_tone(tmp_path / "a.wav", 3 * rate, rate, subtype)
     shares: list[float] = []
-    (result,) = denoise_files(
+    result = denoise_file(
         halving(above),
-        [Job(source, tmp_path / "out" / "b.wav")],
+        Job(source, tmp_path / "out" / "b.wav"),
         progress=lambda job, share: shares.append(share),
     )
     info = soundfile.info(tmp_path / "out" / "b.wav")
@@ -41,18 +41,15 @@ def test_files_are_denoised_alike(tmp_path: Path, above: int, rate: int, subtype
 
 
 @pytest.mark.parametrize("above", [0, 1_000_000])
-def test_an_error_stops_at_its_file_and_leaves_no_half_of_it(tmp_path: Path, above: int) -> None:
-    good = write_tone(tmp_path / "in" / "a.wav", 40_000)
-    bad = write_tone(tmp_path / "in" / "b.wav", 40_000, subtype="FLOAT")
+def test_an_error_leaves_no_half_of_a_file(tmp_path: Path, above: int) -> None:
+    bad = write_tone(tmp_path / "b.wav", 40_000, subtype="FLOAT")
     samples, rate = soundfile.read(bad)
     samples[30_000] = np.nan
     soundfile.write(bad, samples, rate, subtype="FLOAT")
-    write_tone(tmp_path / "in" / "c.wav")
-    results = denoise_files(halving(above), plan_jobs([tmp_path / "in"], tmp_path / "out"))
-    assert next(results).job.source == good
     with pytest.raises(AudioError, match="sample 30000"):
-        next(results)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.wav"]
+        denoise_file(halving(above), Job(bad, tmp_path / "out" / "b.wav"))
+    assert list(tmp_path.rglob("*.partial")) == []
+    assert not (tmp_path / "out" / "b.wav").exists()
 
 
 def test_a_core_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
@@ -65,5 +62,5 @@ def test_a_core_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     source = write_tone(tmp_path / "a.wav", 100_000)
     denoiser = Denoiser(manifest(segments=frcrn_segments(0)), Failing(core_entry()))
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(denoise_files(denoiser, [Job(source, tmp_path / "out" / "b.wav")]))
+        denoise_file(denoiser, Job(source, tmp_path / "out" / "b.wav"))
     assert list((tmp_path / "out").iterdir()) == []
