@@ -30,6 +30,12 @@ logger = logging.getLogger(__name__)
 _COMPRESSED = {"FLAC", "MP3", "OGG"}
 # An MP3 without an index states its length only roughly.
 _MP3_TOLERANCE_FRAMES = 4 * 1152
+_READ_CHUNKS = {
+    # Of WAV, W64, AIFF and CAF: the format, the samples, tags, and padding.
+    *(b"fmt ", b"data", b"fact", b"LIST", b"bext", b"PEAK", b"ds64", b"JUNK", b"junk", b"FLLR"),
+    *(b"PAD ", b"COMM", b"SSND", b"FVER", b"NAME", b"AUTH", b"ANNO", b"(c) ", b"desc", b"pakt"),
+    *(b"kuki", b"free", b"info", b"strg", b"peak", b"VHDR", b"BODY", b"CHAN", b"levl", b"APPL"),
+}
 _UNKNOWN_FRAMES = 1 << 40  # FLAC from a pipe says 2^63 - 1
 _PIECE_FRAMES = 1024  # of silence, where nothing can be decoded
 _PAGE_BYTES = 1 << 16  # no page of Ogg is longer
@@ -62,7 +68,7 @@ class FileSource:
             if path.stat().st_size == 0:
                 raise AudioError(f"{self.name}: a file of zero length; record or copy it again")
             self._header: Header | None = read_header(path)
-        with self._open() as file:
+        with self.open() as file:
             self.sample_rate: int = file.samplerate
             self.channels: int = file.channels
             self.frames: int = file.frames
@@ -82,6 +88,16 @@ class FileSource:
             self._lose(f"ends early, at {self.frames / rate:.2f} s: its last page is missing")
 
     @property
+    def other_chunks(self) -> list[str]:
+        """The names of chunks that nothing here reads, such as iXML or cue points."""
+        names = [chunk.name for chunk in self._header.chunks] if self._header else []
+        return list(
+            dict.fromkeys(
+                name.decode("ascii").strip() for name in names if name[:4] not in _READ_CHUNKS
+            )
+        )
+
+    @property
     def format(self) -> str:
         """libsndfile's name of the container."""
         return self.audio_format.container
@@ -95,13 +111,8 @@ class FileSource:
         """Blocks [C, n] float32; silence where a damaged stream cannot be decoded."""
         return finite_blocks(self.name, self._blocks())
 
-    def tags(self) -> dict[str, str]:
-        """libsndfile's strings: title, artist, comment, date and so on."""
-        with self._open() as file:
-            tags: dict[str, str] = file.copy_metadata()
-        return tags
-
-    def _open(self) -> "soundfile.SoundFile":
+    def open(self) -> "soundfile.SoundFile":
+        """The file, with a header that states its real size. Raises AudioError for other files."""
         import soundfile
 
         corrected = self._header.corrected() if self._header else None
@@ -133,14 +144,14 @@ class FileSource:
     def _decodable(self) -> int:
         """The number of frames that can be decoded from the beginning."""
         at = 0
-        with _Decoder(self._open, self.channels) as decoder:
+        with _Decoder(self.open, self.channels) as decoder:
             while len(block := decoder.read(at, BLOCK_FRAMES)):
                 at += len(block)
         return at
 
     def _blocks(self) -> Iterator[Float32Array]:
         at = lost = first_lost = 0
-        with _Decoder(self._open, self.channels) as decoder:
+        with _Decoder(self.open, self.channels) as decoder:
             while at < self.frames:
                 wanted = min(BLOCK_FRAMES, self.frames - at)
                 block = decoder.read(at, wanted)  # [n, C]

@@ -13,6 +13,7 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.formats import output_format
 from frcrn_export.runtime.audio.source import BLOCK_FRAMES
+from frcrn_export.runtime.audio.tags import read_tags, write_tags
 from frcrn_export.runtime.errors import AudioError, reason
 
 if TYPE_CHECKING:
@@ -41,12 +42,24 @@ class FileWriter:
         self.format = output_format(path, like, like.audio_format)
         self.clipped = 0
         self._like = like
+        with like.open() as file:
+            self._tags = read_tags(file)
+        self._lost_tags: list[str] = []
         self._written = 0
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self._file: soundfile.SoundFile | None = None
 
     def __enter__(self) -> "FileWriter":
         return self
+
+    @property
+    def losses(self) -> list[str]:
+        """What of the source is not in the file, in words; complete at the end."""
+        bits = f"{self.clipped} samples clipped: {self.format.subtype} ends at full scale"
+        tags = f"tags left out: {', '.join(self._lost_tags)}"
+        chunks = f"chunks left out: {', '.join(self._like.other_chunks)}"
+        said = ((self.clipped, bits), (self._lost_tags, tags), (self._like.other_chunks, chunks))
+        return [*self._like.losses, *(text for there_is, text in said if there_is)]
 
     def write(self, block: Float32Array) -> None:
         """Append [C, n]; integer subtypes are rounded, and clipped at full scale."""
@@ -67,7 +80,7 @@ class FileWriter:
         import soundfile
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return soundfile.SoundFile(
+        file = soundfile.SoundFile(
             os.fsencode(self._partial),
             "w",
             samplerate=self._like.sample_rate,
@@ -75,6 +88,8 @@ class FileWriter:
             format=self.format.container,
             subtype=self.format.subtype,
         )
+        write_tags(file, self._tags)
+        return file
 
     def __exit__(
         self,
@@ -88,18 +103,19 @@ class FileWriter:
             with self._writing():
                 self._file.close()
             if kind is None:
-                self._check_length()
+                self._check()
                 with self._writing():
                     self._partial.replace(self.path)
         finally:
             self._partial.unlink(missing_ok=True)
 
-    def _check_length(self) -> None:
-        """Raise AudioError where the file that was written holds fewer samples than were given."""
+    def _check(self) -> None:
+        """Read the header again. Raises AudioError where it holds fewer samples than were given."""
         import soundfile
 
-        with self._writing():
-            frames = soundfile.info(os.fsencode(self._partial)).frames
+        with self._writing(), soundfile.SoundFile(os.fsencode(self._partial)) as file:
+            frames = file.frames
+            self._lost_tags = self._tags.missing_in(read_tags(file))
         if frames < self._written:
             raise AudioError(
                 f"{self.path}: {self.format.container} kept {frames} of {self._written} samples; "

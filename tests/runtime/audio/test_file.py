@@ -162,7 +162,7 @@ def test_a_wav_beyond_4_gib_is_read_whole(tmp_path: Path, said: int) -> None:
         file.write(b"\0\x40")
     source = FileSource(path)
     assert (source.frames, source.format, source.losses) == (size // 2, "RF64", [])
-    with source._open() as file:
+    with source.open() as file:
         file.seek(size // 2 - 3)
         np.testing.assert_array_equal(file.read(3), [0, 0, 0.5])
 
