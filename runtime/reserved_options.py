@@ -8,7 +8,7 @@ RESERVED_OPTIONS = frozenset((
     "device", "early_stop", "explain", "flavor", "force", "fp16", "fp32", "fp8", "frames",
     "gpu", "hardware_compatible", "help", "int8", "json", "learning_rate", "log",
     "lookahead", "minutes", "model", "module", "module_input", "module_output", "multiple",
-    "no_amp", "no_center", "no_tf32", "noise", "output", "random_weights", "refittable",
+    "no_amp", "no_center", "no_tf32", "noise", "opset", "output", "random_weights", "refittable",
     "resume", "sample_rate", "samples", "schedule", "seconds", "seed", "speech", "state_dict",
     "steps", "stft", "streaming", "threads", "timing_cache", "window", "workspace",
 ))
