@@ -21,6 +21,7 @@ from frcrn_export.exporters.graphs import (
     inline_graph,
     post_graph,
     pre_graph,
+    static_graph,
 )
 from frcrn_export.exporters.inline_graph import inline_model
 from frcrn_export.exporters.loading import LoadedModel
@@ -141,6 +142,13 @@ def _inline(row: Artifact, forms: StreamingForms) -> Made:
     return row.onnx(whole, graph)
 
 
+def _static(row: Artifact, forms: StreamingForms) -> Made:
+    assert forms.static is not None
+    graph = static_graph(forms.model, forms.static)
+    proto = onnx_from_graph(graph, row.title(forms.model), metadata(forms.model))
+    return row.onnx(proto, graph)
+
+
 def _torchscript(row: Artifact, forms: StreamingForms) -> Made:
     graph = core_graph(forms.model)
     content = torchscript_from_graph(graph)
@@ -170,6 +178,7 @@ CORE = Artifact("core.onnx", "core", "fp32", _onnx(core_graph))
 PRE = Artifact("pre.onnx", "pre", "fp32", _onnx(_pre))
 POST = Artifact("post.onnx", "post", "fp32", _onnx(_post))
 FP16_CORE = Artifact("core.fp16.onnx", "core", "fp16", _onnx(fp16_graph))
+STATIC_CORE = Artifact("core.static.onnx", "core_static", "fp32", _static)
 STREAMING_CORE = Artifact("core.streaming.onnx", "core_streaming", "fp32", _streaming)
 FP16_STREAMING_CORE = Artifact("core.streaming.fp16.onnx", "core_streaming", "fp16", _streaming)
 INLINE = Artifact("denoiser.onnx", "pipeline", "fp32", _inline)
@@ -178,19 +187,23 @@ PARITY = Artifact("parity.npz", "parity", "fp32", _parity, "npz")
 
 
 def onnx_artifacts(
-    model: LoadedModel, *, inline: bool, fp16: bool, streaming: bool
+    model: LoadedModel, *, inline: bool, fp16: bool, streaming: bool, static: bool = False
 ) -> tuple[Artifact, ...]:
     """The ONNX files of an export, in order. Raises UserError for conflicting options."""
     if inline and fp16:
         raise UserError("--stft inline has no float16 form; leave out --fp16 or --stft inline")
     if inline and streaming:
         raise UserError("--stft inline has no state; leave out --streaming or --stft inline")
+    if inline and static:
+        raise UserError("--stft inline has no static form; leave out --static or --stft inline")
     if inline:
         return (INLINE,)
     rows = [CORE]
     if model.spec.stft is not None:
         rows += [PRE, POST]
     rows += map(_extra_core, model.family.extra_cores(model.spec, model.network))
+    if static:
+        rows.append(STATIC_CORE)
     if fp16:
         rows.append(FP16_CORE)
     if streaming:

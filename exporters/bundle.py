@@ -26,6 +26,7 @@ from frcrn_export.exporters.family import (
     setting_text,
     settings_of,
 )
+from frcrn_export.exporters.graphs import StaticShape, check_static
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_versions import OpsetTooLow, check_opset
 from frcrn_export.exporters.reference_parity import check_reference
@@ -60,6 +61,7 @@ def export_onnx(
     fp16: bool = False,
     streaming: StreamingOptions | None = None,
     opset: int | None = None,
+    static: StaticShape | None = None,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
@@ -80,6 +82,7 @@ def export_onnx(
             inside, float32 in and out. TensorRT engines are built from them.
         streaming: Also `core.streaming.onnx`, with this chunk and look-ahead (in frames).
         opset: The opset of the ONNX files, 11 to 18; None is the lowest that each of them needs.
+        static: Also `core.static.onnx`, for inputs of this shape alone; NPU toolchains take it.
         force: Replace an existing bundle.
         progress: Called with what is done next, in words.
 
@@ -92,11 +95,18 @@ def export_onnx(
             later opset.
     """
     rows = onnx_artifacts(
-        model, inline=stft == "inline", fp16=fp16, streaming=streaming is not None
+        model,
+        inline=stft == "inline",
+        fp16=fp16,
+        streaming=streaming is not None,
+        static=static is not None,
     )
+    if static is not None:
+        check_static(model, static)
     check_opset(opset)
     rows = tuple(replace(row, opset=opset) for row in rows)
-    return _export(StreamingForms(model, streaming), Path(destination), rows, force, progress)
+    forms = StreamingForms(model, streaming, static)
+    return _export(forms, Path(destination), rows, force, progress)
 
 
 def export_torchscript(

@@ -1,6 +1,7 @@
 """The graphs of a bundle: module, input and output, and example."""
 
 import dataclasses
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -17,6 +18,14 @@ _BATCH = 2
 _FRAMES = 23
 
 
+@dataclass(frozen=True)
+class StaticShape:
+    """The one shape of `core.static.onnx`: rows, and frames of a spectrum or samples of a wave."""
+
+    batch: int
+    length: int
+
+
 def core_graph(model: LoadedModel) -> Graph:
     """The lowered network: spec [B, 2, F, T], or wave [B, 1, N] for time-domain networks."""
     stft = model.spec.stft
@@ -28,6 +37,34 @@ def core_graph(model: LoadedModel) -> Graph:
     shape = ("batch", 1, fixed or "samples")
     example = torch.randn(_BATCH, 1, fixed or _FRAMES * model.processing.padding.size)
     return Graph(model.lowered, example, _tensor("wave", shape), _tensor("enhanced", shape))
+
+
+def static_graph(model: LoadedModel, shape: StaticShape) -> Graph:
+    """The core for inputs of one shape. Raises UserError for a length that it does not take."""
+    dynamic = core_graph(model)
+    check_static(model, shape)
+    sizes = (shape.batch, *dynamic.input.shape[1:-1], shape.length)
+    example = torch.randn(*map(int, sizes))
+    tensors = (_tensor(each.name, sizes) for each in (dynamic.input, dynamic.output))
+    return Graph(model.lowered, example, *tensors)
+
+
+def check_static(model: LoadedModel, shape: StaticShape) -> None:
+    """Raise UserError for a length that the core does not take."""
+    if model.spec.stft is not None:
+        return
+    fixed, multiple = model.processing.core_samples, model.processing.padding.size
+    if fixed is not None and shape.length != fixed:
+        raise UserError(
+            f"{model.spec.name} takes segments of {fixed} samples, not {shape.length}; take "
+            f"--static {shape.batch} {fixed}"
+        )
+    if fixed is None and shape.length % multiple:
+        above = -(-shape.length // multiple) * multiple
+        raise UserError(
+            f"{model.spec.name} takes multiples of {multiple} samples, not {shape.length}; take "
+            f"--static {shape.batch} {above}"
+        )
 
 
 def fp16_graph(model: LoadedModel) -> Graph:

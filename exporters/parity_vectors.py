@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from frcrn_export.exporters.assets import read_speech
+from frcrn_export.exporters.graphs import StaticShape
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
@@ -50,6 +51,14 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
     for extra in model.family.extra_cores(model.spec, model.network):
         for case, given in core_inputs(model, speech, extra.parity_frames, batch=1).items():
             record(extra.role, case, given, model.network(given))
+    if forms.static is not None:
+        given = static_input(model, speech, forms.static)
+        record(
+            "core_static",
+            f"{forms.static.length}-by-{forms.static.batch}",
+            given,
+            model.network(given),
+        )
     if forms.options is not None:
         streaming = forms.core()
         frames = _frames_to_stream(model, streaming.chunk)
@@ -65,6 +74,17 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
     record("pipeline", "short-quiet", speech[:7001] * _QUIET, pipeline(speech[:7001] * _QUIET))
     record("levelled", "speech", speech, pipeline(speech, restore_level=False))
     return vectors
+
+
+def static_input(model: LoadedModel, speech: Tensor, shape: StaticShape) -> Tensor:
+    """An input of exactly this shape, cut from a clip [N]."""
+    levelled = speech * level_gain(speech, model.processing.level, 1e-6)
+    stft = model.spec.stft
+    if stft is None:
+        return _clips(levelled, shape.length, shape.batch)[:, None]
+    samples = max(stft.samples(shape.length), stft.shortest)
+    spec = StftAnalysis(stft)(_clips(levelled, samples, shape.batch))
+    return spec[..., : shape.length]
 
 
 def _frames_to_stream(model: LoadedModel, chunk: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from frcrn_export.exporters.family import Form
+from frcrn_export.exporters.graphs import StaticShape
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_export import onnx_from_module
 from frcrn_export.exporters.recurrent import require_causal
@@ -33,11 +34,20 @@ class StreamingOptions:
 
 
 class StreamingForms:
-    """A model and its streaming forms, each built once: some take seconds."""
+    """A model and its streaming forms, each built once: some take seconds.
 
-    def __init__(self, model: LoadedModel, options: StreamingOptions | None = None) -> None:
+    `static` is the shape of `core.static.onnx`, where there is one.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        options: StreamingOptions | None = None,
+        static: StaticShape | None = None,
+    ) -> None:
         self.model = model
         self.options = options
+        self.static = static
         self._built: dict[tuple[int, int | None, Form], StreamingCore] = {}
 
     def core(self, form: Form = "fp32") -> StreamingCore:

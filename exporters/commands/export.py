@@ -64,6 +64,13 @@ def _output_options(command: Command) -> Command:
 )
 @chunk_options
 @click.option(
+    "--static",
+    type=(click.IntRange(1, 1_024), click.IntRange(1, 2**21)),
+    metavar="BATCH LENGTH",
+    help="Also core.static.onnx, for inputs of one shape alone, as NPU toolchains need: LENGTH in "
+    "frames of a spectrum, or samples of a waveform.",
+)
+@click.option(
     "--opset",
     type=int,
     metavar="N",
@@ -78,6 +85,7 @@ def onnx(
     streaming: bool,
     chunk: int | None,
     lookahead: int | None,
+    static: tuple[int, int] | None,
     opset: int | None,
     output: Path | None,
     force: bool,
@@ -93,6 +101,7 @@ def onnx(
     with status() as step:
         loaded = load_either(source, own, step)
         from frcrn_export.exporters.bundle import export_onnx
+        from frcrn_export.exporters.graphs import StaticShape
 
         with explained(loaded):
             bundle = export_onnx(
@@ -102,6 +111,7 @@ def onnx(
                 fp16=fp16,
                 streaming=options,
                 opset=opset,
+                static=StaticShape(*static) if static else None,
                 force=force,
                 progress=step,
             )

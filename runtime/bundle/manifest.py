@@ -51,7 +51,16 @@ Shape = Annotated[tuple[Positive | Name, ...], Meta(max_length=8)]
 Window = Literal["hann", "sqrt_hann", "hamming"]
 Level = Literal["active_rms", "peak", "none"]
 Role = Literal[
-    "core", "core_long", "core_streaming", "pre", "post", "pipeline", "parity", "layers", "report"
+    "core",
+    "core_long",
+    "core_static",
+    "core_streaming",
+    "pre",
+    "post",
+    "pipeline",
+    "parity",
+    "layers",
+    "report",
 ]
 Format = Literal["onnx", "torchscript", "engine", "npz", "json", "markdown", "png"]
 TensorrtBackend = Literal["tensorrt", "tensorrt-rtx"]
@@ -285,10 +294,11 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     """One file of the bundle. `path` is relative to the bundle and stays inside it.
 
     `core_long` computes `core` in less memory, for one utterance of more than `above_frames`
-    frames. `input_limit` is the largest absolute input value that the file's precision was verified
-    for. `opset`, `ir_version` and `min_onnxruntime` are what an ONNX file needs. `engine` is there
-    for engines and nothing else, `streaming` for cores of the role `core_streaming`, `quantization`
-    for ONNX files in INT8 or FP8.
+    frames. `core_static` is `core` for inputs of one shape, for other toolchains: no session of
+    ours runs it. `input_limit` is the largest absolute input value that the file's precision was
+    verified for. `opset`, `ir_version` and `min_onnxruntime` are what an ONNX file needs. `engine`
+    is there for engines and nothing else, `streaming` for cores of the role `core_streaming`,
+    `quantization` for ONNX files in INT8 or FP8.
     """
 
     path: RelativePath

@@ -107,6 +107,9 @@ def _onnx_again(manifest: Manifest, fp16: bool = False) -> str:
         command.append(
             f"--streaming --chunk {info.chunk // length} --lookahead {info.lookahead // length}"
         )
+    if static := manifest.file("core_static", "onnx"):
+        shape = static.inputs[0].shape
+        command.append(f"--static {shape[0]} {shape[-1]}")
     return " ".join([*command, NEW_BUNDLE])
 
 

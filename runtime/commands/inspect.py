@@ -62,7 +62,8 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
     sizes = _second_of_audio(bundle.manifest)
     costs = {}
     for entry in bundle.manifest.files:
-        if entry.format == "onnx" and entry.role != "core_long":  # the same network as the core
+        # The other two are the same network as the core.
+        if entry.format == "onnx" and entry.role not in ("core_long", "core_static"):
             cost = graph_cost(bundle.file(entry), sizes)
             if cost.flop is not None:
                 calls = calls_a_second(bundle.manifest, entry)

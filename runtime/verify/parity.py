@@ -39,6 +39,7 @@ _DEFAULT_BACKENDS = ("onnxruntime-cpu", *ENGINE_BACKENDS)
 _STAGES: dict[Role, tuple[str, ...]] = {
     "core": ("core", "pipeline", "levelled"),
     "core_long": ("core_long",),
+    "core_static": ("core_static",),
     "pre": ("pre",),
     "post": ("post",),
     "pipeline": ("pipeline",),
@@ -177,7 +178,7 @@ def compare(
 
 
 def _run(bundle: Bundle, session: Session, case: Case) -> Float32Array:
-    if case.stage in ("core", "core_long", "pre", "post"):
+    if case.stage in ("core", "core_long", "core_static", "pre", "post"):
         return session.run(case.input)
     denoiser = Denoiser(bundle.manifest.with_high_pass(False), session, finite=False)
     return denoiser(case.input, bundle.manifest.sample_rate, case.stage == "pipeline")
