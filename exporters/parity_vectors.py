@@ -83,7 +83,7 @@ def static_input(model: LoadedModel, speech: Tensor, shape: StaticShape) -> Tens
     if stft is None:
         return _clips(levelled, shape.length, shape.batch)[:, None]
     samples = max(stft.samples(shape.length), stft.shortest)
-    spec = StftAnalysis(stft)(_clips(levelled, samples, shape.batch))
+    spec: Tensor = StftAnalysis(stft)(_clips(levelled, samples, shape.batch))
     return spec[..., : shape.length]
 
 
