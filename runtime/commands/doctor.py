@@ -3,7 +3,9 @@
 import ctypes
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -20,11 +22,18 @@ from frcrn_export.runtime.family_packages import (
     taken_option,
 )
 from frcrn_export.runtime.gpu import Gpu, first_gpu
+from frcrn_export.runtime.sessions.onnx_errors import reason_of as onnx_reason
 from frcrn_export.runtime.sessions.tensorrt_backends import (
     SERVED_SMS,
     TENSORRT_BACKENDS,
     is_tensorrt_installed,
     sm_text,
+)
+from frcrn_export.runtime.sessions.trials import (
+    try_onnx_export,
+    try_onnxruntime,
+    try_tensorrt,
+    try_torchscript,
 )
 
 _PACKAGES = (
@@ -73,7 +82,7 @@ class Machine:
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check the environment, and say what to install."""
+    """Check the environment: try what is installed, and say what to install."""
     machine = examine()
     if as_json:
         print_json(asdict(machine))
@@ -98,9 +107,9 @@ def doctor(as_json: bool) -> None:
 
 
 def examine() -> Machine:
-    """Look at the machine.
+    """Look at the machine, and try what is installed.
 
-    Imports ONNX Runtime, TensorRT and installed families where present, and never torch.
+    Imports ONNX Runtime, TensorRT, PyTorch and installed families where present.
     """
     providers = _providers()
     gpu = _gpu()
@@ -116,39 +125,43 @@ def examine() -> Machine:
 
 def _abilities(providers: tuple[str, ...], gpu: Gpu | None) -> list[Ability]:
     has_torch, has_onnx = find_spec("torch") is not None, find_spec("onnx") is not None
+    on_gpu = gpu is not None
     return [
-        Ability(
+        _tried(
             "export ONNX and TorchScript",
             has_torch and has_onnx,
             "torch and onnx are needed",
             'pip install "frcrn-export[export]"',
+            try_onnx_export,
         ),
-        Ability(
+        _tried(
             "run ONNX on the CPU",
-            "CPUExecutionProvider" in providers,
+            _has_module("onnxruntime"),
             "onnxruntime is needed",
             'pip install "frcrn-export[cpu]"',
+            partial(try_onnxruntime, "CPUExecutionProvider"),
         ),
-        Ability(
+        _tried(
             "run ONNX on the GPU (CUDA)",
-            gpu is not None and "CUDAExecutionProvider" in providers,
+            on_gpu and "CUDAExecutionProvider" in providers,
             "an NVIDIA GPU and onnxruntime-gpu are needed",
-            'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"' if gpu else "",
+            'pip uninstall onnxruntime && pip install "frcrn-export[gpu]"' if on_gpu else "",
+            partial(try_onnxruntime, "CUDAExecutionProvider"),
         ),
-        Ability(
+        _tried(
             "run ONNX through TensorRT",
-            gpu is not None
-            and "TensorrtExecutionProvider" in providers
-            and _has_library("nvinfer"),
+            on_gpu and "TensorrtExecutionProvider" in providers and _has_library("nvinfer"),
             "an NVIDIA GPU, onnxruntime-gpu and TensorRT's libraries are needed",
-            "pip install tensorrt" if gpu else "",
+            "pip install tensorrt" if on_gpu else "",
+            partial(try_onnxruntime, "TensorrtExecutionProvider"),
         ),
         *_engine_abilities(gpu),
-        Ability(
+        _tried(
             "run TorchScript",
             has_torch,
             "torch is needed",
             'pip install "frcrn-export[export]"',
+            try_torchscript,
         ),
         Ability(
             "train",
@@ -170,6 +183,20 @@ def _abilities(providers: tuple[str, ...], gpu: Gpu | None) -> list[Ability]:
         ),
         *_families(),
     ]
+
+
+def _tried(
+    name: str, is_there: bool, needed: str, remedy: str, attempt: Callable[[], None]
+) -> Ability:
+    """An ability that works if what it needs is there and an attempt succeeds."""
+    if not is_there:
+        return Ability(name, False, needed, remedy)
+    try:
+        attempt()
+    except Exception as error:  # backends raise anything, their imports too
+        again = remedy.replace("pip install", "pip install --force-reinstall")
+        return Ability(name, False, f"installed, but fails: {onnx_reason(error)}", again)
+    return Ability(name, True, needed, remedy)
 
 
 def _families() -> list[Ability]:
@@ -194,12 +221,14 @@ def _families() -> list[Ability]:
 def _engine_abilities(gpu: Gpu | None) -> list[Ability]:
     installed = {spec.name: is_tensorrt_installed(spec.name) for spec in TENSORRT_BACKENDS.values()}
     builds = installed["tensorrt-rtx"] or (installed["tensorrt"] and gpu is not None)
+    builder: TensorrtBackend = "tensorrt-rtx" if installed["tensorrt-rtx"] else "tensorrt"
     return [
-        Ability(
+        _tried(
             "build engines",
             builds,
             "tensorrt-rtx is needed, or tensorrt and an NVIDIA GPU",
             _install("tensorrt-rtx"),
+            partial(try_tensorrt, builder, "Builder"),
         ),
         _runs_engines("tensorrt", "TensorRT", installed["tensorrt"], gpu),
         _runs_engines("tensorrt-rtx", "TensorRT-RTX", installed["tensorrt-rtx"], gpu),
@@ -215,8 +244,13 @@ def _runs_engines(
         return Ability(name, False, needed)
     if gpu.sm not in SERVED_SMS[backend]:
         return Ability(name, False, f"a GPU that it serves is needed; SM {sm_text(gpu.sm)} is here")
-    works = installed and _has_module("cuda.core")
-    return Ability(name, works, f"{backend} and cuda-core are needed", _install(backend))
+    return _tried(
+        name,
+        installed and _has_module("cuda.core"),
+        f"{backend} and cuda-core are needed",
+        _install(backend),
+        partial(try_tensorrt, backend, "Runtime"),
+    )
 
 
 def _has_module(name: str) -> bool:
@@ -238,11 +272,13 @@ def _version(package: str) -> str:
 
 
 def _providers() -> tuple[str, ...]:
-    if find_spec("onnxruntime") is None:
-        return ()
-    import onnxruntime
+    """The providers of ONNX Runtime; none where it is missing or does not start."""
+    try:
+        import onnxruntime
 
-    return tuple(onnxruntime.get_available_providers())
+        return tuple(onnxruntime.get_available_providers())
+    except Exception:  # the trial of it gives the reason
+        return ()
 
 
 def _gpu() -> Gpu | None:

@@ -117,6 +117,15 @@ class HostMemory(bytes):
     """Stands for `IHostMemory`, which has the buffer protocol."""
 
 
+class Builder(Mirror):
+    """Can be made; engines of tests are made by `make_plan`."""
+
+    def __init__(self, logger: ILogger) -> None:
+        if not getattr(logger, "_ready", False):
+            raise TypeError("ILogger.__init__() must be called when overriding __init__")
+        self._logger = logger
+
+
 class Runtime(Mirror):
     _gpu: SimulatedGpu
     _streams: dict[int, Stream]
@@ -436,7 +445,7 @@ def make_tensorrt(
     module.__version__ = version or VERSIONS[backend]
     facts = {"_gpu": gpu, "_streams": streams, "_backend": backend}
     module.Runtime = type("Runtime", (Runtime,), facts)
-    shared = [ILogger, DataType, TensorIOMode, ExecutionContextAllocationStrategy]
+    shared = [ILogger, Builder, DataType, TensorIOMode, ExecutionContextAllocationStrategy]
     rtx = [CudaGraphStrategy, DynamicShapesKernelSpecializationStrategy]
     for public in shared + (rtx if backend == "tensorrt-rtx" else []):
         setattr(module, public.__name__, public)

@@ -110,3 +110,52 @@ def test_families_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[2].detail == "left out: ModuleNotFoundError: No module named 'no_such_package'"
     assert "AttributeError" in found[3].detail
     assert "its option --output is one of the commands' own" in found[4].detail
+
+
+def fails(*args: object, **kwargs: object) -> None:
+    raise RuntimeError("[ONNXRuntimeError] : 6 : FAIL : no such instruction")
+
+
+def test_a_backend_that_is_installed_and_does_not_run_is_no(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert ability("run ONNX on the CPU").works
+    monkeypatch.setattr("onnxruntime.InferenceSession", fails)
+    found = ability("run ONNX on the CPU")
+    assert (found.works, found.detail) == (False, "installed, but fails: no such instruction")
+    assert found.remedy == 'pip install --force-reinstall "frcrn-export[cpu]"'
+
+
+def test_a_backend_that_computes_something_else_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = SimpleNamespace(
+        get_providers=lambda: ["CPUExecutionProvider"], run=lambda names, feeds: [feeds["x"]]
+    )
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *args, **kwargs: session)
+    found = ability("run ONNX on the CPU")
+    assert "computes [1.0, -2.5, 3.0] where 2 x is right" in found.detail
+
+
+def test_a_package_that_does_not_import_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # present, and not importable
+    found = ability("run ONNX on the CPU")
+    assert not found.works
+    assert "onnxruntime" in found.detail
+
+
+def test_torchscript_is_saved_loaded_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    assert ability("run TorchScript").works
+    monkeypatch.setattr(torch.jit, "load", fails)
+    assert "installed, but fails: " in ability("run TorchScript").detail
+
+
+def test_the_libraries_of_tensorrt_are_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with simulated_gpu(monkeypatch, tmp_path):
+        monkeypatch.setattr(sys.modules["tensorrt_rtx"], "Builder", fails)
+        monkeypatch.setattr(sys.modules["tensorrt"], "Runtime", fails)
+        for name in ("build engines", "run TensorRT engines"):
+            assert ability(name).detail.startswith("installed, but fails: ")
+        assert ability("run TensorRT-RTX engines").works
