@@ -24,6 +24,8 @@ from frcrn_export.engines.layers import LAYERS_PREFIX, parse_layers
 from frcrn_export.engines.memory import check_estimate, check_taken
 from frcrn_export.engines.options import BuildOptions, check_options
 from frcrn_export.engines.versions import check_version, cuda_major
+from frcrn_export.engines.work import node_work
+from frcrn_export.runtime.bundle.graph_shapes import Shape
 from frcrn_export.runtime.bundle.layer_report import LayerReport, OnnxNode
 from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.errors import BackendError, UserError, reading
@@ -88,8 +90,12 @@ class OnnxSource:
     nodes: Mapping[str, OnnxNode]
 
 
-def read_source(path: Path, states: Sequence[str] = ()) -> OnnxSource:
+def read_source(
+    path: Path, states: Sequence[str] = (), shapes: Mapping[str, Shape] | None = None
+) -> OnnxSource:
     """Read an ONNX file; `states` are the names of a streaming core's further inputs.
+
+    `shapes` are those of all inputs, by name, at which the work of the nodes is counted.
 
     Raises UserError for a file that is not a core from this package.
     """
@@ -105,7 +111,7 @@ def read_source(path: Path, states: Sequence[str] = ()) -> OnnxSource:
         model = onnx.load_model_from_string(data)
         if problem := _problem(model, states):
             raise UserError(f"{path}: {problem}; {remedy}")
-        return OnnxSource(model=data, input=model.graph.input[0].name, nodes=_nodes(model))
+        return OnnxSource(model=data, input=model.graph.input[0].name, nodes=_nodes(model, shapes))
 
 
 def _problem(model: "onnx.ModelProto", states: Sequence[str]) -> str | None:
@@ -134,10 +140,11 @@ def _problem(model: "onnx.ModelProto", states: Sequence[str]) -> str | None:
     return None
 
 
-def _nodes(model: "onnx.ModelProto") -> dict[str, OnnxNode]:
+def _nodes(model: "onnx.ModelProto", shapes: Mapping[str, Shape] | None) -> dict[str, OnnxNode]:
     """Every node by name; output types are inferred where the file does not say."""
     from onnx import TensorProto, shape_inference
 
+    work = node_work(model, shapes or {})
     graph = shape_inference.infer_shapes(model).graph
     dequantized = {
         name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output
@@ -151,6 +158,9 @@ def _nodes(model: "onnx.ModelProto") -> dict[str, OnnxNode]:
             op_type=node.op_type,
             dtype=_TYPE_NAMES.get(types.get(node.output[0], ""), ""),
             quantized=node.op_type in _WEIGHTED and dequantized.issuperset(node.input[:2]),
+            is_weighted=node.name in work,
+            multiplications=work[node.name].multiplications if node.name in work else None,
+            channels=work[node.name].channels if node.name in work else None,
         )
         for node in graph.node
     }
@@ -177,7 +187,8 @@ def build_plan(
     missing, BuildError where it cannot build this network, all with the parser's or builder's own
     reason, and KeyboardInterrupt when the user stops it.
     """
-    network = read_source(source, list(options.state_shapes))
+    shapes = dict.fromkeys(INPUT_NAMES, options.profile.opt) | options.state_shapes
+    network = read_source(source, list(options.state_shapes), shapes)
     check_options(options)
     estimate = check_estimate(source, network.model, options)
     version = version_of(options.backend)

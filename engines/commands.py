@@ -310,6 +310,7 @@ def _build(
 ) -> None:
     from frcrn_export.engines.build_log import BuildError
     from frcrn_export.engines.bundle import add_engine
+    from frcrn_export.runtime.bundle.layer_lint import lint
     from frcrn_export.runtime.bundle.layer_report import (
         census,
         layer_report,
@@ -338,6 +339,7 @@ def _build(
                 "weights": msgspec.to_builtins(bundle.manifest.weights),
                 "engine": msgspec.to_builtins(entry),
                 "census": census(report),
+                "lint": msgspec.to_builtins(lint(report, precision)),
                 "memory": memory(report),
                 "quantized": quantized,
                 "seconds": round(seconds, 2),

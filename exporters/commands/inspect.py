@@ -23,21 +23,45 @@ _SHOWN = 5
 @click.command()
 @click.argument("path", metavar="BUNDLE|CHECKPOINT", type=click.Path(path_type=Path))
 @click.option("--state-dict", metavar="KEY", help="Which state dict of a checkpoint.")
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Of engines: layers outside their precision, conversions, channels that miss the tensor "
+    "cores.",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="OTHER",
+    help="Compare engines: of two bundles, two engine files, or two layer reports.",
+)
 @json_option
-def inspect(path: Path, state_dict: str | None, as_json: bool) -> None:
+def inspect(
+    path: Path, state_dict: str | None, layers: bool, against: Path | None, as_json: bool
+) -> None:
     """Show what a bundle or a checkpoint holds.
 
     For a BUNDLE: tensors, operators, cost, hashes and engines. For a CHECKPOINT: its state dicts,
-    the recognised model, every setting with its origin, and the assumptions of an export.
+    the recognised model, every setting with its origin, and the assumptions of an export. With
+    --against the differences of two engines.
     """
+    if against is not None:
+        from frcrn_export.runtime.commands.inspect_engines import compare
+
+        if layers or state_dict is not None:
+            raise click.UsageError("--against goes with neither --layers nor --state-dict")
+        compare(path, against, as_json)
+        return
     if not path.exists():
         raise UserError(f"{path}: no such bundle or checkpoint; make a bundle: {export_to(path)}")
     if path.is_file() and path.name != MANIFEST_NAME:
+        if layers:
+            raise click.UsageError("--layers is for bundles; leave it out")
         _inspect_checkpoint(path, state_dict, as_json)
         return
     if state_dict is not None:
         raise click.UsageError("--state-dict is for checkpoints; leave it out")
-    inspect_bundle(path.parent if path.name == MANIFEST_NAME else path, as_json)
+    inspect_bundle(path.parent if path.name == MANIFEST_NAME else path, as_json, layers)
 
 
 def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:

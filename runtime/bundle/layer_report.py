@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from frcrn_export.runtime.bundle.manifest import Bytes, FileEntry, Profile, Sm
+from frcrn_export.runtime.bundle.manifest import Bytes, FileEntry, Positive, Profile, Sm
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import reading
@@ -25,7 +26,7 @@ _SERVING = frozenset({"kgen", "Reformat", "NoOp", "shape_call"})
 # A layer that reads one of these computes in it, although its output has a wider type.
 _NARROW_TYPES = ("Int8", "FP8")
 # Tensors of these types carry shapes and indices, not samples.
-_NOT_DATA = frozenset({"Int32", "Int64", "Bool", ""})
+NOT_DATA = frozenset({"Int32", "Int64", "Bool", ""})
 # ONNX nodes that no layer names: folded into weights, done by addressing, or fused silently.
 UNLISTED = "unlisted"
 
@@ -65,11 +66,17 @@ class OnnxNode(Struct, frozen=True, kw_only=True):
     """One node of the ONNX file. `dtype` is its output's type, in the builder's words.
 
     `quantized`: a convolution or matrix product whose input and weight are dequantized before it.
+    Convolutions, matrix products and recurrent layers (`is_weighted`) have `multiplications` at the
+    profile's optimum, None where they do not follow from it; those with channels have the
+    `channels` of one group, input and output.
     """
 
     op_type: OpType
     dtype: DataType
     quantized: bool = False
+    is_weighted: bool = False
+    multiplications: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    channels: tuple[Positive, Positive] | None = None
 
 
 class LayerReport(Struct, frozen=True, kw_only=True):
@@ -97,7 +104,12 @@ class LayerReport(Struct, frozen=True, kw_only=True):
 def layer_report(bundle: Bundle, entry: FileEntry) -> LayerReport:
     """The report of an engine of a bundle. Raises as `read_layer_report`."""
     assert entry.engine is not None
-    path, remedy = bundle.path / entry.engine.layers, f"run: {build_again(bundle.path, entry)}"
+    remedy = f"run: {build_again(bundle.path, entry)}"
+    return read_layer_report_file(bundle.path / entry.engine.layers, remedy)
+
+
+def read_layer_report_file(path: Path, remedy: str) -> LayerReport:
+    """The report in a file. Raises as `read_layer_report`."""
     with reading(path, "not a layer report", remedy):
         if (size := path.stat().st_size) > _MOST_BYTES:
             raise ValueError(f"{size / 1e6:.0f} MB, at most {_MOST_BYTES / 1e6:.0f}")
@@ -135,17 +147,17 @@ def census(report: LayerReport) -> dict[str, dict[str, int]]:
     layer names.
     """
     counts: dict[str, Counter[str]] = {}
-    for name, dtype in _types(report):
+    for name, dtype in run_types(report):
         counts.setdefault(report.nodes[name].op_type, Counter())[dtype] += 1
     return {op_type: dict(counts[op_type]) for op_type in sorted(counts)}
 
 
 def quantized_nodes(report: LayerReport) -> dict[str, str]:
     """The data type that each quantized node of the ONNX file runs in, by name; see `census`."""
-    return {name: dtype for name, dtype in _types(report) if report.nodes[name].quantized}
+    return {name: dtype for name, dtype in run_types(report) if report.nodes[name].quantized}
 
 
-def _types(report: LayerReport) -> Iterator[tuple[str, str]]:
+def run_types(report: LayerReport) -> Iterator[tuple[str, str]]:
     """The nodes, each with the data type that it runs in."""
     layers_of: dict[str, list[EngineLayer]] = {}
     for layer in report.layers:
@@ -156,7 +168,7 @@ def _types(report: LayerReport) -> Iterator[tuple[str, str]]:
         layers = [layer for layer in layers if layer.type not in _SERVING] or layers
         read = {t.dtype for layer in layers for t in layer.inputs}
         types = read | {t.dtype for layer in layers for t in layer.outputs}
-        types = types - _NOT_DATA or types
+        types = types - NOT_DATA or types
         narrow = [dtype for dtype in _NARROW_TYPES if dtype in read]
         if narrow and (node.quantized or node.op_type == "DequantizeLinear"):
             types = set(narrow)

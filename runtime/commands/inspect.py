@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from frcrn_export.runtime.commands.console import print_json, print_table
+from frcrn_export.runtime.commands.inspect_engines import print_findings
 from frcrn_export.runtime.commands.inspect_tables import (
     calls_a_second,
     print_engine,
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     from frcrn_export.runtime.bundle.reader import Bundle
 
 
-def inspect_bundle(bundle: Path, as_json: bool) -> None:
-    """Show what a bundle holds: tensors, operators, cost, hashes, what its engines are made of."""
+def inspect_bundle(bundle: Path, as_json: bool, layers: bool = False) -> None:
+    """Show what a bundle holds: tensors, operators, cost, hashes, what its engines are made of.
+
+    `layers`: every layer of the engines that the lint finds, too.
+    """
+    from frcrn_export.runtime.bundle.layer_lint import lint
     from frcrn_export.runtime.bundle.layer_report import census, layer_report, memory
     from frcrn_export.runtime.bundle.reader import open_bundle
 
@@ -31,12 +36,14 @@ def inspect_bundle(bundle: Path, as_json: bool) -> None:
     costs = _costs(opened)
     engines = [entry for entry in opened.manifest.files if entry.engine is not None]
     reports = {entry.path: layer_report(opened, entry) for entry in engines}
+    findings = {entry.path: lint(reports[entry.path], entry.precision) for entry in engines}
     if as_json:
         print_json(
             {
                 "manifest": msgspec.to_builtins(opened.manifest),
                 "graphs": {path: asdict(cost) for path, cost in costs.items()},
                 "census": {path: census(report) for path, report in reports.items()},
+                "lint": msgspec.to_builtins(findings),
                 "memory": {path: memory(report) for path, report in reports.items()},
             }
         )
@@ -49,6 +56,8 @@ def inspect_bundle(bundle: Path, as_json: bool) -> None:
         _print_cost(path, cost)
     for entry in engines:
         print_engine(entry, reports[entry.path])
+        if layers:
+            print_findings(entry.path, findings[entry.path])
     if find_spec("onnx") is None:
         click.echo('For operators and cost: pip install "frcrn-export[export]"')
 

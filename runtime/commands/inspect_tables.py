@@ -51,17 +51,14 @@ def gate_words(gate: GateResult) -> GateWords:
     return GateWords(title, value, limit, _VERDICTS[gate.passed])
 
 
-# The precisions of quantized files in the builder's words.
-_WORDS: dict[Precision, str] = {"int8": "Int8", "fp8": "FP8"}
-
-
 def print_engine(entry: FileEntry, report: "LayerReport") -> None:
     """Tables of one engine of a bundle: its facts, and the census of its ONNX nodes."""
+    from frcrn_export.runtime.bundle.layer_lint import lint, said_of
     from frcrn_export.runtime.bundle.layer_report import census
 
     engine = entry.engine
     assert engine is not None
-    counts = census(report)
+    counts, findings = census(report), lint(report, entry.precision)
     shapes = {name: getattr(engine.profile, name) for name in ("min", "opt", "max")}
     print_table(
         ("What", "Value"),
@@ -75,6 +72,9 @@ def print_engine(entry: FileEntry, report: "LayerReport") -> None:
             ("activation memory", f"{_activations(report)}, of each context"),
             ("weights in memory", _megabytes(report.weights_bytes)),
             *((f"{name} shape", str(list(shape))) for name, shape in shapes.items()),
+            (f"outside {entry.precision}", said_of(report, findings, "precision")),
+            ("narrow channels", said_of(report, findings, "channels")),
+            ("only convert", said_of(report, findings, "conversion")),
             ("refittable", "yes" if engine.refittable else "no"),
             ("verification", engine.verification),
         ),
@@ -115,7 +115,9 @@ def said_of_quantized(quantized: Mapping[str, str], precision: Precision) -> str
 
     `quantized` holds the data type that each runs in, by name; see layer_report.py.
     """
-    wanted = _WORDS[precision]
+    from frcrn_export.runtime.bundle.layer_lint import WORDS
+
+    wanted = WORDS[precision]
     others = [f"{name} ({dtype})" for name, dtype in quantized.items() if dtype != wanted]
     if not others:
         return f"All {len(quantized)} layers that the file quantizes run in {wanted}."

@@ -1,5 +1,6 @@
 """The commands that errors about engines print, run as printed: they build the engine as it was."""
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable
@@ -135,3 +136,75 @@ def test_what_a_family_leaves_out_is_said(copy: Path, run: Call) -> None:
     code, err = run(f"trt {shlex.quote(str(copy))} --gpu ampere --fp16 --batch 1")
     assert code == 0
     assert "ampere: without SM 8.7, which tensorrt-rtx does not serve" in err
+
+
+def against(
+    capsys: pytest.CaptureFixture[str], a: Path, b: Path, *more: str
+) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(["inspect", str(a), "--against", str(b), *more])
+    return int(left.value.code or 0), *capsys.readouterr()
+
+
+def test_two_engines_are_compared_what_differs_first(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (bundle / name for name in engines(bundle))
+    code, out, _ = against(capsys, one, other)
+    assert code == 0
+    assert out.index("What differs") < out.index("The same in both")
+    code, out, _ = against(capsys, one, other, "--json")
+    (found,) = json.loads(out)
+    differs = {row["what"]: (row["a"], row["b"]) for row in found["different"]}
+    assert differs["precision"] == ("fp32", "fp16")
+    assert differs["SMs"] == ("8.6, 8.9", "8.0, 8.6, 8.9, 12.0, 12.1")
+    assert {"size", "activation memory", "nodes: Conv"} <= differs.keys()
+    assert "refittable" in {row["what"] for row in found["same"]}
+    conv = next(row for row in found["nodes"] if row["operator"] == "Conv")
+    assert {conv["a"], conv["b"]} <= {"Float", "Half", ""}
+    # Layer reports alone know of layers, types and memory.
+    reports = [bundle / info(e).layers for e in engines(bundle).values()]
+    for report in reports:
+        shutil.copy(report, bundle.parent / report.name)
+    code, out, _ = against(capsys, *(bundle.parent / r.name for r in reports), "--json")
+    (alone,) = json.loads(out)
+    assert alone["nodes"] == found["nodes"]
+    assert "precision" not in {row["what"] for row in alone["different"]}
+
+
+def test_bundles_are_compared_name_by_name(
+    bundle: Path, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = against(capsys, bundle, copy, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert [Path(each["a"]).name for each in found] == list(engines(bundle))
+    assert all(each["different"] == each["nodes"] == [] for each in found)
+    code, out, _ = against(capsys, bundle, copy)
+    assert out.count("differ in nothing") == 2
+
+
+def test_what_cannot_be_compared_says_what_to_give(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = bundle / next(iter(engines(bundle)))
+    code, _, err = against(capsys, bundle / "core.onnx", one)
+    assert code == 2
+    assert "no engine there to compare; build one: frcrn-export trt" in err
+    broken = tmp_path / "x.layers.json"
+    broken.write_text("[]")
+    code, _, err = against(capsys, broken, one)
+    assert code == 2
+    assert "not a layer report" in err
+    code, _, err = against(capsys, tmp_path / "nothing", one)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+
+
+def test_inspect_lists_what_the_lint_found(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, expected in ((["--layers"], "narrow channels"), (["--json"], '"kind": "channels"')):
+        with pytest.raises(SystemExit):
+            main(["inspect", str(bundle), *words])
+        assert expected in capsys.readouterr().out
