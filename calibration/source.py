@@ -12,6 +12,7 @@ from frcrn_export.calibration.graph.transposed import lower_transposed
 from frcrn_export.calibration.settings import Progress
 from frcrn_export.exporters.onnx_versions import OPSET, raise_opset
 from frcrn_export.runtime.bundle.manifest import FileEntry, Role, Target
+from frcrn_export.runtime.bundle.onnx_file import foreign_part
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again, onnx_command, streaming_hint
 from frcrn_export.runtime.errors import UserError, reading
@@ -66,6 +67,8 @@ def find_source(
 def _lowered(bundle: Bundle, entry: FileEntry) -> onnx.ModelProto:
     path, remedy = bundle.file(entry), f"run: {make_again(bundle.path, bundle.manifest, entry)}"
     with reading(path, "not an ONNX file that can be calibrated", remedy):
+        if (foreign := foreign_part(path)) is not None:
+            raise ValueError(f"it holds {foreign}")
         model = onnx.load(path, load_external_data=False)
         raise_opset(model, OPSET)
         return lower_transposed(model)

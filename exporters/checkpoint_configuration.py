@@ -10,14 +10,18 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-_MAX_SIDECAR_BYTES = 1 << 20
+from frcrn_export.runtime.errors import reason
+
+_MAX_SIDECAR_BYTES = {".json": 1 << 20, ".yaml": 1 << 18, ".yml": 1 << 18}  # YAML takes a minute
 _MAX_DEPTH = 6
 _MAX_VALUES = 10_000
+_MAX_MERGED = 100  # mappings in one "<<" of YAML
+_MAX_SCALAR = 4_000  # characters
 _SIDECAR_STEMS = ("config", "configuration", "hparams", "args")
-_SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 # Sections about training: the same names mean other things there.
 _NOT_NETWORKS = ("optim", "sched", "scaler", "callback", "loop", "ema_state")
 logger = logging.getLogger(__name__)
@@ -53,22 +57,27 @@ def read_configuration(tree: object, metadata: Mapping[str, str], path: Path) ->
         path: The checkpoint, for the files beside it.
     """
     values = [Said(name, value, f"`{name}` in its metadata") for name, value in metadata.items()]
-    values += (Said(name, value, f"`{where}`") for where, name, value in _walk(tree, ""))
+    values += (Said(name, value, f"`{where}`") for where, name, value in _values(tree))
     for file in _sidecars(path):
         values += (
             Said(name, value, f"`{where}` in {file.name}")
-            for where, name, value in _walk(_read_sidecar(file), "")
+            for where, name, value in _values(_read_sidecar(file))
         )
     return Configuration(tuple(values[:_MAX_VALUES]))
 
 
-def _walk(tree: object, prefix: str, depth: int = 0) -> Iterator[tuple[str, str, Any]]:
-    """(path, name, value) of all plain values in nested mappings."""
+def _values(tree: object) -> Iterator[tuple[str, str, Any]]:
+    return islice(_walk(tree, "", 0, set()), _MAX_VALUES)
+
+
+def _walk(tree: object, prefix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, str, Any]]:
+    """(path, name, value) of all plain values in nested mappings, of each mapping once."""
     if isinstance(tree, argparse.Namespace):
         tree = vars(tree)
-    if not isinstance(tree, Mapping) or depth >= _MAX_DEPTH:
+    if not isinstance(tree, Mapping) or depth >= _MAX_DEPTH or id(tree) in seen:
         return
-    for key, value in list(tree.items())[:_MAX_VALUES]:
+    seen.add(id(tree))  # a pickle or YAML may hold a mapping many times, or within itself
+    for key, value in islice(tree.items(), _MAX_VALUES):
         name = str(key)
         where = f"{prefix}{name}"
         if isinstance(value, str | int | float | bool):
@@ -76,28 +85,48 @@ def _walk(tree: object, prefix: str, depth: int = 0) -> Iterator[tuple[str, str,
         elif isinstance(value, list | tuple) and all(isinstance(v, str | int) for v in value):
             yield where, name, list(value)
         elif not any(part in name.lower() for part in _NOT_NETWORKS):
-            yield from _walk(value, f"{where}.", depth + 1)
+            yield from _walk(value, f"{where}.", depth + 1, seen)
 
 
 def _sidecars(path: Path) -> list[Path]:
     stems = dict.fromkeys((path.stem, *_SIDECAR_STEMS))
-    files = (path.parent / f"{stem}{suffix}" for stem in stems for suffix in _SIDECAR_SUFFIXES)
+    files = (path.parent / f"{stem}{suffix}" for stem in stems for suffix in _MAX_SIDECAR_BYTES)
     return [file for file in files if file != path and file.is_file()]
 
 
 def _read_sidecar(file: Path) -> object:
     """The content of a YAML or JSON file; {} with a warning where it cannot be read."""
+    most = _MAX_SIDECAR_BYTES[file.suffix]
     try:
         with file.open("rb") as stream:
-            data = stream.read(_MAX_SIDECAR_BYTES + 1)
-        if len(data) > _MAX_SIDECAR_BYTES:
-            raise ValueError("larger than 1 MiB")
-        if file.suffix == ".json":
-            return json.loads(data)
-        import yaml
-
-        return yaml.safe_load(data)
+            data = stream.read(most + 1)
+        if len(data) > most:
+            raise ValueError(f"larger than {most >> 10} KiB")
+        return json.loads(data) if file.suffix == ".json" else _read_yaml(data)
     except Exception as error:  # readers may raise anything
-        reason = " ".join(str(error).split())[:200]
-        logger.warning("%s: not read as the configuration of the weights (%s)", file, reason)
+        logger.warning("%s: not read as the configuration of the weights (%s)", file, reason(error))
         return {}
+
+
+def _read_yaml(data: bytes) -> object:
+    """The content of YAML without what multiplies it: merges of merges, numbers without an end."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            if any(len(value.value) > _MAX_MERGED for key, value in node.value if _merges(key)):
+                raise ValueError("it merges too many mappings")
+            super().flatten_mapping(node)
+            if len(node.value) > _MAX_VALUES:
+                raise ValueError("its merged mappings are too large")
+
+        def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+            if isinstance(node, yaml.ScalarNode) and len(node.value) > _MAX_SCALAR:
+                raise ValueError("a value is too long")
+            return super().construct_scalar(node)
+
+    return yaml.load(data, Loader)
+
+
+def _merges(key: Any) -> bool:
+    return bool(key.tag == "tag:yaml.org,2002:merge")

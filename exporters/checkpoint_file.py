@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from frcrn_export.exporters.checkpoint_configuration import Configuration
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 PICKLE_MAGIC = b"\x80"  # torch.save before, and Python's pickle
+
+_MAX_UNPACKED = 10  # times the size of the file
 
 SAVE_HINT = (
     "save the weights alone where it was made: torch.save(model.state_dict(), 'weights.pth')"
@@ -70,6 +73,7 @@ def read_checkpoint_file(path: Path) -> tuple[object, dict[str, str]]:
         raise ValueError("the file is empty: copy or download it again")
     try:
         if head.startswith(ZIP_MAGIC):
+            _require_no_bomb(path)
             return _torch_load(path, mmap=True), {}
         if head.startswith(PICKLE_MAGIC):
             return _torch_load(path, mmap=False), {}
@@ -89,6 +93,14 @@ def _head(path: Path) -> bytes:
             return file.read(9)
     except OSError as error:
         raise ValueError(f"cannot be opened ({error.strerror}): check its permissions") from error
+
+
+def _require_no_bomb(path: Path) -> None:
+    """Raise ValueError for an archive that unpacks into far more. PyTorch compresses code alone."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _MAX_UNPACKED * path.stat().st_size:
+        raise ValueError(f"{unpacked / 1e6:.0f} MB unpacked")
 
 
 def _torch_load(path: Path, mmap: bool) -> object:

@@ -20,7 +20,13 @@ from frcrn_export.exporters.family import (
     settings_of,
     variant_of,
 )
-from frcrn_export.exporters.recognition import Checkpoint, load_checkpoint, load_into, require_model
+from frcrn_export.exporters.recognition import (
+    Checkpoint,
+    load_checkpoint,
+    load_into,
+    require_fit,
+    require_model,
+)
 from frcrn_export.exporters.reference import ReferencePipeline
 from frcrn_export.exporters.registry import family_of, find_model, registry
 from frcrn_export.exporters.resolved_settings import (
@@ -32,7 +38,7 @@ from frcrn_export.exporters.resolved_settings import (
 from frcrn_export.exporters.stft_ops import StftAnalysis
 from frcrn_export.exporters.weights import cached
 from frcrn_export.runtime.bundle.manifest import Assumption, Manifest, Weights
-from frcrn_export.runtime.errors import CheckpointError, UserError
+from frcrn_export.runtime.errors import CheckpointError, UserError, reading
 
 logger = logging.getLogger(__name__)
 
@@ -191,12 +197,16 @@ def _with_checkpoint(
     require_model(checkpoint, spec.name)
     require_options(spec, family.options, given)
     settings, assumptions = settings_of_checkpoint(family, spec, checkpoint, given)
-    try:
-        network = family.build(spec, settings)
-    except ValueError as error:
-        raise CheckpointError(
-            f"{checkpoint.path}: {error}{_how_to_say(family, assumptions)}"
-        ) from error
+    remedy = "give another --checkpoint or --model"
+    with reading(checkpoint.path, "no network has such tensors", remedy, CheckpointError):
+        try:
+            with torch.device("meta"):  # sizes come from the file: look before they take memory
+                require_fit(family.build(spec, settings), checkpoint, spec.name, remedy)
+            network = family.build(spec, settings)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{checkpoint.path}: {error}{_how_to_say(family, assumptions)}"
+            ) from error
     load_into(network, checkpoint, spec.name)
     known = is_known(spec, checkpoint)
     weights = Weights(

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.checkpoint_configuration import read_configuration
-from frcrn_export.exporters.checkpoint_file import Checkpoint, read_checkpoint_file
+from frcrn_export.exporters.checkpoint_file import SAVE_HINT, Checkpoint, read_checkpoint_file
 from frcrn_export.exporters.family import Family
 from frcrn_export.exporters.registry import find_model, registry
 from frcrn_export.runtime.bundle.reader import sha256_of
-from frcrn_export.runtime.errors import CheckpointError
+from frcrn_export.runtime.errors import CheckpointError, reading
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_into", "recognise", "require_model"]
 
@@ -32,8 +32,9 @@ _MAX_NESTING = 4
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 _COUNTER = "num_batches_tracked"
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# 500 million values: a hundred times the largest network here.
+# 500 million values: a hundred times the largest network here. Other networks may lie beside it.
 _MAX_VALUES = 500_000_000
+_MAX_FILE_VALUES = 4_000_000_000
 
 
 def load_checkpoint(
@@ -53,10 +54,17 @@ def load_checkpoint(
             dict `key`, or names one tensor twice with different values, or its weights are not
             finite.
     """
+    with reading(path, "cannot be read as a checkpoint", SAVE_HINT, CheckpointError):
+        return _load_checkpoint(path, key, wanted)
+
+
+def _load_checkpoint(path: Path, key: str | None, wanted: StateDict | None) -> Checkpoint:
     try:
         tree, metadata = read_checkpoint_file(path)
-        found = dict(_state_dicts(tree))
+        found = dict(_state_dicts(tree, "", 0, set()))
         chosen, prefix_key = _choose(found, key)
+        if sum(map(_values_of, found[chosen].values())) > _MAX_FILE_VALUES:
+            raise ValueError("holds more values than the networks of any file of speech")
         if wanted is None:
             network = _find_network(found[chosen], prefix_key)
         else:
@@ -102,6 +110,12 @@ def load_into(
     Raises CheckpointError that names the right model, or else the tensors that are missing,
     unexpected or of another shape, and `remedy`; the network is unchanged then.
     """
+    require_fit(network, checkpoint, model, remedy)
+    network.load_state_dict(checkpoint.state, strict=False)  # not strict: counters may be missing
+
+
+def require_fit(network: nn.Module, checkpoint: Checkpoint, model: str, remedy: str) -> None:
+    """Raise as `load_into`; a network on the meta device has no values and does as well."""
     require_model(checkpoint, model)
     wanted = {k: v for k, v in network.state_dict().items() if not k.endswith(_COUNTER)}
     given = checkpoint.state
@@ -120,7 +134,6 @@ def load_into(
             f"{checkpoint.path}: these are not the weights of {model}: {'; '.join(faults)}; "
             f"{remedy}"
         )
-    network.load_state_dict(given, strict=False)  # not strict: counters may be missing
 
 
 def recognise(state: StateDict) -> str | None:
@@ -149,16 +162,20 @@ class _Network:
     siblings: tuple[str, ...]
 
 
-def _state_dicts(tree: object, path: str = "", depth: int = 0) -> Iterator[tuple[str, StateDict]]:
-    """(path, state dict) of all state dicts in a file; "" for the file itself."""
+def _state_dicts(
+    tree: object, path: str, depth: int, seen: set[int]
+) -> Iterator[tuple[str, StateDict]]:
+    """(path, state dict) of all state dicts in a file, each once; "" for the file itself."""
     if is_state_dict(tree):
         yield path, tree
         return
-    if not isinstance(tree, Mapping) or depth >= _MAX_NESTING:
+    if not isinstance(tree, Mapping) or depth >= _MAX_NESTING or id(tree) in seen:
         return
+    seen.add(id(tree))  # a pickle may hold a mapping many times, or within itself
     for name, value in tree.items():
         if isinstance(value, Mapping) and not str(name).lower().startswith(("optim", "sched")):
-            yield from _state_dicts(value, f"{path}.{name}" if path else str(name), depth + 1)
+            inner = f"{path}.{name}" if path else str(name)
+            yield from _state_dicts(value, inner, depth + 1, seen)
 
 
 def _choose(found: Mapping[str, StateDict], key: str | None) -> tuple[str, str | None]:
@@ -336,8 +353,22 @@ def _canonical(state: StateDict, family: Family) -> dict[str, Tensor]:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have equal values; NaN equals NaN."""
-    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+    """Whether two tensors have equal values; those that repeat one value never have."""
+    return (
+        one.shape == other.shape
+        and one.dtype == other.dtype
+        and all(tensor.layout is torch.strided and _is_stored(tensor) for tensor in (one, other))
+        and torch.equal(one, other)
+    )
+
+
+def _is_stored(tensor: Tensor) -> bool:
+    """Whether there is memory for every value: strides may repeat one without an end."""
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _values_of(tensor: Tensor) -> int:
+    return tensor.numel() if tensor.layout is torch.strided and _is_stored(tensor) else 0
 
 
 def _require_plain(state: StateDict, wanted: StateDict) -> None:
@@ -356,7 +387,7 @@ def _require_plain(state: StateDict, wanted: StateDict) -> None:
                 f"{name} is {tensor.dtype} {tensor.layout}, not plain floating-point numbers: "
                 "save the float32 weights"
             )
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        if not _is_stored(tensor):
             raise ValueError(f"{name} {list(tensor.shape)} holds fewer values than its shape says")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds NaN or infinite values: take an earlier checkpoint")

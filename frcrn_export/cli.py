@@ -168,10 +168,12 @@ def main(args: list[str] | None = None) -> None:
 
 def _said_of(error: Exception) -> tuple[str, int]:
     """The message line and the exit code of an error."""
-    from frcrn_export.runtime.errors import FrcrnExportError
+    from frcrn_export.runtime.errors import FrcrnExportError, out_of_memory
 
     if isinstance(error, FrcrnExportError):
         return f"error: {error}", error.exit_code
+    if out_of_memory(error):
+        return "error: this takes more memory than there is; free some, or take a smaller input", 2
     if isinstance(error, ModuleNotFoundError) and (missing := _missing(error)):
         return f"error: {missing}", 2
     kind = f"unexpected {type(error).__name__}"

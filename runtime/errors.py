@@ -75,10 +75,15 @@ def reading(
         raise kind(f"{shown(source, 4096)}: {problem} ({reason(error)}); {advice}") from error
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, in Python or in a library."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
 def reason(error: BaseException) -> str:
     """Why something failed, in a few words."""
     text = _ONNX_RUNTIME.sub("", " ".join(str(error).split()))
-    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+    if out_of_memory(error):
         return "it needs more memory than there is"
     if isinstance(error, RecursionError):
         return "nested too deeply"

@@ -15,7 +15,7 @@ from frcrn_export.runtime.errors import reading
 
 _MOST_BYTES = 64 << 20  # those of 250 layers are 2 MB
 
-Size = Annotated[int, Meta(ge=-1)]  # of one axis; -1 is dynamic
+Size = Annotated[int, Meta(ge=-1, le=2**31 - 1)]  # of one axis; -1 is dynamic
 # Short and printable, since these two reach the user's terminal.
 OpType = Annotated[str, Meta(pattern="^[A-Za-z0-9_.]{1,64}$")]
 DataType = Annotated[str, Meta(pattern="^[A-Za-z0-9_]{0,32}$")]

@@ -9,6 +9,8 @@ import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
 
+# What NumPy writes. Of other methods a header can ask for gigabytes.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -18,14 +20,17 @@ _READERS = {
 def read_arrays(path: Path, most_bytes: int) -> dict[str, Float32Array]:
     """The arrays by name. Allocates no more than the archive declares.
 
-    Raises ValueError for more than `most_bytes`, for dtypes other than float32 and for headers that
-    do not match their data; else whatever the zip reader raises.
+    Raises ValueError for more than `most_bytes`, for other compressions than NumPy's, for dtypes
+    other than float32 and for headers that do not match their data; else whatever the zip reader
+    raises.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         total = sum(member.file_size for member in members)
         if total > most_bytes:
             raise ValueError(f"{total / 1e6:.0f} MB of arrays, at most {most_bytes / 1e6:.0f}")
+        if any(member.compress_type not in _METHODS for member in members):
+            raise ValueError("compressed in a way that NumPy does not use")
         arrays = {}
         for member in members:
             with archive.open(member) as stream:

@@ -1,5 +1,6 @@
 """Reading a manifest: decode it into the types of `manifest.py`, and check across fields."""
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import PurePosixPath
 from typing import Any
@@ -27,6 +28,8 @@ from frcrn_export.runtime.reserved_options import is_reserved
 _MAX_ROW_ELEMENTS = 2**25
 # Values in the largest input of an engine, 2 GiB; this memory is on the GPU.
 _MAX_PROFILE_ELEMENTS = 2**29
+# Samples of the FFT's input for one sample of audio, by how much frames overlap.
+_MAX_OVERLAP = 64
 # Calls of look-ahead.
 _MAX_LOOKAHEAD_CALLS = 4_096
 
@@ -105,16 +108,24 @@ def _check(manifest: Manifest, source: str) -> None:
             _check_streaming(entry, entry.streaming, source)
         if entry.engine is not None:
             _check_engine(entry, entry.engine, source)
-            if entry.engine.layers not in paths:
-                raise BundleError(
-                    f"{source}: {entry.engine.layers!r} of {entry.path} is not listed"
-                )
+        for name in _named_files(entry):
+            if name not in paths:
+                raise BundleError(f"{source}: {name!r} of {entry.path} is not listed")
     if (manifest.domain == "spectrum") != (manifest.stft is not None):
         raise BundleError(f"{source}: `stft` and domain {manifest.domain!r} contradict each other")
     if manifest.stft is not None:
-        _check_stft(manifest.stft, min(manifest.padding.size, manifest.segments.length), source)
+        windows = manifest.padding.size, manifest.segments.length
+        _check_stft(manifest.stft, min(windows), max(windows), source)
     if manifest.segments.stride < 1:
         raise BundleError(f"{source}: `segments` drops at least as much as a window holds")
+
+
+def _named_files(entry: FileEntry) -> Iterator[str]:
+    """The files that are read with this one."""
+    if entry.engine is not None:
+        yield entry.engine.layers
+    if entry.quantization is not None and entry.quantization.report is not None:
+        yield entry.quantization.report
 
 
 def _check_sizes(entry: FileEntry, source: str) -> None:
@@ -166,9 +177,19 @@ def _check_engine(entry: FileEntry, engine: EngineInfo, source: str) -> None:
         raise BundleError(f"{source}: {entry.path}: `profile` needs min <= opt <= max")
 
 
-def _check_stft(stft: StftSpec, shortest: int, source: str) -> None:
+def _check_stft(stft: StftSpec, shortest: int, longest: int, source: str) -> None:
     if not stft.hop_length <= stft.window_length <= stft.fft_length:
         raise BundleError(f"{source}: `stft` needs hop_length <= window_length <= fft_length")
+    if stft.fft_length > _MAX_OVERLAP * stft.hop_length:
+        raise BundleError(
+            f"{source}: `stft` has an fft_length of {stft.fft_length} every {stft.hop_length} "
+            f"samples, at most {_MAX_OVERLAP} times the hop_length is taken"
+        )
+    if 2 * stft.bins * stft.frames(longest) > _MAX_ROW_ELEMENTS:
+        raise BundleError(
+            f"{source}: `stft` gives {2 * stft.bins * stft.frames(longest)} values for a window of "
+            f"`padding` or `segments`, at most {_MAX_ROW_ELEMENTS} are taken"
+        )
     if stft.window_length % 2 or stft.fft_length % 2:
         raise BundleError(f"{source}: `stft` needs an even window_length and fft_length")
     if shortest < stft.shortest:
