@@ -7,6 +7,7 @@ steps.
 """
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -15,6 +16,7 @@ _VARINT_BYTES = 10
 # Parsers keep 32 bits of a key, so a larger one may be another field to them.
 _MOST_KEY = 2**32 - 1
 _MOST_BYTES = 2**31 - 1  # of a protobuf message
+_MOST_NODES = 100_000  # of all graphs in a file; the largest of ours have some thousands
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
@@ -42,23 +44,25 @@ def foreign_part(path: Path) -> str | None:
             if number == _MODEL_FUNCTIONS:
                 return "functions of its own"
             if number == _MODEL_GRAPH:
-                _check_graph(value, in_scan=False)
+                _check_graph(value, in_scan=False, nodes=count(1))
     except _ForeignError as found:
         return str(found)
     return None
 
 
-def _check_graph(graph: memoryview, *, in_scan: bool) -> None:
+def _check_graph(graph: memoryview, *, in_scan: bool, nodes: Iterator[int]) -> None:
     for number, value in _fields(graph):
         if number == _GRAPH_NODE:
-            _check_node(value, in_scan=in_scan)
+            if next(nodes) > _MOST_NODES:
+                raise _ForeignError(f"more than {_MOST_NODES} nodes")
+            _check_node(value, in_scan=in_scan, nodes=nodes)
         elif number == _GRAPH_TENSOR:
             _check_tensor(value)
         elif number == _GRAPH_SPARSE:
             _check_sparse(value)
 
 
-def _check_node(node: memoryview, *, in_scan: bool) -> None:
+def _check_node(node: memoryview, *, in_scan: bool, nodes: Iterator[int]) -> None:
     operator, graphs = "", []
     for number, value in _fields(node):
         if number == _NODE_OPERATOR:
@@ -77,7 +81,7 @@ def _check_node(node: memoryview, *, in_scan: bool) -> None:
     if graphs and operator != "If" and (operator != "Scan" or in_scan):
         raise _ForeignError(f"a node {operator}{' in a Scan' * in_scan}, which may never end")
     for graph in graphs:
-        _check_graph(graph, in_scan=in_scan or operator == "Scan")
+        _check_graph(graph, in_scan=in_scan or operator == "Scan", nodes=nodes)
 
 
 def _check_tensor(tensor: memoryview) -> None:

@@ -330,3 +330,15 @@ def test_tensors_that_are_not_what_they_say(
     torch.save({"state_dict": state, "config": SETTINGS}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=said):
         load_model(None, tmp_path / "w.pth")
+
+
+def test_sizes_that_a_file_states_take_no_memory(tmp_path: Path) -> None:
+    """One small tensor says 2^16 channels; a network of them has terabytes of weights."""
+    state = load_checkpoint(ASSETS / "wave-unet-16k.safetensors").state
+    first = state["encoder.0.0.weight"]
+    state["encoder.0.0.weight"] = torch.zeros(2**16, *first.shape[1:])
+    path = tmp_path / "weights.pth"
+    torch.save(state, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(checkpoint=path)
+    assert str(caught.value).startswith(f"{path}: ")

@@ -316,6 +316,40 @@ def test_damaged_files_raise_nothing_else(tmp_path, form):
     assert refused > 0
 
 
+def test_a_mapping_that_holds_itself(tmp_path):
+    """A thousand times: its paths are without number, and it is walked once."""
+    tree: dict[str, object] = {"model": weights_of(wave_unet())}
+    tree.update({f"again{number}": tree for number in range(1_000)})
+    checkpoint = load_checkpoint(save(tree, tmp_path / "a.pt"))
+    assert (checkpoint.model, checkpoint.key) == (MODEL, "model")
+
+
+def test_strides_that_repeat_a_value_without_an_end(tmp_path):
+    """Under two prefixes, where equal networks are one: they are not compared."""
+    huge = torch.ones(1).expand(2**20, 2**10, 2**10)
+    state = {}
+    for prefix in ("one.", "two."):
+        state |= {f"{prefix}{key}": value for key, value in weights_of(wave_unet()).items()}
+        state[f"{prefix}encoder.0.main.0.weight"] = huge
+    refusal(save(state, tmp_path / "a.pt"))
+
+
+def test_an_archive_that_unpacks_into_far_more(tmp_path):
+    path, bomb = save({"a": torch.ones(3)}, tmp_path / "a.pt"), tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(bomb, "w") as written:
+        for name in whole.namelist():
+            zeros = bytes(20_000_000) if name.endswith("data/0") else whole.read(name)
+            written.writestr(name, zeros, zipfile.ZIP_DEFLATED)
+    assert bomb.stat().st_size < 100_000
+    assert "truncated, damaged or not a checkpoint" in refusal(bomb)
+
+
+def test_a_tensor_of_a_kind_that_no_reader_expects(tmp_path):
+    state = weights_of(wave_unet())
+    state["encoder.0.main.0.weight"] = torch.eye(3).to_sparse_csr()
+    refusal(save(state, tmp_path / "a.pt"))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_not_finite(tmp_path, value):
     state = weights_of(wave_unet())

@@ -73,6 +73,8 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
         (ModuleNotFoundError("no", name="matplotlib"), 2, 'pip install "frcrn-export[plot]"'),
         (ModuleNotFoundError("no", name="seaborn"), 1, "unexpected ModuleNotFoundError: no"),
         (ZeroDivisionError("oops"), 1, "ZeroDivisionError: oops (traceback: frcrn-export --debug"),
+        (MemoryError(), 2, "error: this takes more memory than there is"),
+        (RuntimeError("x.cpp: can't allocate memory: you tried"), 2, "more memory than there is"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

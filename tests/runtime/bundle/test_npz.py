@@ -56,3 +56,11 @@ def test_an_archive_that_unpacks_into_more_than_is_taken(tmp_path: Path) -> None
     assert path.stat().st_size < 10_000
     with pytest.raises(ValueError, match="4 MB of arrays, at most 1"):
         read_arrays(path, 1_000_000)
+
+
+def test_other_compressions_than_those_of_numpy(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x.npy", header("(1,)") + bytes(4))
+    with pytest.raises(ValueError, match="a way that NumPy does not use"):
+        read_arrays(path, 1_000)

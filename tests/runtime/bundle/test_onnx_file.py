@@ -121,6 +121,14 @@ def test_a_field_that_other_parsers_take_for_another(tmp_path: Path) -> None:
         foreign_part(path)
 
 
+def test_more_nodes_than_a_network_has(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    nodes = b"\x0a\x00" * 100_001  # field 1 of a graph, empty
+    size = bytes([len(nodes) & 0x7F | 0x80, len(nodes) >> 7 & 0x7F | 0x80, len(nodes) >> 14])
+    path.write_bytes(b"\x3a" + size + nodes)
+    assert foreign_part(path) == "more than 100000 nodes"
+
+
 def test_a_file_larger_than_protobuf_can_be(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with path.open("wb") as file:

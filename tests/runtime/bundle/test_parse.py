@@ -2,6 +2,7 @@ import contextlib
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from frcrn_export.runtime.bundle.manifest import SCHEMA_VERSION, Manifest, Parit
 from frcrn_export.runtime.bundle.parse import is_inside, parse_manifest
 from frcrn_export.runtime.errors import BundleError
 from tests.bundles import STFT, core_entry, manifest
+from tests.int8_standins import quantization
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 COMPLETE = manifest(stft=STFT, level="active_rms", files=(core_entry(STFT),))
@@ -18,6 +20,11 @@ COMPLETE = manifest(stft=STFT, level="active_rms", files=(core_entry(STFT),))
 def _core() -> dict[str, object]:
     core: dict[str, object] = json.loads(COMPLETE.to_json())["files"][0]
     return core
+
+
+_REPORT = json.loads(
+    msgspec.json.encode(msgspec.structs.replace(quantization(), report="../../secret.json"))
+)
 
 
 def _tensor(*shape: int | str) -> dict[str, object]:
@@ -64,6 +71,8 @@ def _as_dict(result: ParityResult) -> dict[str, object]:
         ({"segments__above": 2**31}, "$.segments.above"),
         ({"stft__fft_length": 2**17}, "$.stft.fft_length"),
         ({"stft__window": "blackman"}, "$.stft.window"),
+        ({"stft__hop_length": 1}, "an fft_length of 640 every 1 samples, at most 64 times"),
+        ({"padding__size": 2**21, "stft__hop_length": 10}, "for a window of `padding`"),
         ({"files__bytes": 2**41}, "bytes"),
         ({"files__input_limit": 0.0}, "input_limit"),
         ({"files__opset": 1_000}, "opset"),
@@ -179,6 +188,10 @@ def test_a_later_schema_says_to_upgrade() -> None:
             "must hold a window",
         ),
         ({"segments__left": 14_000}, "drops at least as much"),
+        (
+            {"files__precision": "int8", "files__quantization": _REPORT},
+            "'../../secret.json' of core.onnx is not listed",
+        ),
     ],
 )
 def test_impossible_fields_are_named(fields: dict[str, object], said: str) -> None:
