@@ -10,9 +10,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS
 
 BROKEN = """
 import os, time
+from pathlib import Path
 from tests.fuzz import worker
-from tests.fuzz.readers import Reader, command
-from tests.fuzz.zip_mutations import CANARY
+from tests.fuzz.reader import Reader, command
 
 def read(folder, data):
     if data == b"traceback":

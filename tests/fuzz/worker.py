@@ -11,7 +11,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.fuzz.readers import READERS, Reader, remove_outputs
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import READERS, remove_outputs
 
 ROOM_BYTES = 500 << 20
 
