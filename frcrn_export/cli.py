@@ -1,5 +1,6 @@
 """The command line: a table of commands, each imported only when it is called."""
 
+import errno
 import os
 import shutil
 import signal
@@ -102,6 +103,10 @@ EXTRAS = MappingProxyType(
 )
 
 
+# What a full disk, a quota or a limit of the size of files says, standard output included.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands' names and help lines without importing them."""
 
@@ -176,6 +181,10 @@ def _said_of(error: Exception) -> tuple[str, int]:
         return "error: this takes more memory than there is; free some, or take a smaller input", 2
     if isinstance(error, ModuleNotFoundError) and (missing := _missing(error)):
         return f"error: {missing}", 2
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = error.filename or "the output"
+        said = _fit_to_print(f"{where}: cannot be written ({error.strerror}); make room for it")
+        return f"error: {said}", 2
     kind = f"unexpected {type(error).__name__}"
     return f"{kind}: {_fit_to_print(str(error))} (traceback: frcrn-export --debug …)", 1
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.errors import UserError, reading
+from frcrn_export.runtime.text import shown
 
 # The length drawn of a long recording, and its resolution.
 MAX_SECONDS = 60.0
@@ -26,7 +27,7 @@ def plot_before_after(before: Path, after: Path, picture: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError('--plot needs matplotlib; run: pip install "frcrn-export[plot]"') from error
-    sources = [FileSource(before), FileSource(after)]
+    sources = [FileSource(path, warn=False) for path in (before, after)]
     levels = [spectrogram_dbfs(_start_of(source), source.sample_rate) for source in sources]
     top = max(-20.0, 5.0 * np.ceil(max(float(level.max()) for level in levels) / 5.0))
     figure = Figure(figsize=(11, 6.5), dpi=150, layout="constrained")
@@ -44,17 +45,19 @@ def plot_before_after(before: Path, after: Path, picture: Path) -> None:
             vmin=top - _RANGE_DB,
             vmax=top,
         )
-        axis.set_title(f"{title}: {source.path.name}", loc="left", fontsize=11)
+        name = shown(source.path.name)
+        axis.set_title(f"{title}: {name}", loc="left", fontsize=11, parse_math=False)
         axis.set_ylabel("Frequency (kHz)")
     axes[1].set_xlabel("Time (s)")
     figure.colorbar(image, ax=list(axes), label="Level (dBFS)", pad=0.01)
-    picture.parent.mkdir(parents=True, exist_ok=True)
     partial = picture.with_name(f".{picture.name}.{os.getpid()}.partial")
-    try:
-        figure.savefig(partial, format="png")
-        partial.replace(picture)
-    finally:
-        partial.unlink(missing_ok=True)
+    with reading(picture, "cannot be written", "leave out --plot, or make room", UserError):
+        try:
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(partial, format="png")
+            partial.replace(picture)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def spectrogram_dbfs(samples: Float32Array, sample_rate: int) -> Float32Array:

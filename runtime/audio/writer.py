@@ -37,8 +37,10 @@ class FileWriter:
         clipped: Samples beyond full scale, which an integer subtype cannot hold.
     """
 
-    def __init__(self, path: Path, like: FileSource) -> None:
+    def __init__(self, path: Path, like: FileSource, name: str | None = None) -> None:
+        """Choose the format; `name` is what errors show, None for the path."""
         self.path = path
+        self.name = str(path) if name is None else name
         self.format = output_format(path, like, like.audio_format)
         self.clipped = 0
         self._like = like
@@ -118,7 +120,7 @@ class FileWriter:
             self._lost_tags = self._tags.missing_in(read_tags(file))
         if frames < self._written:
             raise AudioError(
-                f"{self.path}: {self.format.container} kept {frames} of {self._written} samples; "
+                f"{self.name}: {self.format.container} kept {frames} of {self._written} samples; "
                 "use .wav or .flac"
             )
 
@@ -129,7 +131,7 @@ class FileWriter:
         except Exception as error:  # libsndfile does not say what the system said
             why = _refusal(self._partial) or reason(error)
             raise AudioError(
-                f"{self.path}: cannot be written ({why}); choose another place with -o"
+                f"{self.name}: cannot be written ({why}); choose another place with -o"
             ) from error
 
 

@@ -59,9 +59,9 @@ def print_line(line: str, *, err: bool = False) -> None:
     click.echo(shown(line, _LONGEST_LINE), err=err)
 
 
-def print_json(value: Any) -> None:
-    """Indented JSON on standard output."""
-    click.echo(json.dumps(value, indent=2))
+def print_json(value: Any, *, err: bool = False) -> None:
+    """Indented JSON on standard output, or on standard error."""
+    click.echo(json.dumps(value, indent=2), err=err)
 
 
 # Words up to this length do not fold: numbers, shapes, operators. Paths and hashes may.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="A file for one input file; otherwise a folder.",
+    help="A file for one input file, or - for standard output; otherwise a folder.",
 )
 @click.option(
     "-b",
@@ -71,6 +71,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --stream: overlapping windows, for networks that cannot stream.",
 )
+@click.option(
+    "--format",
+    metavar="SUFFIX",
+    help="The format of an output without a name (standard output, a pipe): wav, flac, ogg, ...; "
+    "by default the input's.",
+)
 @click.option("--plot", is_flag=True, help="Also draw spectrograms before and after, as NAME.png.")
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
 @click.option(
@@ -99,6 +105,7 @@ def denoise(
     high_pass: bool | None,
     stream: bool,
     windowed: bool,
+    format: str | None,
     plot: bool,
     force: bool,
     skip_existing: bool,
@@ -107,10 +114,12 @@ def denoise(
 ) -> None:
     """Denoise audio files, or all audio in folders, with a BUNDLE.
 
-    Reads and writes the formats of libsndfile, such as WAV, FLAC, OGG and MP3; outputs keep the
-    sample rate, the channels and the subtype of their inputs. A file that cannot be denoised does
-    not end the run: it is named at the end, and the exit code is 1.
+    Reads and writes the formats of libsndfile, such as WAV, FLAC, OGG and MP3; the suffix of an
+    output decides its format. Outputs keep the sample rate, the channels and, where they can, the
+    subtype and the tags of their inputs. An INPUT of - is standard input. A file that cannot be
+    denoised does not end the run: it is named at the end, and the exit code is 1.
     """
+    from frcrn_export.runtime.audio.spool import is_stream
     from frcrn_export.runtime.files.jobs import plan_jobs
     from frcrn_export.runtime.files.run import Run, batch_of, files_at_once, threads_of_each
 
@@ -120,8 +129,14 @@ def denoise(
         raise click.UsageError("--force replaces what --skip-existing leaves: give one", context)
     if stream and jobs is not None and jobs > 1:
         raise click.UsageError("--stream takes one file at a time: --jobs 1", context)
+    to_stream = is_stream(output)
+    if plot and to_stream:
+        raise click.UsageError("--plot needs an output with a name", context)
+    if format and not to_stream:
+        raise click.UsageError("--format is for -o -; the suffix of a name decides", context)
+    suffix = f".{format.lower().lstrip('.')}" if format else ""
     existing: Existing = "skip" if skip_existing else "replace" if force else "refuse"
-    plan = plan_jobs(inputs, output, existing=existing, plot=plot)
+    plan = plan_jobs(inputs, output, existing=existing, plot=plot, suffix=suffix)
     waiting = plan.waiting
     parallel = 1 if stream else jobs or files_at_once(len(waiting), threads)
     each = threads_of_each(min(parallel, max(1, len(waiting))), threads)
@@ -135,12 +150,15 @@ def denoise(
     )
     report = Report(plan, run.outcomes)
     ended = _run_with_progress(run, report)
-    single = len(inputs) == 1 and inputs[0].is_file()
+    single = len(inputs) == 1 and not inputs[0].is_dir()
     if single and report.failed:
         ended = report.failed[0].error
         report.error = str(ended)
     if as_json:
-        print_json(report.to_json(bundle, denoiser, attenuation_limit))
+        described = report.to_json(bundle, denoiser, attenuation_limit)
+        print_json(described, err=to_stream)
+    elif to_stream and not ended:
+        print_line(report.line, err=True)
     elif not (single and ended):
         report.print()
     if not single:

@@ -126,6 +126,7 @@ class Report:
             "plot": str(job.plot) if job.plot else None,
             "status": "skipped" if job in self.plan.skipped else "not_reached",
             "error": None,
+            "losses": [],
         }
         if isinstance(outcome, Failure):
             described |= {"status": "failed", "error": str(outcome.error)}
@@ -137,5 +138,6 @@ class Report:
                 "audio_seconds": round(outcome.audio_seconds, 3),
                 "elapsed_seconds": round(outcome.elapsed_seconds, 3),
                 "real_time_factor": round(outcome.real_time_factor, 4),
+                "losses": list(outcome.losses),
             }
         return described

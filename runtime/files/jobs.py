@@ -8,7 +8,8 @@ from typing import Literal
 
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.folder import find_audio
-from frcrn_export.runtime.audio.formats import audio_suffixes
+from frcrn_export.runtime.audio.formats import audio_suffixes, check_suffix, output_format
+from frcrn_export.runtime.audio.spool import STANDARD, is_stream
 from frcrn_export.runtime.errors import UserError, reason
 
 # What to do where an output exists: raise, replace it, or leave it if it is complete.
@@ -17,11 +18,16 @@ Existing = Literal["refuse", "replace", "skip"]
 
 @dataclass(frozen=True)
 class Job:
-    """One file to denoise, where the result goes, and where its picture goes if one is wanted."""
+    """One file to denoise, where the result goes, and where its picture goes if one is wanted.
+
+    Both may be streams: "-", a pipe or a device. `suffix` is the format of what goes into a stream,
+    ".flac" for FLAC; "" stands for the input's.
+    """
 
     source: Path
     target: Path
     plot: Path | None = None
+    suffix: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,20 +51,35 @@ class Plan:
 
 
 def plan_jobs(
-    inputs: Sequence[Path], output: Path, *, existing: Existing = "refuse", plot: bool = False
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    existing: Existing = "refuse",
+    plot: bool = False,
+    suffix: str = "",
 ) -> Plan:
     """Pair every input file with its output.
 
     A single input file is written to `output` itself, unless that is a folder or has no suffix.
     Otherwise `output` is a folder, created if needed: files keep their names, and files of an input
-    folder their relative paths. Pictures lie beside the outputs, as `NAME.png`. Raises UserError
+    folder their relative paths; what comes from standard input is called "stdin". Pictures lie
+    beside the outputs, as `NAME.png`. `suffix` is the format for an output that is a stream.
+
+    Raises UserError
     for a missing input, for an output that exists (unless `existing` says otherwise), that is an
-    input, or that two inputs share, and where nothing can be written to the folder of `output`.
+    input, or that two inputs share, where nothing can be written to the folder of `output`, and
+    where the format of a single output cannot be written.
     """
     left_out: Counter[str] = Counter()
     pairs = _pairs(inputs, output, left_out)
+    if is_stream(output):
+        jobs: tuple[Job, ...] = (Job(*pairs[0], suffix=suffix),)
+        _check_format(jobs[0])
+        return Plan(jobs, frozenset(), left_out)
     jobs = tuple(Job(source, to, to.with_suffix(".png") if plot else None) for source, to in pairs)
     _check_outputs(jobs, existing)
+    if len(jobs) == 1:
+        _check_format(jobs[0])
     skipped = frozenset(filter(_is_complete, jobs)) if existing == "skip" else frozenset[Job]()
     if len(skipped) < len(jobs):
         _check_writable(output)
@@ -67,10 +88,13 @@ def plan_jobs(
 
 def _pairs(inputs: Sequence[Path], output: Path, left_out: Counter[str]) -> list[tuple[Path, Path]]:
     for path in inputs:
-        if not path.exists():
+        if not (path.exists() or path == STANDARD):
             raise UserError(f"{path}: no such file or folder")
     is_folder = output.is_dir()
-    if len(inputs) == 1 and inputs[0].is_file() and output.suffix and not is_folder:
+    single = len(inputs) == 1 and (inputs[0].is_file() or is_stream(inputs[0]))
+    if is_stream(output) and not single:
+        raise UserError(f"{output}: takes one file; give a folder for several: -o FOLDER")
+    if single and (is_stream(output) or (output.suffix and not is_folder)):
         return [(inputs[0], output)]
     if output.is_file() or (output.suffix.lower() in audio_suffixes() and not is_folder):
         raise UserError(f"{output}: several inputs need a folder for their outputs: -o FOLDER")
@@ -78,6 +102,8 @@ def _pairs(inputs: Sequence[Path], output: Path, left_out: Counter[str]) -> list
 
 
 def _pairs_in(path: Path, output: Path, left_out: Counter[str]) -> list[tuple[Path, Path]]:
+    if is_stream(path):
+        return [(path, output / f"{'stdin' if path == STANDARD else path.name}.wav")]
     if path.is_file():
         return [(path, output / path.name)]
     found = find_audio(path, except_in=output)
@@ -110,6 +136,22 @@ def _check_outputs(jobs: Sequence[Job], existing: Existing) -> None:
                     "or --force to replace it"
                 )
             seen[real] = job.source
+
+
+def _check_format(job: Job) -> None:
+    """Raise AudioError where the output cannot be written in its format."""
+    target = job.target
+    if is_stream(target):
+        target = Path(f"output{job.suffix or '.wav'}")
+    check_suffix(target)
+    if is_stream(job.source):
+        return
+    try:
+        source = FileSource(job.source, warn=False)
+    except UserError:
+        return  # said when its turn comes
+    if job.suffix or target is job.target:
+        output_format(target, source, source.audio_format)
 
 
 def _is_complete(job: Job) -> bool:

@@ -9,6 +9,7 @@ from itertools import chain
 from threading import Event, Lock
 
 from frcrn_export.runtime.audio.file import FileSource
+from frcrn_export.runtime.audio.spool import is_stream
 from frcrn_export.runtime.denoiser import Denoiser, rows_at_once
 from frcrn_export.runtime.errors import (
     AudioError,
@@ -197,6 +198,8 @@ class Run:
 
 def _length(job: Job) -> float:
     """Seconds, so that equal lengths are in progress at once; what cannot be read comes first."""
+    if is_stream(job.source):
+        return 0.0
     try:
         source = FileSource(job.source, warn=False)
     except UserError:
