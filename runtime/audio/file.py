@@ -8,6 +8,7 @@ missing stands in `FileSource.losses`.
 import logging
 import os
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,7 +173,13 @@ class FileSource:
         if what not in self.losses:
             self.losses.append(what)
             if self._warn:
-                logger.warning("%s: %s", self.name, what)
+                _warn_once(self.name, what)
+
+
+@lru_cache(maxsize=10_000)
+def _warn_once(name: str, what: str) -> None:
+    """Files of a training or a comparison are opened again and again."""
+    logger.warning("%s: %s", name, what)
 
 
 class _Decoder:

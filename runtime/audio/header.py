@@ -6,7 +6,9 @@ that is larger than the rest of the file means a truncated recording, and the re
 """
 
 import io
+import math
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,6 +53,8 @@ _LAYOUTS = {
     b"riff": _Layout(40, 16, "<Q", 8, inclusive=True),
     b"caff": _Layout(8, 4, ">q", 1),
 }
+_SPHERE_BYTES = 4096
+_SPHERE_COUNTS = (b"sample_count", b"channel_count", b"sample_n_bytes")
 _SAMPLES = {b"data", b"SSND", b"BODY", _W64_DATA}
 
 
@@ -166,12 +170,14 @@ class Corrected(io.RawIOBase):
 
 
 def read_header(path: Path) -> Header | None:
-    """The header of WAV, RF64, W64, AIFF, IFF, CAF or AU; None for others and without samples."""
+    """The header of WAV, RF64, W64, AIFF, IFF, CAF, AU or SPHERE; None without one or samples."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(0)
         begin = file.read(12)
         magic = begin[:4]
+        if magic == b"NIST":
+            return _sphere(path, begin + file.read(_SPHERE_BYTES), end)
         if magic == b".snd" and len(begin) == 12:
             return _header(path, magic, [Chunk(b"data", *struct.unpack(">II", begin[4:]))], end)
         if magic not in _LAYOUTS:
@@ -183,6 +189,18 @@ def read_header(path: Path) -> Header | None:
                 file.seek(chunk.start)
                 long_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
         return _header(path, magic, chunks, end, long_size)
+
+
+def _sphere(path: Path, begin: bytes, end: int) -> Header | None:
+    """The header of NIST SPHERE, which is text: the size of the header, and numbers by name."""
+    fields = {name: int(value) for name, value in re.findall(rb"(\w+) -i (\d{1,12})\s", begin)}
+    size = re.match(rb"NIST_1A\s+(\d{1,6})\s", begin)
+    counts = [fields.get(name) for name in _SPHERE_COUNTS]
+    if size is None or None in counts or int(size[1]) > end:
+        return None
+    said = math.prod(count for count in counts if count is not None)
+    offset = int(size[1])
+    return Header(path, b"NIST", (), offset, said, said, min(said, end - offset))
 
 
 def _chunks(file: BinaryIO, layout: _Layout, end: int) -> Iterator[Chunk]:

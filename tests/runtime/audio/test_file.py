@@ -179,6 +179,7 @@ def test_a_wav_beyond_4_gib_is_read_whole(tmp_path: Path, said: int) -> None:
         ("a.opus", "OPUS"),
         ("a.wav", "IMA_ADPCM"),
         ("a.svx", "PCM_16"),
+        ("a.nist", "PCM_16"),
     ],
 )
 def test_a_truncated_recording_is_taken_and_said(
@@ -186,7 +187,7 @@ def test_a_truncated_recording_is_taken_and_said(
 ) -> None:
     path = tmp_path / name
     noise = 0.1 * np.random.default_rng(0).standard_normal(200_000)
-    formats = {".opus": "OGG", ".rf64": "RF64", ".svx": "SVX"}
+    formats = {".opus": "OGG", ".rf64": "RF64", ".svx": "SVX", ".nist": "NIST"}
     soundfile.write(path, noise, 16_000, subtype=subtype, format=formats.get(path.suffix))
     whole = read(FileSource(path))
     assert caplog.messages == []

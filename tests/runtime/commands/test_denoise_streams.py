@@ -239,12 +239,11 @@ def test_names_are_bytes(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in NAMES:
         (tmp_path / "in" / os.fsdecode(name)).write_bytes(encoded())
-    arguments = command(bundle, tmp_path / "in", "-o", tmp_path / "out", "--plot")
+    arguments = command(bundle, tmp_path / "in", "-o", tmp_path / "out", "--plot", "--json")
     done = subprocess.run(arguments, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
-    again = subprocess.run([*arguments, "--json", "-f"], capture_output=True, check=False)
-    files = json.loads(again.stdout)["files"]
+    files = json.loads(done.stdout)["files"]
     assert {os.fsencode(file["output"]).split(b"/")[-1] for file in files} == set(NAMES)
     for name in NAMES:
         check((tmp_path / "out" / os.fsdecode(name)).read_bytes(), "WAV", "PCM_16")
