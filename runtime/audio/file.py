@@ -90,13 +90,13 @@ class FileSource:
 
     @property
     def other_chunks(self) -> list[str]:
-        """The names of chunks that nothing here reads, such as iXML or cue points."""
+        """The names of chunks that nothing here reads, such as iXML or cue points; 20 at most."""
         names = [chunk.name for chunk in self._header.chunks] if self._header else []
         return list(
             dict.fromkeys(
-                name.decode("ascii").strip() for name in names if name[:4] not in _READ_CHUNKS
+                name[:4].decode("ascii").strip() for name in names if name[:4] not in _READ_CHUNKS
             )
-        )
+        )[:20]
 
     @property
     def format(self) -> str:

@@ -1,12 +1,12 @@
 """A picture of a recording before and after denoising: two spectrograms on one colour scale."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
+from frcrn_export.runtime.audio.partial import partial_of
 from frcrn_export.runtime.errors import UserError, reading
 from frcrn_export.runtime.text import shown
 
@@ -50,7 +50,7 @@ def plot_before_after(before: Path, after: Path, picture: Path) -> None:
         axis.set_ylabel("Frequency (kHz)")
     axes[1].set_xlabel("Time (s)")
     figure.colorbar(image, ax=list(axes), label="Level (dBFS)", pad=0.01)
-    partial = picture.with_name(f".{picture.name}.{os.getpid()}.partial")
+    partial = partial_of(picture)
     with reading(picture, "cannot be written", "leave out --plot, or make room", UserError):
         try:
             picture.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import numpy as np
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.formats import output_format
+from frcrn_export.runtime.audio.partial import partial_of
 from frcrn_export.runtime.audio.source import BLOCK_FRAMES
 from frcrn_export.runtime.audio.tags import read_tags, write_tags
 from frcrn_export.runtime.errors import AudioError, reason
@@ -48,7 +49,7 @@ class FileWriter:
             self._tags = read_tags(file)
         self._lost_tags: list[str] = []
         self._written = 0
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._partial = partial_of(path)
         self._file: soundfile.SoundFile | None = None
 
     def __enter__(self) -> "FileWriter":

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-# `FileWriter` and `plot_before_after` write to these and rename them at the end.
+from frcrn_export.runtime.audio.partial import kept_name
+
+# As `partial_of` names them.
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.partial", re.DOTALL)
 
 
@@ -15,7 +17,7 @@ def sweep_partials(outputs: Iterable[Path]) -> None:
     """Remove what dead processes of this machine left of these outputs."""
     names = defaultdict[Path, set[str]](set)
     for path in outputs:
-        names[path.parent].add(path.name)
+        names[path.parent].add(kept_name(path))
     for folder, wanted in names.items():
         with suppress(OSError):  # it may not exist yet, and a partial file does no harm
             for entry in os.scandir(folder):

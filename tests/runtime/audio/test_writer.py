@@ -58,3 +58,11 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         FileWriter(tmp_path / "file" / "b.wav", like=FileSource(tmp_path / "a.wav")) as writer,
     ):
         writer.write(tone(4).T)
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".wav", "\u00e4" * 125 + ".wav"])
+def test_the_longest_names(tmp_path: Path, name: str) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(4), 16_000)
+    with FileWriter(tmp_path / name, like=FileSource(tmp_path / "a.wav")) as writer:
+        writer.write(tone(4).T)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.wav", name])

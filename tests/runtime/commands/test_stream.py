@@ -319,6 +319,16 @@ def test_a_reader_that_goes_away_ends_it_quietly(bundle: Path) -> None:
     assert (process.returncode, errors) == (0, b"")
 
 
+def test_a_full_standard_output_is_one_line(bundle: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command(bundle), input=wav(16_000), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 2
+    last = done.stderr.decode().splitlines()[-1]
+    assert last == "error: standard output cannot be written (No space left on device)"
+
+
 class Device:
     """A sound card: gives `hops` hops, then Ctrl-C."""
 
