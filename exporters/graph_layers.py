@@ -10,7 +10,7 @@ RECURRENT = ("GRU", "LSTM", "RNN")
 LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm", *RECURRENT)
 
 # Where PyTorch's exporter writes the modules around a node: ['', 'encoder', 'encoder.0', 'conv1d'].
-_SCOPES = "pkg.torch.onnx.name_scopes"
+SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,6 @@ def graph_layers(model: onnx.ModelProto) -> list[GraphLayer]:
 
 def _module(node: onnx.NodeProto) -> str:
     """The path of the innermost PyTorch module around a node, "" where it is not known."""
-    scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
+    scopes = next((p.value for p in node.metadata_props if p.key == SCOPES), "")
     inner: list[str] = re.findall(r"'([^']*)'", scopes)[:-1]  # the last one is the operator
     return inner[-1] if inner else ""

@@ -21,6 +21,7 @@ from onnx import (
 )
 from onnx.defs import OpSchema, get_schema
 
+from frcrn_export.exporters.graph_layers import SCOPES
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.errors import UserError
 
@@ -98,8 +99,7 @@ def check_opset(opset: int | None) -> None:
 def lower_versions(model: ModelProto, name: str, opset: int | None = None) -> None:
     """Write a model in the lowest opset and IR version that it needs, or in `opset`; in place.
 
-    What it computes is the same to the bit. Details of the exporter, which older formats cannot
-    hold, are removed from the nodes.
+    What it computes is the same to the bit. Details of the exporter are removed from the nodes.
 
     Args:
         model: A model of a later opset.
@@ -307,12 +307,17 @@ def _read(graph: GraphProto) -> Iterator[str]:
 
 
 def _forget_exporter(graph: GraphProto) -> None:
-    """Remove the metadata of nodes and values, which came with IR 10."""
+    """Remove the metadata of nodes and values, which came with IR 10.
+
+    The modules of nodes stay, which name layers; older readers skip the field.
+    """
     graph.ClearField("metadata_props")
     for each in (*graph.initializer, *graph.value_info, *graph.input, *graph.output):
         each.ClearField("metadata_props")
     for node in graph.node:
+        kept = [each for each in node.metadata_props if each.key == SCOPES]
         node.ClearField("metadata_props")
+        node.metadata_props.extend(kept)
         for attribute in node.attribute:
             if attribute.type == AttributeProto.GRAPH:
                 _forget_exporter(attribute.g)

@@ -78,6 +78,10 @@ def test_what_a_bundle_has_afterwards(
     assert entry is not None
     assert (entry.path, entry.precision) == (f"{stem}.onnx", "int8")
     assert entry.sha256 == sha256_of(bundle.file(entry))
+    # Float16 scales came with opset 19.
+    assert (entry.opset, entry.min_onnxruntime) == (
+        (13, "1.9") if target == "cpu" else (19, "1.15")
+    )
     made = entry.quantization
     assert made is not None
     assert made == report.quantization

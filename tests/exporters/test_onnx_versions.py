@@ -11,6 +11,7 @@ from onnx import TensorProto, defs, helper, numpy_helper
 
 from frcrn_export.exporters import onnx_versions
 from frcrn_export.exporters.bundle import export_onnx
+from frcrn_export.exporters.graph_layers import SCOPES
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.onnx_versions import (
     LOWEST_OPSET,
@@ -140,12 +141,15 @@ def test_an_opset_that_was_asked_for() -> None:
 
 def test_details_of_the_exporter_are_not_in_the_file() -> None:
     written = model("y = Relu (x)")
-    for each in (written.graph, written.graph.node[0], written.graph.input[0]):
+    (node,) = written.graph.node
+    for each in (written.graph, node, written.graph.input[0]):
         each.metadata_props.add(key="namespace", value="secret")
+    node.metadata_props.add(key=SCOPES, value="['', 'encoder', 'relu']")
     written.metadata_props.add(key="model", value="kept")
     lower_versions(written, "core.onnx")
     assert b"secret" not in written.SerializeToString()
     assert written.metadata_props[0].value == "kept"
+    assert [each.key for each in node.metadata_props] == [SCOPES]
 
 
 def definitions(operator: str) -> list[defs.OpSchema]:
