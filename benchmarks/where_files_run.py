@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import write
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `benchmarks`, run as a script too
+
+from benchmarks.machine import write
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 

@@ -7,6 +7,7 @@ import torch
 
 from frcrn_export.exporters.families.frcrn.long import PIECE_FRAMES
 from frcrn_export.exporters.loading import load_model
+from frcrn_export.exporters.onnx_versions import lower_versions, opset_of
 from frcrn_export.runtime.audio.measures import snr_db
 
 
@@ -54,6 +55,8 @@ def test_equals_the_reference_and_scans_over_pieces(
     assert {entry.key: entry.value for entry in graph.metadata_props}["weights"] == "none"
     assert [node.op_type for node in graph.graph.node].count("Scan") == scans
     assert weights_outside(graph.graph) == set()
+    lower_versions(graph, "core.long.onnx")
+    assert opset_of(graph) <= 16
     onnx.save(graph, tmp_path / "long.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "long.onnx")
     for frames in (1, PIECE_FRAMES - 7, PIECE_FRAMES - 6, 4 * PIECE_FRAMES + 22):
