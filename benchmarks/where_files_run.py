@@ -1,10 +1,11 @@
 """Where each file of a bundle runs: engines and versions, each in an environment of its own.
 
     python benchmarks/where_files_run.py BUNDLE ... [--environments FOLDER] [--engines NAME ...]
+        [--add]
 
 Every ONNX file of the bundles is loaded and run by every engine, on the same inputs, and compared
 with ONNX Runtime as installed here. Packages come from PyPI and npm. `--environments` keeps the
-environments for the next run. Writes results/where_files_run.json, and the table to paste into
+environments for the next run, `--add` the results of other engines and files. Writes results/where_files_run.json, and the table to paste into
 docs/where_files_run.md on standard output. The pieces in the environments are load_elsewhere.py
 and, for Node, load_elsewhere.mjs.
 """
@@ -25,11 +26,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `benchmarks`, run as a script too
 
-from benchmarks.machine import write
+from benchmarks.machine import RESULTS, write
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 
 HERE = Path(__file__).parent
+NAME = "where_files_run"
 SIZES = {"batch": 1, "frames": 40, "samples": 16_384}
 SECONDS = 300  # for a file and an engine
 PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet", "install")
@@ -228,7 +230,11 @@ def main() -> None:
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--environments", type=Path, help="a folder that keeps them")
     parser.add_argument("--engines", nargs="*", help="only those whose title contains one of these")
+    parser.add_argument("--add", action="store_true", help="to the results that are there")
     arguments = parser.parse_args()
+    before: dict[str, Any] = {}
+    if arguments.add and (RESULTS / f"{NAME}.json").is_file():
+        before = json.loads((RESULTS / f"{NAME}.json").read_text())["engines"]
     cases = [case for path in arguments.bundles for case in cases_of(open_bundle(path))]
     chosen = [
         engine
@@ -237,9 +243,12 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.environments or Path(temporary)
-        results = {engine.title: try_engine(engine, root.resolve(), cases) for engine in chosen}
-    print(write("where_files_run", {"sizes": SIZES, "engines": results}), file=sys.stderr)
-    print(table(results, [case.title for case in cases]))
+        made = {engine.title: try_engine(engine, root.resolve(), cases) for engine in chosen}
+    found = before | {title: {**before.get(title, {}), **each} for title, each in made.items()}
+    results = {engine.title: found[engine.title] for engine in ENGINES if engine.title in found}
+    print(write(NAME, {"sizes": SIZES, "engines": results}), file=sys.stderr)
+    named = (name for result in results.values() for name in result)
+    print(table(results, [name for name in dict.fromkeys(named) if ": " in name]))
 
 
 if __name__ == "__main__":
