@@ -81,10 +81,10 @@ def main() -> None:
         results[f"{count} streams"] = found = measure(arguments.bundle, count, arguments.seconds)
         for form, row in found.items():
             call = row["call, ms"]
+            quartiles = f"{call['q1']:.2f} to {call['q3']:.2f}"
             print(
-                f"{count} streams, {form}: a call {call['median']:.2f} ms (quartiles "
-                f"{call['q1']:.2f} to {call['q3']:.2f}), {row['processor s per s']:.2f} processor s "
-                "for each s"
+                f"{count} streams, {form}: a call {call['median']:.2f} ms ({quartiles}), "
+                f"{row['processor s per s']:.2f} processor s for each s"
             )
     print(write("stream_threads", {"load": os.getloadavg()[0], "streams": results}))
 
