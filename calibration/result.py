@@ -126,6 +126,7 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
         ),
         streaming=with_states_of(content, source.entry).streaming,
         quantization=report.quantization,
+        input_limit=source.entry.input_limit,
     )
     entry = with_versions(entry, onnx.load_from_string(content))
     with transaction(bundle.path) as work:

@@ -95,6 +95,7 @@ def add_engine(
         file_entry(plan, name, source.role, "engine", precision, source.inputs, source.outputs),
         engine=_info(bundle.manifest, source, layers_name, options, built),
         streaming=source.streaming,
+        input_limit=source.input_limit,
     )
     layers = file_entry(layer_report, layers_name, "layers", "json", precision)
     with transaction(bundle.path) as work:

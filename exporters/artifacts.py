@@ -127,7 +127,10 @@ def _streaming(row: Artifact, forms: StreamingForms) -> Made:
     content, entry = row.onnx(proto)
     given, enhanced = streaming_tensors(model, core)
     entry = msgspec.structs.replace(
-        entry, inputs=(given,), outputs=(enhanced,), streaming=streaming_info(core)
+        entry,
+        inputs=(given,),
+        outputs=(enhanced,),
+        streaming=streaming_info(core),
     )
     return content, entry
 

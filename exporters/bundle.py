@@ -27,6 +27,7 @@ from frcrn_export.exporters.family import (
     settings_of,
 )
 from frcrn_export.exporters.graphs import StaticShape, check_static
+from frcrn_export.exporters.input_limits import with_input_limits
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.onnx_versions import OpsetTooLow, check_opset
 from frcrn_export.exporters.reference_parity import check_reference
@@ -205,6 +206,9 @@ def _export(
         manifest = manifest_of(forms.model, work.files)
         if any(row.role == INLINE.role for row in rows):
             manifest = _without_windows(manifest)
+        for limited in with_input_limits(work.preview(manifest)):
+            work.describe(limited)
+        manifest = msgspec.structs.replace(manifest, files=work.files)
         bundle = work.preview(manifest)
         results = _compared(bundle, bundle, forms, progress)
         return work.create(manifest.with_parity(results), force=force)
@@ -222,10 +226,13 @@ def _add(
         progress(f"exporting {row.path}")
         logger.info("exporting %s", row.path)
         work.write(*row.make(forms))
+        vectors = tuple(entry for entry in others if entry.role == "parity")
+        made = msgspec.structs.replace(present.manifest, files=(*work.files, *vectors))
+        for limited in with_input_limits(work.preview(made)):
+            work.describe(limited)
         whole = work.preview(
             msgspec.structs.replace(present.manifest, files=(*others, *work.files))
         )
-        vectors = (entry for entry in others if entry.role == "parity")
         files = (*work.files, *vectors)
         added = replace(whole, manifest=msgspec.structs.replace(whole.manifest, files=files))
         results = _compared(added, whole, forms, progress)

@@ -18,11 +18,17 @@ from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference import level_gain
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
 from frcrn_export.exporters.streaming_export import StreamingForms
+from frcrn_export.runtime.verify.parity import LOUD
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 
 # Of a streaming core, at least.
 _STREAMED_FRAMES, _STREAMED_CALLS = 101, 36
+# What files in lower precision should hold, times speech of full scale. The level rules let in
+# speech of full scale at most; for a moment after a whisper a stream would let in a hundred times
+# that, and is clipped.
+_LOUD = (1, 3, 10)
+_LOUD_FRAMES = 24
 _QUIET = 10 ** (-30 / 20)
 
 
@@ -48,6 +54,8 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
 
     for case, given in core_inputs(model, speech, (7, 49), batch=2).items():
         record("core", case, given, model.network(given))
+    for case, given in _loud_inputs(model, speech, _LOUD_FRAMES).items():
+        record("core", case, given, model.network(given))
     for extra in model.family.extra_cores(model.spec, model.network):
         for case, given in core_inputs(model, speech, extra.parity_frames, batch=1).items():
             record(extra.role, case, given, model.network(given))
@@ -63,6 +71,8 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
         streaming = forms.core()
         frames = _frames_to_stream(model, streaming.chunk)
         for case, given in core_inputs(model, speech, (frames,), batch=2).items():
+            record("streaming", case, given, forms.reference(streaming, given))
+        for case, given in _loud_inputs(model, speech, frames // 2).items():
             record("streaming", case, given, forms.reference(streaming, given))
     if (stft := model.spec.stft) is not None:
         wave = torch.stack([speech[:4321], speech[9000:13321]])
@@ -90,6 +100,25 @@ def static_input(model: LoadedModel, speech: Tensor, shape: StaticShape) -> Tens
 def _frames_to_stream(model: LoadedModel, chunk: int) -> int:
     """Enough frames for dozens of calls, the last of them partial where possible."""
     return max(_STREAMED_FRAMES, _STREAMED_CALLS * chunk // model.frame_length + 1)
+
+
+def _loud_inputs(model: LoadedModel, speech: Tensor, frames: int) -> dict[str, Tensor]:
+    """Core inputs, batch 1, of `frames` frames of speech of full scale and beyond."""
+    return {
+        f"{LOUD}-{factor}": _input(model, factor / speech.abs().max() * speech, frames)
+        for factor in _LOUD
+    }
+
+
+def _input(model: LoadedModel, wave: Tensor, frames: int) -> Tensor:
+    """The middle of a clip [N] as a core input."""
+    fixed, stft = model.processing.core_samples, model.spec.stft
+    if fixed is not None:
+        return _clips(wave, fixed, 1)[:, None]
+    if stft is None:
+        return _clips(wave, frames * model.processing.padding.size, 1)[:, None]
+    samples = max(stft.samples(frames), stft.shortest)
+    return StftAnalysis(stft)(_clips(wave, samples, 1))[..., :frames]
 
 
 def core_inputs(

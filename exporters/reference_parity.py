@@ -31,6 +31,7 @@ _PIPELINE_SAMPLES = (1_000, 20_001)
 # Levels where float16 could overflow or underflow: peaks in dBFS.
 _LEVELS_DBFS = (-50, -25, 0)
 _LEVEL_SAMPLES = 16_000
+_WHISPER_SECONDS = 2.0  # in which a stream's gain rises by 40 dB, to its maximum
 
 
 def check_reference(
@@ -96,18 +97,18 @@ def _check_streaming(
 def _check_levels(
     bundle: Bundle, model: LoadedModel, backends: tuple[str, ...]
 ) -> Iterator[ParityResult]:
-    """Pipelines in lower precision than float32, on quiet and loud speech."""
-    enhanced: dict[int, Float32Array] = {}
+    """Pipelines in lower precision than float32, on quiet, loud and abrupt sound."""
+    enhanced: dict[str, Float32Array] = {}
     lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
     lowered = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
     for artifact in open_artifacts(lowered, ("core",), backends):
         entry = artifact.session.entry
         denoiser = Denoiser(bundle.manifest.with_high_pass(False), artifact.session, finite=False)
-        for level, wave in _at_levels(model.sample_rate).items():
-            if level not in enhanced:
-                enhanced[level] = model.pipeline()(torch.from_numpy(wave)).numpy()
-            case = f"reference.pipeline.{level}-dBFS"
-            yield compare(artifact.label, case, enhanced[level], denoiser(wave), entry)
+        for name, wave in hard_waves(model.sample_rate).items():
+            if name not in enhanced:
+                enhanced[name] = model.pipeline()(torch.from_numpy(wave)).numpy()
+            case = f"reference.pipeline.{name}"
+            yield compare(artifact.label, case, enhanced[name], denoiser(wave), entry)
 
 
 def _check_stream_levels(
@@ -115,21 +116,26 @@ def _check_stream_levels(
 ) -> Iterator[ParityResult]:
     """Streams in lower precision, with their causal level, against the float32 core's streams.
 
-    (The float32 core is compared with the network itself.)
+    (The float32 core is compared with the network itself.) Both get what the lower precision
+    takes.
     """
     files = bundle.manifest.files
     lower = tuple(e for e in files if e.role == "core_streaming" and e.precision != "fp32")
     if not lower:
         return
-    session = open_stream_entry(whole, streaming_entry(whole), "onnxruntime-cpu")
-    waves = _at_levels(bundle.manifest.sample_rate)
-    expected = {level: _stream(whole, session, wave) for level, wave in waves.items()}
+    waves = hard_waves(bundle.manifest.sample_rate)
+    expected: dict[tuple[str, float | None], Float32Array] = {}
     lowered = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
     for streamed in open_streamed(lowered, backends):
-        for level, wave in waves.items():
+        limit = streamed.entry.input_limit
+        for name, wave in waves.items():
+            if (name, limit) not in expected:
+                float32 = msgspec.structs.replace(streaming_entry(whole), input_limit=limit)
+                session = open_stream_entry(whole, float32, "onnxruntime-cpu")
+                expected[name, limit] = _stream(whole, session, wave)
             output = _stream(whole, streamed.session, wave)
-            case = f"reference.stream.{level}-dBFS"
-            yield compare(streamed.label, case, expected[level], output, streamed.entry)
+            case = f"reference.stream.{name}"
+            yield compare(streamed.label, case, expected[name, limit], output, streamed.entry)
 
 
 def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float32Array:
@@ -138,8 +144,17 @@ def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float
     return np.concatenate([denoiser.process(wave), denoiser.flush()])
 
 
-def _at_levels(sample_rate: int) -> dict[int, Float32Array]:
-    """A second of speech [N] by its peak in dBFS."""
+def hard_waves(sample_rate: int) -> dict[str, Float32Array]:
+    """Sound [N] in which float16 could overflow or underflow, by name.
+
+    A second of speech of several peaks, and with clicks of full scale; and a whisper so long that the gain of a stream is at its highest when speech of full scale comes.
+    """
     speech = read_speech(sample_rate)[5_000 : 5_000 + _LEVEL_SAMPLES]
-    peak = np.abs(speech).max()
-    return {level: (speech * (10 ** (level / 20) / peak)) for level in _LEVELS_DBFS}
+    speech = speech / np.abs(speech).max()
+    waves = {f"{level}-dBFS": speech * 10 ** (level / 20) for level in _LEVELS_DBFS}
+    clicks = speech * 10 ** (-25 / 20)
+    clicks[len(clicks) // 4 :: len(clicks) // 4] = 1.0
+    waves["clicks"] = clicks
+    whisper = np.resize(speech * 10 ** (-60 / 20), int(_WHISPER_SECONDS * sample_rate))
+    waves["jump"] = np.concatenate((whisper, speech[: len(speech) // 2]))
+    return {name: wave.astype(np.float32) for name, wave in waves.items()}

@@ -30,7 +30,7 @@ from frcrn_export.runtime.bundle.remedies import export_again, onnx_command
 from frcrn_export.runtime.errors import BackendError, OutputError
 from frcrn_export.runtime.processes import OfOneProcess
 from frcrn_export.runtime.sessions.registry import open_session
-from frcrn_export.runtime.sessions.session import Session
+from frcrn_export.runtime.sessions.session import Session, bounded
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +46,20 @@ _MUCH_INFRASOUND_DB = -6.0
 
 
 def wave_function(session: Session, manifest: Manifest) -> WaveFunction:
-    """The session as a function of waveforms, [B, N] -> [B, N'] with N' <= N, in either domain."""
+    """The session as a function of waveforms, [B, N] -> [B, N'] with N' <= N, in either domain.
+
+    What enters the core is bounded to what its precision was verified for.
+    """
     if session.entry.role == "pipeline":
         return session.run
+
+    def core(inputs: Float32Array) -> Float32Array:
+        return session.run(bounded(session.entry, inputs))
+
     if manifest.stft is None:
-        return lambda wave: session.run(wave[:, None])[:, 0]  # [B, N] as [B, 1, N]
+        return lambda wave: core(wave[:, None])[:, 0]  # [B, N] as [B, 1, N]
     stft = Stft(manifest.stft)
-    return lambda wave: stft.synthesis(session.run(stft.analysis(wave)))
+    return lambda wave: stft.synthesis(core(stft.analysis(wave)))
 
 
 def enhance(

@@ -113,6 +113,11 @@ class Transaction:
             _write(self._folder / entry.path, content)
         self._staged[entry.path] = entry
 
+    def describe(self, entry: FileEntry) -> None:
+        """Give a file of this transaction another entry."""
+        assert entry.path in self._staged
+        self._staged[entry.path] = entry
+
     def preview(self, manifest: Manifest) -> Bundle:
         """The bundle as it would be with this manifest, for checks before the commit."""
         return Bundle(

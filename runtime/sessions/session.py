@@ -62,6 +62,12 @@ class Backend:
         return opener(bundle, entry, threads)
 
 
+def bounded(entry: FileEntry, inputs: Float32Array) -> Float32Array:
+    """An input, clipped to what the file's precision was verified for, where that has a limit."""
+    limit = entry.input_limit
+    return inputs if limit is None else np.clip(inputs, -limit, limit)
+
+
 def check_input(entry: FileEntry, inputs: Float32Array) -> None:
     """Raise BackendError where an input does not have the shape that the manifest states."""
     if not entry.inputs:

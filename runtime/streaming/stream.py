@@ -208,8 +208,8 @@ def check_block(block: npt.NDArray[Any]) -> None:
 def advance(session: StreamSession, streams: Sequence[Stream]) -> int:
     """One call of the network, for as many ready streams as the session has rows.
 
-    A row whose output is not finite begins anew; the others are not touched. Returns how many such
-    rows there were.
+    What goes in is bounded to what the network's precision was verified for. A row whose output is
+    not finite begins anew; the others are not touched. Returns how many such rows there were.
     """
     if counted := [row for row, stream in enumerate(streams) if stream.transform.must_restart]:
         session.reset(counted)
@@ -218,6 +218,8 @@ def advance(session: StreamSession, streams: Sequence[Stream]) -> int:
     for row, stream in enumerate(streams):
         stream.fill(session.inputs[row])
         session.ends[row] = stream.transform.end
+    if limit := session.entry.input_limit:
+        np.clip(session.inputs, -limit, limit, out=session.inputs)
     enhanced = session.run(session.inputs, session.ends)
     lost: list[int] = []
     if not np.isfinite(enhanced[: len(streams)]).all():

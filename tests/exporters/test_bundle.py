@@ -20,6 +20,7 @@ from frcrn_export.exporters.bundle import (
 )
 from frcrn_export.exporters.families.wave_unet import FAMILY as family
 from frcrn_export.exporters.loading import LoadedModel, load_model
+from frcrn_export.exporters.reference_parity import hard_waves
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.streaming_export import StreamingOptions
 from frcrn_export.runtime.audio.stft import Stft
@@ -223,6 +224,7 @@ def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
     parity = bundle.manifest.parity
     compared = {r.case: r.passed for r in parity if r.artifact == entry.path}
     whole_streams = {
+        **{f"streaming.loud-{factor}": True for factor in (1, 3, 10)},
         "streaming.109-frames": True,  # 36 calls, and one that is not full
         "streaming.54-frames-batch-2": True,
         "reference.streaming.599-frames": True,
@@ -232,8 +234,11 @@ def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
 
     assert (fp16.precision, fp16.streaming) == ("fp16", entry.streaming)
     compared = {r.case: r.passed for r in parity if r.artifact == fp16.path}
-    levels = {f"reference.stream.{db}-dBFS": True for db in (-50, -25, 0)}
-    assert compared == whole_streams | levels
+    hard = {f"reference.stream.{name}": True for name in hard_waves(16_000)}
+    assert len(hard) == 5
+    assert compared == whole_streams | hard
+    # The loudest that float16 was verified for is ten times full scale; float32 has no limit.
+    assert (fp16.input_limit, entry.input_limit) == (pytest.approx(10.0), None)
     assert manifest_file(bundle, "fp32") == entry
     assert manifest_file(bundle, "fp16") == fp16
     assert Denoiser.open(bundle).session.entry.role == "core"

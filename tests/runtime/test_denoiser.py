@@ -371,3 +371,28 @@ def test_a_high_pass_can_be_added_to_a_network_published_without(tmp_path: Path)
     denoiser = Denoiser.open(bundle, high_pass=True)
     assert denoiser.manifest.high_pass == HighPass()
     assert np.abs(denoiser(_hum(32_000))[4_000:-4_000]).max() < 1e-3
+
+
+@pytest.mark.parametrize("stft", [None, STFT])
+def test_what_enters_a_core_is_bounded_to_what_its_precision_holds(stft: StftSpec | None) -> None:
+    described = manifest(stft=stft, level="none")
+    entry = msgspec.structs.replace(core_entry(stft), input_limit=0.5)
+    wave = noise(1, 32_000)[0]
+    wave[20_000] = 60_000.0
+    session = _Largest(entry)
+    Denoiser(described, session)(wave)
+    assert session.largest == 0.5
+    session = _Largest(core_entry(stft))
+    Denoiser(described, session)(wave)
+    assert session.largest > 30_000
+
+
+@dataclass
+class _Largest(GainSession):
+    """Remembers the largest absolute value that it was given."""
+
+    largest: float = 0.0
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        self.largest = max(self.largest, float(np.abs(inputs).max()))
+        return super().run(inputs)

@@ -1,14 +1,16 @@
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.streaming import MultiStream, StreamingDenoiser
 from frcrn_export.runtime.streaming.stream import Fifo
-from tests.bundles import STFT
+from tests.bundles import STFT, write_manifest
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 CHUNK = 16
@@ -68,6 +70,26 @@ def test_after_an_output_that_is_not_finite_the_network_begins_anew(overflowing:
         np.testing.assert_array_equal(part, alone.process(given_))
     denoiser.reset()
     assert denoiser.failed_calls == 0
+
+
+def test_a_network_gets_no_more_than_its_precision_was_verified_for(overflowing: Path) -> None:
+    limit_inputs(overflowing, 100.0)
+    audio = noise(40 * CHUNK)
+    audio[10 * CHUNK + 3] = 60_000
+    denoiser = StreamingDenoiser.open(overflowing, threads=1, gain=2.0)
+    out = np.concatenate([denoiser.process(audio), denoiser.flush()])
+    assert denoiser.failed_calls == 0
+    audio[10 * CHUNK + 3] = 50.0  # which the gain brings to the limit
+    denoiser.reset()
+    expected = np.concatenate([denoiser.process(audio), denoiser.flush()])
+    np.testing.assert_array_equal(out, expected)
+
+
+def limit_inputs(bundle: Path, limit: float) -> None:
+    """Say that the streaming core of a bundle was verified up to `limit`."""
+    described = open_bundle(bundle).manifest
+    files = tuple(msgspec.structs.replace(f, input_limit=limit) for f in described.files)
+    write_manifest(bundle, msgspec.structs.replace(described, files=files))
 
 
 def test_the_other_streams_are_as_without_it(overflowing: Path) -> None:
