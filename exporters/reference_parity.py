@@ -147,7 +147,8 @@ def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float
 def hard_waves(sample_rate: int) -> dict[str, Float32Array]:
     """Sound [N] in which float16 could overflow or underflow, by name.
 
-    A second of speech of several peaks, and with clicks of full scale; and a whisper so long that the gain of a stream is at its highest when speech of full scale comes.
+    A second of speech of several peaks, and with clicks of full scale; and a whisper so long that
+    the gain of a stream is at its highest when speech of full scale comes.
     """
     speech = read_speech(sample_rate)[5_000 : 5_000 + _LEVEL_SAMPLES]
     speech = speech / np.abs(speech).max()

@@ -164,7 +164,7 @@ def _again(bundle: Bundle) -> Callable[[], str]:
 
 
 def is_loud(case: Case) -> bool:
-    """Whether a case shows how loud a core's input may be; each file takes those up to its limit."""
+    """Whether a case shows how loud a core's input may be: files take those up to their limit."""
     return case.name.startswith(LOUD)
 
 
