@@ -118,7 +118,8 @@ def _input(model: LoadedModel, wave: Tensor, frames: int) -> Tensor:
     if stft is None:
         return _clips(wave, frames * model.processing.padding.size, 1)[:, None]
     samples = max(stft.samples(frames), stft.shortest)
-    return StftAnalysis(stft)(_clips(wave, samples, 1))[..., :frames]
+    spec: Tensor = StftAnalysis(stft)(_clips(wave, samples, 1))
+    return spec[..., :frames]
 
 
 def core_inputs(
