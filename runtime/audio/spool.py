@@ -19,16 +19,17 @@ from frcrn_export.runtime.errors import AudioError, reason
 STANDARD = Path("-")
 MAX_SPOOLED_BYTES = 16 << 30
 _COPY_BYTES = 1 << 20
-_PIECES = (stat.S_ISFIFO, stat.S_ISCHR, stat.S_ISSOCK)
+_DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
+_STREAMS = (stat.S_ISFIFO, stat.S_ISCHR, stat.S_ISSOCK)
 
 
 def is_stream(path: Path) -> bool:
     """Whether a path is standard input or output ("-"), a pipe or a device, and not a file."""
-    if path == STANDARD or path.parts[:2] == ("/", "dev"):
-        return True
+    if path == STANDARD or path.parent in _DESCRIPTORS or str(path).startswith("/dev/std"):
+        return True  # even where it is a file by redirection: it is open already
     with suppress(OSError):
         mode = path.stat().st_mode
-        return any(kind(mode) for kind in _PIECES)
+        return any(kind(mode) for kind in _STREAMS)
     return False
 
 

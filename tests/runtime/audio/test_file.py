@@ -228,3 +228,36 @@ def test_what_it_is_stands_in_the_error(tmp_path: Path) -> None:
         FileSource(path)
     assert "cannot be read as audio (MP4: " in str(caught.value)
     assert str(caught.value).endswith(f"ffmpeg -i {shlex.quote(str(path))} audio.wav")
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 1 << 20])
+def test_one_rule_for_all_commands(
+    tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`denoise`, `train`, `calibrate`, `evaluate` and `stream` read the same samples."""
+    from frcrn_export.calibration.clips import choose_clips
+    from frcrn_export.calibration.quality.pairs import Pair, read_pair
+    from frcrn_export.exporters.training.data import load_clip
+    from frcrn_export.runtime.streaming.pipe import PipeReader
+
+    path, frames = tmp_path / "a" / "a.wav", 32_000
+    path.parent.mkdir()
+    noise = 0.1 * np.random.default_rng(0).standard_normal(frames)
+    soundfile.write(path, noise, 16_000, "PCM_16")
+    content = bytearray(path.read_bytes())
+    content[40:44] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    expected = read(FileSource(path))[0]
+    assert expected.shape == (frames,)
+    np.testing.assert_array_equal(load_clip(path), expected)
+    (clip,) = choose_clips([path.parent], 16_000).clips
+    assert clip.seconds == 2
+    pair = read_pair(Pair("a", path, path))
+    np.testing.assert_array_equal(pair.noisy, expected)
+    with path.open("rb") as file:
+        reader, blocks = PipeReader(file, None), list[np.ndarray]()
+        while (block := reader.read(5_000)) is not None:
+            blocks.append(block)
+    np.testing.assert_array_equal(np.concatenate(blocks, axis=1)[0], expected)
+    assert reader.truncated == (size == 1 << 20)
+    assert len(caplog.messages) == (size == 1 << 20)  # once, however often the file is read

@@ -1,3 +1,4 @@
+import resource
 import sys
 from pathlib import Path
 
@@ -50,3 +51,19 @@ def test_without_matplotlib_it_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r'pip install "frcrn-export\[plot\]"'):
         plot_before_after(tmp_path / "a.wav", tmp_path / "b.wav", tmp_path / "a.png")
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """As on a full disk: the system refuses what goes beyond 2 KB."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(1_000), 16_000)
+    audio = tmp_path / "a.wav"
+    with pytest.raises(UserError, match=r"a\.png: cannot be written \(Not a directory\)"):
+        plot_before_after(audio, audio, audio / "a.png")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="File too large.; leave out --plot, or make room"):
+            plot_before_after(audio, audio, tmp_path / "out" / "a.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "out").iterdir()) == []

@@ -36,8 +36,17 @@ def test_files_are_taken_as_they_are(tmp_path: Path) -> None:
     assert not is_stream(path)
     assert not is_stream(tmp_path)
     assert not is_stream(tmp_path / "none")
+    assert not is_stream(Path("/dev/shm/none.wav"))
+    assert not is_stream(Path("/dev/shm"))
     with spooled(path) as read, delivered(path, ".wav") as written:
         assert read == written == path
+
+
+@pytest.mark.parametrize(
+    "name", ["-", "/dev/stdin", "/dev/stdout", "/dev/fd/63", "/proc/self/fd/9", "/dev/null"]
+)
+def test_what_is_a_stream(name: str) -> None:
+    assert is_stream(Path(name))
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
