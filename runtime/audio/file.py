@@ -17,7 +17,7 @@ import numpy as np
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.formats import AudioFormat
 from frcrn_export.runtime.audio.header import Header, read_header
-from frcrn_export.runtime.audio.magic import kind_of
+from frcrn_export.runtime.audio.magic import has_audio, kind_of
 from frcrn_export.runtime.audio.source import BLOCK_FRAMES, check_format, finite_blocks
 from frcrn_export.runtime.errors import AudioError, reading, reason
 from frcrn_export.runtime.text import quoted
@@ -125,9 +125,10 @@ class FileSource:
             why = reason(ValueError(text.rstrip(".")))
             with self.path.open("rb") as begin:
                 kind = kind_of(begin.read(512))
+            convert = f"convert it first: ffmpeg -i {quoted(self.name)} audio.wav"
             raise AudioError(
                 f"{self.name}: cannot be read as audio ({f'{kind}: ' * bool(kind)}{why}); "
-                f"convert it first: ffmpeg -i {quoted(self.name)} audio.wav"
+                f"{convert if has_audio(kind) else 'give an audio file'}"
             ) from error
 
     def _is_whole(self, file: "soundfile.SoundFile") -> bool:

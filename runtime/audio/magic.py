@@ -28,7 +28,6 @@ _BEGINS = {
     b".RMF": "RealMedia",
     b".ra\xfd": "RealAudio",
     b"FLV": "Flash video",
-    b"MThd": "MIDI",
     b"\x0bw": "AC-3",
     b"\x7f\xfe\x80\x01": "DTS",
     b"#!SILK_V3": "SILK",
@@ -39,6 +38,9 @@ _BEGINS = {
     b"ALawSoundFile": "WVE",
     b"Extended Instrument": "XI",
     b"MATLAB": "MATLAB",
+}
+_NOT_AUDIO = {
+    b"MThd": "MIDI",
     b"PK\x03\x04": "a ZIP archive",
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -60,12 +62,17 @@ def kind_of(begin: bytes) -> str:
         return _RIFF_KINDS.get(begin[8:12], "RIFF, but not WAV")
     if begin[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
         return "MP4"
-    for magic, name in _BEGINS.items():
+    for magic, name in (_BEGINS | _NOT_AUDIO).items():
         if begin.startswith(magic):
             return name
     if len(begin) >= 377 and begin[0] == begin[188] == begin[376] == 0x47:
         return "MPEG transport stream"
     return _mpeg(begin) or ("text" if _is_text(begin) else "")
+
+
+def has_audio(kind: str) -> bool:
+    """Whether there may be audio in a file of this kind, or of none that is known."""
+    return kind not in ("text", "WebP", *_NOT_AUDIO.values())
 
 
 def _mpeg(begin: bytes) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.header import known_size
-from frcrn_export.runtime.audio.magic import kind_of
+from frcrn_export.runtime.audio.magic import has_audio, kind_of
 from frcrn_export.runtime.audio.source import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from frcrn_export.runtime.errors import AudioError
 
@@ -110,7 +110,8 @@ def not_wav(begin: bytes) -> AudioError:
     if not begin:
         return AudioError(f"standard input: nothing came; give WAV, or {_SAY_RAW}")
     if kind := kind_of(begin):
-        return AudioError(f"standard input: {kind}, not WAV; {_CONVERT}")
+        remedy = _CONVERT if has_audio(kind) else f"give WAV, or {_SAY_RAW}"
+        return AudioError(f"standard input: {kind}, not WAV; {remedy}")
     return AudioError(f"standard input: no WAV header; {_SAY_RAW}; of all else, {_CONVERT}")
 
 
