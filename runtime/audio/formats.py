@@ -119,13 +119,20 @@ def output_format(path: Path, source: AudioSource, like: AudioFormat) -> AudioFo
     )
 
 
+@cache
+def _offered(container: str) -> tuple[str, ...]:
+    import soundfile
+
+    return tuple(soundfile.available_subtypes(container))
+
+
 def _subtypes(container: str, suffix: str, like: AudioFormat) -> list[str]:
     """The subtypes to try, best first."""
     import soundfile
 
     if container == "OGG":
         return ["OPUS" if suffix == ".opus" else "VORBIS"]
-    offered = soundfile.available_subtypes(container)
+    offered = _offered(container)
     family = container == like.container or {container, like.container} <= set(_WAV_FAMILY)
     kept = [like.subtype] if family and like.subtype in offered else []
     depth = _DEPTH_OF.get(like.subtype, 16)

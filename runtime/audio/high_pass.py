@@ -27,6 +27,8 @@ Float64Array = npt.NDArray[np.float64]
 
 _BLOCK = 64  # samples in one matrix product
 _SETTLED = 1e-9  # what is left of a beginning that does not count any more
+# OpenBLAS starts its threads for products of more multiplications than this; they wait busily then.
+_ONE_THREAD = 1 << 18
 # Of a recording, listened to for infrasound.
 _LISTENED_SECONDS = 30
 
@@ -105,9 +107,14 @@ class HighPassFilter:
 
     def _filter(self, blocks: npt.NDArray[np.floating]) -> Float64Array:
         """Blocks [C, m, l] to [C, m * l]."""
-        channels, _, length = blocks.shape
+        channels, count, length = blocks.shape
         matrix, carried, decay = _matrices(self._cutoff, self._rate, length)
-        out: Float64Array = blocks.astype(np.float64) @ matrix  # [C, m, l + 2]
+        given = blocks.astype(np.float64)
+        out = np.empty((channels, count, length + 2))
+        rows = max(1, _ONE_THREAD // matrix.size)
+        for start in range(0, count, rows):
+            some = slice(start, start + rows)
+            np.matmul(given[:, some], matrix, out=out[:, some])
         added = out[..., length:].copy().view(np.complex128)[..., 0]  # [C, m]
         assert self._states is not None
         for index in range(channels):

@@ -23,6 +23,7 @@ from frcrn_export.runtime.files.denoise import FileResult, SourceDenoiser, denoi
 from frcrn_export.runtime.files.jobs import Job
 from frcrn_export.runtime.files.partials import sweep_partials
 from frcrn_export.runtime.files.shared_runs import RunStopped, SharedRuns
+from frcrn_export.runtime.processors import usable_processors
 
 Progress = Callable[[Job, float], None]
 
@@ -49,7 +50,7 @@ def files_at_once(files: int, processors: int | None = None) -> int:
     One for each processor (of `processors`, or of all that this process may use), as far as 2 GB of
     memory is there for each.
     """
-    usable = processors or _processors()
+    usable = processors or usable_processors()
     return max(1, min(files, usable, _memory_bytes() // _BYTES_PER_FILE))
 
 
@@ -57,19 +58,13 @@ def threads_of_each(parallel: int, processors: int | None = None) -> int | None:
     """The processor threads of each of `parallel` files at once; None: the backend's choice."""
     if parallel == 1:
         return processors
-    return max(1, (processors or _processors()) // parallel)
+    return max(1, (processors or usable_processors()) // parallel)
 
 
 def batch_of(denoiser: SourceDenoiser) -> int:
     """How many files share a batch; 0 where none do, as on processors."""
     rows = rows_at_once(denoiser.session) if isinstance(denoiser, Denoiser) else 1
     return rows if rows > 1 else 0
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int:

@@ -244,7 +244,7 @@ def test_no_file_waits_for_ever(error: BaseException, tmp_path: Path) -> None:
 
 
 def test_the_defaults_keep_to_processors_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_processors", lambda: 8)
+    monkeypatch.setattr(run, "usable_processors", lambda: 8)
     monkeypatch.setattr(run, "_memory_bytes", lambda: 64 << 30)
     assert (files_at_once(100), files_at_once(3), files_at_once(1)) == (8, 3, 1)
     assert (files_at_once(100, 2), files_at_once(0)) == (2, 1)
