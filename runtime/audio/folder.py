@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def _walk(folder: Path, except_in: Path | None, left_out: Counter[str]) -> Itera
         seen.add(identity)
         for entry in entries:
             path = Path(entry.path)
-            if entry.is_dir():
+            if _holds(entry.is_dir):
                 if entry.name.startswith("."):
                     left_out["hidden folders"] += 1
                 else:
@@ -86,7 +86,15 @@ def _why_not(path: Path) -> str:
         return "hidden files"
     if suffix in _FOREIGN - audio_suffixes().keys():
         return f"{suffix} files, which libsndfile does not read (convert them to WAV or FLAC)"
-    return "" if path.is_file() else "links or devices without a file"
+    return "" if _holds(path.is_file) else "links or devices without a file"
+
+
+def _holds(check: Callable[[], bool]) -> bool:
+    """The answer of a check; False where it raises, as for links in circles."""
+    try:
+        return check()
+    except OSError:
+        return False
 
 
 def _said(left_out: Mapping[str, int]) -> str:

@@ -1,5 +1,7 @@
 """Jobs: which output belongs to which input, checked before any work."""
 
+import os
+import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,17 +90,26 @@ def plan_jobs(
 
 def _pairs(inputs: Sequence[Path], output: Path, left_out: Counter[str]) -> list[tuple[Path, Path]]:
     for path in inputs:
-        if not (path.exists() or path == STANDARD):
-            raise UserError(f"{path}: no such file or folder")
-    is_folder = output.is_dir()
+        if path != STANDARD:
+            _check_input(path)
+    is_folder, is_file = _what_is(output)
     single = len(inputs) == 1 and (inputs[0].is_file() or is_stream(inputs[0]))
     if is_stream(output) and not single:
         raise UserError(f"{output}: takes one file; give a folder for several: -o FOLDER")
     if single and (is_stream(output) or (output.suffix and not is_folder)):
         return [(inputs[0], output)]
-    if output.is_file() or (output.suffix.lower() in audio_suffixes() and not is_folder):
+    if is_file or (output.suffix.lower() in audio_suffixes() and not is_folder):
         raise UserError(f"{output}: several inputs need a folder for their outputs: -o FOLDER")
     return [pair for path in inputs for pair in _pairs_in(path, output, left_out)]
+
+
+def _check_input(path: Path) -> None:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path}: no such file or folder") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be opened ({reason(error)})") from error
 
 
 def _pairs_in(path: Path, output: Path, left_out: Counter[str]) -> list[tuple[Path, Path]]:
@@ -114,28 +125,47 @@ def _pairs_in(path: Path, output: Path, left_out: Counter[str]) -> list[tuple[Pa
 
 
 def _check_outputs(jobs: Sequence[Job], existing: Existing) -> None:
-    sources = {job.source.resolve() for job in jobs}
-    seen: dict[Path, Path] = {}
+    sources = {os.path.realpath(job.source) for job in jobs}
+    taken: dict[str, Path] = {}
     for job in jobs:
-        for path in (job.target, job.plot):
-            if path is None:
-                continue
-            real = path.resolve()
+        for path in filter(None, (job.target, job.plot)):
+            real = os.path.realpath(path)
             if real in sources:
                 raise UserError(f"{path}: is an input; choose another output with -o")
-            if real in seen:
+            if real in taken:
                 raise UserError(
-                    f"{path}: {seen[real]} and {job.source} would both be written here; "
+                    f"{path}: {taken[real]} and {job.source} would both be written here; "
                     "denoise one of them into another folder"
                 )
-            if path.is_dir():
-                raise UserError(f"{path}: is a folder; choose another output with -o")
-            if existing == "refuse" and path.exists():
-                raise UserError(
-                    f"{path}: exists already; add --skip-existing to leave what is done, "
-                    "or --force to replace it"
-                )
-            seen[real] = job.source
+            _check_output(path, existing)
+            taken[real] = job.source
+
+
+def _check_output(path: Path, existing: Existing) -> None:
+    is_folder, is_file = _what_is(path)
+    if is_folder:
+        raise UserError(f"{path}: is a folder; choose another output with -o")
+    if existing == "refuse" and is_file:
+        raise UserError(
+            f"{path}: exists already; add --skip-existing to leave what is done, "
+            "or --force to replace it"
+        )
+
+
+def _what_is(output: Path) -> tuple[bool, bool]:
+    """Whether an output is a folder, and whether it is anything else that exists.
+
+    Raises UserError where no file can have this path.
+    """
+    try:
+        mode = output.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False, False
+    except OSError as error:
+        raise UserError(
+            f"{output}: cannot be written ({reason(error)}); choose another output with -o"
+        ) from error
+    return stat.S_ISDIR(mode), not stat.S_ISDIR(mode)
 
 
 def _check_format(job: Job) -> None:

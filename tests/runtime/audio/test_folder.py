@@ -1,4 +1,5 @@
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,6 +66,36 @@ def test_links_to_files_are_taken(tmp_path: Path) -> None:
     assert names(tmp_path) == ["elsewhere/a.wav", "linked.wav"]
 
 
+def test_links_that_lead_nowhere_end_no_walk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tone(tmp_path / "a.wav")
+    (tmp_path / "circle.wav").symlink_to("circle.wav")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "self").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert names(tmp_path) == ["a.wav"]
+    assert "2 links or devices without a file" in caplog.messages[0]
+    assert "1 linked folders that are looked through already" in caplog.messages[0]
+
+
+def test_a_folder_that_cannot_be_read_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.wav", "closed/b.wav", "open/c.wav"):
+        write_tone(tmp_path / name)
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:  # root reads everything
+        if path.name == "closed":
+            raise PermissionError
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert names(tmp_path) == ["a.wav", "open/c.wav"]
+    assert caplog.messages == [f"{tmp_path}: left out 1 folders that cannot be read"]
+
+
 def test_one_rule_for_all_commands(tmp_path: Path) -> None:
     """`denoise`, `train`, `calibrate` and `evaluate` take the same files of a folder."""
     from frcrn_export.calibration.clips import choose_clips
@@ -72,13 +103,15 @@ def test_one_rule_for_all_commands(tmp_path: Path) -> None:
     from frcrn_export.exporters.training import data
 
     folder, rng = tmp_path / "audio", np.random.default_rng(0)
-    for name in ("1.w64", "sub/2.au", "3.caf", ".hidden/4.wav", "._1.wav"):
+    latin = os.fsdecode(b"caf\xe9.WAV")
+    for name in ("1.w64", "sub/2.au", "3.caf", latin, ".hidden/4.wav", "._1.wav"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, 0.1 * rng.standard_normal(32_000), 16_000)
+        soundfile.write(os.fsencode(path), 0.1 * rng.standard_normal(32_000), 16_000)
+    (folder / "circle").symlink_to("circle")
     outside = write_tone(tmp_path / "outside" / "5.wav", 32_000)
     (folder / "linked").symlink_to(outside.parent)
-    taken = {"1.w64", "sub/2.au", "3.caf", "linked/5.wav"}
+    taken = {"1.w64", "sub/2.au", "3.caf", latin, "linked/5.wav"}
 
     def relative(paths: Iterable[Path]) -> set[str]:
         return {path.relative_to(folder).as_posix() for path in paths}

@@ -289,7 +289,8 @@ def test_kill_9_and_a_rerun(bundle: Path, tmp_path: Path) -> None:
     stop_in_the_middle(process, out, signal.SIGKILL)
     process.communicate(timeout=100)
     before = times(out)
-    assert list(out.glob(".*.partial"))
+    # There is one already, unless it was renamed before the signal came.
+    (out / f".{names[-2]}.{process.pid}.partial").write_bytes(b"half of a file")
     other = out / f".{names[-1]}.{os.getppid()}.partial"
     other.write_bytes(b"of a process that lives")
     result = call(bundle, tmp_path / "in", "-o", out, "--skip-existing", "--json")

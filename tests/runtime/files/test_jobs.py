@@ -74,6 +74,18 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
             plan_jobs(inputs, output, existing="replace")
 
 
+def test_names_that_the_system_refuses(tmp_path: Path) -> None:
+    source, long = write_tone(tmp_path / "a.wav"), tmp_path / ("x" * 300 + ".wav")
+    (tmp_path / "circle.wav").symlink_to("circle.wav")
+    for path in (long, tmp_path / "circle.wav"):
+        with pytest.raises(UserError, match="cannot be opened"):
+            plan_jobs([path], tmp_path / "out")
+    with pytest.raises(UserError, match="File name too long"):
+        plan_jobs([source], long)
+    with pytest.raises(UserError, match="no such file"):
+        plan_jobs([source / "b.wav"], tmp_path / "out")
+
+
 def test_an_input_is_not_written_through_a_link(tmp_path: Path) -> None:
     source = write_tone(tmp_path / "a.wav")
     (tmp_path / "link.wav").symlink_to(source)
