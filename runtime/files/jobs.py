@@ -67,10 +67,9 @@ def plan_jobs(
     folder their relative paths; what comes from standard input is called "stdin". Pictures lie
     beside the outputs, as `NAME.png`. `suffix` is the format for an output that is a stream.
 
-    Raises UserError
-    for a missing input, for an output that exists (unless `existing` says otherwise), that is an
-    input, or that two inputs share, where nothing can be written to the folder of `output`, and
-    where the format of a single output cannot be written.
+    Raises UserError for a missing input, for an output that exists (unless `existing` says
+    otherwise), that is an input, or that two inputs share, where nothing can be written to the
+    folder of `output`, and where the format of a single output cannot be written.
     """
     left_out: Counter[str] = Counter()
     pairs = _pairs(inputs, output, left_out)
