@@ -31,7 +31,7 @@ from frcrn_export.runtime.commands.inspect_tables import (
 )
 from frcrn_export.runtime.errors import UserError, reading
 from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
-from frcrn_export.runtime.text import quoted
+from frcrn_export.runtime.text import printable, quoted
 
 if TYPE_CHECKING:
     from frcrn_export.engines.options import BuildOptions
@@ -248,7 +248,7 @@ def _explain(base: "EngineSource", precision: Precision, options: "BuildOptions"
     for title, command in zip(titles, commands, strict=True):
         if title:
             click.echo(title)
-        click.echo(command)
+        click.echo(printable(command))  # the names of tensors are the file's
 
 
 def _source_name(base: "EngineSource", precision: Precision) -> str:

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from frcrn_export.exporters.checkpoint_configuration import Configuration
+from frcrn_export.runtime.errors import out_of_memory, reason
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 PICKLE_MAGIC = b"\x80"  # torch.save before, and Python's pickle
@@ -72,6 +73,7 @@ def read_checkpoint_file(path: Path) -> tuple[object, dict[str, str]]:
     if not head:
         raise ValueError("the file is empty: copy or download it again")
     try:
+        str(path).encode()  # the readers take no other names
         if head.startswith(ZIP_MAGIC):
             _require_no_bomb(path)
             return _torch_load(path, mmap=True), {}
@@ -131,6 +133,8 @@ def _read_safetensors(path: Path) -> tuple[object, dict[str, str]]:
 
 def _reason(error: Exception) -> str:
     """The reason of a reader's error, in one line."""
+    if out_of_memory(error) or isinstance(error, UnicodeEncodeError):
+        return reason(error)
     text = str(error)
     code = re.search(r"GLOBAL (\S+)", text)
     if code:

@@ -28,7 +28,7 @@ from frcrn_export.runtime.reserved_options import is_reserved
 _MAX_ROW_ELEMENTS = 2**25
 # Values in the largest input of an engine, 2 GiB; this memory is on the GPU.
 _MAX_PROFILE_ELEMENTS = 2**29
-# Samples of the FFT's input for one sample of audio, by how much frames overlap.
+# Frames, or windows, that one sample of audio is in.
 _MAX_OVERLAP = 64
 # Calls of look-ahead.
 _MAX_LOOKAHEAD_CALLS = 4_096
@@ -90,6 +90,8 @@ def _check(manifest: Manifest, source: str) -> None:
     for path in paths:
         if not is_inside(path):
             raise BundleError(f"{source}: the path {path!r} leaves the bundle; refusing to open it")
+        if not path.isprintable():
+            raise BundleError(f"{source}: the path {path!r} is not printable; refusing to open it")
     if len(set(paths)) != len(paths):
         raise BundleError(f"{source}: a file is listed twice; {EXPORT_AGAIN}")
     for entry in manifest.files:
@@ -118,6 +120,11 @@ def _check(manifest: Manifest, source: str) -> None:
         _check_stft(manifest.stft, min(windows), max(windows), source)
     if manifest.segments.stride < 1:
         raise BundleError(f"{source}: `segments` drops at least as much as a window holds")
+    if manifest.segments.length > _MAX_OVERLAP * manifest.segments.stride:
+        raise BundleError(
+            f"{source}: `segments` has windows of {manifest.segments.length} samples every "
+            f"{manifest.segments.stride}, at most {_MAX_OVERLAP} may overlap"
+        )
 
 
 def _named_files(entry: FileEntry) -> Iterator[str]:

@@ -316,6 +316,14 @@ def test_damaged_files_raise_nothing_else(tmp_path, form):
     assert refused > 0
 
 
+def test_a_name_that_is_not_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"w\xff.safetensors")
+    save_file({"a": torch.ones(1)}, tmp_path / "a")
+    (tmp_path / "a").rename(path)
+    with pytest.raises(CheckpointError, match="a name that is not UTF-8: rename it"):
+        load_checkpoint(path)
+
+
 def test_a_mapping_that_holds_itself(tmp_path):
     """A thousand times: its paths are without number, and it is walked once."""
     tree: dict[str, object] = {"model": weights_of(wave_unet())}

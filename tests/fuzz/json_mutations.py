@@ -68,7 +68,8 @@ def _change(random: Random, document: Any) -> None:
         if kind == 8:
             holder[random.choice(_TEXTS)] = value
     else:
-        holder.extend([holder[key]] * random.choice((1, 100, 5_000)))
+        many = 20 if isinstance(holder[key], dict | list) else 5_000
+        holder.extend([holder[key]] * random.choice((1, many)))
 
 
 JSON = (change_value, change_value, repeat_key)

@@ -110,7 +110,8 @@ def _change(random: Random, fields: list[Field]) -> None:
     if kind == 0:
         del holder[at]
     elif kind == 1:
-        holder.extend([field] * random.choice((1, 10, 1_000)))
+        many = 20 if isinstance(field.value, list) else 1_000
+        holder.extend([field] * random.choice((1, many)))
     elif kind == 2:
         other = _any_message(random, fields)
         field.value = random.choice(other).value if other else b""
