@@ -37,6 +37,7 @@ class _Call:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.deadline = inf
+        self.number = 0  # of this call, of one after another
         self.stopped = self.interrupted = False
 
     def stop(self) -> None:
@@ -45,6 +46,7 @@ class _Call:
     def __enter__(self) -> None:
         self.deadline = monotonic() + self.seconds
         self.interrupted = False
+        self.number += 1
         _watch.add(self)
 
     def __exit__(self, *error: object) -> None:
@@ -144,11 +146,11 @@ _watch = _Watch()
 
 def interrupt_calls() -> Callable[[], bool]:
     """Let the calls in progress end soon, as after Ctrl-C. Returns whether one still goes on."""
-    calls = tuple(_watch.calls)
-    for call in calls:
+    calls = [(call, call.number) for call in tuple(_watch.calls)]
+    for call, _ in calls:
         call.interrupted = True
         call.deadline = min(call.deadline, monotonic() + _GRACE_SECONDS)
-    return lambda: any(call in _watch.calls for call in calls)
+    return lambda: any(call in _watch.calls and call.number == number for call, number in calls)
 
 
 def _limit(device: str, values: int) -> float:

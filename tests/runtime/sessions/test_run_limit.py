@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.sessions.registry import open_session
-from frcrn_export.runtime.sessions.run_limit import SECONDS_VARIABLE, interrupt_calls
+from frcrn_export.runtime.sessions.run_limit import SECONDS_VARIABLE, RunLimit, interrupt_calls
 from frcrn_export.runtime.sessions.session import Session
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from tests.bundles import replace_core, write_bundle
@@ -112,6 +112,15 @@ def test_an_interrupt_ends_a_run(session: Session) -> None:
         session.run(SILENCE)
     thread.join()
     assert not going[0]()
+
+
+def test_the_next_run_of_a_stream_is_another() -> None:
+    """After Ctrl-C a stream still writes what was read: only the run of that moment must end."""
+    limit = RunLimit("core.onnx", "cpu", 1)
+    still_going = limit.run(lambda options: interrupt_calls())
+    assert not still_going()
+    assert not limit.run(lambda options: still_going())
+    assert limit.run(lambda options: interrupt_calls()())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
