@@ -1,6 +1,5 @@
 """Errors that the user sees as one line: what is wrong, with which value, and what to do."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,7 +8,6 @@ from frcrn_export.runtime.text import printable, shown
 _LONGEST = 4_000  # characters of a message
 # How native libraries say that memory ran out: ONNX Runtime, PyTorch, C++ itself.
 _NO_MEMORY = ("Failed to allocate memory", "can't allocate memory", "bad_alloc", "bad allocation")
-_ONNX_RUNTIME = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 class FrcrnExportError(Exception):
@@ -82,7 +80,6 @@ def out_of_memory(error: BaseException) -> bool:
 
 def reason(error: BaseException) -> str:
     """Why something failed, in a few words."""
-    text = _ONNX_RUNTIME.sub("", " ".join(str(error).split()))
     if out_of_memory(error):
         return "it needs more memory than there is"
     if isinstance(error, RecursionError):
@@ -91,4 +88,4 @@ def reason(error: BaseException) -> str:
         return "a name that is not UTF-8: rename it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return shown(text or type(error).__name__)
+    return shown(" ".join(str(error).split()) or type(error).__name__)

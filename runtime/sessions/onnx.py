@@ -177,6 +177,10 @@ def _try(
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=_CHAINS[provider], enable_fallback=0
             )
+        if not session.get_inputs():
+            return "it has no inputs"
+        for tensor in (*session.get_inputs(), *session.get_outputs()):
+            _ = tensor.name, tensor.shape  # text of the file, which need not be UTF-8
     except Exception as error:  # ONNX Runtime's own exceptions share no other base
         return reason_of(error)
     first = session.get_providers()[0]

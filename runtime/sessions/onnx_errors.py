@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again
+from frcrn_export.runtime.errors import out_of_memory, reason
 from frcrn_export.runtime.text import shown
 
 # What ONNX Runtime puts before the reason: a code, the file, the place in its source.
@@ -18,6 +19,8 @@ _TOO_OLD = re.compile(r"Unsupported model IR version|official support for domain
 
 def reason_of(error: BaseException) -> str:
     """ONNX Runtime's own reason in an error, without the place in its source code."""
+    if out_of_memory(error):
+        return reason(error)
     whole = " ".join(str(error).split())
     return shown(_BEFORE_REASON.sub("", whole) or whole or type(error).__name__)
 

@@ -61,7 +61,6 @@ def test_a_long_message_is_cut_where_no_quote_is_opened_by_it() -> None:
             Exception("[ONNXRuntimeError] : 1 : FAIL : x.cc Failed to allocate memory for 9 bytes"),
             "it needs more memory than there is",
         ),
-        (Exception("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : no kernel"), "no kernel"),
         (KeyError(), "KeyError"),
         (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates"), "a name that is not UTF-8"),
     ],

@@ -131,3 +131,12 @@ def test_threads_are_as_many_as_a_quota_pays_for(
     assert threads() == 3
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     assert threads() == 0  # ONNX Runtime's own choice
+
+
+def test_names_in_a_file_that_are_not_utf_8(tmp_path: Path) -> None:
+    root = write_bundle(tmp_path / "bundle")
+    core = (root / "core.onnx").read_bytes()
+    for name in (b"inputs", b"samples"):
+        replace_core(root, core.replace(name, b"\xff" + name[1:]))
+        with pytest.raises(BackendError, match=r"core\.onnx"):
+            open_session(open_bundle(root), "onnxruntime-cpu")
