@@ -24,6 +24,7 @@ from frcrn_export.engines.layers import LAYERS_PREFIX, parse_layers
 from frcrn_export.engines.memory import check_estimate, check_taken
 from frcrn_export.engines.options import BuildOptions, check_options
 from frcrn_export.engines.versions import check_version, cuda_major
+from frcrn_export.engines.weight_map import weight_map
 from frcrn_export.engines.work import node_work
 from frcrn_export.runtime.bundle.graph_shapes import Shape
 from frcrn_export.runtime.bundle.layer_report import LayerReport, OnnxNode
@@ -259,6 +260,9 @@ def _build(
         activation_bytes=log.number("Total Activation Memory"),
         weights_bytes=log.number("Total Weights Memory"),
     )
+    if options.refittable:
+        weights = weight_map(plan, network.model, logger, options)
+        report = msgspec.structs.replace(report, weights=weights)
     return plan, report, log
 
 
@@ -275,6 +279,8 @@ def _configure(config: "trt.IBuilderConfig", options: BuildOptions) -> None:
         config.clear_flag(trt.BuilderFlag.TF32)
     if options.refittable:
         config.set_flag(trt.BuilderFlag.REFIT)
+    if options.strip_weights:
+        config.set_flag(trt.BuilderFlag.STRIP_PLAN)
     if options.hardware_compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if options.timing_cache is not None:

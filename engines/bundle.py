@@ -121,6 +121,7 @@ def _info(
         verification=_verification(manifest, source, options, built),
         hardware_compatible=options.hardware_compatible,
         refittable=options.refittable,
+        stripped=options.strip_weights,
         tf32=options.tf32,
         workspace_bytes=options.workspace_bytes,
     )

@@ -99,7 +99,12 @@ _MIB = 1 << 20
     is_flag=True,
     help="For Ampere and every later GPU, more slowly (TensorRT only).",
 )
-@click.option("--refittable", is_flag=True, help="Weights can be replaced without a new build.")
+@click.option("--refittable", is_flag=True, help="Weights can be replaced: frcrn-export refit.")
+@click.option(
+    "--strip-weights",
+    is_flag=True,
+    help="Refittable, and without its weights: opening it takes them from the ONNX file.",
+)
 @click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -138,6 +143,7 @@ def trt(
     timing_cache: Path | None,
     hardware_compatible: bool,
     refittable: bool,
+    strip_weights: bool,
     log: Path | None,
     explain: bool,
     source: "ModelSource",
@@ -205,7 +211,8 @@ def trt(
             workspace_bytes=workspace * _MIB if workspace else None,
             timing_cache=timing_cache,
             hardware_compatible=hardware_compatible,
-            refittable=refittable,
+            refittable=refittable or strip_weights,
+            strip_weights=strip_weights,
             tf32=not no_tf32,
         )
         if explain:

@@ -35,6 +35,7 @@ def build_engine(
     timing_cache: Path | str | None = None,
     hardware_compatible: bool = False,
     refittable: bool = False,
+    strip_weights: bool = False,
     force: bool = False,
     progress: Progress = lambda phase, done, steps: None,
     keep_log: Callable[[str], None] = lambda text: None,
@@ -69,6 +70,8 @@ def build_engine(
         timing_cache: A file of kernel timings, read and written (classic TensorRT).
         hardware_compatible: For Ampere and every later GPU, more slowly (classic TensorRT).
         refittable: Weights can be replaced without a new build.
+        strip_weights: Leave the weights out of the engine; opening it takes them from the ONNX
+            file.
         force: Replace an engine that the bundle has.
         progress: Called with a phase, its number of steps done, and their total; from another
             thread during the build.
@@ -109,7 +112,8 @@ def build_engine(
         workspace_bytes=workspace_bytes,
         timing_cache=None if timing_cache is None else Path(timing_cache),
         hardware_compatible=hardware_compatible,
-        refittable=refittable,
+        refittable=refittable or strip_weights,
+        strip_weights=strip_weights,
         tf32=tf32,
     )
     check_options(options)

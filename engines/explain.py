@@ -66,6 +66,8 @@ def _trtexec(source: Path, engine: Path, name: str, options: BuildOptions) -> li
         command.append("--hardwareCompatibilityLevel=ampere+")
     if options.refittable:
         command.append("--refit")
+    if options.strip_weights:
+        command.append("--stripWeights")
     if not options.tf32:
         command.append("--noTF32")
     return [*command, "--profilingVerbosity=detailed", "--skipInference"]
@@ -91,6 +93,8 @@ def _polygraphy(source: Path, engine: Path, name: str, options: BuildOptions) ->
         command += ["--hardware-compatibility-level", "ampere_plus"]
     if options.refittable:
         command.append("--refittable")
+    if options.strip_weights:
+        command.append("--strip-plan")
     if options.tf32:
         command.append("--tf32")
     return [*command, "--profiling-verbosity", "detailed"]

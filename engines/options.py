@@ -19,9 +19,10 @@ class BuildOptions:
 
     `workspace_bytes` limits the scratch memory of a layer, None is the builder's own limit.
     `states` are the further inputs of a streaming core, static but for the batch of the profile.
-    `timing_cache` is read if it exists and written afterwards; it and `hardware_compatible` (runs
-    on Ampere and every later GPU, more slowly) exist in classic TensorRT only. `tf32` lets float32
-    convolutions round their inputs to 10 bits of mantissa.
+    `strip_weights` leaves the weights out of a `refittable` engine; opening it takes them from the
+    ONNX file. `timing_cache` is read if it exists and written afterwards; it and
+    `hardware_compatible` (runs on Ampere and every later GPU, more slowly) exist in classic
+    TensorRT only. `tf32` lets float32 convolutions round their inputs to 10 bits of mantissa.
     """
 
     backend: TensorrtBackend
@@ -32,6 +33,7 @@ class BuildOptions:
     timing_cache: Path | None = None
     hardware_compatible: bool = False
     refittable: bool = False
+    strip_weights: bool = False
     tf32: bool = True
 
     @property
@@ -70,9 +72,15 @@ def _check_rtx(options: BuildOptions) -> None:
             "tensorrt-rtx has no hardware-compatible engines; instead of --hardware-compatible "
             "give --gpu ampere+: one engine for Ampere and later"
         )
+    option = "--strip-weights" if options.strip_weights else "--refittable"
     if options.refittable and present_gpu() is None:
         raise UserError(
-            "tensorrt-rtx needs a GPU to build a refittable engine; leave out --refittable"
+            f"tensorrt-rtx needs a GPU to build a refittable engine; leave out {option}"
+        )
+    if options.refittable and len(options.targets.sms) > 1:
+        raise UserError(
+            f"tensorrt-rtx builds a refittable engine for one SM, {options.targets.title} are "
+            f"SM {sms_text(options.targets.sms)}; leave out {option}, or give one GPU"
         )
 
 

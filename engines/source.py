@@ -132,7 +132,8 @@ class EngineSource:
         if self.checkpoint is not None:
             further.append(f"--checkpoint {quoted(self.checkpoint)}")
         further += ["--hardware-compatible"] * options.hardware_compatible
-        further += ["--refittable"] * options.refittable
+        further += ["--strip-weights"] * options.strip_weights
+        further += ["--refittable"] * (options.refittable and not options.strip_weights)
         return build_command(
             self.path,
             precision,

@@ -41,7 +41,7 @@ from frcrn_export.runtime.bundle.entries import same_weights
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint
-from frcrn_export.runtime.bundle.transaction import require_free, transaction
+from frcrn_export.runtime.bundle.transaction import Transaction, require_free, transaction
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.verify.parity import check_bundle
 
@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 StftPlacement = Literal["split", "inline"]
 Progress = Callable[[str], None]
+# Adds files to the transaction of a bundle that was exported and compared.
+Further = Callable[[Bundle, Transaction], None]
 
 _TOOLS = ("frcrn-export", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy")
 INLINE_SECONDS = 120
@@ -176,6 +178,44 @@ def add_fp16_streaming_core(
     return _add(StreamingForms(model, options), bundle, FP16_STREAMING_CORE, force, progress)
 
 
+def export_again(
+    present: Manifest,
+    model: LoadedModel,
+    destination: Path,
+    *,
+    further: Further,
+    force: bool = False,
+    progress: Progress = lambda step: None,
+) -> Bundle:
+    """Export a model with other weights into the kinds of files that a bundle has.
+
+    `further` adds what no export makes, to the exported bundle's transaction. Calibrated files are
+    left out. Raises as `export_onnx`, and UserError where the network is not the bundle's.
+    """
+    if (present.model, present.variant) != (model.spec.name, model.variant):
+        raise UserError(
+            f"{model.weights.name} is {model.spec.name} with "
+            f"{_differing(model.variant, present.variant) or 'the same settings'}, the bundle is "
+            f"{present.model}; give a checkpoint of that network"
+        )
+    static = present.file("core_static", "onnx")
+    shape = None
+    if static is not None:
+        shape = StaticShape(*(int(static.inputs[0].shape[axis]) for axis in (0, -1)))
+    rows = onnx_artifacts(
+        model,
+        inline=present.file("pipeline", "onnx") is not None,
+        fp16=any(f.format == "onnx" and f.precision == "fp16" for f in present.files),
+        streaming=present.file("core_streaming", "onnx") is not None,
+        static=static is not None,
+    )
+    opsets = {entry.path: entry.opset for entry in present.files}
+    rows = tuple(replace(row, opset=opsets.get(row.path)) for row in rows)
+    rows += (TORCHSCRIPT,) * (present.file("core", "torchscript") is not None)
+    forms = StreamingForms(model, bundled_options(present), shape)
+    return _export(forms, destination, rows, force, progress, further)
+
+
 def _opened(bundle: Path | Bundle) -> Bundle:
     """The bundle, opened unless it is already: reading hashes every file."""
     return bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
@@ -187,8 +227,9 @@ def _export(
     rows: tuple[Artifact, ...],
     force: bool,
     progress: Progress,
+    further: Further = lambda made, work: None,
 ) -> Bundle:
-    """Make a bundle of these artifacts and the parity vectors."""
+    """Make a bundle of these artifacts, the parity vectors, and what `further` adds."""
     require_free(destination, force=force)
     if forms.options is not None:
         forms.core()  # fails before any export where the network cannot stream
@@ -211,7 +252,9 @@ def _export(
         manifest = msgspec.structs.replace(manifest, files=work.files)
         bundle = work.preview(manifest)
         results = _compared(bundle, bundle, forms, progress)
-        return work.create(manifest.with_parity(results), force=force)
+        further(bundle, work)
+        whole = msgspec.structs.replace(manifest, files=work.files)
+        return work.create(whole.with_parity(results), force=force)
 
 
 def _add(

@@ -164,10 +164,22 @@ def load_model(
     return _with_checkpoint(spec, load_checkpoint(path), given, None, at_hand=True)
 
 
+def load_other_weights(manifest: Manifest, checkpoint: Path, state_dict: str | None) -> LoadedModel:
+    """The model of a bundle with the weights of another checkpoint. Raises as `load_model`."""
+    return load_model(
+        manifest.model, checkpoint, options=_options_of(manifest), state_dict=state_dict
+    )
+
+
+def _options_of(manifest: Manifest) -> dict[str, Setting]:
+    """The settings of a bundle's network that its family has options for."""
+    names = {option.name for option in family_of(find_model(manifest.model)).options}
+    return {k: v for k, v in settings_of(manifest.variant).items() if k in names}
+
+
 def load_bundled(manifest: Manifest, checkpoint: Path | None) -> LoadedModel:
     """The model of a bundle. Raises as `load_model`."""
-    names = {option.name for option in family_of(find_model(manifest.model)).options}
-    options = {k: v for k, v in settings_of(manifest.variant).items() if k in names}
+    options = _options_of(manifest)
     chosen = manifest.weights.state_dict if checkpoint is not None else ""
     return load_model(
         manifest.model,

@@ -40,6 +40,10 @@ GROUPS = MappingProxyType(
                 "frcrn_export.engines.commands:trt",
                 "Build a TensorRT engine and add it to a bundle.",
             ),
+            "refit": (
+                "frcrn_export.engines.refit_command:refit",
+                "Give the engines of a bundle other weights, without a new build.",
+            ),
         },
         "Run": {
             "denoise": (

@@ -10,7 +10,8 @@ RESERVED_OPTIONS = frozenset((
     "lookahead", "minutes", "model", "module", "module_input", "module_output", "multiple",
     "no_amp", "no_center", "no_tf32", "noise", "opset", "output", "random_weights", "refittable",
     "resume", "sample_rate", "samples", "schedule", "seconds", "seed", "speech", "state_dict",
-    "static", "steps", "stft", "streaming", "threads", "timing_cache", "window", "workspace",
+    "static", "steps", "stft", "streaming", "strip_weights", "threads", "timing_cache", "window",
+    "workspace",
 ))
 # fmt: on
 

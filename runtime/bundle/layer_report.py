@@ -85,7 +85,8 @@ class LayerReport(Struct, frozen=True, kw_only=True):
     `sms` are the compute capabilities that it was built for (89 is 8.9). `activation_bytes` is the
     device memory of one execution context at the profile's maximum, `weights_bytes` that of the
     weights; None where the builder did not say. `estimated_activation_bytes` is the former from the
-    graph's shapes; None where they do not follow from the profile.
+    graph's shapes; None where they do not follow from the profile. `weights` are those that can be
+    refitted: the engine's name of each, and the initializer of the ONNX file that it comes from.
     """
 
     layers: tuple[EngineLayer, ...]
@@ -95,6 +96,7 @@ class LayerReport(Struct, frozen=True, kw_only=True):
     activation_bytes: Bytes | None = None
     weights_bytes: Bytes | None = None
     estimated_activation_bytes: Bytes | None = None
+    weights: dict[str, str] = {}
 
     def to_json(self) -> bytes:
         """The report as JSON, one line."""

@@ -195,7 +195,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     also run on later ones. `version` is the builder's, which the runtime must have; `cuda` the
     major version of CUDA that the driver must serve. `source` is the ONNX file of the bundle it was
     built from, `layers` the layer report beside it. `verification` says in words what was verified
-    on a GPU; `verified_on` names the GPU on which parity passed, None before. `tf32` lets float32
+    on a GPU; `stripped` engines hold no weights and take those of `source` when they are opened.
+    `verified_on` names the GPU on which parity passed, None before. `tf32` lets float32
     convolutions round their inputs, `workspace_bytes` limited the scratch memory of a layer: what a
     new build repeats.
     """
@@ -213,6 +214,7 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     verified_on: Name | None = None
     hardware_compatible: bool = False
     refittable: bool = False
+    stripped: bool = False
     tf32: bool = True
     workspace_bytes: Bytes | None = None
 

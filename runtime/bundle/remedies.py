@@ -246,7 +246,8 @@ def _build_options(precision: Precision, engine: EngineInfo) -> list[str]:
     if engine.workspace_bytes is not None:
         options.append(f"--workspace {max(1, engine.workspace_bytes >> 20)}")
     options += ["--hardware-compatible"] * engine.hardware_compatible
-    return options + ["--refittable"] * engine.refittable
+    options += ["--strip-weights"] * engine.stripped
+    return options + ["--refittable"] * (engine.refittable and not engine.stripped)
 
 
 def profile_options(tensor: TensorSpec, profile: Profile) -> list[str]:

@@ -13,6 +13,7 @@ from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
 if TYPE_CHECKING:
     from frcrn_export.runtime.bundle.layer_report import LayerReport
     from frcrn_export.runtime.bundle.manifest import (
+        EngineInfo,
         FileEntry,
         GateResult,
         Manifest,
@@ -75,7 +76,7 @@ def print_engine(entry: FileEntry, report: "LayerReport") -> None:
             (f"outside {entry.precision}", said_of(report, findings, "precision")),
             ("narrow channels", said_of(report, findings, "channels")),
             ("only convert", said_of(report, findings, "conversion")),
-            ("refittable", "yes" if engine.refittable else "no"),
+            ("refittable", _refittable(engine)),
             ("verification", engine.verification),
         ),
         title=entry.path,
@@ -94,6 +95,12 @@ def _activations(report: "LayerReport") -> str:
     if report.activation_bytes is not None:
         return f"{_megabytes(report.activation_bytes)} by the builder (estimated: {estimate})"
     return f"{estimate} by an estimate" if report.estimated_activation_bytes else "unknown"
+
+
+def _refittable(engine: "EngineInfo") -> str:
+    if engine.stripped:
+        return f"yes, without weights: takes those of {engine.source} when it is opened"
+    return "yes" if engine.refittable else "no"
 
 
 def _megabytes(size: int | None) -> str:

@@ -17,6 +17,7 @@ from frcrn_export.runtime.sessions.tensorrt_backends import (
     sms_text,
     version_of,
 )
+from frcrn_export.runtime.sessions.tensorrt_refit import refit_from_onnx
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -104,7 +105,24 @@ def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
             f"{entry.path}: {info.backend} cannot load it ({reasons.take()}); run: {rebuild}"
         )
     _require_tensors(plan, entry, rebuild)
-    return Engine(plan, runtime, logger, reasons, bundle, entry, info, gpu)
+    engine = Engine(plan, runtime, logger, reasons, bundle, entry, info, gpu)
+    if info.stripped:
+        with cuda_errors(entry.path):
+            refit_from_onnx(plan, logger, info.backend, _weights(bundle, entry), engine.failure)
+    return engine
+
+
+def _weights(bundle: Bundle, entry: FileEntry) -> bytes:
+    """The ONNX file with the weights of an engine that has none itself."""
+    info = entry.engine
+    assert info is not None
+    for file in bundle.manifest.files:
+        if file.path == info.source and file.sha256 == info.source_sha256:
+            return bundle.file(file).read_bytes()
+    raise BackendError(
+        f"{entry.path} has no weights, and the bundle no longer has the {info.source} to take them "
+        f"from; run: {build_again(bundle.path, entry)}, or for other weights: frcrn-export refit"
+    )
 
 
 def _require_gpu(bundle: Bundle, entry: FileEntry, info: EngineInfo, gpu: Gpu) -> None:

@@ -38,12 +38,17 @@ class ClassicTensorRT(ModuleType):
         super().__init__("tensorrt")
         self.__version__ = version
         self.configs: list[Config] = []
+        self.weights: list[str] = []  # of its engines, that can be refitted
         self.layers = layers
         for name in _SAME:
             setattr(self, name, getattr(rtx, name))
 
     def Builder(self, logger: rtx.ILogger) -> Builder:  # noqa: N802
         return Builder(self, logger)
+
+    def Refitter(self, engine: Engine, logger: rtx.ILogger) -> Refitter:  # noqa: N802
+        assert isinstance(logger, rtx.ILogger)
+        return Refitter(self)
 
     def Runtime(self, logger: rtx.ILogger) -> Runtime:  # noqa: N802
         assert isinstance(logger, rtx.ILogger)
@@ -73,11 +78,12 @@ class Builder:
 class Config:
     """IBuilderConfig as far as the builder uses it; `__slots__` refuses any other attribute."""
 
-    __slots__ = ("cache", "hardware_compatibility_level", "real")
+    __slots__ = ("cache", "flags", "hardware_compatibility_level", "real")
 
     def __init__(self, real: rtx.IBuilderConfig) -> None:
         self.real = real
         self.cache: TimingCache | None = None
+        self.flags: set[str] = set()  # that TensorRT-RTX takes on a GPU alone
         self.hardware_compatibility_level = rtx.HardwareCompatibilityLevel.NONE
         # Stands for the GPU in the machine.
         real.num_compute_capabilities = 1
@@ -101,7 +107,8 @@ class Config:
 
     def set_flag(self, flag: rtx.BuilderFlag) -> None:
         # Building a refittable engine takes TensorRT-RTX a GPU.
-        if flag == rtx.BuilderFlag.REFIT:
+        if flag in (rtx.BuilderFlag.REFIT, rtx.BuilderFlag.STRIP_PLAN):
+            self.flags.add(flag.name)
             return
         self.real.set_flag(flag)
 
@@ -159,6 +166,14 @@ class Engine:
         assert format == rtx.LayerInformationFormat.ONELINE
         assert self._module.layers is not None, "asked though the builder had logged the layers"
         return self._module.layers
+
+
+class Refitter:
+    def __init__(self, module: ClassicTensorRT) -> None:
+        self._module = module
+
+    def get_all_weights(self) -> list[str]:
+        return self._module.weights
 
 
 class _WithoutLayers(rtx.ILogger):

@@ -14,7 +14,7 @@ import tensorrt_rtx as rtx
 from frcrn_export.engines import options as options_module
 from frcrn_export.engines.build import build_plan
 from frcrn_export.engines.gpus import TargetGpu, find_gpu
-from frcrn_export.runtime.bundle.layer_report import census
+from frcrn_export.runtime.bundle.layer_report import census, read_layer_report
 from frcrn_export.runtime.errors import BackendError, UserError
 from tests.engines import classic
 from tests.engines.classic import ClassicTensorRT, TimingCache
@@ -101,6 +101,18 @@ def test_refit_and_tf32_are_flags(
     install()
     build_plan(core, options("tensorrt", refittable=True, tf32=True))
     assert flags == [rtx.BuilderFlag.TF32, rtx.BuilderFlag.REFIT]
+    flags.clear()
+    build_plan(core, options("tensorrt", refittable=True, strip_weights=True))
+    assert flags[1:] == [rtx.BuilderFlag.REFIT, rtx.BuilderFlag.STRIP_PLAN]
+
+
+def test_the_report_maps_the_weights_that_can_be_refitted(install: Install, core: Path) -> None:
+    module = install()
+    module.weights = ["kernel", "kernel_1_transposed", "made by the builder"]
+    built = build_plan(core, options("tensorrt", refittable=True))
+    assert built.layers.weights == {"kernel": "kernel", "kernel_1_transposed": "kernel_1"}
+    assert read_layer_report(built.layers.to_json(), "x") == built.layers
+    assert build_plan(core, options("tensorrt")).layers.weights == {}
 
 
 def test_timing_cache_is_made_then_used(install: Install, core: Path, tmp_path: Path) -> None:
@@ -159,6 +171,7 @@ def test_the_stand_in_has_nothing_that_tensorrt_lacks() -> None:
         "TimingCache": ["ITimingCache"],
         "Runtime": ["Runtime"],
         "Engine": ["ICudaEngine", "EngineInspector"],
+        "Refitter": ["Refitter"],
     }
     for name, originals in stands_for.items():
         methods: dict[str, list[list[str]]] = {}  # with all their overloads
@@ -174,7 +187,7 @@ def test_the_stand_in_has_nothing_that_tensorrt_lacks() -> None:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
         }
         for attribute, value in vars(getattr(classic, name)).items():
-            if attribute.startswith("_") or attribute in ("cache", "real", "HEADER"):
+            if attribute.startswith("_") or attribute in ("cache", "flags", "real", "HEADER"):
                 continue
             if inspect.isfunction(value):
                 assert list(inspect.signature(value).parameters) in methods[attribute], attribute

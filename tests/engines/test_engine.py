@@ -60,7 +60,7 @@ def test_every_argument_arrives(
         workspace_bytes=1 << 20,
         timing_cache="cache",
         hardware_compatible=True,
-        refittable=True,
+        strip_weights=True,
         force=True,
     )
     assert entry == "entry"
@@ -71,7 +71,9 @@ def test_every_argument_arrives(
     assert [sizes[0] for sizes in (options.profile.min, options.profile.opt)] == [1, 2]
     assert options.timing_cache == Path("cache")
     assert options.workspace_bytes == 1 << 20
-    assert (options.tf32, options.hardware_compatible, options.refittable) == (False, True, True)
+    assert (options.tf32, options.hardware_compatible) == (False, True)
+    assert options.refittable
+    assert options.strip_weights
 
 
 def test_what_cannot_be_built(wave_unet_bundle: Path, tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
             "no hardware-compatible .* give --gpu ampere.: one",
         ),
         ({"refittable": True}, "needs a GPU to build a refittable engine; leave out --refittable"),
+        (
+            {"refittable": True, "strip_weights": True},
+            "needs a GPU to build a refittable engine; leave out --strip-weights",
+        ),
         ({"gpu": "h200"}, r"does not serve H200 .*--backend tensorrt"),
         ({"workspace_bytes": 0}, "--workspace 0: needs at least 1 byte"),
     ],
@@ -47,6 +51,8 @@ def test_rtx_takes_the_rest_without_a_gpu(machine: Machine) -> None:
     check_options(options(workspace_bytes=1, tf32=False))
     machine("rtx4090d")
     check_options(options(refittable=True))
+    with pytest.raises(UserError, match=r"for one SM, RTX 4090 and T4 are SM 7.5, 8.9; leave out"):
+        check_options(options(refittable=True, gpu="rtx4090,t4"))
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ def add_engine(
     sm: int = 89,
     activation: int = 1 << 20,
     plan: bytes | None = None,
+    refittable: tuple[str, ...] = (),
+    stripped: bool = False,
     **changes: object,
 ) -> FileEntry:
     """Add an engine of a bundle's first ONNX file. `changes` are made to its `EngineInfo`."""
@@ -89,7 +91,7 @@ def add_engine(
     core = next(entry for entry in bundle.manifest.files if entry.format == "onnx")
     streams = f".batch{high[0]}" if core.streaming and high[0] > 1 else ""
     path = root / f"{core.role}{streams}.{precision}.sm{sm}.{backend}.engine"
-    header = PlanHeader(backend, (low, best, high), activation)
+    header = PlanHeader(backend, (low, best, high), activation, refittable, stripped)
     path.write_bytes(make_plan(bundle.file(core).read_bytes(), header) if plan is None else plan)
     facts = {
         "backend": backend,
@@ -98,6 +100,8 @@ def add_engine(
         "source": core.path,
         "source_sha256": core.sha256,
         "layers": f"{path.name}.layers.json",
+        "refittable": bool(refittable),
+        "stripped": stripped,
     }
     info = engine_info(Profile(min=low, opt=best, max=high), **{**facts, **changes})
     entry = FileEntry(

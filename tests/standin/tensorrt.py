@@ -29,12 +29,34 @@ class PlanHeader:
     backend: str
     profile: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     activation: int = 1 << 20
+    refittable: tuple[str, ...] = ()
+    stripped: bool = False
 
 
 def make_plan(onnx: bytes, header: PlanHeader) -> bytes:
-    """The bytes of an engine that a stand-in runtime of the same backend deserializes."""
-    line = json.dumps([header.backend, header.profile, header.activation])
+    """The bytes of an engine that a stand-in runtime of the same backend deserializes.
+
+    A stripped one has zeros in place of its refittable weights.
+    """
+    line = json.dumps(
+        [header.backend, header.profile, header.activation, header.refittable, header.stripped]
+    )
+    if header.stripped:
+        onnx = _with_weights(onnx, dict.fromkeys(header.refittable))
     return _MAGIC + line.encode() + b"\n" + onnx
+
+
+def _with_weights(onnx: bytes, weights: dict[str, Any]) -> bytes:
+    """An ONNX file with other initializers; zeros where they are None."""
+    from onnx import load_model_from_string, numpy_helper
+
+    model = load_model_from_string(onnx)
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            new = weights[tensor.name]
+            zeros = np.zeros_like(numpy_helper.to_array(tensor))
+            tensor.CopyFrom(numpy_helper.from_array(zeros if new is None else new, tensor.name))
+    return bytes(model.SerializeToString())
 
 
 class Severity(Enum):
@@ -142,10 +164,12 @@ class Runtime(Mirror):
         header, newline, onnx = bytes(serialized_engine).partition(b"\n")
         if not header.startswith(_MAGIC) or not newline:
             return self._fail("Serialization assertion header.magicTag == kEXPECTED_MAGIC_TAG")
-        backend, profile, activation = json.loads(header[len(_MAGIC) :])
+        backend, profile, activation, refittable, stripped = json.loads(header[len(_MAGIC) :])
         if backend != self._backend:
             return self._fail("Serialization assertion header.pad == expectedPlatformTag")
-        return ICudaEngine._of(self, onnx, profile, activation)
+        engine = ICudaEngine._of(self, onnx, profile, activation)
+        engine._refittable, engine._missing = refittable, set(refittable if stripped else ())
+        return engine
 
     def _fail(self, reason: str) -> None:
         self._logger.log(Severity.ERROR, f"IRuntime::deserializeCudaEngine: Error Code 1: {reason}")
@@ -228,7 +252,8 @@ class ICudaEngine(Mirror):
         made = object.__new__(cls)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        made._runtime = runtime
+        made._runtime, made._onnx = runtime, onnx
+        made._refittable, made._missing = [], set()
         made._session = onnxruntime.InferenceSession(
             onnx, options, providers=["CPUExecutionProvider"]
         )
@@ -241,6 +266,12 @@ class ICudaEngine(Mirror):
     @property
     def num_io_tensors(self) -> int:
         return len(self._tensors)
+
+    def serialize(self) -> HostMemory:
+        header = PlanHeader(
+            self._runtime._backend, self._profile, self._activation, tuple(self._refittable)
+        )
+        return HostMemory(make_plan(self._onnx, header))
 
     @property
     def device_memory_size_v2(self) -> int:
@@ -280,6 +311,8 @@ class ICudaEngine(Mirror):
                 raise TypeError(f"incompatible function arguments: {value!r}")
         gpu = self._runtime._gpu
         gpu.require_current("create_execution_context")
+        if self._missing:
+            gpu.refuse("create_execution_context: the engine lacks weights")
         memory = None
         if strategy is ExecutionContextAllocationStrategy.STATIC:
             if not gpu.has_room(self._activation):
@@ -295,6 +328,50 @@ class ICudaEngine(Mirror):
 
     def create_runtime_config(self) -> IRuntimeConfig:
         return IRuntimeConfig._new(self._runtime._gpu)
+
+
+class Refitter(Mirror):
+    def __init__(self, engine: ICudaEngine, logger: ILogger) -> None:
+        self._engine, self._logger = engine, logger
+        self._new: dict[str, Any] = {}
+
+    def get_all_weights(self) -> list[str]:
+        return list(self._engine._refittable)
+
+    def get_missing_weights(self) -> list[str]:
+        return sorted(self._engine._missing - self._new.keys())
+
+    def refit_cuda_engine(self) -> bool:
+        engine = self._engine
+        engine._runtime._gpu.require_current("refit_cuda_engine")
+        if self.get_missing_weights():
+            self._logger.log(Severity.ERROR, "IRefitter::refitCudaEngine: missing weights")
+            return False
+        import onnxruntime
+
+        engine._onnx = _with_weights(engine._onnx, self._new)
+        engine._session = onnxruntime.InferenceSession(
+            engine._onnx, providers=["CPUExecutionProvider"]
+        )
+        engine._missing = set()
+        return True
+
+
+class OnnxParserRefitter(Mirror):
+    def __init__(self, refitter: Refitter, logger: ILogger) -> None:
+        self._refitter, self._logger = refitter, logger
+
+    def refit_from_bytes(self, model: bytes) -> bool:
+        from onnx import load_model_from_string, numpy_helper
+
+        known = set(self._refitter.get_all_weights())
+        tensors = load_model_from_string(bytes(model)).graph.initializer
+        found = {t.name: numpy_helper.to_array(t) for t in tensors if t.name in known}
+        if found.keys() != known:
+            self._logger.log(Severity.ERROR, "not all weights of the engine are in the model")
+            return False
+        self._refitter._new = found
+        return True
 
 
 class IExecutionContext(Mirror):
@@ -445,7 +522,8 @@ def make_tensorrt(
     module.__version__ = version or VERSIONS[backend]
     facts = {"_gpu": gpu, "_streams": streams, "_backend": backend}
     module.Runtime = type("Runtime", (Runtime,), facts)
-    shared = [ILogger, Builder, DataType, TensorIOMode, ExecutionContextAllocationStrategy]
+    shared = [Refitter, OnnxParserRefitter]
+    shared += [ILogger, Builder, DataType, TensorIOMode, ExecutionContextAllocationStrategy]
     rtx = [CudaGraphStrategy, DynamicShapesKernelSpecializationStrategy]
     for public in shared + (rtx if backend == "tensorrt-rtx" else []):
         setattr(module, public.__name__, public)

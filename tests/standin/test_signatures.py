@@ -25,6 +25,7 @@ RTX_ONLY = {
     }
 }
 CLASSES = ["Runtime", "ICudaEngine", "IExecutionContext", "IRuntimeConfig", "ILogger"]
+CLASSES += ["Refitter", "OnnxParserRefitter"]
 RTX_CLASSES = ["IRuntimeCache"]
 ENUMS = ["DataType", "TensorIOMode", "ExecutionContextAllocationStrategy"]
 RTX_ENUMS = ["CudaGraphStrategy", "DynamicShapesKernelSpecializationStrategy"]
