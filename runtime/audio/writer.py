@@ -100,7 +100,8 @@ class FileWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._file is None:
+        if self._file is None:  # nothing written, or interrupted while the file was made
+            self._partial.unlink(missing_ok=True)
             return
         try:
             with self._writing():

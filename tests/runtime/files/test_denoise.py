@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from frcrn_export.runtime.audio.writer import FileWriter
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import AudioError
 from frcrn_export.runtime.files.denoise import denoise_file
@@ -63,4 +64,18 @@ def test_a_core_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     denoiser = Denoiser(manifest(segments=frcrn_segments(0)), Failing(core_entry()))
     with pytest.raises(RuntimeError, match="out of memory"):
         denoise_file(denoiser, Job(source, tmp_path / "out" / "b.wav"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_interrupt_while_the_output_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(*given: object, **options: object) -> object:
+        make_file(*given, **options)
+        raise KeyboardInterrupt
+
+    source, make_file = write_tone(tmp_path / "a.wav"), FileWriter._create
+    monkeypatch.setattr(FileWriter, "_create", make)
+    with pytest.raises(KeyboardInterrupt):
+        denoise_file(halving(), Job(source, tmp_path / "out" / "a.wav"))
     assert list((tmp_path / "out").iterdir()) == []
