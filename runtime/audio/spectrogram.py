@@ -17,16 +17,23 @@ _WINDOW_SECONDS = 0.032
 _RANGE_DB = 80.0
 
 
+def require_matplotlib() -> None:
+    """Raise UserError where matplotlib is missing."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise UserError('--plot needs matplotlib; run: pip install "frcrn-export[plot]"') from error
+
+
 def plot_before_after(before: Path, after: Path, picture: Path) -> None:
     """Draw the first channel of two audio files, at most their first minute, into a PNG file.
 
     Raises AudioError for files that cannot be read and UserError where matplotlib is missing.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError('--plot needs matplotlib; run: pip install "frcrn-export[plot]"') from error
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     sources = [FileSource(path, warn=False) for path in (before, after)]
     levels = [spectrogram_dbfs(_start_of(source), source.sample_rate) for source in sources]
     top = max(-20.0, 5.0 * np.ceil(max(float(level.max()) for level in levels) / 5.0))

@@ -127,6 +127,28 @@ def test_what_exists_is_refused_skipped_or_replaced(bundle: Path, tmp_path: Path
     assert soundfile.info(out / "a.wav").frames == 2_000
 
 
+def test_outputs_of_every_format_are_complete(bundle: Path, tmp_path: Path) -> None:
+    suffixes = [".aiff", ".au", ".caf", ".flac", ".mp3", ".ogg", ".opus", ".rf64", ".w64", ".wav"]
+    for suffix in suffixes:
+        how = {"subtype": "OPUS", "format": "OGG"} if suffix == ".opus" else {}
+        (tmp_path / "in").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "in" / f"a{suffix}", np.full(20_000, 0.1), 16_000, **how)
+    command = (bundle, tmp_path / "in", "-o", tmp_path / "out", "--skip-existing", "--json")
+    assert json.loads(call(*command).stdout)["counts"]["done"] == len(suffixes)
+    assert json.loads(call(*command).stdout)["counts"]["skipped"] == len(suffixes)
+
+
+def test_pictures_need_matplotlib_before_any_work(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    write_tone(tmp_path / "in" / "a.wav")
+    result = call(bundle, tmp_path / "in", "-o", tmp_path / "out", "--plot")
+    assert isinstance(result.exception, UserError)
+    assert "frcrn-export[plot]" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_picture_is_drawn(bundle: Path, tmp_path: Path) -> None:
     write_tone(tmp_path / "in" / "a.wav", 2_000)
     command = (bundle, tmp_path / "in", "-o", tmp_path / "out", "--plot", "--skip-existing")
