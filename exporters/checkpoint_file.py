@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,10 @@ def read_checkpoint_file(path: Path) -> tuple[object, dict[str, str]]:
     try:
         str(path).encode()  # the readers take no other names
         if head.startswith(ZIP_MAGIC):
-            _require_no_bomb(path)
+            _require_bounded(path)
             return _torch_load(path, mmap=True), {}
         if head.startswith(PICKLE_MAGIC):
+            _require_bounded(path)
             return _torch_load(path, mmap=False), {}
         if head[8:9] == b"{":  # after the length of the header, in 8 bytes
             return _read_safetensors(path)
@@ -97,12 +99,22 @@ def _head(path: Path) -> bytes:
         raise ValueError(f"cannot be opened ({error.strerror}): check its permissions") from error
 
 
-def _require_no_bomb(path: Path) -> None:
-    """Raise ValueError for an archive that unpacks into far more. PyTorch compresses code alone."""
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > _MAX_UNPACKED * path.stat().st_size:
-        raise ValueError(f"{unpacked / 1e6:.0f} MB unpacked")
+def _require_bounded(path: Path) -> None:
+    """Raise an error for an archive or a pickle that takes more memory than its size explains.
+
+    PyTorch compresses code alone, and allows `bytearray`, of any length, among the globals.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > _MAX_UNPACKED * path.stat().st_size:
+            raise ValueError(f"{unpacked / 1e6:.0f} MB unpacked")
+        if any(m.filename.endswith(".pkl") and m.compress_type for m in members):
+            raise ValueError("a compressed pickle")
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        if content.find(b"\nbytearray\n") >= 0:
+            raise pickle.UnpicklingError("GLOBAL builtins.bytearray")
 
 
 def _torch_load(path: Path, mmap: bool) -> object:

@@ -352,6 +352,26 @@ def test_an_archive_that_unpacks_into_far_more(tmp_path):
     assert "truncated, damaged or not a checkpoint" in refusal(bomb)
 
 
+class Bytes:
+    def __reduce__(self):
+        return bytearray, (10**13,)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_pickle_that_asks_for_memory(tmp_path, zipped):
+    path = tmp_path / "a.pt"
+    value = {"a": torch.ones(3), "b": Bytes()}
+    torch.save(value, path, _use_new_zipfile_serialization=zipped)
+    assert "pickled code (builtins.bytearray)" in refusal(path)
+    if zipped:
+        packed = tmp_path / "packed.pt"
+        deflated = zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED)
+        with deflated as written, zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                written.writestr(name, archive.read(name))
+        assert "truncated, damaged or not a checkpoint" in refusal(packed)
+
+
 def test_a_tensor_of_a_kind_that_no_reader_expects(tmp_path):
     state = weights_of(wave_unet())
     state["encoder.0.main.0.weight"] = torch.eye(3).to_sparse_csr()

@@ -3,6 +3,7 @@
 import os
 import pickle
 import pickletools
+import re
 import struct
 import zipfile
 import zlib
@@ -63,8 +64,7 @@ def change_names(random: Random, data: bytes) -> bytes:
 
 def change_directory(random: Random, data: bytes) -> bytes:
     """An extreme number in a header of the archive: sizes, offsets, counts, methods."""
-    marks = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06")
-    starts = [at for at in range(len(data) - 4) if data[at : at + 4] in marks]
+    starts = [found.start() for found in re.finditer(rb"PK(\x01\x02|\x03\x04|\x05\x06)", data)]
     at = random.choice(starts) + random.randrange(4, 46, 2)
     piece = struct.pack("<Q", random.choice(EXTREMES) % 2**64)[: random.choice((2, 4))]
     return data[:at] + piece + data[at + len(piece) :]
@@ -116,6 +116,7 @@ def code(random: Random, data: bytes) -> bytes:
             _Code(exec, f"open({str(CANARY)!r}, 'w')"),
             _Code(os.system, f"touch {CANARY}"),
             _Code(getattr, CANARY, "touch"),
+            _Code(bytearray, 10**10),
         )
     )
     pickled = pickle.dumps({"state_dict": call}, protocol=random.choice((2, 4)))
