@@ -42,7 +42,10 @@ def ncnn(file: Path, inputs: Arrays) -> list[Any]:
         # pnnx writes beside the file.
         copy = Path(folder) / "model.onnx"
         copy.write_bytes(file.read_bytes())
-        shapes = ",".join(f"[{','.join(map(str, a.shape))}]f32" for a in inputs.values())
+        kinds = {"float32": "f32", "uint8": "u8"}
+        shapes = ",".join(
+            f"[{','.join(map(str, a.shape))}]{kinds[str(a.dtype)]}" for a in inputs.values()
+        )
         _run("pnnx", str(copy), f"inputshape={shapes}", "fp16=0")
         net = engine.Net()
         net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_fp16_packed = False
@@ -75,7 +78,8 @@ def mnn(file: Path, inputs: Arrays) -> list[Any]:
         module = MNN.nn.load_module_from_file(converted, list(inputs), names)
         given = []
         for array in inputs.values():
-            value = MNN.expr.placeholder(list(array.shape), MNN.expr.NCHW, MNN.expr.float)
+            dtype = MNN.expr.uint8 if array.dtype == np.uint8 else MNN.expr.float
+            value = MNN.expr.placeholder(list(array.shape), MNN.expr.NCHW, dtype)
             value.write(array)
             given.append(value)
         found = module.forward(given)

@@ -6,7 +6,7 @@
 Every ONNX file of the bundles is loaded and run by every engine, on the same inputs, and compared
 with ONNX Runtime as installed here. Packages come from PyPI and npm. `--environments` keeps the
 environments for the next run, `--add` the results of other engines and files. Writes
-results/where_files_run.json, and on standard output the table of docs/where_files_run.md. The
+results/where_files_run.json, and on standard output the table behind docs/versions.md. The
 pieces in the environments are load_elsewhere.py and, for Node, load_elsewhere.mjs.
 """
 
