@@ -127,11 +127,15 @@ def lower_versions(model: ModelProto, name: str, opset: int | None = None) -> No
 
 
 def raise_opset(model: ModelProto, opset: int) -> None:
-    """Write a model of `lower_versions` in a later opset, up to 19, for edits; in place."""
+    """Write a model of `lower_versions` in a later opset, up to 19, for edits; in place.
+
+    Raises ValueError for a node that would mean something else, as one of another exporter may.
+    """
     now = opset_of(model)
     if now >= opset:
         return
     for typed in _nodes(model.graph, _Scope(), now):
+        _require_same(typed.node, now, opset)
         _rewrite(typed, now, opset)
     _set_opset(model, opset)
     model.ir_version = max(
@@ -285,6 +289,13 @@ def _rewrite(typed: _Node, now: int, opset: int) -> None:
     kept = [attribute for attribute in node.attribute if attribute.name in schema.attributes]
     del node.attribute[:]
     node.attribute.extend(kept)
+
+
+def _require_same(node: NodeProto, now: int, opset: int) -> None:
+    if node.domain in ("", "ai.onnx"):
+        older, newer = (get_schema(node.op_type, each).since_version for each in (now, opset))
+        if older != newer and now < _SAME_SINCE.get(node.op_type, newer):
+            raise ValueError(f"a {node.op_type} of opset {now}, which opset {opset} has no more")
 
 
 def _drop_unused(graph: GraphProto) -> None:

@@ -139,6 +139,14 @@ def test_an_opset_that_was_asked_for() -> None:
             check_opset(opset)
 
 
+def test_a_node_that_would_mean_something_else_is_not_raised() -> None:
+    """Before opset 13 a Softmax was over all axes from its axis on."""
+    written = model("y = Softmax <axis = 1> (x)")
+    written.opset_import[0].version = 11
+    with pytest.raises(ValueError, match="a Softmax of opset 11"):
+        raise_opset(written, OPSET)
+
+
 def test_details_of_the_exporter_are_not_in_the_file() -> None:
     written = model("y = Relu (x)")
     (node,) = written.graph.node
@@ -202,6 +210,24 @@ def test_the_files_of_a_bundle_run_where_older_ones_did(bundle: Path) -> None:
     for path, (opset, ir_version, _) in found.items():
         written = onnx.load(bundle / path)
         assert (opset_of(written), written.ir_version) == (opset, ir_version)
+        raised = onnx.load(bundle / path)
+        raise_opset(raised, OPSET)
+        for low, high in zip(outputs(written), outputs(raised), strict=True):
+            np.testing.assert_array_equal(low, high)
+
+
+def outputs(written: onnx.ModelProto) -> list[np.ndarray]:
+    """All outputs for noise of one row."""
+    session = onnxruntime.InferenceSession(
+        written.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    rng = np.random.default_rng(0)
+    sizes = {"batch": 1, "samples": 2_048}
+    feeds = {
+        value.name: rng.standard_normal([sizes.get(size, size) for size in value.shape])
+        for value in session.get_inputs()
+    }
+    return list(session.run(None, {n: each.astype(np.float32) for n, each in feeds.items()}))
 
 
 def test_the_error_names_the_opset_that_does_for_every_file(tmp_path: Path) -> None:
