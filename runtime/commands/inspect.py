@@ -100,6 +100,7 @@ def _print_facts(manifest: "Manifest") -> None:
         ("state dict", manifest.weights.state_dict or "the only one"),
         *((name, value) for name, value in manifest.variant.items() if name != "level"),
         ("sample rate", f"{manifest.sample_rate} Hz"),
+        ("high-pass", _high_pass(manifest)),
         ("level", manifest.level),
         (
             "STFT",
@@ -123,6 +124,13 @@ def _print_facts(manifest: "Manifest") -> None:
         )
 
 
+def _high_pass(manifest: "Manifest") -> str:
+    filters = manifest.high_pass
+    if filters is None:
+        return "none"
+    return f"{filters.cutoff_hz:g} Hz, in streams {filters.streaming_cutoff_hz:g} Hz"
+
+
 def _print_files(manifest: "Manifest") -> None:
     print_table(
         ("File", "Input", "Output", "Precision", ">MB", "sha256"),
@@ -131,7 +139,7 @@ def _print_files(manifest: "Manifest") -> None:
                 f.path,
                 _tensors(f, "inputs"),
                 _tensors(f, "outputs"),
-                f.precision,
+                f.precision + f", input up to {f.input_limit:.3g}" * (f.input_limit is not None),
                 f"{f.bytes / 1e6:.2f}",
                 f.sha256[:16],
             )

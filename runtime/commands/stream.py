@@ -55,6 +55,7 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         "passes": latency.passes,
         "replaced_samples": audio.replaced_samples,
         "failed_calls": audio.failed_calls,
+        "limited_calls": audio.limited_calls,
         "truncated": runner.reader.truncated if isinstance(runner, Pipe) else False,
     }
 
@@ -65,6 +66,7 @@ def summary(report: dict[str, Any]) -> str:
     extras = (
         (report["dropouts"], f"{report['dropouts']} dropouts"),
         (report["replaced_samples"], f"{report['replaced_samples']} samples replaced"),
+        (report["limited_calls"], f"{report['limited_calls']} calls clipped: --precision fp32"),
         (report["failed_calls"], f"{report['failed_calls']} calls gave NaN: silence instead"),
         (report["passes"] > 1, f"windows compute each sample {report['passes']:g} times"),
         (report["truncated"], "input truncated"),

@@ -1,5 +1,6 @@
 """A session: a core opened by a backend, and the checks of its input and output."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,6 +12,8 @@ from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import EXPORT_AGAIN, FileEntry, Format, TensorrtBackend
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError
+
+logger = logging.getLogger(__name__)
 
 
 class Session(Protocol):
@@ -63,9 +66,21 @@ class Backend:
 
 
 def bounded(entry: FileEntry, inputs: Float32Array) -> Float32Array:
-    """An input, clipped to what the file's precision was verified for, where that has a limit."""
+    """An input, clipped to what the file's precision was verified for; says so where it matters."""
     limit = entry.input_limit
-    return inputs if limit is None else np.clip(inputs, -limit, limit)
+    if limit is None or np.abs(inputs).max(initial=0) <= limit:
+        return inputs
+    warn_of_limit("audio", entry)
+    return np.clip(inputs, -limit, limit)
+
+
+def warn_of_limit(name: str, entry: FileEntry) -> None:
+    """Log that something was louder than a file's precision holds, and was clipped."""
+    logger.warning(
+        "%s: louder than %s was verified for, so clipped before the network; take --precision fp32",
+        name,
+        entry.path,
+    )
 
 
 def check_input(entry: FileEntry, inputs: Float32Array) -> None:

@@ -12,6 +12,7 @@ from frcrn_export.runtime.audio.source import AudioSource
 from frcrn_export.runtime.bundle.manifest import Manifest
 from frcrn_export.runtime.errors import BackendError, OutputError, UserError
 from frcrn_export.runtime.sessions.registry import ENGINE_BACKENDS
+from frcrn_export.runtime.sessions.session import warn_of_limit
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import Network
 from frcrn_export.runtime.streaming.session import StreamSession
@@ -58,6 +59,11 @@ class AudioStream:
     def failed_calls(self) -> int:
         """How many calls of the network, over all channels, gave NaN or infinity."""
         return self._many.all_failed_calls
+
+    @property
+    def limited_calls(self) -> int:
+        """How many calls, over all channels, were louder than the precision holds."""
+        return self._many.all_limited_calls
 
     def process(self, block: Float32Array) -> Float32Array:
         """The next samples [C, n] in [-1, 1] -> the finished samples [C, m].
@@ -150,6 +156,8 @@ class StreamedSources:
             if done.shape[1]:
                 yield done
         rest = audio.flush()
+        if audio.limited_calls:
+            warn_of_limit(source.name, self.session.entry)
         if audio.failed_calls:
             entry = self.session.entry
             remedy = "; take --precision fp32" * (entry.precision != "fp32")

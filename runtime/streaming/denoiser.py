@@ -167,6 +167,11 @@ class StreamingDenoiser(OfOneProcess):
         """How many calls of the network gave NaN or infinity: silence, and a new beginning."""
         return self._stream.failed_calls
 
+    @property
+    def limited_calls(self) -> int:
+        """How many calls got less than was given: it was louder than the precision holds."""
+        return self._stream.limited_calls
+
     def _advance(self) -> Float32Array:
         self.require_own_process()
         while self._stream.ready:

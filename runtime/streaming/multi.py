@@ -54,7 +54,7 @@ class MultiStream(OfOneProcess):
             self._most = min(max_streams or len(self._session.inputs), len(self._session.inputs))
         elif max_streams is not None:
             self._session.resize(max_streams)
-        self.all_failed_calls = 0  # also of streams that have left
+        self.all_failed_calls = self.all_limited_calls = 0  # also of streams that have left
         self.latency: Latency = network.transform().latency
 
     @classmethod
@@ -237,6 +237,20 @@ class MultiStream(OfOneProcess):
         """
         return self._stream(stream).failed_calls
 
+    def limited_calls(self, stream: int) -> int:
+        """How many calls got less than was given: it was louder than the precision holds.
+
+        Args:
+            stream: Its number.
+
+        Returns:
+            A count.
+
+        Raises:
+            UserError: There is no such stream.
+        """
+        return self._stream(stream).limited_calls
+
     def __len__(self) -> int:
         return len(self._streams)
 
@@ -273,7 +287,9 @@ class MultiStream(OfOneProcess):
         while ready := [number for number, stream in streams.items() if stream.ready]:
             self._seat(ready)
             rows = [self._streams[number] for number in self._rows]
-            self.all_failed_calls += advance(self._session, rows)
+            failed, limited = advance(self._session, rows)
+            self.all_failed_calls += failed
+            self.all_limited_calls += limited
 
     def _seat(self, ready: list[int]) -> None:
         """Assign the first rows of the session to the streams that are ready."""

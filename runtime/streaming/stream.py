@@ -101,6 +101,7 @@ class Stream:
             fifo.clear()
         self.replaced_samples = 0
         self.failed_calls = 0  # of the network: outputs that were not finite
+        self.limited_calls = 0  # inputs that were clipped to what its precision holds
         self.finished = False
         self._given = 0
         self._returned = 0
@@ -205,11 +206,12 @@ def check_block(block: npt.NDArray[Any]) -> None:
         )
 
 
-def advance(session: StreamSession, streams: Sequence[Stream]) -> int:
+def advance(session: StreamSession, streams: Sequence[Stream]) -> tuple[int, int]:
     """One call of the network, for as many ready streams as the session has rows.
 
     What goes in is bounded to what the network's precision was verified for. A row whose output is
-    not finite begins anew; the others are not touched. Returns how many such rows there were.
+    not finite begins anew; the others are not touched. Returns how many rows of either kind there
+    were, those that failed first.
     """
     if counted := [row for row, stream in enumerate(streams) if stream.transform.must_restart]:
         session.reset(counted)
@@ -218,8 +220,7 @@ def advance(session: StreamSession, streams: Sequence[Stream]) -> int:
     for row, stream in enumerate(streams):
         stream.fill(session.inputs[row])
         session.ends[row] = stream.transform.end
-    if limit := session.entry.input_limit:
-        np.clip(session.inputs, -limit, limit, out=session.inputs)
+    limited = _limit(session, streams)
     enhanced = session.run(session.inputs, session.ends)
     lost: list[int] = []
     if not np.isfinite(enhanced[: len(streams)]).all():
@@ -227,4 +228,16 @@ def advance(session: StreamSession, streams: Sequence[Stream]) -> int:
         session.reset(lost)
     for row, stream in enumerate(streams):
         (stream.lose if row in lost else stream.take)(enhanced[row])
-    return len(lost)
+    return len(lost), limited
+
+
+def _limit(session: StreamSession, streams: Sequence[Stream]) -> int:
+    """Bound the rows of the streams, and count those in which something was clipped."""
+    limit, given = session.entry.input_limit, session.inputs[: len(streams)]
+    if limit is None or np.abs(given).max() <= limit:
+        return 0
+    rows = [row for row in range(len(streams)) if np.abs(given[row]).max() > limit]
+    for row in rows:
+        streams[row].limited_calls += 1
+    np.clip(given, -limit, limit, out=given)
+    return len(rows)

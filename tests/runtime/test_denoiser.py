@@ -374,7 +374,9 @@ def test_a_high_pass_can_be_added_to_a_network_published_without(tmp_path: Path)
 
 
 @pytest.mark.parametrize("stft", [None, STFT])
-def test_what_enters_a_core_is_bounded_to_what_its_precision_holds(stft: StftSpec | None) -> None:
+def test_what_enters_a_core_is_bounded_to_what_its_precision_holds(
+    stft: StftSpec | None, caplog: pytest.LogCaptureFixture
+) -> None:
     described = manifest(stft=stft, level="none")
     entry = msgspec.structs.replace(core_entry(stft), input_limit=0.5)
     wave = noise(1, 32_000)[0]
@@ -382,6 +384,7 @@ def test_what_enters_a_core_is_bounded_to_what_its_precision_holds(stft: StftSpe
     session = _Largest(entry)
     Denoiser(described, session)(wave)
     assert session.largest == 0.5
+    assert "louder than core.onnx was verified for" in caplog.text
     session = _Largest(core_entry(stft))
     Denoiser(described, session)(wave)
     assert session.largest > 30_000
