@@ -139,7 +139,7 @@ def _print_files(manifest: "Manifest") -> None:
                 f.path,
                 _tensors(f, "inputs"),
                 _tensors(f, "outputs"),
-                f.precision + f", input up to {f.input_limit:.3g}" * (f.input_limit is not None),
+                f.precision + (f", input up to {f.input_limit:.3g}" if f.input_limit else ""),
                 f"{f.bytes / 1e6:.2f}",
                 f.sha256[:16],
             )
