@@ -41,7 +41,7 @@ GROUPS = MappingProxyType(
                 "Build a TensorRT engine and add it to a bundle.",
             ),
             "refit": (
-                "frcrn_export.engines.refit_command:refit",
+                "frcrn_export.engines.commands:refit",
                 "Give the engines of a bundle other weights, without a new build.",
             ),
         },
