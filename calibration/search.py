@@ -14,6 +14,7 @@ import msgspec
 from frcrn_export.calibration.int8_gates import passed
 from frcrn_export.calibration.quality_scores import Evaluator, Quality
 from frcrn_export.calibration.settings import Progress
+from frcrn_export.exporters.bisection import fewest
 from frcrn_export.runtime.bundle.manifest import GateResult
 from frcrn_export.runtime.bundle.transaction import replace_file
 from frcrn_export.runtime.cache import cache_dir
@@ -113,20 +114,16 @@ def search(
     A bisection of the number of names that fall back, between none (known to fail) and all (float,
     which passes). The last trial is the result: it has no names where nothing in 8 bits passes.
     """
-    trials: list[Trial] = []
-    failing, passing = 0, len(order)
-    best = Trial(frozenset(), passed=True)
+    trials: dict[int, Trial] = {}
     steps = max(1, len(order).bit_length())
-    while passing - failing > 1:
-        back = (failing + passing) // 2
+
+    def passes_with(back: int) -> bool:
         progress(f"{back} of {len(order)} back in float", len(trials), steps)
-        trial = Trial(frozenset(order[back:]), passes(frozenset(order[back:])))
-        trials.append(trial)
-        if trial.passed:
-            passing, best = back, trial
-        else:
-            failing = back
-    return [*(trial for trial in trials if trial is not best), best]
+        trials[back] = Trial(frozenset(order[back:]), passes(frozenset(order[back:])))
+        return trials[back].passed
+
+    best = trials.get(fewest(0, len(order), passes_with), Trial(frozenset(), passed=True))
+    return [*(trial for trial in trials.values() if trial is not best), best]
 
 
 SnrOf = Callable[[Collection[str]], float]  # of the core with these names in 8 bits, in dB

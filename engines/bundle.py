@@ -96,6 +96,7 @@ def add_engine(
         engine=_info(bundle.manifest, source, layers_name, options, built),
         streaming=source.streaming,
         input_limit=source.input_limit,
+        floor_db=source.floor_db if precision == "fp16" else None,
     )
     layers = file_entry(layer_report, layers_name, "layers", "json", precision)
     with transaction(bundle.path) as work:

@@ -1,5 +1,6 @@
 """The commands for engines: `trt` builds them, `refit` gives them other weights."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import click
 import msgspec
 
 from frcrn_export.engines.gpus import DEFAULT_GPU
+from frcrn_export.exporters.commands.float16 import floor_option, showing_misses
 from frcrn_export.exporters.commands.options import (
     chunk_options,
     load,
@@ -45,6 +47,7 @@ _MIB = 1 << 20
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--fp16", is_flag=True, help="float16 (default).")
+@floor_option
 @click.option("--fp32", is_flag=True, help="float32.")
 @click.option("--int8", is_flag=True, help="INT8 where the model has Q/DQ nodes.")
 @click.option("--fp8", is_flag=True, help="FP8 there instead, from SM 8.9 on.")
@@ -125,6 +128,7 @@ _MIB = 1 << 20
 def trt(
     bundle: Path | None,
     fp16: bool,
+    fp16_floor: float | None,
     fp32: bool,
     int8: bool,
     fp8: bool,
@@ -176,6 +180,8 @@ def trt(
         raise click.UsageError(
             "--fp16, --fp32, --int8 and --fp8 exclude each other; give one of them"
         )
+    if fp16_floor is not None and fp32:
+        raise click.UsageError("--fp16-floor is for float16 cores; leave out --fp32")
     if no_tf32 and not fp32:
         raise UserError("--no-tf32 is for --fp32; float16 has no TensorFloat-32")
     if calib and not (int8 or fp8):
@@ -194,7 +200,7 @@ def trt(
     if not explain:
         load_tensorrt(chosen)
         _keep_log(log, "")  # fails now rather than after the build
-    with status() as step:
+    with showing_misses(as_json), status() as step:
         base = find_engine_source(
             bundle or output,
             source,
@@ -202,6 +208,7 @@ def trt(
             wanted,
             replacing=force,
         )
+        base = replace(base, fp16_floor=fp16_floor)
         make = make_streaming_profile if streaming else make_profile
         options = BuildOptions(
             backend=chosen,

@@ -23,10 +23,12 @@ from frcrn_export.runtime.bundle.remedies import (
     options_of,
     profile_options,
     streaming_hint,
+    with_fp16,
 )
 from frcrn_export.runtime.bundle.transaction import require_free
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.text import quoted
+from frcrn_export.runtime.verify.parity import floor_of
 
 if TYPE_CHECKING:
     from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
@@ -41,7 +43,8 @@ Step = Callable[[str], None]
 class EngineSource:
     """The bundle to build in. `bundle` is None until it exists, `model` where it is not needed.
 
-    `input` is the engine's input; with `streaming`, `states` are its further inputs.
+    `input` is the engine's input; with `streaming`, `states` are its further inputs. `fp16_floor`
+    is the floor in dB for a float16 core that is missing.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class EngineSource:
     checkpoint: Path | None
     streaming: "StreamingOptions | None" = None
     states: tuple[TensorSpec, ...] = ()
+    fp16_floor: float | None = None
 
     def prepare(
         self,
@@ -102,7 +106,14 @@ class EngineSource:
 
     def _exported(self, precision: Precision, step: Step, command: str) -> Bundle:
         fp16 = precision == "fp16"
-        if self.bundle and (not fp16 or self.manifest.file(self._role, "onnx", "fp16")):
+        there = self.manifest.file(self._role, "onnx", "fp16")
+        if there is not None and self.fp16_floor not in (None, floor_of(there)):
+            raise UserError(
+                f"--fp16-floor {self.fp16_floor:g}: {there.path} in {self.path} has a floor of "
+                f"{floor_of(there):g} dB; leave out --fp16-floor, or export another bundle: "
+                f"{with_fp16(self.manifest, self.fp16_floor)}"
+            )
+        if self.bundle and (not fp16 or there):
             return self.bundle  # without PyTorch
         from frcrn_export.exporters.bundle import (
             add_fp16_core,
@@ -113,10 +124,16 @@ class EngineSource:
         if self.bundle is None:
             assert self.model is not None
             return export_onnx(
-                self.model, self.path, fp16=fp16, streaming=self.streaming, progress=step
+                self.model,
+                self.path,
+                fp16=fp16,
+                fp16_floor=self.fp16_floor,
+                streaming=self.streaming,
+                progress=step,
             )
         add = add_fp16_streaming_core if self.streaming else add_fp16_core
-        return add(self.model or self._reference(command), self.bundle, progress=step)
+        model = self.model or self._reference(command)
+        return add(model, self.bundle, fp16_floor=self.fp16_floor, progress=step)
 
     @property
     def _role(self) -> Role:
@@ -125,6 +142,8 @@ class EngineSource:
     def command(self, precision: Precision, options: BuildOptions, calib: Sequence[Path]) -> str:
         """The command that builds this engine."""
         further = ["--no-tf32"] * (precision == "fp32" and not options.tf32)
+        if self.fp16_floor is not None:
+            further.append(f"--fp16-floor {self.fp16_floor:g}")
         if options.workspace_bytes is not None:
             further.append(f"--workspace {max(1, options.workspace_bytes >> 20)}")
         if options.timing_cache is not None:

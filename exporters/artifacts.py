@@ -216,6 +216,16 @@ def onnx_artifacts(
     return tuple(rows)
 
 
+def float32_form(row: Artifact, forms: StreamingForms) -> onnx.ModelProto:
+    """The form of a float16 file in float32: layers that fall back take its weights."""
+    model = forms.model
+    if row.role == "core_streaming":
+        return onnx_from_streaming(model, forms.core(), row.title(model), metadata(model))
+    module = model.family.exact_gpu_form(model.network)
+    graph = dataclasses.replace(core_graph(model), module=module)
+    return onnx_from_graph(graph, row.title(model), metadata(model))
+
+
 def int8_source(model: LoadedModel, core: FileEntry) -> tuple[onnx.ModelProto, FileEntry]:
     """A model in its form for INT8, with the I/O signature of the bundle's float32 `core`.
 

@@ -1,8 +1,8 @@
 """Exporting: write the files of a bundle, verify them, and only then commit them."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ from frcrn_export.exporters.family import (
     setting_text,
     settings_of,
 )
+from frcrn_export.exporters.float16.fit import Fitted, fit_float16
 from frcrn_export.exporters.graphs import StaticShape, check_static
 from frcrn_export.exporters.input_limits import with_input_limits
 from frcrn_export.exporters.loading import LoadedModel
@@ -38,12 +39,18 @@ from frcrn_export.exporters.streaming_export import (
 )
 from frcrn_export.exporters.verify import require_parity
 from frcrn_export.runtime.bundle.entries import same_weights
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, ParityResult
+from frcrn_export.runtime.bundle.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    Float16Floor,
+    Manifest,
+    ParityResult,
+)
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint
 from frcrn_export.runtime.bundle.transaction import Transaction, require_free, transaction
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.verify.parity import check_bundle
+from frcrn_export.runtime.verify.parity import FLOOR_DB, check_bundle, is_loud, read_cases
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +69,7 @@ def export_onnx(
     *,
     stft: StftPlacement = "split",
     fp16: bool = False,
+    fp16_floor: float | None = None,
     streaming: StreamingOptions | None = None,
     opset: int | None = None,
     static: StaticShape | None = None,
@@ -82,7 +90,9 @@ def export_onnx(
         stft: `split`: `core.onnx`, for spectral networks `pre.onnx` and `post.onnx` beside it, and
             the family's further cores. `inline`: one `denoiser.onnx` from raw waveform to waveform.
         fp16: Also `core.fp16.onnx`, and with `streaming` `core.streaming.fp16.onnx`: float16
-            inside, float32 in and out. TensorRT engines are built from them.
+            inside, float32 in and out. TensorRT engines are built from them. The layers that
+            lose the most stay in float32 where a file would miss its floor.
+        fp16_floor: The least SNR of these files against the reference in dB, 10 to 90; None is 45.
         streaming: Also `core.streaming.onnx`, with this chunk and look-ahead (in frames).
         opset: The opset of the ONNX files, 11 to 18; None is the lowest that each of them needs.
         static: Also `core.static.onnx`, for inputs of this shape alone; NPU toolchains take it.
@@ -94,8 +104,8 @@ def export_onnx(
 
     Raises:
         CheckFailed: A file misses parity; nothing is written.
-        UserError: The path is taken, the disk is full, the network has no such form, or needs a
-            later opset.
+        UserError: The path is taken, the disk is full, the network has no such form or needs a
+            later opset, or a floor is out of bounds.
     """
     rows = onnx_artifacts(
         model,
@@ -109,7 +119,7 @@ def export_onnx(
     check_opset(opset)
     rows = tuple(replace(row, opset=opset) for row in rows)
     forms = StreamingForms(model, streaming, static)
-    return _export(forms, Path(destination), rows, force, progress)
+    return _export(forms, Path(destination), rows, force, progress, _floor(fp16_floor))
 
 
 def export_torchscript(
@@ -152,17 +162,20 @@ def add_fp16_core(
     model: LoadedModel,
     destination: Path | Bundle,
     *,
+    fp16_floor: float | None = None,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
     """Add `core.fp16.onnx` to a bundle of the same weights. Raises as the functions above."""
-    return _add(StreamingForms(model), _opened(destination), FP16_CORE, force, progress)
+    floor = _floor(fp16_floor)
+    return _add(StreamingForms(model), _opened(destination), FP16_CORE, force, progress, floor)
 
 
 def add_fp16_streaming_core(
     model: LoadedModel,
     destination: Path | Bundle,
     *,
+    fp16_floor: float | None = None,
     force: bool = False,
     progress: Progress = lambda step: None,
 ) -> Bundle:
@@ -175,7 +188,18 @@ def add_fp16_streaming_core(
     if options is None:
         hint = streaming_hint(bundle.manifest, "onnx --fp16")
         raise UserError(f"{bundle.path}: no streaming core in this bundle; {hint}")
-    return _add(StreamingForms(model, options), bundle, FP16_STREAMING_CORE, force, progress)
+    forms = StreamingForms(model, options)
+    return _add(forms, bundle, FP16_STREAMING_CORE, force, progress, _floor(fp16_floor))
+
+
+def _floor(fp16_floor: float | None) -> float | None:
+    """The floor for a manifest. Raises UserError for one that is out of bounds."""
+    if fp16_floor is None or fp16_floor == FLOOR_DB["fp16"]:
+        return None
+    try:
+        return msgspec.convert(fp16_floor, Float16Floor)
+    except msgspec.ValidationError as error:
+        raise UserError(f"fp16_floor={fp16_floor}: takes 10 to 90 dB") from error
 
 
 def export_again(
@@ -213,7 +237,9 @@ def export_again(
     rows = tuple(replace(row, opset=opsets.get(row.path)) for row in rows)
     rows += (TORCHSCRIPT,) * (present.file("core", "torchscript") is not None)
     forms = StreamingForms(model, bundled_options(present), shape)
-    return _export(forms, destination, rows, force, progress, further)
+    halves = (f for f in present.files if f.format == "onnx" and f.precision == "fp16")
+    floor = next((entry.floor_db for entry in halves), None)
+    return _export(forms, destination, rows, force, progress, floor, further)
 
 
 def _opened(bundle: Path | Bundle) -> Bundle:
@@ -227,6 +253,7 @@ def _export(
     rows: tuple[Artifact, ...],
     force: bool,
     progress: Progress,
+    fp16_floor: float | None = None,
     further: Further = lambda made, work: None,
 ) -> Bundle:
     """Make a bundle of these artifacts, the parity vectors, and what `further` adds."""
@@ -236,10 +263,8 @@ def _export(
     too_low: list[OpsetTooLow] = []
     with transaction(destination) as work:
         for row in (*rows, PARITY):
-            progress(f"exporting {row.path}")
-            logger.info("exporting %s", row.path)
             try:
-                work.write(*row.make(forms))
+                _write(work, row, forms, fp16_floor, progress)
             except OpsetTooLow as error:  # of the others one may need a still later one
                 too_low.append(error)
         if too_low:
@@ -247,18 +272,20 @@ def _export(
         manifest = manifest_of(forms.model, work.files)
         if any(row.role == INLINE.role for row in rows):
             manifest = _without_windows(manifest)
-        for limited in with_input_limits(work.preview(manifest)):
-            work.describe(limited)
+        results = _Comparison(work, forms, manifest, rows, progress).results()
         manifest = msgspec.structs.replace(manifest, files=work.files)
-        bundle = work.preview(manifest)
-        results = _compared(bundle, bundle, forms, progress)
-        further(bundle, work)
+        further(work.preview(manifest), work)
         whole = msgspec.structs.replace(manifest, files=work.files)
         return work.create(whole.with_parity(results), force=force)
 
 
 def _add(
-    forms: StreamingForms, present: Bundle, row: Artifact, force: bool, progress: Progress
+    forms: StreamingForms,
+    present: Bundle,
+    row: Artifact,
+    force: bool,
+    progress: Progress,
+    fp16_floor: float | None = None,
 ) -> Bundle:
     """Add one artifact to a bundle; other files keep their results."""
     require_same_weights(present.manifest, forms.model, present.path)
@@ -266,36 +293,86 @@ def _add(
     if len(others) < len(present.manifest.files) and not force:
         raise UserError(f"{present.path / row.path} exists; add --force to replace it")
     with transaction(present.path) as work:
-        progress(f"exporting {row.path}")
-        logger.info("exporting %s", row.path)
-        work.write(*row.make(forms))
-        vectors = tuple(entry for entry in others if entry.role == "parity")
-        made = msgspec.structs.replace(present.manifest, files=(*work.files, *vectors))
-        for limited in with_input_limits(work.preview(made)):
-            work.describe(limited)
-        whole = work.preview(
-            msgspec.structs.replace(present.manifest, files=(*others, *work.files))
-        )
-        files = (*work.files, *vectors)
-        added = replace(whole, manifest=msgspec.structs.replace(whole.manifest, files=files))
-        results = _compared(added, whole, forms, progress)
+        _write(work, row, forms, fp16_floor, progress)
+        results = _Comparison(work, forms, present.manifest, (row,), progress, others).results()
         # A streaming core has the options of the float32 one beside it.
         needs = [e for e in others if e.role == row.role == "core_streaming" and not e.engine]
         return work.add(present.manifest, results, needs=needs, force=force)
 
 
-def _compared(
-    bundle: Bundle, whole: Bundle, forms: StreamingForms, progress: Progress
-) -> tuple[ParityResult, ...]:
-    """Compare the files of a bundle with the reference; `whole` is the bundle with all files.
+def _write(
+    work: Transaction,
+    row: Artifact,
+    forms: StreamingForms,
+    fp16_floor: float | None,
+    progress: Progress,
+) -> None:
+    progress(f"exporting {row.path}")
+    logger.info("exporting %s", row.path)
+    content, entry = row.make(forms)
+    if entry.precision == "fp16":
+        entry = msgspec.structs.replace(entry, floor_db=fp16_floor)
+    work.write(content, entry)
 
-    Raises CheckFailed for a miss.
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Comparing the files of a transaction with the reference.
+
+    `others` are the files that the bundle has already; they are not compared again.
     """
-    progress("comparing with the reference")
-    written = replace(bundle, trusted=True)  # written by this process, so TorchScript may be opened
-    results = (*check_bundle(written), *check_reference(written, forms, whole=whole))
-    require_parity(results)
-    return results
+
+    work: Transaction
+    forms: StreamingForms
+    manifest: Manifest
+    rows: tuple[Artifact, ...]
+    progress: Progress
+    others: tuple[FileEntry, ...] = ()
+
+    def results(self) -> tuple[ParityResult, ...]:
+        """All comparisons; float16 files get layers in float32 where they need some.
+
+        Raises CheckFailed for a miss.
+        """
+        self.progress("comparing with the reference")
+        for limited in with_input_limits(self._bundle(self.work.files)):
+            self.work.describe(limited)
+        results = tuple(self._compare(self.work.files))
+        half = {row.path: row for row in self.rows if row.precision == "fp16"}
+        require_parity(tuple(r for r in results if r.artifact not in half))
+        for path, row in half.items():
+            own = tuple(result for result in results if result.artifact == path)
+            fitted = self._fitted(row, own)
+            results = (*(result for result in results if result not in own), *fitted.results)
+            self.work.write(fitted.content, fitted.entry)
+        require_parity(results)
+        return results
+
+    def _fitted(self, row: Artifact, own: tuple[ParityResult, ...]) -> Fitted:
+        bundle = self._bundle(self.work.files)
+        entry = next(entry for entry in self.work.files if entry.path == row.path)
+        made = Fitted(bundle.file(entry).read_bytes(), entry, own)
+
+        def parity(content: bytes, tried: FileEntry) -> Iterator[ParityResult]:
+            self.work.write(content, tried)
+            return self._compare((tried,))
+
+        cases = [case for case in read_cases(bundle) if not is_loud(case)]
+        return fit_float16(row, made, self.forms, cases, parity, self.progress)
+
+    def _bundle(self, files: tuple[FileEntry, ...]) -> Bundle:
+        """The bundle as it would be with these files and the parity vectors alone."""
+        vectors = (e for e in (*self.work.files, *self.others) if e.role == "parity")
+        files = tuple({entry.path: entry for entry in (*files, *vectors)}.values())
+        # This process wrote it, so TorchScript may be opened.
+        bundle = self.work.preview(msgspec.structs.replace(self.manifest, files=files))
+        return replace(bundle, trusted=True)
+
+    def _compare(self, files: tuple[FileEntry, ...]) -> Iterator[ParityResult]:
+        bundle = self._bundle(files)
+        there = msgspec.structs.replace(self.manifest, files=(*self.others, *self.work.files))
+        yield from check_bundle(bundle)
+        yield from check_reference(bundle, self.forms, whole=self.work.preview(there))
 
 
 def manifest_of(model: LoadedModel, files: tuple[FileEntry, ...]) -> Manifest:

@@ -306,6 +306,10 @@ class Family(ABC):
         compute_in_fp16([lowered])
         return lowered
 
+    def exact_gpu_form(self, network: "nn.Module") -> "nn.Module":
+        """`gpu_form` before its conversion to float16: the weights of layers kept in float32."""
+        return self.lower(network)
+
     def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":
         """The float32 form that is the source of INT8 files for processors."""
         return self.lower(network)

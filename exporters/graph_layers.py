@@ -11,6 +11,8 @@ LAYER_TYPES = ("Conv", "ConvTranspose", "MatMul", "Gemm", *RECURRENT)
 
 # Where PyTorch's exporter writes the modules around a node: ['', 'encoder', 'encoder.0', 'conv1d'].
 SCOPES = "pkg.torch.onnx.name_scopes"
+# The weight of a module `encoder.0`, or what a cast or a quantizer makes of it.
+_WEIGHT = re.compile(r"(.+)\.weight(?![A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,13 @@ def graph_layers(model: onnx.ModelProto) -> list[GraphLayer]:
 
 
 def _module(node: onnx.NodeProto) -> str:
-    """The path of the innermost PyTorch module around a node, "" where it is not known."""
+    """The path of the innermost PyTorch module around a node, "" where it is not known.
+
+    Its weight tells where the file does not say it.
+    """
     scopes = next((p.value for p in node.metadata_props if p.key == SCOPES), "")
     inner: list[str] = re.findall(r"'([^']*)'", scopes)[:-1]  # the last one is the operator
-    return inner[-1] if inner else ""
+    if inner:
+        return inner[-1]
+    weight = _WEIGHT.match(node.input[1]) if len(node.input) > 1 else None
+    return weight[1] if weight else ""

@@ -8,15 +8,17 @@ import numpy as np
 import torch
 
 from frcrn_export.exporters.assets import read_speech
+from frcrn_export.exporters.float16.session import ROUNDED, rounded_session
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.parity_vectors import core_inputs
 from frcrn_export.exporters.streaming_export import StreamingForms
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bundle.manifest import ParityResult
+from frcrn_export.runtime.bundle.manifest import FileEntry, ParityResult, Role
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from frcrn_export.runtime.streaming.network import network_of
+from frcrn_export.runtime.streaming.onnx_session import OnnxStreamSession
 from frcrn_export.runtime.streaming.session import (
     StreamSession,
     open_stream_entry,
@@ -30,6 +32,8 @@ _BATCH = 3
 _PIPELINE_SAMPLES = (1_000, 20_001)
 # Levels where float16 could overflow or underflow: peaks in dBFS.
 _LEVELS_DBFS = (-50, -25, 0)
+# Sound of steady level, of which float16 files are also compared with every value rounded.
+_ROUNDED = tuple(f"{level}-dBFS" for level in _LEVELS_DBFS)
 _LEVEL_SAMPLES = 16_000
 _WHISPER_SECONDS = 2.0  # in which a stream's gain rises by 40 dB, to its maximum
 
@@ -109,6 +113,13 @@ def _check_levels(
                 enhanced[name] = model.pipeline()(torch.from_numpy(wave)).numpy()
             case = f"reference.pipeline.{name}"
             yield compare(artifact.label, case, enhanced[name], denoiser(wave), entry)
+    for entry in _to_round(lowered, "core", backends):
+        session = rounded_session(bundle, entry)
+        denoiser = Denoiser(bundle.manifest.with_high_pass(False), session, finite=False)
+        for name, wave in hard_waves(model.sample_rate).items():
+            if name in _ROUNDED:
+                case = f"reference.rounded.{name}"
+                yield compare(entry.path, case, enhanced[name], denoiser(wave), entry)
 
 
 def _check_stream_levels(
@@ -136,6 +147,23 @@ def _check_stream_levels(
             output = _stream(whole, streamed.session, wave)
             case = f"reference.stream.{name}"
             yield compare(streamed.label, case, expected[name, limit], output, streamed.entry)
+    for entry in _to_round(lowered, "core_streaming", backends):
+        rounded = OnnxStreamSession(rounded_session(bundle, entry))
+        for name in _ROUNDED:
+            output = _stream(whole, rounded, waves[name])
+            exact = expected[name, entry.input_limit]
+            yield compare(entry.path, f"reference.rounded.{name}", exact, output, entry)
+
+
+def _to_round(bundle: Bundle, role: Role, backends: tuple[str, ...]) -> Iterator[FileEntry]:
+    """The float16 files that are also compared with every value rounded: see float16/rounding.py.
+
+    Their own parity on a processor sees the rounding of weights alone.
+    """
+    if not backends or ROUNDED in backends:
+        for entry in bundle.manifest.files:
+            if (entry.role, entry.format, entry.precision) == (role, "onnx", "fp16"):
+                yield entry
 
 
 def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float32Array:

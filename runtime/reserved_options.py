@@ -5,8 +5,8 @@
 # fmt: off
 RESERVED_OPTIONS = frozenset((
     "amp", "as_json", "backend", "batch", "bundle", "calib", "center", "checkpoint", "chunk",
-    "device", "early_stop", "explain", "flavor", "force", "fp16", "fp32", "fp8", "frames",
-    "gpu", "hardware_compatible", "help", "int8", "json", "learning_rate", "log",
+    "device", "early_stop", "explain", "flavor", "force", "fp16", "fp16_floor", "fp32",
+    "fp8", "frames", "gpu", "hardware_compatible", "help", "int8", "json", "learning_rate", "log",
     "lookahead", "minutes", "model", "module", "module_input", "module_output", "multiple",
     "no_amp", "no_center", "no_tf32", "noise", "opset", "output", "random_weights", "refittable",
     "resume", "sample_rate", "samples", "schedule", "seconds", "seed", "speech", "state_dict",

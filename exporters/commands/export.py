@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 import msgspec
 
+from frcrn_export.exporters.commands.float16 import floor_option, showing_misses
 from frcrn_export.exporters.commands.module_options import explained, load_either, module_options
 from frcrn_export.exporters.commands.options import (
     Command,
@@ -23,6 +24,7 @@ from frcrn_export.runtime.commands.console import (
     print_table,
     status,
 )
+from frcrn_export.runtime.commands.float16_tables import print_float32_layers
 from frcrn_export.runtime.commands.inspect_tables import said_of_model
 from frcrn_export.runtime.text import quoted
 
@@ -57,6 +59,7 @@ def _output_options(command: Command) -> Command:
     is_flag=True,
     help="Also core.fp16.onnx (and core.streaming.fp16.onnx), which TensorRT engines are made of.",
 )
+@floor_option
 @click.option(
     "--streaming",
     is_flag=True,
@@ -82,6 +85,7 @@ def onnx(
     own: "OwnModule | None",
     stft: str,
     fp16: bool,
+    fp16_floor: float | None,
     streaming: bool,
     chunk: int | None,
     lookahead: int | None,
@@ -96,9 +100,11 @@ def onnx(
     Writes core.onnx (with pre.onnx and post.onnx where the network has an STFT), the manifest and
     the parity vectors, and keeps them only if they match the PyTorch reference.
     """
+    if fp16_floor is not None and not fp16:
+        raise click.UsageError("--fp16-floor goes with --fp16; add it")
     options = streaming_options(streaming, chunk, lookahead)
     require_output(source, output, force=force, own=own)
-    with status() as step:
+    with showing_misses(as_json), status() as step:
         loaded = load_either(source, own, step)
         from frcrn_export.exporters.bundle import export_onnx
         from frcrn_export.exporters.graphs import StaticShape
@@ -109,6 +115,7 @@ def onnx(
                 output or Path(loaded.spec.name),
                 stft="inline" if stft == "inline" else "split",
                 fp16=fp16,
+                fp16_floor=fp16_floor,
                 streaming=options,
                 opset=opset,
                 static=StaticShape(*static) if static else None,
@@ -262,6 +269,7 @@ def _report_export(bundle: "Bundle", as_json: bool, command: str | None = None) 
         ),
         title=f"{bundle.path}: {manifest.model}, weights: {manifest.weights.name}",
     )
+    print_float32_layers(manifest)
     if manifest.has_random_weights:
         click.echo("Random weights: for dry runs only, the output is not speech.")
     denoise = f"frcrn-export denoise {quoted(bundle.path)} noisy.wav -o clean.wav"

@@ -21,7 +21,8 @@ class Float16Graph:
     Attributes:
         model: The graph; it is not changed.
         constants: The float16 constants by name.
-        tensors: The names of the float16 tensors that nodes make, without constants.
+        tensors: The names of the float16 tensors, without constants.
+        float32: The names of the float32 tensors, without constants.
         layers: The layers that compute in float16, in the graph's order.
         owners: For each node of the graph the index of the layer it belongs to; None for nodes in
             other types, and for casts to and from float32. Every other node belongs to the last
@@ -31,6 +32,7 @@ class Float16Graph:
     model: onnx.ModelProto
     constants: Mapping[str, Float16Array]
     tensors: frozenset[str]
+    float32: frozenset[str]
     layers: Sequence[GraphLayer]
     owners: Sequence[int | None]
 
@@ -51,8 +53,12 @@ def float16_graph(model: onnx.ModelProto) -> Float16Graph:
         value.name: value.type.tensor_type.elem_type
         for value in (*inferred.value_info, *inferred.input, *inferred.output)
     }
-    half = {*constants, *(name for name, kind in types.items() if kind == TensorProto.FLOAT16)}
-    tensors = frozenset(half.difference(constants))
+    given = {value.name for value in graph.initializer}
+    tensors, float32 = (
+        frozenset(name for name, found in types.items() if found == kind and name not in given)
+        for kind in (TensorProto.FLOAT16, TensorProto.FLOAT)
+    )
+    half = tensors.union(constants)
     computes = [
         node.op_type not in ("Cast", "Shape") and not half.isdisjoint((*node.input, *node.output))
         for node in graph.node
@@ -61,7 +67,7 @@ def float16_graph(model: onnx.ModelProto) -> Float16Graph:
     layers = [layer for layer in graph_layers(model) if layer.node in own]
     index_of = {layer.output: index for index, layer in enumerate(layers)}
     return Float16Graph(
-        model, constants, tensors, layers, _owners(graph, computes, tensors, index_of)
+        model, constants, tensors, float32, layers, _owners(graph, computes, tensors, index_of)
     )
 
 
@@ -83,14 +89,20 @@ def _owners(
         if owner is not None:
             made_by.update((name, owner) for name in node.output if name in tensors)
     read_by: dict[str, int] = {}
-    for place in reversed(range(len(owners))):
+    for place in reversed(range(len(owners))):  # the nodes before the first layer
         node = graph.node[place]
         if computes[place] and owners[place] is None:
             readers = (read_by[name] for name in node.output if name in read_by)
-            owners[place] = min(readers, default=len(index_of) - 1 if index_of else None)
+            owners[place] = min(readers, default=None)
         if (found := owners[place]) is not None:
             for name in node.input:
                 read_by[name] = min(found, read_by.get(name, found))
+            made_by.update((name, found) for name in node.output)
+    for place, node in enumerate(graph.node):  # what leaves from there without a layer: states
+        if computes[place] and owners[place] is None and index_of:
+            made = (made_by[name] for name in node.input if name in made_by)
+            owners[place] = max(made, default=len(index_of) - 1)
+            made_by.update((name, owners[place] or 0) for name in node.output)
     return owners
 
 

@@ -36,6 +36,8 @@ Float = Annotated[float, Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
 PositiveFloat = Annotated[float, Meta(gt=0, le=_FLOAT32_MAX)]
 Cutoff = Annotated[float, Meta(gt=0, le=200)]
 Decibels = Annotated[float, Meta(ge=-1_000, le=1_000)]
+# The least parity of a float16 file that can be asked for, in dB.
+Float16Floor = Annotated[float, Meta(ge=10, le=90)]
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 RelativePath = Annotated[str, Meta(min_length=1, max_length=255)]
 Name = Annotated[str, Meta(max_length=255)]
@@ -292,6 +294,18 @@ class QuantizationInfo(Struct, frozen=True, kw_only=True):
     report: RelativePath | None = None
 
 
+class Float32Layers(Struct, frozen=True, kw_only=True):
+    """The layers of a float16 file that compute in float32, so that it holds its floor.
+
+    `layers` are their names, the most sensitive to float16 first, `candidates` the number of all
+    layers; `added_bytes` is what they add to the file.
+    """
+
+    layers: Annotated[tuple[Name, ...], Meta(max_length=16_384)]
+    candidates: Positive
+    added_bytes: Annotated[int, Meta(ge=-(2**40), le=2**40)]
+
+
 class FileEntry(Struct, frozen=True, kw_only=True):
     """One file of the bundle. `path` is relative to the bundle and stays inside it.
 
@@ -300,7 +314,8 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     ours runs it. `input_limit` is the largest absolute input value that the file's precision was
     verified for. `opset`, `ir_version` and `min_onnxruntime` are what an ONNX file needs. `engine`
     is there for engines and nothing else, `streaming` for cores of the role `core_streaming`,
-    `quantization` for ONNX files in INT8 or FP8.
+    `quantization` for ONNX files in INT8 or FP8. `floor_db` is the parity floor that was asked for,
+    None where it is that of the precision; `float32_layers` is there for float16 files with some.
     """
 
     path: RelativePath
@@ -319,6 +334,8 @@ class FileEntry(Struct, frozen=True, kw_only=True):
     engine: EngineInfo | None = None
     streaming: StreamingInfo | None = None
     quantization: QuantizationInfo | None = None
+    floor_db: Float16Floor | None = None
+    float32_layers: Float32Layers | None = None
 
     @property
     def call_inputs(self) -> tuple[TensorSpec, ...]:

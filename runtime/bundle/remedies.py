@@ -95,13 +95,17 @@ def export_again(manifest: Manifest) -> str:
     return " && ".join(commands)
 
 
-def _onnx_again(manifest: Manifest, fp16: bool = False) -> str:
+def _onnx_again(manifest: Manifest, fp16: bool = False, floor: float | None = None) -> str:
     streaming = manifest.file("core_streaming", "onnx")
     command = ["frcrn-export onnx", options_of(manifest, streaming=streaming is not None)]
     if manifest.file("pipeline", "onnx"):
         command.append("--stft inline")
-    if fp16 or any(f.format == "onnx" and f.precision == "fp16" for f in manifest.files):
+    halves = [f for f in manifest.files if f.format == "onnx" and f.precision == "fp16"]
+    if fp16 or halves:
         command.append("--fp16")
+    floors = [f.floor_db for f in halves if f.floor_db is not None] if floor is None else [floor]
+    if floors:
+        command.append(f"--fp16-floor {min(floors):g}")
     if streaming is not None and streaming.streaming is not None:
         length, info = manifest.frame_length, streaming.streaming
         command.append(
@@ -113,9 +117,12 @@ def _onnx_again(manifest: Manifest, fp16: bool = False) -> str:
     return " ".join([*command, NEW_BUNDLE])
 
 
-def with_fp16(manifest: Manifest) -> str:
-    """The command that exports a bundle's network again, with the FP16 core for engines."""
-    return _onnx_again(manifest, fp16=True)
+def with_fp16(manifest: Manifest, floor: float | None = None) -> str:
+    """The command that exports a bundle's network again, with the FP16 core for engines.
+
+    With `floor` that core has another floor in dB.
+    """
+    return _onnx_again(manifest, fp16=True, floor=floor)
 
 
 def calibrate_command(

@@ -108,8 +108,10 @@ class Transaction:
         return tuple(self._staged.values())
 
     def write(self, content: bytes, entry: FileEntry) -> None:
-        """Write a file. Raises UserError where the disk is full."""
+        """Write a file, in place of one of this transaction. Raises UserError where it cannot."""
         with _explained(self._destination):
+            if entry.path in self._staged:
+                (self._folder / entry.path).unlink()
             _write(self._folder / entry.path, content)
         self._staged[entry.path] = entry
 

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from frcrn_export.runtime.commands.console import print_json, print_table
+from frcrn_export.runtime.commands.float16_tables import print_float32_layers
 from frcrn_export.runtime.commands.inspect_engines import print_findings
 from frcrn_export.runtime.commands.inspect_tables import (
     calls_a_second,
@@ -52,6 +53,7 @@ def inspect_bundle(bundle: Path, as_json: bool, layers: bool = False) -> None:
     _print_files(opened.manifest)
     print_streaming(opened.manifest)
     print_quantization(opened.manifest)
+    print_float32_layers(opened.manifest)
     for path, cost in costs.items():
         _print_cost(path, cost)
     for entry in engines:

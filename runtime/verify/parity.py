@@ -178,11 +178,16 @@ def _takes(entry: FileEntry, case: Case) -> bool:
     return fits or case.stage != "core"
 
 
+def floor_of(entry: FileEntry) -> float:
+    """The least SNR of a file in dB: what was asked for, else that of its precision."""
+    return FLOOR_DB[entry.precision] if entry.floor_db is None else entry.floor_db
+
+
 def compare(
     artifact: str, case: str, expected: Float32Array, output: Float32Array, entry: FileEntry | None
 ) -> ParityResult:
     """Compare an output with the reference. Wrong shapes, NaN and infinity never pass."""
-    floor = FLOOR_DB[entry.precision if entry else "fp32"]
+    floor = floor_of(entry) if entry else FLOOR_DB["fp32"]
     if output.shape != expected.shape or not np.isfinite(output).all():
         snr, error = -_IDENTICAL_DB, float(np.finfo(np.float32).max)
     else:

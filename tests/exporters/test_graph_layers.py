@@ -4,8 +4,6 @@ from onnx import TensorProto, helper
 from frcrn_export.exporters.graph_layers import graph_layers
 from frcrn_export.runtime.bundle.reader import Bundle
 
-SCOPES = "pkg.torch.onnx.name_scopes"
-
 
 def test_layers_have_the_names_of_their_modules(small_wave_bundle: Bundle) -> None:
     layers = graph_layers(onnx.load(small_wave_bundle.path / "core.onnx"))
@@ -21,10 +19,11 @@ def test_layers_have_the_names_of_their_modules(small_wave_bundle: Bundle) -> No
 
 
 def test_a_module_that_runs_twice_is_numbered_and_others_have_their_nodes_name() -> None:
-    nodes = [helper.make_node("MatMul", ["x", "w"], [f"y{i}"], f"node{i}") for i in range(3)]
-    for node in nodes[:2]:
-        node.metadata_props.add(key=SCOPES, value="['', 'part', 'part.linear', 'matmul']")
-    nodes[2].metadata_props.add(key=SCOPES, value="not a list")
+    weights = ("part.linear.weight", "part.linear.weight.float32", "part.weights")
+    nodes = [
+        helper.make_node("MatMul", ["x", name], [f"y{i}"], f"node{i}")
+        for i, name in enumerate(weights)
+    ]
     model = helper.make_model(
         helper.make_graph(
             [*nodes, helper.make_node("Relu", ["y0"], ["z"])],

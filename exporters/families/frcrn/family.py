@@ -144,6 +144,11 @@ class Frcrn(Family):
         compute_in_fp16((paired.unet, paired.unet2), keep=pools)
         return paired
 
+    def exact_gpu_form(self, network: "nn.Module") -> "nn.Module":
+        from frcrn_export.exporters.families.frcrn.gpu import pair_frcrn
+
+        return pair_frcrn(_frcrn(network))
+
     def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":
         """Every position of the spectrum as a row: large convolutions with little between them."""
         from frcrn_export.exporters.families.frcrn.int8_cpu import row_frcrn

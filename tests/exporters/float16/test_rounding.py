@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frcrn_export.exporters.float16.graph import exact_constants, float16_graph
 from frcrn_export.exporters.float16.rounding import SWITCHES, in_float32, rounded, with_switches
-from frcrn_export.exporters.layer_parity import session_call
+from frcrn_export.exporters.layer_runs import session_call
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.reader import Bundle
 
