@@ -48,7 +48,8 @@ def test_reads_a_core_with_the_types_of_its_nodes(tmp_path: Path) -> None:
     source = read_source(path)
     assert source.model == path.read_bytes()
     assert source.input == "spec"
-    assert source.nodes["node_conv2d"] == OnnxNode(op_type="Conv", dtype="Half")
+    conv = OnnxNode(op_type="Conv", dtype="Half", is_weighted=True, channels=(2, 8))
+    assert source.nodes["node_conv2d"] == conv
     assert source.nodes["to_float"] == OnnxNode(op_type="Cast", dtype="Float")
     assert source.nodes["node_mul"] == OnnxNode(op_type="Mul", dtype="Float")
 

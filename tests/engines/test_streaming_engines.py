@@ -90,7 +90,7 @@ def test_engines_for_several_streams_lie_side_by_side(
     assert found.engine.source == "core.streaming.onnx"
     assert entry(path, ENGINE) == entry(built, ENGINE)
     code, _, err = run(capsys, "trt", path, "--streaming")
-    assert (code, "add --force" in err) == (2, True)
+    assert (code, "to replace it run: frcrn-export trt " in err) == (2, True)
 
 
 def test_the_fp16_core_is_added_where_it_is_missing(
