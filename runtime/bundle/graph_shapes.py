@@ -112,6 +112,8 @@ class _Walk:
             )
         except (shape_inference.InferenceError, checker.ValidationError):
             return
+        if any(dim.dim_value < 0 for o in outputs.values() for dim in o.tensor_type.shape.dim):
+            return  # the inference of a later node may abort the process on such a size
         self.types.update(outputs)
         if len(values) == len(set(given)) or node.op_type in ("Shape", "Size"):
             self._compute(node, outputs)

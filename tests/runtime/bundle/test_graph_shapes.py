@@ -100,3 +100,22 @@ def test_a_node_of_inconsistent_types_is_missing() -> None:
     half = numpy_helper.from_array(np.zeros(3, np.float16), "half")
     graph = model([helper.make_node("Add", ["x", "half"], ["y"])], [3], [half])
     assert "y" not in tensor_shapes(graph, {})
+
+
+def test_a_size_below_zero_ends_the_inference() -> None:
+    """onnx aborts the process where the size of a Scan's rows is below zero."""
+    rows = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 1]) for name in "xy"]
+    body = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"])], "body", rows[:1], rows[1:])
+    axes = {"scan_input_axes": [2], "scan_output_axes": [2]}
+    nodes = [
+        helper.make_node("ConvTranspose", ["in", "w"], ["c"], pads=[2**28, 1]),
+        helper.make_node("Scan", ["c"], ["out"], body=body, num_scan_inputs=1, **axes),
+    ]
+    given, gives = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 1, "n"])
+        for name in ("in", "out")
+    )
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 3], [0.0] * 3)
+    graph = helper.make_graph(nodes, "g", [given], [gives], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    assert "c" not in tensor_shapes(model, {"b": 1, "n": 9})
