@@ -206,6 +206,11 @@ def verify(
     if layers:
         from frcrn_export.exporters.commands.verify_layers import verify_layers
 
+        if set(backends) - {"onnxruntime-cpu"}:
+            raise click.UsageError(
+                "--layers runs ONNX files with onnxruntime-cpu alone, no engines; leave out "
+                "--backend"
+            )
         _only("--layers", checkpoint=checkpoint, streaming=streaming or None, seconds=seconds)
         verify_layers(bundle, precision, as_json)
         return

@@ -56,6 +56,7 @@ def test_a_miss_exits_with_1_after_the_tables(
     [
         (["--layers", "--streaming"], "--layers takes no --streaming"),
         (["--layers", "--checkpoint", "x"], "--layers takes no --checkpoint"),
+        (["--layers", "--backend", "tensorrt-rtx"], "no engines; leave out --backend"),
         (["--precision", "fp16"], "--precision goes with --layers"),
         (["--layers", "--precision", "int8"], "no int8 core"),
     ],
