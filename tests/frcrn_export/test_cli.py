@@ -251,9 +251,7 @@ def test_a_streaming_core_from_export_to_verify(
     assert code == 0
     found = json.loads(out)
     cases = [r["case"] for r in found["parity"] if r["artifact"] == "core.streaming.onnx"]
-    loud = {f"streaming.loud-{factor}" for factor in (1, 3, 10)}
-    assert loud < set(cases)
-    assert len(cases) == 7
+    assert len(cases) == 4
     assert found["unchecked"] == []
     code, out, _ = run(capsys, "inspect", out_path, "--json")
     costs = {path: cost["flop"] for path, cost in json.loads(out)["graphs"].items()}
