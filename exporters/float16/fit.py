@@ -42,6 +42,10 @@ class Fitted:
     results: Results
 
 
+def _spare_db(result: ParityResult) -> float:
+    return result.snr_db - result.floor_db
+
+
 def fit_float16(
     row: Artifact,
     made: Fitted,
@@ -56,13 +60,15 @@ def fit_float16(
     `parity` compares a file with the reference, case by case. Raises Float16Missed where it misses
     its floor whatever layers are in float32.
     """
-    floor = floor_of(made.entry)
-    target = floor + SPARE_DB
-    worst = min(made.results, key=lambda result: result.snr_db)
-    if worst.snr_db >= target:
+    target = floor_of(made.entry) + SPARE_DB
+    worst = min(made.results, key=_spare_db)
+    if _spare_db(worst) >= SPARE_DB:
         return made
     progress(f"{row.path} has {worst.snr_db:.1f} dB: looking for layers to keep in float32")
-    logger.info("%s: %s has %.1f dB, below %g dB", row.path, worst.case, worst.snr_db, target)
+    logger.info(
+        "%s: %s has %.1f dB, less than %g dB above its floor",
+        *(row.path, worst.case, worst.snr_db, SPARE_DB),
+    )
     half = onnx.load_from_string(made.content)
     passed: dict[str, Fitted] = {}
 
@@ -75,7 +81,7 @@ def fit_float16(
         results = []
         for result in parity(content, entry):
             results.append(result)
-            if result.snr_db < target:
+            if _spare_db(result) < SPARE_DB:
                 return False
         passed[entry.sha256] = Fitted(content, entry, tuple(results))
         return True
@@ -91,7 +97,7 @@ def fit_float16(
         progress,
     )
     if found.model is None:
-        if worst.snr_db >= floor:
+        if worst.passed:
             logger.warning(
                 "%s: %s has %.1f dB, less than %g dB above the floor",
                 *(row.path, worst.case, worst.snr_db, SPARE_DB),
@@ -100,8 +106,8 @@ def fit_float16(
         missed = [result for result in made.results if not result.passed]
         raise Float16Missed(
             f"{row.path}: {len(missed)} of {len(made.results)} comparisons missed, the worst is "
-            f"{worst.case}: {worst.snr_db:.1f} dB, at least {floor:g} dB needed; float32 in its "
-            "layers does not help: leave out --fp16, or lower --fp16-floor",
+            f"{worst.case}: {worst.snr_db:.1f} dB, at least {worst.floor_db:g} dB needed; float32 "
+            "in its layers does not help: leave out --fp16, or lower --fp16-floor",
             made.results,
             found.sensitivities,
         )

@@ -184,10 +184,18 @@ def floor_of(entry: FileEntry) -> float:
 
 
 def compare(
-    artifact: str, case: str, expected: Float32Array, output: Float32Array, entry: FileEntry | None
+    artifact: str,
+    case: str,
+    expected: Float32Array,
+    output: Float32Array,
+    entry: FileEntry | None,
+    allowed_db: float = 0.0,
 ) -> ParityResult:
-    """Compare an output with the reference. Wrong shapes, NaN and infinity never pass."""
-    floor = floor_of(entry) if entry else FLOOR_DB["fp32"]
+    """Compare an output with the reference. Wrong shapes, NaN and infinity never pass.
+
+    `allowed_db`: how far below its floor the file may be in this case.
+    """
+    floor = (floor_of(entry) if entry else FLOOR_DB["fp32"]) - allowed_db
     if output.shape != expected.shape or not np.isfinite(output).all():
         snr, error = -_IDENTICAL_DB, float(np.finfo(np.float32).max)
     else:

@@ -238,7 +238,7 @@ def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
     assert (fp16.precision, fp16.streaming) == ("fp16", entry.streaming)
     compared = {r.case: r.passed for r in parity if r.artifact == fp16.path}
     hard = {f"reference.stream.{name}": True for name in hard_waves(16_000)}
-    assert len(hard) == 5
+    assert len(hard) == 6
     rounded = {f"reference.rounded.{db}-dBFS": True for db in (-50, -25, 0)}
     assert compared == whole_streams | hard | rounded
     # The loudest that float16 was verified for is ten times full scale; float32 has no limit.
