@@ -239,8 +239,10 @@ def test_a_bundle_with_a_streaming_core(tmp_path: Path) -> None:
     compared = {r.case: r.passed for r in parity if r.artifact == fp16.path}
     hard = {f"reference.stream.{name}": True for name in hard_waves(16_000)}
     assert len(hard) == 6
-    rounded = {f"reference.rounded.{db}-dBFS": True for db in (-50, -25, 0)}
-    assert compared == whole_streams | hard | rounded
+    levels = [f"{db}-dBFS" for db in (-50, -25, 0)]
+    rounded = {f"reference.rounded.{name}": True for name in (*levels, "jump")}
+    loud = {f"streaming.loud-{factor}": True for factor in (1, 3, 10)}
+    assert compared == whole_streams | loud | hard | rounded
     # The loudest that float16 was verified for is ten times full scale; float32 has no limit.
     assert (fp16.input_limit, entry.input_limit) == (pytest.approx(10.0), None)
     assert manifest_file(bundle, "fp32") == entry
