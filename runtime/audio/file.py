@@ -1,8 +1,8 @@
 """Audio files read block by block: WAV, FLAC, Ogg, MP3 and more of libsndfile.
 
-What is there is taken, as ffmpeg does: a recording that ends early is read to its end, a stream
-that is damaged up to the damage or, where it goes on behind it, with silence in between. What is
-missing stands in `FileSource.losses`.
+What is there is taken: a recording that ends early is read to its end, a damaged stream up to the
+damage, with silence from there on where its length is known. In FLAC, where it goes on behind the
+damage, silence is in between. What is missing stands in `FileSource.losses`.
 """
 
 import logging
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.damage import Damage, find_damage
 from frcrn_export.runtime.audio.formats import AudioFormat
-from frcrn_export.runtime.audio.header import Header, read_header
+from frcrn_export.runtime.audio.header import Corrected, Header, read_header
 from frcrn_export.runtime.audio.magic import has_audio, kind_of
 from frcrn_export.runtime.audio.source import BLOCK_FRAMES, check_format, finite_blocks
 from frcrn_export.runtime.errors import AudioError, reading, reason
@@ -35,11 +36,11 @@ _READ_CHUNKS = {
     # Of WAV, W64, AIFF and CAF: the format, the samples, tags, and padding.
     *(b"fmt ", b"data", b"fact", b"LIST", b"bext", b"PEAK", b"ds64", b"JUNK", b"junk", b"FLLR"),
     *(b"PAD ", b"COMM", b"SSND", b"FVER", b"NAME", b"AUTH", b"ANNO", b"(c) ", b"desc", b"pakt"),
+    *(b"RIFF", b"RIFX", b"RF64", b"BW64"),  # another recording: said as such
     *(b"kuki", b"free", b"info", b"strg", b"peak", b"VHDR", b"BODY", b"CHAN", b"levl", b"APPL"),
 }
 _UNKNOWN_FRAMES = 1 << 40  # FLAC from a pipe says 2^63 - 1
 _PIECE_FRAMES = 1024  # of silence, where nothing can be decoded
-_PAGE_BYTES = 1 << 16  # no page of Ogg is longer
 
 
 class FileSource:
@@ -69,6 +70,7 @@ class FileSource:
             if path.stat().st_size == 0:
                 raise AudioError(f"{self.name}: a file of zero length; record or copy it again")
             self._header: Header | None = read_header(path)
+            self._damage: Damage | None = find_damage(path)
         with self.open() as file:
             self.sample_rate: int = file.samplerate
             self.channels: int = file.channels
@@ -81,12 +83,21 @@ class FileSource:
         if self._header is not None:
             promised = round(self.frames / self._header.share) if self._header.share else 0
         check_format(self.name, self.channels, self.frames, self.sample_rate)
+        self._right = self.frames  # up to here the stream is not damaged
         rate = self.sample_rate
         tolerated = _MP3_TOLERANCE_FRAMES if self.format == "MP3" else 0
-        if tolerated < promised - self.frames < _UNKNOWN_FRAMES:
+        if self._damage and not self._damage.at_end:
+            self.frames = self._length(promised)
+            self._lose_behind()
+        elif self._damage:
+            self._lose(
+                f"ends early, at {self.frames / rate:.2f} s: its last page is missing or damaged"
+            )
+        elif tolerated < promised - self.frames < _UNKNOWN_FRAMES:
             self._lose(f"ends early, at {self.frames / rate:.2f} s of {promised / rate:.2f} s")
-        elif self.format == "OGG" and not _ogg_ends(path):
-            self._lose(f"ends early, at {self.frames / rate:.2f} s: its last page is missing")
+        if self._header and (behind := self._header.next_recording) is not None:
+            count = path.stat().st_size - behind
+            self._lose(f"{count} bytes behind it are another recording: left out")
 
     @property
     def other_chunks(self) -> list[str]:
@@ -117,6 +128,8 @@ class FileSource:
         import soundfile
 
         corrected = self._header.corrected() if self._header else None
+        if self._damage:
+            corrected = Corrected(self.path, end=self._damage.start)
         try:
             # Names need not be UTF-8.
             return soundfile.SoundFile(corrected or os.fsencode(self.path))
@@ -156,7 +169,11 @@ class FileSource:
         with _Decoder(self.open, self.channels) as decoder:
             while at < self.frames:
                 wanted = min(BLOCK_FRAMES, self.frames - at)
-                block = decoder.read(at, wanted)  # [n, C]
+                if at >= self._right:
+                    yield np.zeros((self.channels, wanted), np.float32)
+                    at += wanted
+                    continue
+                block = decoder.read(at, min(wanted, self._right - at))  # [n, C]
                 if not len(block):
                     block = np.zeros((min(wanted, _PIECE_FRAMES), self.channels), np.float32)
                     first_lost = first_lost if lost else at
@@ -169,6 +186,18 @@ class FileSource:
                 f"{lost / rate:.2f} s cannot be decoded, from {first_lost / rate:.2f} s on: "
                 "silence there"
             )
+
+    def _length(self, promised: int) -> int:
+        """The frames of a damaged stream, with those behind the damage where that is known."""
+        damage = self._damage
+        if damage and damage.lost_seconds is not None:
+            return self._right + round(damage.lost_seconds * self.sample_rate)
+        return max(self._right, promised) if damage and damage.has_length else self._right
+
+    def _lose_behind(self) -> None:
+        right, end = self._right / self.sample_rate, self.frames / self.sample_rate
+        silence = f"silence from there to {end:.2f} s" if end > right else "it ends there"
+        self._lose(f"damaged at {right:.2f} s: {silence}")
 
     def _lose(self, what: str) -> None:
         if what not in self.losses:
@@ -213,16 +242,3 @@ class _Decoder:
         except Exception:  # the bytes decide what libsndfile raises
             self.__exit__()
             return decoded[: len(decoded) - int(np.isnan(decoded[:, 0]).sum())]
-
-
-def _ogg_ends(path: Path) -> bool:
-    """Whether the last page says that it is the last one."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2 * _PAGE_BYTES))
-        tail = file.read()
-    page = tail.rfind(b"OggS")
-    head = tail[page : page + 27]
-    if page < 0 or len(head) < 27:
-        return False
-    table = tail[page + 27 : page + 27 + head[26]]
-    return bool(head[5] & 4) and len(tail) >= page + 27 + head[26] + sum(table)

@@ -88,6 +88,11 @@ class Header:
     present: int
 
     @property
+    def next_recording(self) -> int | None:
+        """Where another WAV begins behind this one; None where none does."""
+        return next((c.start - 8 for c in self.chunks if c.name in _RIFFS), None)
+
+    @property
     def share(self) -> float:
         """The share of the samples that there is; 1 for a file that is whole."""
         return 1.0 if not self.said else self.present / self.said
@@ -97,9 +102,10 @@ class Header:
         if self.offset > _MAX_HEAD_BYTES or not self.present:
             return None
         rest = self.path.stat().st_size - self.offset
+        end = self.next_recording
         unseen = min(self.stated, rest) != self.present or self.magic == b"BW64"
-        if self.magic in _RIFFS and unseen:
-            return Corrected(self.path, self._riff_head(), self.offset)
+        if self.magic in _RIFFS and (unseen or end is not None):
+            return Corrected(self.path, self._riff_head(), self.offset, end)
         if self.magic == b".snd" and self.stated == 0:
             return Corrected(self.path, self._head(8, b"\xff\xff\xff\xff"), self.offset)
         if self.magic == b"caff" and self.stated != self.present:
@@ -131,12 +137,15 @@ class Header:
 
 
 class Corrected(io.RawIOBase):
-    """A file whose first `offset` bytes are replaced by others, to be read."""
+    """A file to be read, with other bytes for its first `offset`, up to `end` (None: its end)."""
 
-    def __init__(self, path: Path, head: bytes, offset: int) -> None:
+    def __init__(
+        self, path: Path, head: bytes = b"", offset: int = 0, end: int | None = None
+    ) -> None:
         self._file = path.open("rb", buffering=0)
         self._head, self._shift, self._at = head, offset - len(head), 0
-        self._end = os.fstat(self._file.fileno()).st_size - self._shift
+        size = os.fstat(self._file.fileno()).st_size
+        self._end = (size if end is None else min(size, end)) - self._shift
 
     def readable(self) -> bool:
         return True
@@ -153,6 +162,7 @@ class Corrected(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
+        view = view[: max(0, self._end - self._at)]
         if self._at < len(self._head):
             part = self._head[self._at : self._at + len(view)]
             view[: len(part)] = part
@@ -182,13 +192,7 @@ def read_header(path: Path) -> Header | None:
             return _header(path, magic, [Chunk(b"data", *struct.unpack(">II", begin[4:]))], end)
         if magic not in _LAYOUTS:
             return None
-        chunks, long_size = list[Chunk](), None
-        for chunk in _chunks(file, _LAYOUTS[magic], end):
-            chunks.append(chunk)
-            if magic in _LONG and chunk.name == b"ds64":
-                file.seek(chunk.start)
-                long_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
-        return _header(path, magic, chunks, end, long_size)
+        return _header(path, magic, list(_chunks(file, magic, end)), end)
 
 
 def _sphere(path: Path, begin: bytes, end: int) -> Header | None:
@@ -203,7 +207,8 @@ def _sphere(path: Path, begin: bytes, end: int) -> Header | None:
     return Header(path, b"NIST", (), offset, said, said, min(said, end - offset))
 
 
-def _chunks(file: BinaryIO, layout: _Layout, end: int) -> Iterator[Chunk]:
+def _chunks(file: BinaryIO, magic: bytes, end: int) -> Iterator[Chunk]:
+    layout, long_size = _LAYOUTS[magic], None
     at, head = layout.first, layout.identity + struct.calcsize(layout.size)
     for _ in range(_MAX_CHUNKS):
         if at + head > end:
@@ -213,25 +218,27 @@ def _chunks(file: BinaryIO, layout: _Layout, end: int) -> Iterator[Chunk]:
         (size,) = struct.unpack(layout.size, file.read(head - layout.identity))
         if not name[:4].isascii() or not name[:4].decode("ascii").isprintable():
             return
+        if magic in _LONG and name == b"ds64":
+            long_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
+        elif magic in _LONG and name == b"data" and size == _LAST and long_size is not None:
+            size = long_size
         chunk = Chunk(name, at + head, size - head if layout.inclusive else size)
         yield chunk
-        if chunk.size < 0:  # of CAF: up to the end
+        if chunk.size < 0 or name in _RIFFS:  # of CAF: up to the end; or another recording
             return
         at = chunk.start + chunk.size
         at += -at % layout.align
 
 
-def _header(
-    path: Path, magic: bytes, chunks: list[Chunk], end: int, long_size: int | None = None
-) -> Header | None:
+def _header(path: Path, magic: bytes, chunks: list[Chunk], end: int) -> Header | None:
     data = next((chunk for chunk in chunks if chunk.name in _SAMPLES), None)
     if data is None or data.start > end:
         return None
     stated, rest = data.size, end - data.start
-    if magic in _LONG and stated == _LAST and long_size is not None:
-        stated = long_size
     last = chunks[-1]
-    if 0 <= end - last.start - last.size <= 1:  # the chunks fill the file, so the size is right
+    if (
+        last.name in _RIFFS or 0 <= end - last.start - last.size <= 1
+    ):  # the chunks fill the file, so the size is right
         said: int | None = stated
     elif magic in (b"caff", b"riff"):
         said = stated if 0 < stated < _MAX_BYTES else None

@@ -221,6 +221,28 @@ def test_a_stream_that_goes_on_behind_damage_keeps_its_time(tmp_path: Path) -> N
     assert "silence there" in said
 
 
+@pytest.mark.parametrize("suffix", ["wav", "rf64"])
+@pytest.mark.parametrize("frames", [1_000, 1_001])
+@pytest.mark.parametrize("behind", [5_000, 100])
+def test_of_two_recordings_end_to_end_the_first_is_taken(
+    tmp_path: Path, suffix: str, frames: int, behind: int
+) -> None:
+    path, second = tmp_path / f"a.{suffix}", tmp_path / "b.wav"
+    audio = tone(frames)
+    with soundfile.SoundFile(path, "w", 16_000, 1, "PCM_16", format=suffix.upper()) as file:
+        file.title = "first"
+        file.write(audio)
+    soundfile.write(second, tone(5_000), 8_000, "PCM_16")
+    path.write_bytes(path.read_bytes() + second.read_bytes()[:behind])
+    source = FileSource(path)
+    assert source.sample_rate == 16_000
+    np.testing.assert_allclose(read(source), audio.T, atol=1e-4)
+    assert source.losses == [f"{behind} bytes behind it are another recording: left out"]
+    assert source.other_chunks == []
+    with source.open() as opened:
+        assert opened.title == "first"
+
+
 def test_what_it_is_stands_in_the_error(tmp_path: Path) -> None:
     path = tmp_path / "it's.wav"
     path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(99))

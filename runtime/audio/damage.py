@@ -1,0 +1,217 @@
+"""Where a compressed stream is damaged: pages of Ogg and frames of MP3 are checked in one pass.
+
+Decoders jump over damage without a word: what follows is then shifted in time, or heard twice.
+"""
+
+import mmap
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from frcrn_export.runtime.audio.magic import MAGIC_BYTES, kind_of
+
+_OGG_CODECS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
+_OPUS_RATE = 48_000  # of its positions, whatever the audio's own rate
+_MAX_BAD_PAGES = 1_000  # a file made of false beginnings costs no more
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_MAX_TAGS = 1_000
+# Bit rates in kbit/s by (MPEG-1, layer); the index 0 is a free format, 15 is no bit rate.
+_BIT_RATES = {
+    (True, 1): range(0, 449, 32),
+    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """The first damage of a stream.
+
+    Attributes:
+        start: The position of the first byte that cannot be trusted; all before it is right.
+        lost_seconds: From there to the end of the recording; None where the end is not known.
+        has_length: Whether an index at the beginning says how long the whole is.
+        at_end: Whether nothing at all comes behind it.
+    """
+
+    start: int
+    lost_seconds: float | None = None
+    has_length: bool = False
+    at_end: bool = False
+
+
+def find_damage(path: Path) -> Damage | None:
+    """The first damage in an Ogg or MP3 file; None in one that is whole, and in other files.
+
+    Raises OSError where the file cannot be read.
+    """
+    with path.open("rb") as file:
+        kind = kind_of(file.read(MAGIC_BYTES))
+        if kind not in ("Ogg", "MP3", "MP2", "MP1"):
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _ogg_damage(data) if kind == "Ogg" else _mpeg_damage(data)
+
+
+@dataclass(frozen=True)
+class _Page:
+    start: int
+    end: int
+    flags: int
+    position: int  # samples up to its end; -1 where no packet ends in it
+    serial: int
+    number: int
+
+    @property
+    def is_last(self) -> bool:
+        return bool(self.flags & 4)
+
+
+def _ogg_damage(data: mmap.mmap) -> Damage | None:
+    """Pages with a wrong checksum count as missing, so a gap in the numbers is the one sign."""
+    first = before = None
+    rate, position, missing = 0, -1, -1  # `missing`: the byte where the first gap is
+    for page in _pages(data):
+        if first is None:
+            table = page.start + 27 + data[page.start + 26]
+            if data[table : table + 8].startswith(_OGG_CODECS):
+                first, rate = page, _granule_rate(data[table : table + 16])
+        elif page.serial != first.serial:
+            continue
+        elif before and missing < 0 and page.number != (before.number + 1) & 0xFFFFFFFF:
+            missing, position = before.end, max(position, 0)
+        if first is None:
+            continue
+        if missing < 0 and page.position >= 0:
+            position = page.position
+        before = page
+        if page.is_last:
+            break
+    if first is None or before is None or (missing < 0 and before.is_last):
+        return None
+    if missing < 0:
+        return Damage(before.end, at_end=True)
+    return Damage(missing, max(0, before.position - position) / rate if rate else None)
+
+
+def _granule_rate(packet: bytes) -> int:
+    """In Hz, of a stream with this first packet; 0 for a codec whose header is not known here."""
+    if packet.startswith(b"OpusHead"):
+        return _OPUS_RATE
+    return int(struct.unpack_from("<I", packet, 12)[0]) if packet[1:7] == b"vorbis" else 0
+
+
+def _pages(data: mmap.mmap) -> Iterator[_Page]:
+    """The pages with a right checksum."""
+    at = bad = 0
+    while (at := data.find(b"OggS", at)) >= 0 and bad < _MAX_BAD_PAGES:
+        page = _page(data, at)
+        if page is None:
+            bad += 1
+            at += 4
+        else:
+            yield page
+            at = page.end
+
+
+def _page(data: mmap.mmap, at: int) -> _Page | None:
+    if at + 27 > len(data) or data[at + 4]:
+        return None
+    flags, position, serial, number, checksum, count = struct.unpack(
+        "<BqIIIB", data[at + 5 : at + 27]
+    )
+    end = at + 27 + count + sum(data[at + 27 : at + 27 + count])
+    if end > len(data) or checksum != _ogg_crc(data[at : at + 22] + bytes(4) + data[at + 26 : end]):
+        return None
+    return _Page(at, end, flags, position, serial, number)
+
+
+def _ogg_crc(page: bytes) -> int:
+    """Of zlib's polynomial, but with the highest bit first, and from zero."""
+    crc = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2)
+
+
+def _mpeg_damage(data: mmap.mmap) -> Damage | None:
+    """Each frame says where the next one begins; a chain that breaks and goes on is damaged.
+
+    One that breaks for good ends there: tags and padding follow.
+    """
+    at = _next_chain(data, _behind_tags(data, 0), b"")
+    if at is None:
+        return None
+    kind = data[at : at + 4]
+    last, has_length = at, _states_length(data, at)
+    for _ in range(len(data)):
+        size = _frame_bytes(data, at)
+        if not size or not _same_kind(data[at : at + 4], kind):
+            break
+        last, at = at, _behind_tags(data, at + size)
+    again = _next_chain(data, at, kind)
+    if again is None:
+        return None
+    # The damage may begin in the last frame before the break.
+    return Damage(last, has_length=has_length)
+
+
+def _behind_tags(data: mmap.mmap, at: int) -> int:
+    """The position behind the ID3v2 tags that begin here, if any."""
+    for _ in range(_MAX_TAGS):
+        head = data[at : at + 10]
+        if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
+            break
+        size = sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        at += 10 + size + 10 * bool(head[5] & 16)
+    return at
+
+
+def _next_chain(data: mmap.mmap, at: int, kind: bytes) -> int | None:
+    """Where the next three frames in a row begin, or fewer that fill the file."""
+    while (at := data.find(b"\xff", at)) >= 0:
+        here = at
+        for _ in range(3):
+            size = _frame_bytes(data, here)
+            if not size or (kind and not _same_kind(data[here : here + 4], kind)):
+                break
+            here += size
+            if here == len(data):
+                return at
+        else:
+            return at
+        at += 1
+    return None
+
+
+def _same_kind(header: bytes, other: bytes) -> bool:
+    """Whether two frames agree in version, layer and sample rate."""
+    return header[1] & 0xFE == other[1] & 0xFE and header[2] & 0x0C == other[2] & 0x0C
+
+
+def _frame_bytes(data: mmap.mmap, at: int) -> int:
+    """The size of the frame that begins here; 0 where none does, or one of a free format."""
+    header = data[at : at + 4]
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return 0
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version == 1 or layer == 4 or index in (0, 15) or rate_index == 3:
+        return 0
+    first = version == 3
+    bits = 1000 * _BIT_RATES[first, layer if first else min(layer, 2)][index]
+    rate = _RATES[version][rate_index]
+    if layer == 1:
+        return (12 * bits // rate + padding) * 4
+    return (144 if first or layer == 2 else 72) * bits // rate + padding
+
+
+def _states_length(data: mmap.mmap, at: int) -> bool:
+    """Whether this frame is the index that says how many follow."""
+    version, mono = data[at + 1] >> 3 & 3, data[at + 3] >> 6 == 3
+    side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
+    tag = data[at + 4 + side : at + 12 + side]
+    return tag[:4] in (b"Xing", b"Info") and len(tag) == 8 and bool(tag[7] & 1)

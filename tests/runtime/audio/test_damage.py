@@ -1,0 +1,159 @@
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from frcrn_export.runtime.audio.damage import find_damage
+from frcrn_export.runtime.audio.file import FileSource
+from frcrn_export.runtime.errors import AudioError
+
+RATE = 16_000
+FRAMES = 8 * RATE
+CODECS = {"a.ogg": ("OGG", "VORBIS"), "a.opus": ("OGG", "OPUS"), "a.mp3": ("MP3", None)}
+
+
+def _noise(frames: int = FRAMES, channels: int = 1) -> np.ndarray:
+    return 0.1 * np.random.default_rng(0).standard_normal((frames, channels))
+
+
+def _read(source: FileSource) -> np.ndarray:
+    return np.concatenate(list(source.blocks()), axis=1)[0]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, np.ndarray]]:
+    """The bytes and the samples of a whole file for each codec."""
+    folder = tmp_path_factory.mktemp("whole")
+    found = {}
+    for name, (container, subtype) in CODECS.items():
+        path = folder / name
+        soundfile.write(path, _noise(), RATE, format=container, subtype=subtype)
+        assert find_damage(path) is None
+        source = FileSource(path)
+        found[name] = path.read_bytes(), _read(source)
+        assert source.losses == []
+    return found
+
+
+def _invert(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+
+def _zeros(count: int) -> Callable[[bytes, int], bytes]:
+    return lambda content, at: content[:at] + bytes(count) + content[at + count :]
+
+
+def _random(content: bytes, at: int) -> bytes:
+    return content[:at] + np.random.default_rng(1).bytes(2_000) + content[at + 2_000 :]
+
+
+def _cut(content: bytes, at: int) -> bytes:
+    return content[:at] + content[at + 1_500 :]
+
+
+HARM = {"zeros": _zeros(2_000), "random": _random, "cut": _cut}
+
+
+@pytest.mark.parametrize("where", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("harm", [*HARM, "bit"])
+@pytest.mark.parametrize("name", CODECS)
+def test_damage_is_said_and_nothing_is_shifted_or_heard_twice(
+    tmp_path: Path,
+    whole: dict[str, tuple[bytes, np.ndarray]],
+    name: str,
+    harm: str,
+    where: float,
+) -> None:
+    if harm == "bit" and name == "a.mp3":
+        pytest.skip("MP3 has no checksum over its samples")
+    content, expected = whole[name]
+    path = tmp_path / name
+    damage = HARM.get(harm, _invert)
+    path.write_bytes(damage(content, int(where * len(content))))
+    source = FileSource(path)
+    got = _read(source)
+    (said,) = source.losses
+    seconds = said.removeprefix("damaged at ").removesuffix(" s: silence from there to 8.00 s")
+    right = round(float(seconds) * RATE) - RATE // 50
+    assert (where - 0.2) * FRAMES < right < (where + 0.05) * FRAMES
+    assert len(got) == len(expected)
+    np.testing.assert_allclose(got[:right], expected[:right], atol=1e-3)
+    assert not got[right + RATE // 20 :].any()
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
+def test_damage_of_the_last_page_ends_the_file(
+    tmp_path: Path, whole: dict[str, tuple[bytes, np.ndarray]], name: str
+) -> None:
+    content, expected = whole[name]
+    path = tmp_path / name
+    path.write_bytes(_invert(content, len(content) - 100))
+    source = FileSource(path)
+    got = _read(source)
+    end = f"{source.frames / RATE:.2f} s: its last page is missing or damaged"
+    assert source.losses == [f"ends early, at {end}"]
+    assert FRAMES // 2 < len(got) == source.frames < FRAMES
+    np.testing.assert_allclose(got, expected[: len(got)], atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [400, 2_000])
+@pytest.mark.parametrize("where", [0.4, 0.5, 0.8])
+def test_an_mp3_without_an_index_ends_at_the_damage(
+    tmp_path: Path, whole: dict[str, tuple[bytes, np.ndarray]], where: float, count: int
+) -> None:
+    content, _ = whole["a.mp3"]
+    index = max(content.find(b"Xing"), content.find(b"Info"))
+    path = tmp_path / "a.mp3"
+    content = content[content.index(b"\xff", index) :]  # from the first frame of audio on
+    path.write_bytes(content)
+    assert find_damage(path) is None
+    whole_frames = FileSource(path).frames
+    path.write_bytes(_zeros(count)(content, int(where * len(content))))
+    source = FileSource(path)
+    assert abs(source.frames - where * whole_frames) < 0.1 * whole_frames
+    assert len(_read(source)) == source.frames
+    (said,) = source.losses
+    assert said == f"damaged at {source.frames / RATE:.2f} s: it ends there"
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 24_000, 44_100, 48_000])
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE", "AVERAGE"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_whole_mp3_is_not_damaged(tmp_path: Path, rate: int, mode: str, channels: int) -> None:
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, _noise(rate, channels), rate, bitrate_mode=mode, compression_level=0.5)
+    assert find_damage(path) is None
+    content = path.read_bytes()
+    tag = b"ID3\4\0\0\0\0\0\x10" + bytes(16)
+    for behind in (b"TAG" + bytes(125), b"APETAGEX" + bytes(99), bytes(5_000)):
+        path.write_bytes(tag + content + behind)
+        assert find_damage(path) is None
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
+def test_a_whole_ogg_is_not_damaged(
+    tmp_path: Path, whole: dict[str, tuple[bytes, np.ndarray]], name: str
+) -> None:
+    content, expected = whole[name]
+    path = tmp_path / name
+    for other in (content + b"junk", content + content):
+        path.write_bytes(other)
+        assert find_damage(path) is None
+        assert len(_read(FileSource(path))) == len(expected)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_any_bytes_are_read_or_refused(
+    tmp_path: Path, whole: dict[str, tuple[bytes, np.ndarray]], name: str
+) -> None:
+    content, expected = whole[name]
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        start, count = rng.integers(0, len(content)), rng.integers(1, 5_000)
+        path = tmp_path / name
+        path.write_bytes(content[:start] + rng.bytes(int(count)) + content[start + count // 2 :])
+        with suppress(AudioError):
+            assert len(_read(FileSource(path, warn=False))) <= len(expected) + 4 * 1_152
