@@ -29,6 +29,21 @@ _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 
 
 
 @dataclass(frozen=True)
+class Part:
+    """Bytes behind damage that can be decoded with the stream's headers before them.
+
+    Attributes:
+        start: The first byte.
+        end: Behind the last one.
+        seconds_before_end: From the last sample of the part to the end of the recording.
+    """
+
+    start: int
+    end: int
+    seconds_before_end: float
+
+
+@dataclass(frozen=True)
 class Damage:
     """The first damage of a stream.
 
@@ -37,12 +52,16 @@ class Damage:
         lost_seconds: From there to the end of the recording; None where the end is not known.
         has_length: Whether an index at the beginning says how long the whole is.
         at_end: Whether nothing at all comes behind it.
+        headers: The bytes at the beginning of the file that each part needs before it.
+        parts: What is whole behind the damage, in its order.
     """
 
     start: int
     lost_seconds: float | None = None
     has_length: bool = False
     at_end: bool = False
+    headers: int = 0
+    parts: tuple[Part, ...] = ()
 
 
 def find_damage(path: Path) -> Damage | None:
@@ -72,31 +91,51 @@ class _Page:
         return bool(self.flags & 4)
 
 
+@dataclass
+class _Run:
+    """Pages of one stream whose numbers follow one another."""
+
+    start: int
+    last: _Page
+    position: int = 0  # of the last page that has one
+
+    def add(self, page: _Page) -> None:
+        self.last, self.position = page, max(self.position, page.position)
+
+
 def _ogg_damage(data: mmap.mmap) -> Damage | None:
     """Pages with a wrong checksum count as missing, so a gap in the numbers is the one sign."""
-    first = before = None
-    rate, position, missing = 0, -1, -1  # `missing`: the byte where the first gap is
+    runs, headers, rate = list[_Run](), 0, 0
     for page in _pages(data):
-        if first is None:
-            table = page.start + 27 + data[page.start + 26]
-            if data[table : table + 8].startswith(_OGG_CODECS):
-                first, rate = page, _granule_rate(data[table : table + 16])
-        elif page.serial != first.serial:
+        if not runs:
+            body = page.start + 27 + data[page.start + 26]
+            packet = data[body : body + 16]
+            if not packet.startswith(_OGG_CODECS):
+                continue
+            rate = _granule_rate(packet)
+        elif page.serial != runs[0].last.serial:
             continue
-        elif before and missing < 0 and page.number != (before.number + 1) & 0xFFFFFFFF:
-            missing, position = before.end, max(position, 0)
-        if first is None:
-            continue
-        if missing < 0 and page.position >= 0:
-            position = page.position
-        before = page
+        if not runs or page.number != (runs[-1].last.number + 1) & 0xFFFFFFFF:
+            runs.append(_Run(page.start, page))
+        runs[-1].add(page)
+        if len(runs) == 1 and page.position == 0:
+            headers = page.end
         if page.is_last:
             break
-    if first is None or before is None or (missing < 0 and before.is_last):
+    if not runs or (len(runs) == 1 and runs[0].last.is_last):
         return None
-    if missing < 0:
-        return Damage(before.end, at_end=True)
-    return Damage(missing, max(0, before.position - position) / rate if rate else None)
+    first, end = runs[0], runs[-1].position
+    if len(runs) == 1:
+        return Damage(first.last.end, at_end=True)
+    if not rate:
+        return Damage(first.last.end)
+    parts = tuple(
+        Part(run.start, run.last.end, (end - run.position) / rate)
+        for run in runs[1:]
+        if first.position < run.position <= end
+    )
+    lost = max(0, end - first.position) / rate
+    return Damage(first.last.end, lost, headers=headers, parts=parts)
 
 
 def _granule_rate(packet: bytes) -> int:

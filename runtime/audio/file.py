@@ -1,21 +1,22 @@
 """Audio files read block by block: WAV, FLAC, Ogg, MP3 and more of libsndfile.
 
 What is there is taken: a recording that ends early is read to its end, a damaged stream up to the
-damage, with silence from there on where its length is known. In FLAC, where it goes on behind the
-damage, silence is in between. What is missing stands in `FileSource.losses`.
+damage and, where it can be decoded again, behind it, with silence in between, so that time is kept.
+What is missing stands in `FileSource.losses`.
 """
 
 import logging
 import os
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.audio.damage import Damage, find_damage
+from frcrn_export.runtime.audio.damage import Damage, Part, find_damage
 from frcrn_export.runtime.audio.formats import AudioFormat
 from frcrn_export.runtime.audio.header import Corrected, Header, read_header
 from frcrn_export.runtime.audio.magic import has_audio, kind_of
@@ -40,6 +41,8 @@ _READ_CHUNKS = {
     *(b"kuki", b"free", b"info", b"strg", b"peak", b"VHDR", b"BODY", b"CHAN", b"levl", b"APPL"),
 }
 _UNKNOWN_FRAMES = 1 << 40  # FLAC from a pipe says 2^63 - 1
+_MIN_BYTES_PER_SECOND = 16  # of a stream whose stated length is believed
+_MAX_HEADERS_BYTES = 16 << 20
 _PIECE_FRAMES = 1024  # of silence, where nothing can be decoded
 
 
@@ -83,12 +86,13 @@ class FileSource:
         if self._header is not None:
             promised = round(self.frames / self._header.share) if self._header.share else 0
         check_format(self.name, self.channels, self.frames, self.sample_rate)
-        self._right = self.frames  # up to here the stream is not damaged
+        self._pieces = [_Piece(0, self.frames, self.open)]
         rate = self.sample_rate
         tolerated = _MP3_TOLERANCE_FRAMES if self.format == "MP3" else 0
         if self._damage and not self._damage.at_end:
             self.frames = self._length(promised)
-            self._lose_behind()
+            self._pieces += self._pieces_behind()
+            self._lose_damaged()
         elif self._damage:
             self._lose(
                 f"ends early, at {self.frames / rate:.2f} s: its last page is missing or damaged"
@@ -165,39 +169,84 @@ class FileSource:
         return at
 
     def _blocks(self) -> Iterator[Float32Array]:
-        at = lost = first_lost = 0
-        with _Decoder(self.open, self.channels) as decoder:
-            while at < self.frames:
-                wanted = min(BLOCK_FRAMES, self.frames - at)
-                if at >= self._right:
-                    yield np.zeros((self.channels, wanted), np.float32)
-                    at += wanted
-                    continue
-                block = decoder.read(at, min(wanted, self._right - at))  # [n, C]
-                if not len(block):
-                    block = np.zeros((min(wanted, _PIECE_FRAMES), self.channels), np.float32)
-                    first_lost = first_lost if lost else at
-                    lost += len(block)
-                at += len(block)
-                yield np.ascontiguousarray(block.T)
+        at, lost = 0, list[int]()
+        for piece in self._pieces:
+            yield from self._silence(piece.start - at)
+            skipped = max(0, at - piece.start)
+            yield from self._decoded(piece, skipped, lost)
+            at = max(at, piece.end)
+        yield from self._silence(self.frames - at)
         if lost:
-            rate = self.sample_rate
+            seconds, first = len(lost) * _PIECE_FRAMES / self.sample_rate, lost[0]
             self._lose(
-                f"{lost / rate:.2f} s cannot be decoded, from {first_lost / rate:.2f} s on: "
+                f"{seconds:.2f} s cannot be decoded, from {first / self.sample_rate:.2f} s on: "
                 "silence there"
             )
 
+    def _decoded(self, piece: "_Piece", at: int, lost: list[int]) -> Iterator[Float32Array]:
+        """The piece from its frame `at` on; `lost` gets where in the file silence was put."""
+        with _Decoder(piece.open, self.channels) as decoder:
+            while at < piece.frames:
+                wanted = min(BLOCK_FRAMES, piece.frames - at)
+                block = decoder.read(at, wanted)  # [n, C]
+                if not len(block):
+                    block = np.zeros((min(wanted, _PIECE_FRAMES), self.channels), np.float32)
+                    lost.append(piece.start + at)
+                at += len(block)
+                yield np.ascontiguousarray(block.T)
+
+    def _silence(self, frames: int) -> Iterator[Float32Array]:
+        for start in range(0, frames, BLOCK_FRAMES):
+            yield np.zeros((self.channels, min(BLOCK_FRAMES, frames - start)), np.float32)
+
     def _length(self, promised: int) -> int:
         """The frames of a damaged stream, with those behind the damage where that is known."""
-        damage = self._damage
+        damage, right = self._damage, self._pieces[0].frames
+        lost = max(0, promised - right) if damage and damage.has_length else 0
         if damage and damage.lost_seconds is not None:
-            return self._right + round(damage.lost_seconds * self.sample_rate)
-        return max(self._right, promised) if damage and damage.has_length else self._right
+            lost = round(damage.lost_seconds * self.sample_rate)
+        believed = self.path.stat().st_size / _MIN_BYTES_PER_SECOND * self.sample_rate
+        return right + (lost if lost <= believed else 0)
 
-    def _lose_behind(self) -> None:
-        right, end = self._right / self.sample_rate, self.frames / self.sample_rate
-        silence = f"silence from there to {end:.2f} s" if end > right else "it ends there"
-        self._lose(f"damaged at {right:.2f} s: {silence}")
+    def _pieces_behind(self) -> "Iterator[_Piece]":
+        """What can be decoded behind the damage; each piece is placed by where it ends."""
+        damage, at = self._damage, self._pieces[0].frames
+        if not damage or not damage.parts or damage.headers > _MAX_HEADERS_BYTES:
+            return
+        with self.path.open("rb") as begin:
+            headers = begin.read(damage.headers)
+        for part in damage.parts:
+            open_part = partial(self._open_part, headers, part)
+            try:
+                with open_part() as file:
+                    frames = file.frames
+            except Exception:  # nothing there can be decoded: silence
+                continue
+            end = self.frames - round(part.seconds_before_end * self.sample_rate)
+            if at < end <= self.frames and 0 < frames <= end:
+                yield _Piece(end - frames, frames, open_part)
+                at = end
+
+    def _open_part(self, headers: bytes, part: Part) -> "soundfile.SoundFile":
+        import soundfile
+
+        file = soundfile.SoundFile(Corrected(self.path, headers, part.start, part.end))
+        file.seek(0)  # else Opus leaves its pre-skip at the end instead of the beginning
+        return file
+
+    def _lose_damaged(self) -> None:
+        ends = [piece.end for piece in self._pieces]
+        starts = [*(piece.start for piece in self._pieces[1:]), self.frames]
+        rate = self.sample_rate
+        gaps = [(end, start) for end, start in zip(ends, starts, strict=True) if end < start]
+        if not gaps:
+            self._lose(f"damaged at {ends[0] / rate:.2f} s: it ends there")
+            return
+        at, until = gaps[0]
+        more = f", and in {len(gaps) - 1} more places" if len(gaps) > 1 else ""
+        self._lose(
+            f"damaged at {at / rate:.2f} s: silence from there to {until / rate:.2f} s{more}"
+        )
 
     def _lose(self, what: str) -> None:
         if what not in self.losses:
@@ -210,6 +259,19 @@ class FileSource:
 def _warn_once(name: str, what: str) -> None:
     """Files of a training or a comparison are opened again and again."""
     logger.warning("%s: %s", name, what)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What can be decoded without a gap: its place in the recording, in frames."""
+
+    start: int
+    frames: int
+    open: "Callable[[], soundfile.SoundFile]"
+
+    @property
+    def end(self) -> int:
+        return self.start + self.frames
 
 
 class _Decoder:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -101,7 +101,8 @@ class FileWriter:
         trace: TracebackType | None,
     ) -> None:
         if self._file is None:  # nothing written, or interrupted while the file was made
-            self._partial.unlink(missing_ok=True)
+            with suppress(OSError):  # no file where there can be none
+                self._partial.unlink(missing_ok=True)
             return
         try:
             with self._writing():

@@ -57,7 +57,13 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         "failed_calls": audio.failed_calls,
         "limited_calls": audio.limited_calls,
         "truncated": runner.reader.truncated if isinstance(runner, Pipe) else False,
+        "losses": _losses(audio.sample_rate, manifest.sample_rate),
     }
+
+
+def _losses(rate: int, network_rate: int) -> list[str]:
+    """What of the input cannot be in the output, in words."""
+    return [f"the band above {network_rate / 2000:g} kHz is gone"] if rate > network_rate else []
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -70,6 +76,7 @@ def summary(report: dict[str, Any]) -> str:
         (report["failed_calls"], f"{report['failed_calls']} calls gave NaN: silence instead"),
         (report["passes"] > 1, f"windows compute each sample {report['passes']:g} times"),
         (report["truncated"], "input truncated"),
+        (report["losses"], "; ".join(report["losses"])),
     )
     return ", ".join(
         (

@@ -103,6 +103,8 @@ def test_the_last_line_as_json(bundle: Path) -> None:
     assert said["delay_ms"] == pytest.approx(sum(parts.values()), abs=0.2)
     assert said["real_time_factor"] > 0
     assert (said["replaced_samples"], said["passes"], said["truncated"]) == (0, 1, False)
+    assert said["losses"] == ["the band above 8 kHz is gone"]
+    assert report(call(wav(16_000), bundle, "--json"))["losses"] == []
 
 
 def test_outputs_that_are_not_finite_are_reported(tmp_path: Path) -> None:
