@@ -17,6 +17,7 @@ _OPUS_RATE = 48_000  # of its positions, whatever the audio's own rate
 _MAX_BAD_PAGES = 1_000  # a file made of false beginnings costs no more
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _MAX_TAGS = 1_000
+_MAX_HEADERS_BYTES = 16 << 20
 # Bit rates in kbit/s by (MPEG-1, layer); the index 0 is a free format, 15 is no bit rate.
 _BIT_RATES = {
     (True, 1): range(0, 449, 32),
@@ -63,6 +64,11 @@ class Damage:
     headers: int = 0
     parts: tuple[Part, ...] = ()
 
+    @property
+    def from_start(self) -> bool:
+        """Whether there are only headers before it."""
+        return bool(self.parts) and self.start <= self.headers
+
 
 def find_damage(path: Path) -> Damage | None:
     """The first damage in an Ogg or MP3 file; None in one that is whole, and in other files.
@@ -97,7 +103,12 @@ class _Run:
 
     start: int
     last: _Page
-    position: int = 0  # of the last page that has one
+    position: int  # of the last page that has one
+
+    @property
+    def is_last_page(self) -> bool:
+        """Whether it is the last page alone, which decoders take for a short stream."""
+        return self.start == self.last.start and self.last.is_last
 
     def add(self, page: _Page) -> None:
         self.last, self.position = page, max(self.position, page.position)
@@ -105,18 +116,18 @@ class _Run:
 
 def _ogg_damage(data: mmap.mmap) -> Damage | None:
     """Pages with a wrong checksum count as missing, so a gap in the numbers is the one sign."""
-    runs, headers, rate = list[_Run](), 0, 0
+    runs, headers, rate, pre_skip = list[_Run](), 0, 0, 0
     for page in _pages(data):
         if not runs:
             body = page.start + 27 + data[page.start + 26]
             packet = data[body : body + 16]
             if not packet.startswith(_OGG_CODECS):
                 continue
-            rate = _granule_rate(packet)
+            rate, pre_skip = _granule_rate(packet), _pre_skip(packet)
         elif page.serial != runs[0].last.serial:
             continue
         if not runs or page.number != (runs[-1].last.number + 1) & 0xFFFFFFFF:
-            runs.append(_Run(page.start, page))
+            runs.append(_Run(page.start, page, pre_skip))
         runs[-1].add(page)
         if len(runs) == 1 and page.position == 0:
             headers = page.end
@@ -127,12 +138,12 @@ def _ogg_damage(data: mmap.mmap) -> Damage | None:
     first, end = runs[0], runs[-1].position
     if len(runs) == 1:
         return Damage(first.last.end, at_end=True)
-    if not rate:
+    if not rate or headers > _MAX_HEADERS_BYTES:
         return Damage(first.last.end)
     parts = tuple(
         Part(run.start, run.last.end, (end - run.position) / rate)
         for run in runs[1:]
-        if first.position < run.position <= end
+        if first.position < run.position <= end and not run.is_last_page
     )
     lost = max(0, end - first.position) / rate
     return Damage(first.last.end, lost, headers=headers, parts=parts)
@@ -143,6 +154,11 @@ def _granule_rate(packet: bytes) -> int:
     if packet.startswith(b"OpusHead"):
         return _OPUS_RATE
     return int(struct.unpack_from("<I", packet, 12)[0]) if packet[1:7] == b"vorbis" else 0
+
+
+def _pre_skip(packet: bytes) -> int:
+    """The samples at the beginning that are no part of the recording."""
+    return int.from_bytes(packet[10:12], "little") if packet.startswith(b"OpusHead") else 0
 
 
 def _pages(data: mmap.mmap) -> Iterator[_Page]:

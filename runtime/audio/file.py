@@ -42,7 +42,6 @@ _READ_CHUNKS = {
 }
 _UNKNOWN_FRAMES = 1 << 40  # FLAC from a pipe says 2^63 - 1
 _MIN_BYTES_PER_SECOND = 16  # of a stream whose stated length is believed
-_MAX_HEADERS_BYTES = 16 << 20
 _PIECE_FRAMES = 1024  # of silence, where nothing can be decoded
 
 
@@ -86,7 +85,8 @@ class FileSource:
         if self._header is not None:
             promised = round(self.frames / self._header.share) if self._header.share else 0
         check_format(self.name, self.channels, self.frames, self.sample_rate)
-        self._pieces = [_Piece(0, self.frames, self.open)]
+        only_behind = self._damage is not None and self._damage.from_start
+        self._pieces = [_Piece(0, 0 if only_behind else self.frames, self.open)]
         rate = self.sample_rate
         tolerated = _MP3_TOLERANCE_FRAMES if self.format == "MP3" else 0
         if self._damage and not self._damage.at_end:
@@ -132,7 +132,9 @@ class FileSource:
         import soundfile
 
         corrected = self._header.corrected() if self._header else None
-        if self._damage:
+        if self._damage and self._damage.from_start:
+            corrected = self._behind(self._damage.parts[0])
+        elif self._damage:
             corrected = Corrected(self.path, end=self._damage.start)
         try:
             # Names need not be UTF-8.
@@ -211,12 +213,8 @@ class FileSource:
     def _pieces_behind(self) -> "Iterator[_Piece]":
         """What can be decoded behind the damage; each piece is placed by where it ends."""
         damage, at = self._damage, self._pieces[0].frames
-        if not damage or not damage.parts or damage.headers > _MAX_HEADERS_BYTES:
-            return
-        with self.path.open("rb") as begin:
-            headers = begin.read(damage.headers)
-        for part in damage.parts:
-            open_part = partial(self._open_part, headers, part)
+        for part in damage.parts if damage else ():
+            open_part = partial(self._open_part, part)
             try:
                 with open_part() as file:
                     frames = file.frames
@@ -227,10 +225,16 @@ class FileSource:
                 yield _Piece(end - frames, frames, open_part)
                 at = end
 
-    def _open_part(self, headers: bytes, part: Part) -> "soundfile.SoundFile":
+    def _behind(self, part: Part) -> Corrected:
+        """A part behind damage, with the headers before it."""
+        with self.path.open("rb") as begin:
+            headers = begin.read(self._damage.headers if self._damage else 0)
+        return Corrected(self.path, headers, part.start, part.end)
+
+    def _open_part(self, part: Part) -> "soundfile.SoundFile":
         import soundfile
 
-        file = soundfile.SoundFile(Corrected(self.path, headers, part.start, part.end))
+        file = soundfile.SoundFile(self._behind(part))
         file.seek(0)  # else Opus leaves its pre-skip at the end instead of the beginning
         return file
 

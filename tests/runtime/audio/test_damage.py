@@ -112,6 +112,25 @@ def test_each_damage_of_an_ogg_is_silence(
 
 
 @pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
+def test_damage_of_the_first_samples_is_silence(
+    tmp_path: Path, whole: dict[str, tuple[bytes, np.ndarray]], name: str
+) -> None:
+    content, expected = whole[name]
+    path = tmp_path / name
+    headers = [match.start() for match in re.finditer(b"OggS", content)][2]
+    path.write_bytes(_invert(content, headers + 400))
+    source = FileSource(path)
+    got = _read(source)
+    (said,) = source.losses
+    assert said.startswith("damaged at 0.00 s: silence from there to ")
+    again = round(float(said.split()[-2]) * RATE)
+    assert len(got) == len(expected)
+    assert 0 < again < 2 * RATE
+    assert not got[: again - 200].any()
+    np.testing.assert_allclose(got[again + 800 :], expected[again + 800 :], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
 def test_a_length_that_is_not_believable_is_not_filled(
     tmp_path: Path, whole: dict[str, tuple[bytes, np.ndarray]], name: str
 ) -> None:
