@@ -90,14 +90,15 @@ def _chosen(bundle: Bundle, name: str | None) -> list[FileEntry]:
     if not named:
         raise UserError(
             f"{bundle.path}: no engine {name or ''} in this bundle; build one that can be "
-            f"refitted: frcrn-export trt {quoted(bundle.path)} --fp16 --gpu auto --refittable"
+            f"refitted, on a machine with the GPU: frcrn-export trt {quoted(bundle.path)} --fp16 "
+            "--gpu auto --refittable"
         )
     found = [entry for entry in named if entry.engine is not None and entry.engine.refittable]
     if not found:
         again = build_again(bundle.path, named[0]).removesuffix(" --force")
         raise UserError(
             f"{bundle.path / named[0].path}: was built without --refittable; "
-            f"run: {again} --refittable --force"
+            f"on a machine with the GPU, run: {again} --refittable --force"
         )
     return found
 
@@ -135,7 +136,8 @@ def _refitted(
         *(_parsed(bundle.file(before)), _parsed(made.file(source))),
         report.weights,
         engine=str(bundle.path / entry.path),
-        remedy=f"build an engine instead, run: {_build(bundle.manifest, entry, checkpoint)}",
+        remedy="build an engine instead, on a machine with the GPU, run: "
+        f"{_build(bundle.manifest, entry, checkpoint)}",
     )
     if info.stripped:
         plan, how = bundle.file(entry).read_bytes(), "when it is opened"

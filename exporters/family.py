@@ -49,6 +49,8 @@ class Option:
         negated: Of a flag, the command-line option for false; `--no-NAME` by default.
         applies: Whether it changes the network, for the settings that the tensors show and those of
             the options before it. Where it does not, it is no assumption.
+        possible: All values that a network can have with the settings that the tensors show, where
+            these allow few; () where they are not listed.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Option:
     choice: bool = False
     negated: str | None = None
     applies: Callable[[Settings], bool] = lambda settings: True
+    possible: Callable[[Settings], tuple[Setting, ...]] = lambda settings: ()
 
     @property
     def flag(self) -> str:

@@ -12,9 +12,9 @@ from frcrn_export.exporters.graph_file import read_graph
 from frcrn_export.exporters.layer_matches import LayerMatches, layers_read, match_layers
 from frcrn_export.exporters.layer_runs import Runs, run_calls, session_call, with_outputs
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bundle.manifest import FileEntry, Precision, Role
+from frcrn_export.runtime.bundle.manifest import QUANTIZED, FileEntry, Precision, Role
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.bundle.remedies import export_again
+from frcrn_export.runtime.bundle.remedies import calibrate_command, export_again, with_fp16
 from frcrn_export.runtime.errors import BundleError, UserError
 from frcrn_export.runtime.verify.layers import Difference, LayerReport, LayerSnr, drops
 from frcrn_export.runtime.verify.parity import Case, compare, is_loud, read_cases
@@ -46,7 +46,6 @@ def check_layers(
     parity vectors. Raises UserError where there is nothing to compare, and BundleError for files
     that cannot be read.
     """
-    cases = read_cases(bundle)
     entries = [
         entry
         for entry in bundle.manifest.files
@@ -58,13 +57,23 @@ def check_layers(
         kinds = f"{precision} core" if precision else "core in less than float32"
         raise UserError(
             f"{bundle.path}: no {kinds} as ONNX to compare layer by layer; run: "
-            f"{export_again(bundle.manifest)}"
+            f"{_making(bundle, precision)}"
         )
+    cases = read_cases(bundle)
     reports = []
     for entry in entries:
         progress(f"comparing the layers of {entry.path}")
         reports.append(_check(bundle, entry, longest_case(bundle, entry, cases)))
     return reports
+
+
+def _making(bundle: Bundle, precision: Precision | None) -> str:
+    """The command that makes the core of a precision; None is any less than float32."""
+    if precision == "fp32":
+        return export_again(bundle.manifest)
+    if precision in QUANTIZED:
+        return calibrate_command(bundle.path, "tensorrt", precision)
+    return with_fp16(bundle.manifest)
 
 
 def longest_case(bundle: Bundle, entry: FileEntry, cases: Sequence[Case]) -> Case:

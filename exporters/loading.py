@@ -13,10 +13,12 @@ from frcrn_export.exporters.checkpoint_configuration import Configuration
 from frcrn_export.exporters.family import (
     Family,
     ModelSpec,
+    Option,
     Processing,
     Setting,
     Settings,
     Variant,
+    setting_text,
     settings_of,
     variant_of,
 )
@@ -41,6 +43,9 @@ from frcrn_export.runtime.bundle.manifest import Assumption, Manifest, Weights
 from frcrn_export.runtime.errors import CheckpointError, UserError, reading
 
 logger = logging.getLogger(__name__)
+
+_NO_SUCH_NETWORK = "no network has such tensors"
+_OTHER_WEIGHTS = "give another --checkpoint or --model"
 
 
 @dataclass(frozen=True)
@@ -209,16 +214,9 @@ def _with_checkpoint(
     require_model(checkpoint, spec.name)
     require_options(spec, family.options, given)
     settings, assumptions = settings_of_checkpoint(family, spec, checkpoint, given)
-    remedy = "give another --checkpoint or --model"
-    with reading(checkpoint.path, "no network has such tensors", remedy, CheckpointError):
-        try:
-            with torch.device("meta"):  # sizes come from the file: look before they take memory
-                require_fit(family.build(spec, settings), checkpoint, spec.name, remedy)
-            network = family.build(spec, settings)
-        except ValueError as error:
-            raise CheckpointError(
-                f"{checkpoint.path}: {error}{_how_to_say(family, assumptions)}"
-            ) from error
+    require_loadable(family, spec, checkpoint, settings, assumptions)
+    with reading(checkpoint.path, _NO_SUCH_NETWORK, _OTHER_WEIGHTS, CheckpointError):
+        network = family.build(spec, settings)
     load_into(network, checkpoint, spec.name)
     known = is_known(spec, checkpoint)
     weights = Weights(
@@ -232,6 +230,40 @@ def _with_checkpoint(
     if checkpoint.others and state_dict is None:
         assumptions = (*assumptions, taken_state_dict(checkpoint))
     return _loaded(family, spec, network, settings, weights, assumptions, notes_on(checkpoint))
+
+
+def require_loadable(
+    family: Family,
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    settings: Settings,
+    assumptions: tuple[Assumption, ...],
+) -> None:
+    """Raise CheckpointError for weights that do not fit the network of these settings.
+
+    Its sizes come from the file: nothing here takes memory for them.
+    """
+    faults, tried = [], dict(settings)
+    for option in _assumed(family, assumptions):
+        possible = option.possible(settings)
+        if possible and settings[option.name] not in possible:
+            tried[option.name] = possible[0]
+            *most, last = map(setting_text, possible)
+            faults.append(
+                f"{option.name} are not said in or beside the file, and the usual "
+                f"{setting_text(settings[option.name])} do not fit its tensors; give {option.flag} "
+                f"as trained: {' '.join(most)}{' or ' * bool(most)}{last}"
+            )
+    with reading(checkpoint.path, _NO_SUCH_NETWORK, _OTHER_WEIGHTS, CheckpointError):
+        try:
+            with torch.device("meta"):
+                require_fit(family.build(spec, tried), checkpoint, spec.name, _OTHER_WEIGHTS)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{checkpoint.path}: {error}{_how_to_say(family, assumptions)}"
+            ) from error
+    if faults:
+        raise CheckpointError(f"{checkpoint.path}: {'; '.join(faults)}")
 
 
 def _with_random_weights(spec: ModelSpec, seed: int, given: Settings) -> LoadedModel:
@@ -249,13 +281,18 @@ def _with_random_weights(spec: ModelSpec, seed: int, given: Settings) -> LoadedM
     return _loaded(family, spec, network, settings, weights)
 
 
+def _assumed(family: Family, assumptions: tuple[Assumption, ...]) -> list[Option]:
+    """The options of assumptions."""
+    names = {one.setting for one in assumptions}
+    return [option for option in family.options if option.name in names]
+
+
 def _how_to_say(family: Family, assumptions: tuple[Assumption, ...]) -> str:
     """The options to give instead of assumptions; "" without assumptions."""
     if not assumptions:
         return ""
     assumed = ", ".join(f"{one.setting} {one.value}" for one in assumptions)
-    flags = {option.name: option.flag for option in family.options}
-    ways = " ".join(f"{flags[one.setting]} ..." for one in assumptions)
+    ways = " ".join(f"{option.flag} ..." for option in _assumed(family, assumptions))
     return f" ({assumed} assumed: nothing in or beside the file says); give {ways} as trained"
 
 

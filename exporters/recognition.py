@@ -62,7 +62,7 @@ def _load_checkpoint(path: Path, key: str | None, wanted: StateDict | None) -> C
     try:
         tree, metadata = read_checkpoint_file(path)
         found = dict(_state_dicts(tree, "", 0, set()))
-        chosen, prefix_key = _choose(found, key)
+        chosen, prefix_key = _choose(found, key, wanted)
         if sum(map(_values_of, found[chosen].values())) > _MAX_FILE_VALUES:
             raise ValueError("holds more values than the networks of any file of speech")
         if wanted is None:
@@ -178,7 +178,9 @@ def _state_dicts(
             yield from _state_dicts(value, inner, depth + 1, seen)
 
 
-def _choose(found: Mapping[str, StateDict], key: str | None) -> tuple[str, str | None]:
+def _choose(
+    found: Mapping[str, StateDict], key: str | None, wanted: StateDict | None
+) -> tuple[str, str | None]:
     """The state dict to take, and the prefix within it where `key` names one.
 
     Raises ValueError where there is none, none of that name, or several without a usual name.
@@ -192,9 +194,11 @@ def _choose(found: Mapping[str, StateDict], key: str | None) -> tuple[str, str |
             return key, None
         for name, state in found.items():
             prefix = key.removeprefix(f"{name}.") if name else key
-            if any(tensor.startswith(f"{prefix}.") for tensor in state):
+            if any(tensor.startswith(f"{prefix}.") for tensor in _without_wrappers(state)):
                 return name, f"{prefix}."
-        there = ", ".join(found) if found.keys() != {""} else "one, without a key"
+        keys = _keys(found, wanted)
+        more = ", ..." if len(keys) > NAMES_SHOWN else ""
+        there = ", ".join(keys[:NAMES_SHOWN]) + more if keys else "one, without a key"
         raise ValueError(f"holds no state dict {key!r}; there: {there}")
     for usual in USUAL_KEYS:
         for name in found:
@@ -204,6 +208,18 @@ def _choose(found: Mapping[str, StateDict], key: str | None) -> tuple[str, str |
         names = ", ".join(sorted(found)[:NAMES_SHOWN])
         raise ValueError(f"holds several state dicts ({names}): choose one with --state-dict KEY")
     return next(iter(found)), None
+
+
+def _keys(found: Mapping[str, StateDict], wanted: StateDict | None) -> list[str]:
+    """What `--state-dict` can choose: state dicts, and in each the prefixes of networks."""
+    landmarks = [each for family in registry().families.values() for each in family.landmarks]
+    if wanted is not None:
+        landmarks = [max(wanted, key=len, default="")]
+    keys = []
+    for name, state in found.items():
+        prefixes = _prefixes(_without_wrappers(state), landmarks)
+        keys += [name, *(f"{name}.{prefix}".strip(".") for prefix in prefixes)]
+    return [key for key in dict.fromkeys(keys) if key]
 
 
 def _find_network(state: StateDict, prefix: str | None) -> _Network:

@@ -10,7 +10,8 @@ from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.bundle.remedies import export_to
 from frcrn_export.runtime.commands.console import json_option, print_json, print_line, print_table
 from frcrn_export.runtime.commands.inspect import inspect_bundle
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.errors import CheckpointError, UserError
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.exporters.checkpoint_file import Checkpoint
@@ -65,14 +66,34 @@ def inspect(
 
 
 def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:
-    from frcrn_export.exporters.family import setting_text
     from frcrn_export.exporters.recognition import load_checkpoint
 
-    checkpoint = load_checkpoint(path, key)
+    try:
+        checkpoint = load_checkpoint(path, key)
+    except CheckpointError as error:
+        if path.with_name(MANIFEST_NAME).is_file():
+            raise UserError(
+                f"{path}: not a checkpoint, but beside the manifest of a bundle; "
+                f"run: frcrn-export inspect {quoted(path.parent)}"
+            ) from error
+        raise
     settings, assumptions = _settings(checkpoint)
+    refused = _refusal(checkpoint, settings, assumptions)
+    if refused is not None:
+        settings, assumptions = {}, ()
     if as_json:
-        print_json(_facts(checkpoint, settings, assumptions))
-        return
+        print_json(_facts(checkpoint, settings, assumptions, refused))
+    else:
+        _print(checkpoint, settings, assumptions)
+    if refused is not None:
+        raise refused
+
+
+def _print(
+    checkpoint: "Checkpoint", settings: "Settings", assumptions: "tuple[Assumption, ...]"
+) -> None:
+    from frcrn_export.exporters.family import setting_text
+
     parameters = sum(tensor.numel() for tensor in checkpoint.state.values())
     rows = [
         ("recognised as", checkpoint.model or "no network known here"),
@@ -84,7 +105,7 @@ def _inspect_checkpoint(path: Path, key: str | None, as_json: bool) -> None:
         ("dtypes", ", ".join(_dtypes(checkpoint))),
         ("ignored, beside the network", _listed(checkpoint.ignored)),
     ]
-    print_table(("What", "Value"), rows, title=str(path))
+    print_table(("What", "Value"), rows, title=str(checkpoint.path))
     if settings:
         assumed = {one.setting: one.reason for one in assumptions}
         print_table(
@@ -109,8 +130,28 @@ def _settings(checkpoint: "Checkpoint") -> "tuple[Settings, tuple[Assumption, ..
     return settings_of_checkpoint(family_of(spec), spec, checkpoint, {})
 
 
-def _facts(
+def _refusal(
     checkpoint: "Checkpoint", settings: "Settings", assumptions: "tuple[Assumption, ...]"
+) -> CheckpointError | None:
+    """Why an export refuses the weights; None where it does not, or no network is known."""
+    from frcrn_export.exporters.loading import require_loadable
+    from frcrn_export.exporters.registry import family_of, find_model
+
+    if checkpoint.model is None:
+        return None
+    spec = find_model(checkpoint.model)
+    try:
+        require_loadable(family_of(spec), spec, checkpoint, settings, assumptions)
+    except CheckpointError as error:
+        return error
+    return None
+
+
+def _facts(
+    checkpoint: "Checkpoint",
+    settings: "Settings",
+    assumptions: "tuple[Assumption, ...]",
+    refused: CheckpointError | None,
 ) -> dict[str, Any]:
     return {
         "checkpoint": str(checkpoint.path),
@@ -124,6 +165,7 @@ def _facts(
         "ignored": list(checkpoint.ignored),
         "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
         "assumptions": msgspec.to_builtins(assumptions),
+        "refused": None if refused is None else str(refused),
     }
 
 

@@ -40,6 +40,9 @@ _READ_CHUNKS = {
     *(b"RIFF", b"RIFX", b"RF64", b"BW64"),  # another recording: said as such
     *(b"kuki", b"free", b"info", b"strg", b"peak", b"VHDR", b"BODY", b"CHAN", b"levl", b"APPL"),
 }
+# Containers that libsndfile reads itself, but not with every codec.
+_READABLE = {"WAV", "big-endian WAV", "W64", "AIFF", "AU", "CAF", "FLAC", "Ogg", "MP3"}
+_OTHER_CODEC = ("unimplemented format", "Malformed 'fmt ' chunk")
 _UNKNOWN_FRAMES = 1 << 40  # FLAC from a pipe says 2^63 - 1
 _MIN_BYTES_PER_SECOND = 16  # of a stream whose stated length is believed
 _PIECE_FRAMES = 1024  # of silence, where nothing can be decoded
@@ -141,13 +144,15 @@ class FileSource:
             return soundfile.SoundFile(corrected or os.fsencode(self.path))
         except Exception as error:  # the bytes decide what libsndfile raises
             text = getattr(error, "error_string", "") or str(error)
+            if text.startswith("File does not exist"):  # said of what has no frame of MP3
+                text = "Format not recognised"
             why = reason(ValueError(text.rstrip(".")))
-            with self.path.open("rb") as begin:
-                kind = kind_of(begin.read(512))
-            convert = f"convert it first: ffmpeg -i {quoted(self.name)} audio.wav"
+            with self.path.open("rb") as file:
+                begin = file.read(512)
+            kind = kind_of(begin)
             raise AudioError(
                 f"{self.name}: cannot be read as audio ({f'{kind}: ' * bool(kind)}{why}); "
-                f"{convert if has_audio(kind) else 'give an audio file'}"
+                f"{_remedy(self.name, kind, why, begin)}"
             ) from error
 
     def _is_whole(self, file: "soundfile.SoundFile") -> bool:
@@ -308,3 +313,17 @@ class _Decoder:
         except Exception:  # the bytes decide what libsndfile raises
             self.__exit__()
             return decoded[: len(decoded) - int(np.isnan(decoded[:, 0]).sum())]
+
+
+def _remedy(name: str, kind: str, why: str, begin: bytes) -> str:
+    """What to do about a file of a kind, with these first bytes, that libsndfile refused."""
+    if not has_audio(kind):
+        return "give an audio file, or copy or record it again"
+    other_codec = kind != "FLAC" and any(words in why for words in _OTHER_CODEC)
+    if kind == "WAV":
+        at = begin.find(b"fmt ")
+        channels, rate = begin[at + 10 : at + 12], begin[at + 12 : at + 16]
+        other_codec = other_codec and (at < 0 or (any(channels) and any(rate)))
+    if kind and (kind not in _READABLE or other_codec):
+        return f"convert it first: ffmpeg -i {quoted(name)} audio.wav"
+    return "copy or record it again"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from frcrn_export.runtime.commands.console import print_json, print_table
+from frcrn_export.runtime.bundle.remedies import first_engine
+from frcrn_export.runtime.commands.console import print_json, print_line, print_table
 from frcrn_export.runtime.commands.float16_tables import print_float32_layers
 from frcrn_export.runtime.commands.inspect_engines import print_findings
 from frcrn_export.runtime.commands.inspect_tables import (
@@ -60,6 +61,9 @@ def inspect_bundle(bundle: Path, as_json: bool, layers: bool = False) -> None:
         print_engine(entry, reports[entry.path])
         if layers:
             print_findings(entry.path, findings[entry.path])
+    if layers and not engines:
+        build = first_engine(opened.path, opened.manifest, "fp16", "tensorrt-rtx")
+        print_line(f"No engine in this bundle, and so no layers of one; build one: {build}")
     if find_spec("onnx") is None:
         click.echo('For operators and cost: pip install "frcrn-export[export]"')
 

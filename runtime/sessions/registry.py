@@ -137,8 +137,8 @@ def require_backend(name: str) -> None:
     if name not in BACKENDS:
         names = ("auto", *BACKENDS)
         near = get_close_matches(name, names, n=1, cutoff=0.3)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise BackendError(f"unknown backend {name!r}; {meant}There are: {', '.join(names)}")
+        there = f"did you mean {near[0]}? There" if near else "there"
+        raise BackendError(f"unknown backend {name!r}; {there} are: {', '.join(names)}")
     if not is_installed(BACKENDS[name].package):
         raise BackendError(f"{name} is not installed; run: {_install_line(BACKENDS[name])}")
 

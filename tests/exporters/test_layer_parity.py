@@ -6,8 +6,10 @@ import pytest
 from onnx import numpy_helper
 
 from frcrn_export.exporters.layer_parity import check_layers
+from frcrn_export.runtime.bundle.manifest import Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BundleError, UserError
+from tests.bundles import write_bundle
 from tests.int8_bundles import add_int8
 from tests.runtime.verify.test_parity import rewrite_manifest
 
@@ -107,9 +109,23 @@ def test_float32_files_where_they_are_asked_for(small_wave_bundle: Bundle) -> No
 
 def test_nothing_to_compare(copied: Path) -> None:
     bundle = open_bundle(copied)
-    with pytest.raises(UserError, match=r"no int8 core as ONNX .* run: frcrn-export onnx"):
+    with pytest.raises(UserError, match=r"no int8 core as ONNX .* run: frcrn-export calibrate "):
         check_layers(bundle, "int8")
     (copied / "core.fp16.onnx").write_bytes(b"\x12\x34")
     rewrite_manifest(copied)
     with pytest.raises(BundleError, match="not an ONNX graph that can be compared"):
         check_layers(open_bundle(copied))
+
+
+@pytest.mark.parametrize("precision", [None, "fp16", "int8", "fp8"])
+def test_what_makes_a_core_to_compare(tmp_path: Path, precision: Precision | None) -> None:
+    root = write_bundle(tmp_path / "b")
+    with pytest.raises(UserError) as caught:
+        check_layers(open_bundle(root), precision)
+    said = str(caught.value)
+    if precision in (None, "fp16"):
+        assert "run: frcrn-export onnx " in said
+        assert " --fp16 -o NEW_BUNDLE" in said
+    else:
+        kind = " --fp8" * (precision == "fp8")
+        assert f"run: frcrn-export calibrate {root} --for rtx4090d{kind} --calib FOLDER" in said

@@ -55,3 +55,32 @@ def test_the_chosen_network_is_kept(
         capsys, "torchscript", "--checkpoint", checkpoint, "--state-dict", "ema", "-o", bundle
     )
     assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "there"),
+    [
+        ("", ("student", "teacher"), "student, teacher"),
+        ("model", ("student", "teacher"), "model, model.student, model.teacher"),
+        ("", ("_orig_mod.student",), "student"),
+        ("", (), "one, without a key"),
+    ],
+)
+def test_an_unknown_key_names_those_that_can_be_given(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    outside: str,
+    inside: tuple[str, ...],
+    there: str,
+) -> None:
+    parts = [(f"{who}." if who else "", WaveUNet(CONFIG).state_dict()) for who in inside or ("",)]
+    state = {f"{prefix}{name}": value for prefix, part in parts for name, value in part.items()}
+    path = tmp_path / "w.pt"
+    torch.save({outside: state} if outside else state, path)
+    arguments = ("inspect", path, "--json", "--state-dict")
+    code, said = run(capsys, *arguments, "foo")
+    assert code == 2
+    assert said.rstrip().endswith(f"holds no state dict 'foo'; there: {there}")
+    for key in there.split(", ")[-2:] if inside else ():
+        code, said = run(capsys, *arguments, key)
+        assert code == 0, said

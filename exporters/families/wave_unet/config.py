@@ -48,7 +48,7 @@ class WaveUNetConfig:
             raise ValueError(f"channels must be 1 or more, not {min(self.channels)}")
         most = (self.kernel_size + 1) // 2
         if min(self.strides) < 1 or max(self.strides) > most:
-            raise ValueError(f"strides {self.strides} must lie between 1 and {most}")
+            raise ValueError(f"strides {setting_text(self.strides)} must lie between 1 and {most}")
         if self.context_blocks < 0:
             raise ValueError(f"context_blocks must not be negative, not {self.context_blocks}")
         if self.context_cycle < 1:

@@ -1,5 +1,6 @@
 """The family of Wave-U-Nets of strided convolutions."""
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from frcrn_export.exporters.assets import ASSETS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from frcrn_export.exporters.streaming_core import StreamingCore
 
 SAMPLE_RATE = 16_000  # Hz
+MOST_LISTED = 16  # strides of all encoders, in an error
 WHOLE_SECONDS = 8  # the inside of a window of a long recording
 
 
@@ -33,6 +35,17 @@ def _stride_of_four(facts: Settings) -> Setting:
     channels = facts.get("channels", (32, 64, 128))
     assert isinstance(channels, tuple)
     return (4,) * len(channels)
+
+
+def _few_strides(facts: Settings) -> tuple[Setting, ...]:
+    """All strides that the kernel allows; () where they are many."""
+    channels, kernel = facts.get("channels"), facts.get("kernel_size")
+    if not isinstance(channels, tuple) or not isinstance(kernel, int):
+        return ()
+    most = (kernel + 1) // 2
+    if most > MOST_LISTED or most ** len(channels) > MOST_LISTED:
+        return ()
+    return tuple(product(range(1, most + 1), repeat=len(channels)))
 
 
 def _is_free(settings: Settings) -> bool:
@@ -52,6 +65,7 @@ STRIDES = Option(
     "Stride of each encoder (wave-unet-16k).",
     default=_stride_of_four,
     metavar="N,N,...",
+    possible=_few_strides,
 )
 CAUSAL = Option(
     "causal",

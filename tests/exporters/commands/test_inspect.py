@@ -1,13 +1,16 @@
 """`inspect` of a checkpoint: what is in it, what it was recognised as, what would be assumed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from frcrn_export import load_model
 from frcrn_export.cli import main
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
+from tests.bundles import write_bundle
 
 CONFIG = WaveUNetConfig(channels=(4, 6), strides=(2, 3), kernel_size=7)
 
@@ -89,3 +92,81 @@ def test_what_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str
     code, _, err = run(capsys, "inspect", tmp_path, "--state-dict", "ema")
     assert code == 2
     assert "--state-dict is for checkpoints" in err
+
+
+def without_a_variance(state: dict[str, torch.Tensor]) -> None:
+    del state["encoder.0.1.running_var"]
+
+
+def with_a_short_variance(state: dict[str, torch.Tensor]) -> None:
+    state["encoder.0.1.running_var"] = torch.ones(1)
+
+
+def with_a_further_layer(state: dict[str, torch.Tensor]) -> None:
+    state["encoder.7.weight"] = torch.ones(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (without_a_variance, "1 missing (encoder.0.1.running_var)"),
+        (with_a_short_variance, "encoder.0.1.running_var [1] instead of [4]"),
+        (with_a_further_layer, "1 unexpected (encoder.7.weight)"),
+    ],
+)
+@pytest.mark.parametrize("kernel", [3, 7])  # strides of 4, which are assumed, fit 7 alone
+def test_what_an_export_refuses(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[dict[str, torch.Tensor]], None],
+    fault: str,
+    kernel: int,
+) -> None:
+    config = WaveUNetConfig(channels=(4, 6), strides=(1, 2), kernel_size=kernel)
+    state = dict(WaveUNet(config).state_dict())
+    change(state)
+    path = tmp_path / "w.pt"
+    torch.save(state, path)
+    code, out, err = run(capsys, "inspect", path)
+    assert code == 2
+    assert fault in err
+    assert "recognised as" in out
+    assert "assumed" not in out
+    assert run(capsys, "onnx", "--checkpoint", path, "-o", tmp_path / "b") == (2, "", err)
+    code, out, _ = run(capsys, "inspect", path, "--json")
+    assert code == 2
+    assert fault in json.loads(out)["refused"]
+
+
+def test_an_assumption_that_no_network_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of the values that the error lists can be given."""
+    config = WaveUNetConfig(channels=(4, 6), strides=(1, 2), kernel_size=3)
+    path = tmp_path / "w.pt"
+    torch.save(WaveUNet(config).state_dict(), path)
+    code, out, err = run(capsys, "inspect", path)
+    assert code == 2
+    assert "give --strides as trained: 1,1 1,2 2,1 or 2,2" in err
+    assert "4,4" not in out
+    assert run(capsys, "onnx", "--checkpoint", path, "-o", tmp_path / "b") == (2, "", err)
+    for strides in [(1, 1), (1, 2), (2, 1), (2, 2)]:
+        assert load_model(None, path, options={"strides": strides}).settings["strides"] == strides
+
+
+def test_a_file_of_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_bundle(tmp_path / "a b")
+    code, out, err = run(capsys, "inspect", root / "core.onnx")
+    assert (code, out) == (2, "")
+    assert f"run: frcrn-export inspect '{root}'" in " ".join(err.split())
+
+
+def test_layers_of_a_bundle_without_an_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_bundle(tmp_path / "b")
+    code, out, _ = run(capsys, "inspect", root, "--layers")
+    assert code == 0
+    said = " ".join(out.split())
+    assert f"and so no layers of one; build one: frcrn-export trt {root} --fp16" in said
+    assert "No engine" not in run(capsys, "inspect", root)[1]

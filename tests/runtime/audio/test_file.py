@@ -1,4 +1,5 @@
 import shlex
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,58 @@ def test_of_two_recordings_end_to_end_the_first_is_taken(
     assert source.other_chunks == []
     with source.open() as opened:
         assert opened.title == "first"
+
+
+def wave_header(channels: int = 1, rate: int = 16_000, codec: int = 1) -> bytes:
+    form = struct.pack("<IHHIIHH", 16, codec, channels, rate, 2 * rate, 2, 16)
+    return b"RIFF" + struct.pack("<I", 236) + b"WAVEfmt " + form + b"data" + bytes([200, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.random.default_rng(0).bytes(5_000),
+        bytes(4_000),
+        wave_header()[:12],
+        wave_header()[:20],
+        wave_header()[:30],
+        wave_header(channels=0) + bytes(200),
+        wave_header(rate=0) + bytes(200),
+        wave_header(channels=0, codec=0x42) + bytes(200),
+        b"<!DOCTYPE html>\n" * 40,
+        b"fLaC" + bytes(50),
+        b"ID3\3" + bytes(60),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".flac"])
+def test_what_holds_no_audio_is_to_be_copied_again(
+    tmp_path: Path, content: bytes, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(AudioError) as caught:
+        FileSource(path)
+    said = str(caught.value)
+    assert said.endswith("copy or record it again")
+    assert "ffmpeg" not in said
+    assert "not exist" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.wav", wave_header(codec=0x42) + bytes(200)),
+        ("a.mp3", b"\xff\xf1\x50\x80" + bytes(300)),  # AAC
+        ("a.ogg", b"OggS\0\2" + bytes(20) + b"\1\x13OpusHead\1\1" + bytes(9)),
+        ("a.mkv", b"\x1aE\xdf\xa3" + bytes(100)),
+    ],
+)
+def test_other_codecs_are_to_be_converted(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(AudioError) as caught:
+        FileSource(path)
+    assert str(caught.value).endswith(f"convert it first: ffmpeg -i {path} audio.wav")
 
 
 def test_what_it_is_stands_in_the_error(tmp_path: Path) -> None:

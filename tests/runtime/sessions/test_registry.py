@@ -63,7 +63,7 @@ def test_a_missing_backend_says_how_to_install_it(
 
 
 def test_no_name_is_suggested_where_none_is_near(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match=r"unknown backend 'foo'; There are: auto, onnxruntime"):
+    with pytest.raises(BackendError, match=r"unknown backend 'foo'; there are: auto, onnxruntime"):
         open_session(open_bundle(write_bundle(tmp_path / "bundle")), "foo")
 
 
