@@ -83,6 +83,19 @@ def find_damage(path: Path) -> Damage | None:
             return _ogg_damage(data) if kind == "Ogg" else _mpeg_damage(data)
 
 
+def has_index(path: Path) -> bool:
+    """Whether an MP3 file begins with an index that says how many frames follow.
+
+    Raises OSError where the file cannot be read.
+    """
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        at = _next_chain(data, _behind_tags(data, 0), b"")
+        return at is not None and _states_length(data, at)
+
+
 @dataclass(frozen=True)
 class _Page:
     start: int

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.audio.damage import Damage, Part, find_damage
+from frcrn_export.runtime.audio.damage import Damage, Part, find_damage, has_index
 from frcrn_export.runtime.audio.formats import AudioFormat
 from frcrn_export.runtime.audio.header import Corrected, Header, read_header
 from frcrn_export.runtime.audio.magic import has_audio, kind_of
@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 
 # Containers whose codecs find out only when they decode how much there is.
 _COMPRESSED = {"FLAC", "MP3", "OGG"}
-# An MP3 without an index states its length only roughly.
-_MP3_TOLERANCE_FRAMES = 4 * 1152
+# An MP3 without an index states its length only roughly; some indexes count themselves.
+_MP3_TOLERANCE_FRAMES = {False: 4 * 1152, True: 1152}
 _READ_CHUNKS = {
     # Of WAV, W64, AIFF and CAF: the format, the samples, tags, and padding.
     *(b"fmt ", b"data", b"fact", b"LIST", b"bext", b"PEAK", b"ds64", b"JUNK", b"junk", b"FLLR"),
@@ -91,7 +91,7 @@ class FileSource:
         only_behind = self._damage is not None and self._damage.from_start
         self._pieces = [_Piece(0, 0 if only_behind else self.frames, self.open)]
         rate = self.sample_rate
-        tolerated = _MP3_TOLERANCE_FRAMES if self.format == "MP3" else 0
+        tolerated = _MP3_TOLERANCE_FRAMES[has_index(path)] if self.format == "MP3" else 0
         if self._damage and not self._damage.at_end:
             self.frames = self._length(promised)
             self._pieces += self._pieces_behind()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from frcrn_export.runtime.audio.damage import _ogg_crc, find_damage
+from frcrn_export.runtime.audio.damage import _ogg_crc, find_damage, has_index
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.errors import AudioError
 
@@ -182,6 +182,19 @@ def test_an_mp3_without_an_index_ends_at_the_damage(
     assert said == f"damaged at {source.frames / RATE:.2f} s: it ends there"
 
 
+def test_damage_of_the_end_of_an_mp3_is_said(
+    tmp_path: Path, whole: dict[str, tuple[bytes, np.ndarray]]
+) -> None:
+    content, expected = whole["a.mp3"]
+    path = tmp_path / "a.mp3"
+    path.write_bytes(content[:-1_000] + bytes(1_000))
+    assert has_index(path)
+    source = FileSource(path)
+    got = _read(source)
+    assert source.losses == [f"ends early, at {len(got) / RATE:.2f} s of 8.00 s"]
+    np.testing.assert_allclose(got[:-1_152], expected[: len(got) - 1_152], atol=1e-3)
+
+
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 24_000, 44_100, 48_000])
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE", "AVERAGE"])
 @pytest.mark.parametrize("channels", [1, 2])
@@ -189,6 +202,7 @@ def test_a_whole_mp3_is_not_damaged(tmp_path: Path, rate: int, mode: str, channe
     path = tmp_path / "a.mp3"
     soundfile.write(path, _noise(rate, channels), rate, bitrate_mode=mode, compression_level=0.5)
     assert find_damage(path) is None
+    assert FileSource(path).losses == []
     content = path.read_bytes()
     tag = b"ID3\4\0\0\0\0\0\x10" + bytes(16)
     for behind in (b"TAG" + bytes(125), b"APETAGEX" + bytes(99), bytes(5_000)):
