@@ -1,12 +1,14 @@
 """The command line: a table of commands, each imported only when it is called."""
 
 import errno
+import json
 import os
 import shutil
 import signal
 import sys
 import threading
 import time
+import traceback
 from importlib import import_module
 from types import MappingProxyType
 
@@ -129,8 +131,13 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
-            from frcrn_export.runtime.commands.console import refuse_repeated
+            from frcrn_export.runtime.commands.console import JsonOutput, refuse_repeated
 
+            if "" in rest:  # as a path it would be the current folder
+                raise click.UsageError(
+                    "an empty argument; is a variable of the shell not set?", ctx
+                )
+            JsonOutput.printed = False
             refuse_repeated(command, rest, ctx)
         return name, command, rest
 
@@ -165,13 +172,13 @@ def main(args: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _interrupted()
     except click.ClickException as error:
-        _leave(_fit_to_print(f"error: {_one_line(error)}"), error.exit_code)
+        _leave(_fit_to_print(f"error: {_one_line(error)}"), error.exit_code, args)
     except Exception as error:
-        if "--debug" in args:
-            raise
         if _was_interrupted(error):
             _interrupted()
-        _leave(*_said_of(error))
+        if "--debug" in args:
+            traceback.print_exc()
+        _leave(*_said_of(error), args)
     sys.exit(result if isinstance(result, int) else 0)
 
 
@@ -290,6 +297,15 @@ def _interrupted() -> None:
     sys.exit(130)
 
 
-def _leave(line: str, code: int) -> None:
+def _leave(line: str, code: int, args: list[str]) -> None:
+    """Exit with a line on standard error, and for `--json` the same on standard output.
+
+    Not where a command has printed its own JSON, or audio goes to standard output.
+    """
     click.echo(line, err=True)
+    from frcrn_export.runtime.commands.console import JsonOutput
+
+    is_audio = args[:1] == ["stream"] or {"-", "/dev/stdout"} & set(args)
+    if "--json" in args and not is_audio and not JsonOutput.printed:
+        click.echo(json.dumps({"error": line.removeprefix("error: "), "exit_code": code}))
     sys.exit(code)

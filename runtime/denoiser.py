@@ -288,11 +288,10 @@ class Denoiser(OfOneProcess):
             return HighPassed(source, self.manifest.high_pass)
         if (excess := infrasound_db(source)) > _MUCH_INFRASOUND_DB:
             logger.warning(
-                "%s: DC and infrasound are %+.0f dB against the sound, and %s was published "
-                "without a filter for them; take them out: high_pass=True (--high-pass)",
+                "%s: DC and infrasound are %+.0f dB against the sound, and no filter is on; "
+                "take them out: --high-pass (high_pass=True)",
                 source.name,
                 excess,
-                self.manifest.model,
             )
         return source
 

@@ -12,6 +12,8 @@ from frcrn_export.runtime.errors import AudioError
 
 BLOCK_FRAMES = 1 << 16
 MAX_CHANNELS = 64
+# A larger sample cannot be audio, not even unscaled 16-bit values.
+LARGEST_SAMPLE = 65536.0
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 
 
@@ -37,7 +39,7 @@ class AudioSource(Protocol):
     def blocks(self) -> Iterator[Float32Array]:
         """Blocks [C, n] float32 that concatenate to [C, N].
 
-        Raises AudioError where a sample is NaN or infinite.
+        Raises AudioError where a sample is NaN, infinite or beyond LARGEST_SAMPLE.
         """
 
 
@@ -99,22 +101,29 @@ def check_format(name: str, channels: int, frames: int, sample_rate: int) -> Non
 
 
 def finite_blocks(name: str, blocks: Iterator[Float32Array]) -> Iterator[Float32Array]:
-    """The same blocks; raises AudioError at the first that holds a NaN or an infinite sample."""
+    """The same blocks; raises AudioError at the first that holds a sample that is no audio."""
     start = 0
     for block in blocks:
-        if not np.isfinite(block).all():
-            raise _not_finite(name, start, block, blocks)
+        if _unusable(block).any():
+            raise _not_audio(name, start, block, blocks)
         yield block
         start += block.shape[1]
 
 
-def _not_finite(
+def _unusable(block: Float32Array) -> npt.NDArray[np.bool_]:
+    usable: npt.NDArray[np.bool_] = np.abs(block) <= LARGEST_SAMPLE  # False for NaN
+    return ~usable
+
+
+def _not_audio(
     name: str, start: int, block: Float32Array, rest: Iterator[Float32Array]
 ) -> AudioError:
-    bad = ~np.isfinite(block)  # [C, n]
-    count = int(bad.sum()) + sum(int((~np.isfinite(later)).sum()) for later in rest)
+    bad = _unusable(block)  # [C, n]
+    count = int(bad.sum()) + sum(int(_unusable(later).sum()) for later in rest)
     first = int(bad.any(axis=0).argmax())
+    worst = block[bad]
+    what = "NaN or infinite" if not np.isfinite(worst).all() else f"beyond {LARGEST_SAMPLE:g}"
     return AudioError(
-        f"{name}: {count} samples are NaN or infinite, the first is sample {start + first} of "
+        f"{name}: {count} samples are {what}, the first is sample {start + first} of "
         f"channel {int(bad[:, first].argmax())}; repair the recording or cut it before that"
     )

@@ -59,8 +59,15 @@ def print_line(line: str, *, err: bool = False) -> None:
     click.echo(shown(line, _LONGEST_LINE), err=err)
 
 
+class JsonOutput:
+    """Whether the command that runs now has printed its JSON: an error needs none of its own."""
+
+    printed = False
+
+
 def print_json(value: Any, *, err: bool = False) -> None:
     """Indented JSON on standard output, or on standard error."""
+    JsonOutput.printed = True
     click.echo(json.dumps(value, indent=2), err=err)
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.attenuation import mix
 from frcrn_export.runtime.audio.high_pass import HighPassFilter
+from frcrn_export.runtime.audio.source import LARGEST_SAMPLE
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.level import StreamLevel
 from frcrn_export.runtime.streaming.session import StreamSession
@@ -60,10 +61,6 @@ class Fifo:
             self._buffer = np.empty(2 * wanted, np.float32)
         self._buffer[: len(held)] = held
         self._start, self._stop = 0, len(held)
-
-
-# A larger sample cannot be audio, not even unscaled 16-bit values.
-LARGEST_SAMPLE = 65536.0
 
 
 class Stream:

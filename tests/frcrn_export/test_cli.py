@@ -94,8 +94,20 @@ def test_errors_are_one_line_and_an_exit_code(
     assert line in err
     assert err.count("\n") == 1
     if isinstance(error, Exception):
-        with pytest.raises(type(error)):
-            cli.main(["--debug", "models"])
+        left, _, err = run(capsys, "--debug", "models")
+        assert left == code
+        assert "Traceback" in err
+        left, out, _ = run(capsys, "models", "--json")
+        said = json.loads(out)
+        assert (left, said["exit_code"]) == (code, code)
+        assert line.removeprefix("error: ") in said["error"]
+
+
+def test_an_empty_argument_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "denoise", "bundle", "", "-o", "out", "--json")
+    assert code == 2
+    assert "an empty argument" in err
+    assert json.loads(out)["exit_code"] == 2
 
 
 @pytest.mark.parametrize(("has_gpu", "extra"), [(False, "cpu"), (True, "gpu")])

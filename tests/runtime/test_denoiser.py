@@ -363,7 +363,7 @@ def test_dc_and_infrasound_do_not_rule_the_level(
         untouched = plain(given)
     np.testing.assert_allclose(untouched, given / 2, atol=1e-6)
     assert "DC and infrasound are +" in caplog.text
-    assert "high_pass=True (--high-pass)" in caplog.text
+    assert "take them out: --high-pass (high_pass=True)" in caplog.text
 
 
 def test_a_high_pass_can_be_added_to_a_network_published_without(tmp_path: Path) -> None:

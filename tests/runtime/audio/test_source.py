@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.audio.source import BLOCK_FRAMES, array_source
+from frcrn_export.runtime.audio.source import BLOCK_FRAMES, ArraySource, array_source
 from frcrn_export.runtime.errors import AudioError
 
 
@@ -61,3 +61,12 @@ def test_samples_that_are_not_finite_are_counted_and_placed() -> None:
         list(array_source(audio, 16_000).blocks())
     assert "3 samples are NaN or infinite" in str(caught.value)
     assert f"sample {BLOCK_FRAMES - 3} of channel 1" in str(caught.value)
+
+
+def test_samples_that_cannot_be_audio_are_refused() -> None:
+    audio = np.zeros((1, 9), np.float32)
+    audio[0, 4] = 1e20
+    with pytest.raises(AudioError, match="1 samples are beyond 65536, the first is sample 4"):
+        list(ArraySource(audio, 16_000).blocks())
+    audio[0, 4] = 32_768  # 16-bit values that nobody scaled
+    assert len(list(ArraySource(audio, 16_000).blocks())) == 1
