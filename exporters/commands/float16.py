@@ -14,7 +14,7 @@ floor_option = click.option(
     "--fp16-floor",
     type=click.FloatRange(10, 90),
     metavar="DB",
-    help="The least SNR of a float16 core in dB; layers stay in float32 until it has 3 dB more.  "
+    help="The least SNR of a float16 core in dB; layers stay in float32 where it misses it. "
     "[default: 45]",
 )
 
