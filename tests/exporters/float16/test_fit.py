@@ -88,10 +88,10 @@ def test_a_floor_of_ones_own_is_kept_and_verified(
     assert entry.float32_layers is not None  # the file as it is has less than 70 dB
     assert 0 < len(entry.float32_layers.layers) < entry.float32_layers.candidates
     own = [r for r in bundle.manifest.parity if r.artifact == entry.path]
-    assert {r.floor_db for r in own} == {70, 60}  # less in noise of full scale
-    assert min(r.snr_db - r.floor_db for r in own) >= 3
+    assert {r.floor_db for r in own} == {70, 60, 50}  # less in noise and where it is loud
+    assert min(r.snr_db - r.floor_db for r in own) >= 3 - 1e-9
     again = [r for r in verify(bundle).results if r.artifact == entry.path]
-    assert {r.floor_db for r in again} == {70}
+    assert {r.floor_db for r in again} == {70, 50}
     assert "--fp16 --fp16-floor 70 " in export_again(bundle.manifest)
     for floor in (9, 91, float("nan")):
         with pytest.raises(UserError, match="takes 10 to 90 dB"):
