@@ -18,7 +18,7 @@ from tests.streaming_bundles import Core, write_streaming_bundle
 
 def test_how_it_was_made_and_its_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_bundle(tmp_path / "b")
-    add_int8(root, lambda model: scaled(model, 1.1), kept_slower=True, report="core.json")
+    add_int8(root, lambda model: scaled(model, 1.1), kept_slower=True, report="core.onnx")
     print_quantization(open_bundle(root).manifest)
     out = capsys.readouterr().out
     for shown in (
@@ -32,7 +32,7 @@ def test_how_it_was_made_and_its_gates(tmp_path: Path, capsys: pytest.CaptureFix
         "FAILED: 13.5 dB (at least 20 dB)",
         "not measured (at least 1x)",
         "by --allow-slower",
-        "core.json",
+        "core.onnx",
     ):
         assert shown in out
 
