@@ -64,6 +64,10 @@ def _tensor_types(
     return walk.types
 
 
+# Older definitions of these are functions, whose shapes onnx does not infer node by node.
+_INFERRED_FROM = {"GreaterOrEqual": 16, "LessOrEqual": 16}
+
+
 class _Walk:
     """The known types of tensors, and the values of small ones."""
 
@@ -97,6 +101,8 @@ class _Walk:
 
         given = [name for name in node.input if name]
         version = self._version.get(node.domain)
+        if version is not None:
+            version = max(version, _INFERRED_FROM.get(node.op_type, 0))
         if version is None or not defs.has(node.op_type, version, node.domain):
             return
         if any(name not in self.types for name in given):

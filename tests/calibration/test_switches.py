@@ -46,4 +46,4 @@ def test_each_of_them_is_heard_alone(session: onnxruntime.InferenceSession) -> N
 def test_switches_come_near_to_the_file(session: onnxruntime.InferenceSession) -> None:
     exact = run(MODEL, FEED)
     file = snr_db(exact, run(quantize_signals(MODEL, NAMES, RANGES, "minmax", SIGNALS), FEED))
-    assert snr_db(exact, output(session, *NAMES)) == pytest.approx(file, abs=2)
+    assert snr_db(exact, output(session, *NAMES)) == pytest.approx(file, abs=3)

@@ -59,7 +59,12 @@ def test_adds_the_fp16_file_and_the_engine_to_a_bundle(
     assert set(before.parity) <= set(after.parity)
     fp16 = [result for result in after.parity if result.artifact == "core.fp16.onnx"]
     assert {r.case for r in fp16} >= {f"reference.pipeline.{db}-dBFS" for db in (-50, -25, 0)}
-    assert all(result.passed and result.floor_db == 45 for result in fp16)
+    assert all(result.passed for result in fp16)
+    assert {result.floor_db for result in fp16} == {
+        45,
+        35,
+        25,
+    }  # less in noise and where it is loud
 
     found = entry(engine_bundle, ENGINE)
     assert found.engine is not None
