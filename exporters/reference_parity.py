@@ -106,12 +106,13 @@ def _check_levels(
 ) -> Iterator[ParityResult]:
     """Pipelines in lower precision than float32, on quiet, loud and abrupt sound."""
     enhanced: dict[str, Float32Array] = {}
+    waves = hard_waves(model.sample_rate)
     lower = tuple(entry for entry in bundle.manifest.files if entry.precision != "fp32")
     lowered = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
     for artifact in open_artifacts(lowered, ("core",), backends):
         entry = artifact.session.entry
         denoiser = Denoiser(bundle.manifest.with_high_pass(False), artifact.session, finite=False)
-        for name, wave in hard_waves(model.sample_rate).items():
+        for name, wave in waves.items():
             if name not in enhanced:
                 enhanced[name] = model.pipeline()(torch.from_numpy(wave)).numpy()
             case = f"reference.pipeline.{name}"
@@ -120,10 +121,9 @@ def _check_levels(
     for entry in _to_round(lowered, "core", backends):
         session = rounded_session(bundle, entry)
         denoiser = Denoiser(bundle.manifest.with_high_pass(False), session, finite=False)
-        for name, wave in hard_waves(model.sample_rate).items():
-            if name in _ROUNDED:
-                case = f"reference.rounded.{name}"
-                yield compare(entry.path, case, enhanced[name], denoiser(wave), entry)
+        for name in _ROUNDED:
+            case = f"reference.rounded.{name}"
+            yield compare(entry.path, case, enhanced[name], denoiser(waves[name]), entry)
 
 
 def _check_stream_levels(

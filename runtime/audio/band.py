@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.audio.source import AudioSource
+from frcrn_export.runtime.audio.source import AroundSource, AudioSource
 
 _WINDOW = 8_192  # samples that are measured of each block
 # What is quieter is rounding noise: of 16 bits -96 dBFS, and after speech at -30 dBFS.
 _FLOOR_DB, _FLOOR_DBFS = -70.0, -90.0
 
 
-class BandAbove:
+class BandAbove(AroundSource):
     """A source that measures, while it is read, what it has above a frequency.
 
     One Hann window of each block is measured, which takes 0.3 ms for a second of 48 kHz.
@@ -22,22 +22,6 @@ class BandAbove:
         self.source, self.cutoff_hz = source, cutoff_hz
         self._above = self._whole = 0.0
         self._measured = False
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
-
-    @property
-    def channels(self) -> int:
-        return self.source.channels
-
-    @property
-    def frames(self) -> int:
-        return self.source.frames
 
     def blocks(self) -> Iterator[Float32Array]:
         measure = self.sample_rate > 2 * self.cutoff_hz and not self._measured

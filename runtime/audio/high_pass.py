@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.audio.source import AudioSource
+from frcrn_export.runtime.audio.source import AroundSource, AudioSource
 from frcrn_export.runtime.bundle.manifest import HighPass
 
 Float64Array = npt.NDArray[np.float64]
@@ -157,27 +157,11 @@ def high_passed_blocks(
 
 
 @dataclass(frozen=True)
-class HighPassed:
+class HighPassed(AroundSource):
     """A source without DC and infrasound."""
 
     source: AudioSource
     high_pass: HighPass
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
-
-    @property
-    def channels(self) -> int:
-        return self.source.channels
-
-    @property
-    def frames(self) -> int:
-        return self.source.frames
 
     def blocks(self) -> Iterator[Float32Array]:
         return high_passed_blocks(
@@ -191,20 +175,17 @@ def infrasound_db(source: AudioSource) -> float:
     -inf where there is none, or no sound at all.
     """
     cutoff = HighPass().cutoff_hz
-    below, kept, seen = 0.0, 0.0, 0
+    seen = 0
     heard: list[Float32Array] = []
     for block in source.blocks():
         heard.append(block)
         seen += block.shape[1]
         if seen >= _LISTENED_SECONDS * source.sample_rate:
             break
-    start = 0
     wave = np.concatenate(heard, axis=1)
-    for block in high_passed_blocks([wave], cutoff, source.sample_rate):
-        part = wave[:, start : start + block.shape[1]]
-        start += block.shape[1]
-        below += float(np.square(part - block, dtype=np.float64).sum())
-        kept += float(np.square(block, dtype=np.float64).sum())
+    sound = np.concatenate(list(high_passed_blocks([wave], cutoff, source.sample_rate)), axis=1)
+    below = float(np.square(wave - sound, dtype=np.float64).sum())
+    kept = float(np.square(sound, dtype=np.float64).sum())
     if not below:
         return -math.inf
     return 10 * math.log10(below / kept) if kept else math.inf

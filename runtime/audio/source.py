@@ -43,6 +43,28 @@ class AudioSource(Protocol):
         """
 
 
+class AroundSource:
+    """A source around another of the same form, such as a filter: what it has from that one."""
+
+    source: AudioSource
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def sample_rate(self) -> int:
+        return self.source.sample_rate
+
+    @property
+    def channels(self) -> int:
+        return self.source.channels
+
+    @property
+    def frames(self) -> int:
+        return self.source.frames
+
+
 @dataclass(frozen=True)
 class ArraySource:
     """An array [C, N] float32 in memory."""
