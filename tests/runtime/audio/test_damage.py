@@ -55,12 +55,13 @@ def _cut(content: bytes, at: int) -> bytes:
     return content[:at] + content[at + 1_500 :]
 
 
-HARM = {"zeros": _zeros(2_000), "random": _random, "cut": _cut}
+HARM = {"zeros": _zeros(2_000), "random": _random, "cut": _cut, "byte": _invert}
+# MP3 has no checksum over its samples: one changed byte cannot be found.
+HARMED = [(name, harm) for name in CODECS for harm in HARM if (name, harm) != ("a.mp3", "byte")]
 
 
 @pytest.mark.parametrize("where", [0.3, 0.5, 0.7])
-@pytest.mark.parametrize("harm", [*HARM, "bit"])
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize(("name", "harm"), HARMED)
 def test_damage_is_said_and_nothing_is_shifted_or_heard_twice(
     tmp_path: Path,
     whole: dict[str, tuple[bytes, np.ndarray]],
@@ -68,12 +69,9 @@ def test_damage_is_said_and_nothing_is_shifted_or_heard_twice(
     harm: str,
     where: float,
 ) -> None:
-    if harm == "bit" and name == "a.mp3":
-        pytest.skip("MP3 has no checksum over its samples")
     content, expected = whole[name]
     path = tmp_path / name
-    damage = HARM.get(harm, _invert)
-    path.write_bytes(damage(content, int(where * len(content))))
+    path.write_bytes(HARM[harm](content, int(where * len(content))))
     source = FileSource(path)
     got = _read(source)
     (said,) = source.losses
