@@ -190,6 +190,13 @@ def build_plan(
     """
     shapes = dict.fromkeys(INPUT_NAMES, options.profile.opt) | options.state_shapes
     network = read_source(source, list(options.state_shapes), shapes)
+    return build_network(source, network, options, progress)
+
+
+def build_network(
+    source: Path, network: OnnxSource, options: BuildOptions, progress: Progress | None = None
+) -> BuiltEngine:
+    """Build an engine from a model in memory, which errors call `source`. Raises as build_plan."""
     check_options(options)
     estimate = check_estimate(source, network.model, options)
     version = version_of(options.backend)

@@ -94,10 +94,7 @@ def _check(bundle: Bundle, entry: FileEntry, case: Case) -> LayerReport:
     with read_graph(bundle, entry) as model:
         half = float16_graph(model)
         graph = Graph(entry.path, rounded(half) if half.tensors else model, entry)
-        matched = [
-            (each, match_layers(each.model, graph.model)) for each in _references(bundle, entry)
-        ]
-        reference, matches = max(matched, key=lambda pair: len(pair[1].matches))
+        reference, matches = closest_reference(bundle, graph)
         runs = (
             run_with_outputs(reference, [match.expected for match in matches.matches]),
             run_with_outputs(graph, [match.output for match in matches.matches]),
@@ -106,8 +103,15 @@ def _check(bundle: Bundle, entry: FileEntry, case: Case) -> LayerReport:
         return layer_report(graph, reference, matches, runs, case, remark)
 
 
-def _references(bundle: Bundle, entry: FileEntry) -> Iterator[Graph]:
+def closest_reference(bundle: Bundle, graph: Graph) -> tuple[Graph, LayerMatches]:
+    """The float32 graph that has the most layers in common with a graph. Raises BundleError."""
+    matched = [(each, match_layers(each.model, graph.model)) for each in _references(bundle, graph)]
+    return max(matched, key=lambda pair: len(pair[1].matches))
+
+
+def _references(bundle: Bundle, graph: Graph) -> Iterator[Graph]:
     """The float32 core, and the float16 one computed in float32: it may be of another form."""
+    entry = graph.entry
     exact = bundle.manifest.file(entry.role, "onnx")
     if exact is None:
         raise BundleError(

@@ -39,11 +39,11 @@ GROUPS = MappingProxyType(
                 "Calibrate an INT8 core on recordings, with gates.",
             ),
             "trt": (
-                "frcrn_export.engines.commands:trt",
+                "frcrn_export.engines.commands.trt:trt",
                 "Build a TensorRT engine and add it to a bundle.",
             ),
             "refit": (
-                "frcrn_export.engines.commands:refit",
+                "frcrn_export.engines.commands.refit:refit",
                 "Give the engines of a bundle other weights, without a new build.",
             ),
         },
@@ -59,7 +59,7 @@ GROUPS = MappingProxyType(
         },
         "Check": {
             "verify": (
-                "frcrn_export.exporters.commands.export:verify",
+                "frcrn_export.engines.commands.verify:verify",
                 "Compare each artifact of a bundle with the PyTorch reference.",
             ),
             "evaluate": (

@@ -2,11 +2,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.skips import NoSkips
+
+if TYPE_CHECKING:
+    from frcrn_export.exporters.loading import LoadedModel
+    from frcrn_export.runtime.bundle.reader import Bundle
 
 # The machines that run this are shared and slow at times; how long an example took proves nothing.
 settings.register_profile("default", deadline=None)
@@ -54,6 +59,27 @@ def wave_unet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export_onnx(model, path)
     export_torchscript(model, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def small_wave_model(tmp_path_factory: pytest.TempPathFactory) -> "LoadedModel":
+    """A wave-unet-16k with bands and small layers."""
+    from frcrn_export.exporters.loading import load_model
+    from tests.wave_unets import write_small_wave
+
+    return load_model(checkpoint=write_small_wave(tmp_path_factory.mktemp("small") / "small.pth"))
+
+
+@pytest.fixture(scope="session")
+def small_wave_bundle(
+    small_wave_model: "LoadedModel", tmp_path_factory: pytest.TempPathFactory
+) -> "Bundle":
+    """Its bundle with all float16 files. Copy it to change it."""
+    from frcrn_export.exporters.bundle import export_onnx
+    from frcrn_export.exporters.streaming_export import StreamingOptions
+
+    path = tmp_path_factory.mktemp("bundle") / "small"
+    return export_onnx(small_wave_model, path, fp16=True, streaming=StreamingOptions(chunk=8))
 
 
 @pytest.fixture(scope="session")

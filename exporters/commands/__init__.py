@@ -1,1 +1,1 @@
-"""The commands that export, verify and fetch."""
+"""The commands that export, fetch, train and look inside."""

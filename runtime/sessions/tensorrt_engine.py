@@ -72,8 +72,10 @@ class Engine:
         return build_again(self.bundle.path, self.entry, profile=profile)
 
 
-def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
+def load_engine(bundle: Bundle, entry: FileEntry, content: bytes | None = None) -> Engine:
     """Deserialize an engine that fits the installed TensorRT and the GPU.
+
+    `content` is the plan where it does not lie in the bundle.
 
     Raises BackendError, with the command that builds a fitting one: a backend that is missing or
     has another version, a driver that is missing or too old, another GPU, a plan that TensorRT
@@ -98,7 +100,7 @@ def load_engine(bundle: Bundle, entry: FileEntry) -> Engine:
         trt = load_tensorrt(info.backend)
     with cuda_errors(entry.path):
         runtime = trt.Runtime(logger)
-        plan = runtime.deserialize_cuda_engine(bundle.file(entry).read_bytes())
+        plan = runtime.deserialize_cuda_engine(content or bundle.file(entry).read_bytes())
     rebuild = build_again(bundle.path, entry)
     if plan is None:
         raise BackendError(

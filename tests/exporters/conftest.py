@@ -7,12 +7,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from frcrn_export.exporters.bundle import export_onnx
-from frcrn_export.exporters.loading import LoadedModel, load_model
-from frcrn_export.exporters.streaming_export import StreamingOptions
 from frcrn_export.exporters.training.data import Recording
-from frcrn_export.runtime.bundle.reader import Bundle
-from tests.wave_unets import write_small_wave
 
 RATE = 16000
 
@@ -59,18 +54,3 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
             soundfile.write(tmp_path / kind / f"{seed}.wav", make(seed), RATE)
         soundfile.write(tmp_path / kind / "more" / "3.flac", make(3), 22050)
     return tmp_path / "speech", tmp_path / "noise"
-
-
-@pytest.fixture(scope="session")
-def small_wave_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """A wave-unet-16k with bands and small layers."""
-    return load_model(checkpoint=write_small_wave(tmp_path_factory.mktemp("small") / "small.pth"))
-
-
-@pytest.fixture(scope="session")
-def small_wave_bundle(
-    small_wave_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
-    """Its bundle with all float16 files. Copy it to change it."""
-    path = tmp_path_factory.mktemp("bundle") / "small"
-    return export_onnx(small_wave_model, path, fp16=True, streaming=StreamingOptions(chunk=8))

@@ -84,11 +84,16 @@ def add_engine(
     plan: bytes | None = None,
     refittable: tuple[str, ...] = (),
     stripped: bool = False,
+    source: str | None = None,
     **changes: object,
 ) -> FileEntry:
-    """Add an engine of a bundle's first ONNX file. `changes` are made to its `EngineInfo`."""
+    """Add an engine of one of a bundle's ONNX files, by default the first.
+
+    `changes` are made to its `EngineInfo`.
+    """
     bundle = open_bundle(root)
-    core = next(entry for entry in bundle.manifest.files if entry.format == "onnx")
+    onnx = [entry for entry in bundle.manifest.files if entry.format == "onnx"]
+    core = next(entry for entry in onnx if source in (None, entry.path))
     streams = f".batch{high[0]}" if core.streaming and high[0] > 1 else ""
     path = root / f"{core.role}{streams}.{precision}.sm{sm}.{backend}.engine"
     header = PlanHeader(backend, (low, best, high), activation, refittable, stripped)

@@ -264,6 +264,13 @@ class ICudaEngine(Mirror):
         return made
 
     @property
+    def _inputs(self) -> list[str]:
+        return [t.name for t, mode in self._tensors if mode is TensorIOMode.INPUT]
+
+    def _tensor(self, name: str) -> Any:
+        return next(t for t, _ in self._tensors if t.name == name)
+
+    @property
     def num_io_tensors(self) -> int:
         return len(self._tensors)
 
@@ -284,7 +291,7 @@ class ICudaEngine(Mirror):
         return next((mode for t, mode in self._tensors if t.name == name), TensorIOMode.NONE)
 
     def get_tensor_dtype(self, name: str) -> DataType:
-        return next(DataType(t.type) for t, _ in self._tensors if t.name == name)
+        return DataType(self._tensor(name).type)
 
     def _range(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The smallest and largest shape of an input; the header's profile is of the first one.
@@ -294,7 +301,7 @@ class ICudaEngine(Mirror):
         low, _, high = self._profile
         if name == self._tensors[0][0].name:
             return low, high
-        axes = next(t for t, _ in self._tensors if t.name == name).shape
+        axes = self._tensor(name).shape
         return tuple(
             tuple(axis if isinstance(axis, int) else bound[0] for axis in axes)
             for bound in (low, high)
@@ -433,15 +440,22 @@ class IExecutionContext(Mirror):
         return Dims(self._shape_of(name))
 
     def _shape_of(self, name: str) -> tuple[int, ...]:
-        """Dynamic axes of one name are of one size, as in the ONNX file; -1 while it is unknown."""
+        """Dynamic axes of one name are of one size, as in the ONNX file; -1 while it is unknown.
+
+        A run tells the axes that no input has.
+        """
         if name in self._shapes:
             return self._shapes[name]
         sizes: dict[str, int] = {}
         for tensor, _ in self._engine._tensors:
             for axis, size in zip(tensor.shape, self._shapes.get(tensor.name, ()), strict=False):
                 sizes[str(axis)] = size
-        found = next(t for t, _ in self._engine._tensors if t.name == name)
-        return tuple(a if isinstance(a, int) else sizes.get(a, -1) for a in found.shape)
+        found = self._engine._tensor(name).shape
+        shape = tuple(a if isinstance(a, int) else sizes.get(a, -1) for a in found)
+        if (shape and min(shape) > 0) or len(self._shapes) < len(self._engine._inputs):
+            return shape
+        zeros = {given: np.zeros(size, np.float32) for given, size in self._shapes.items()}
+        return tuple(self._engine._session.run([name], zeros)[0].shape)
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._touch("set_tensor_address")
@@ -460,7 +474,7 @@ class IExecutionContext(Mirror):
         names = [tensor.name for tensor, _ in engine._tensors]
         if gpu.execution_fails:
             return self._fail(gpu.execution_fails)
-        inputs = [t.name for t, mode in engine._tensors if mode is TensorIOMode.INPUT]
+        inputs = engine._inputs
         known = all(name in self._shapes for name in inputs)
         if not known or any(name not in self._addresses for name in names):
             return self._fail("not all shapes and addresses are set")

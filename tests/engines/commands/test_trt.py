@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from frcrn_export import cli
-from frcrn_export.engines import commands
+from frcrn_export.engines.commands import trt
 from frcrn_export.runtime.bundle import transaction
 from frcrn_export.runtime.bundle.filesystem import FileSystem
 from frcrn_export.runtime.bundle.manifest import FileEntry
@@ -157,7 +157,7 @@ def test_verify_says_that_the_engine_was_not_run(
 def test_explain_prints_commands_and_builds_nothing(
     wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "_build", None)
+    monkeypatch.setattr(trt, "_build", None)
     before = contents(wave_unet_bundle)
     code, out, _ = run(capsys, "trt", wave_unet_bundle, "--explain", "--batch", "1:2:3")
     assert code == 0

@@ -2,28 +2,56 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 import msgspec
 
-from frcrn_export.runtime.bundle.manifest import Precision
+from frcrn_export.runtime.bundle.manifest import Precision, TensorrtBackend
 from frcrn_export.runtime.commands.console import print_json, print_line, print_table, status
+from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.verify.layers import LayerReport, require_layers
 
 _NAMED = 8  # layers without a counterpart
+_ONNX = "onnxruntime-cpu"
 
 
-def verify_layers(path: Path, precision: Precision | None, as_json: bool) -> None:
-    """Compare the ONNX cores of a bundle layer by layer and show the results.
+def verify_layers(
+    path: Path, backends: Sequence[str], precision: Precision | None, as_json: bool
+) -> None:
+    """Compare the cores of a bundle layer by layer and show the results.
 
-    Raises as `check_layers`, and CheckFailed where an output missed its floor.
+    The ONNX files where no backend is given, else what the backends run. Raises as `check_layers`
+    and `check_engine_layers`, UserError for other backends, and CheckFailed where an output missed
+    its floor.
     """
     from frcrn_export.exporters.layer_parity import check_layers
     from frcrn_export.runtime.bundle.reader import open_bundle
 
+    chosen = list(map(_served, dict.fromkeys(backends or (_ONNX,))))
+    reports: list[LayerReport] = []
     with status() as step:
         step("checking the files")
-        reports = check_layers(open_bundle(path), precision, step)
+        bundle = open_bundle(path)
+        for backend in chosen:
+            if backend is None:
+                reports += check_layers(bundle, precision, step)
+            else:
+                from frcrn_export.engines.layer_outputs import check_engine_layers
+
+                reports += check_engine_layers(bundle, backend, precision, step)
     show_layers(path, reports, as_json)
+
+
+def _served(backend: str) -> TensorrtBackend | None:
+    """The backend of engines, or None for the one of ONNX files. Raises UserError for others."""
+    if backend == _ONNX:
+        return None
+    if backend not in get_args(TensorrtBackend):
+        raise UserError(
+            f"--backend {backend}: layers are compared in {_ONNX}, "
+            f"{' and '.join(get_args(TensorrtBackend))}; give one of them"
+        )
+    return cast(TensorrtBackend, backend)
 
 
 def show_layers(path: Path, reports: Sequence[LayerReport], as_json: bool) -> None:

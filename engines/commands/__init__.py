@@ -1,0 +1,1 @@
+"""The commands for engines, and `verify`, which checks them like every other file."""
