@@ -164,7 +164,7 @@ def denoise(
     elif to_stream and not ended:
         print_line(report.line, err=True)
     elif not (single and ended):
-        report.print()
+        report.print(denoiser)
     if not single:
         report.print_failures()
         if ended is not None:

@@ -71,9 +71,13 @@ class Report:
         factor = f", RTF {self.seconds / audio:.3f}" if audio else ""
         return f"{', '.join(said)}{speed}{factor}"
 
-    def print(self) -> None:
-        """The table of files, unless it is long, and the line."""
-        if 0 < len(self.done) <= _MOST_ROWS:
+    def print(self, denoiser: "Denoiser | StreamedSources") -> None:
+        """What ran, the table of files unless it is long, and the line."""
+        session = denoiser.session
+        ran = f"{session.entry.path} ({session.entry.precision}) in {session.backend}"
+        if not 0 < len(self.done) <= _MOST_ROWS:
+            print_line(ran)
+        else:
             print_table(
                 ("Output", ">Audio (s)", ">Time (s)", ">RTF"),
                 (
@@ -85,6 +89,7 @@ class Report:
                     )
                     for result in self.done
                 ),
+                title=ran,
             )
         print_line(self.line)
 
@@ -106,6 +111,7 @@ class Report:
             "weights": msgspec.to_builtins(denoiser.manifest.weights),
             "backend": denoiser.session.backend,
             "device": denoiser.session.device,
+            "file": denoiser.session.entry.path,
             "precision": denoiser.session.entry.precision,
             "attenuation_limit": attenuation_limit,
             "high_pass": denoiser.manifest.high_pass is not None,

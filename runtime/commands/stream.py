@@ -57,13 +57,19 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         "failed_calls": audio.failed_calls,
         "limited_calls": audio.limited_calls,
         "truncated": runner.reader.truncated if isinstance(runner, Pipe) else False,
-        "losses": _losses(audio.sample_rate, manifest.sample_rate),
+        "losses": _losses(audio, runner),
     }
 
 
-def _losses(rate: int, network_rate: int) -> list[str]:
-    """What of the input cannot be in the output, in words."""
-    return [f"the band above {network_rate / 2000:g} kHz is gone"] if rate > network_rate else []
+def _losses(audio: AudioStream, runner: Pipe | Live) -> list[str]:
+    """What of the input is not in the output, in words."""
+    network_rate = audio.network.manifest.sample_rate
+    losses = []
+    if audio.sample_rate > network_rate:
+        losses.append(f"the band above {network_rate / 2000:g} kHz is gone")
+    if isinstance(runner, Pipe) and runner.reader.another:
+        losses.append("a second WAV behind the first was not read")
+    return losses
 
 
 def summary(report: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from types import FrameType, TracebackType
 from typing import Any, BinaryIO
 
@@ -77,6 +78,7 @@ class PipeReader:
         self._held = b""  # bytes of an incomplete frame
         self.truncated = False
         self.is_wav = False
+        self.another = False  # a second WAV behind the end of the first; it is not read
         self._missing: int | None = None
         if raw is None:
             begin = self._exactly(4)
@@ -97,6 +99,7 @@ class PipeReader:
         whole = len(self._held) // size * size
         if not whole:
             self.truncated = bool(self._held or self._missing)
+            self.another = self._missing == 0 and _waiting(self._stream).startswith(_WAV_BEGINS)
             return None
         block, self._held = self._held[:whole], self._held[whole:]
         return self.spec.decode(block)
@@ -121,6 +124,21 @@ def _some(stream: BinaryIO, count: int) -> bytes:
     """At most `count` bytes, as soon as there are any; none at the end."""
     data: bytes = stream.read1(count) if hasattr(stream, "read1") else stream.read(count)
     return data
+
+
+def _waiting(stream: BinaryIO) -> bytes:
+    """The first bytes that have arrived already, without waiting for any; they stay unread."""
+    if not isinstance(stream, BufferedReader):
+        return b""
+    try:
+        number = stream.fileno()
+        os.set_blocking(number, False)
+    except (OSError, AttributeError):  # no file, or not on this system
+        return b""
+    try:
+        return bytes(stream.peek(len(_WAV_BEGINS[0])))
+    finally:
+        os.set_blocking(number, True)
 
 
 class PipeWriter:

@@ -32,6 +32,7 @@ def test_a_file_is_denoised_and_listed(bundle: Path, noisy: Path, tmp_path: Path
     result = call(bundle, noisy, "-o", tmp_path / "out [a].wav", "--threads", 1)
     assert result.exit_code == 0, result.output
     assert "RTF" in result.stdout
+    assert "core.onnx (fp32) in onnxruntime" in result.stdout
     assert "[a].wav" in result.stdout.replace("\n", "")
     assert result.stderr == f"{bundle}: gain, weights: gain\n"
     after, rate = soundfile.read(tmp_path / "out [a].wav")
@@ -49,6 +50,7 @@ def test_json_says_what_was_done(bundle: Path, noisy: Path, tmp_path: Path) -> N
         "onnxruntime-cpu",
         "cpu",
     )
+    assert (report["file"], report["precision"]) == ("core.onnx", "fp32")
     assert report["weights"]["source"] == "random"
     assert result.stderr == ""
     (file,) = report["files"]

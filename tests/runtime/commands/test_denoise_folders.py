@@ -194,7 +194,8 @@ def test_many_files_are_summed_up(bundle: Path, tmp_path: Path) -> None:
         write_tone(tmp_path / "in" / f"{number}.wav")
     result = call(bundle, tmp_path / "in", "-o", tmp_path / "out", "--jobs", 3)
     assert result.exit_code == 0
-    (line,) = result.stdout.splitlines()
+    ran, line = result.stdout.splitlines()
+    assert ran == "core.onnx (fp32) in onnxruntime"
     assert line.startswith("60 done; ")
 
 

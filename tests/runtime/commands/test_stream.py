@@ -1,5 +1,6 @@
 import io
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -299,6 +300,21 @@ def test_hops_come_out_before_the_input_ends_and_ctrl_c_keeps_them(bundle: Path)
         rest, errors = process.stdout.read(), process.stderr.read()
     assert process.returncode == 0
     assert (len(first) + len(rest)) / 32_000 == json.loads(errors)["audio_seconds"] >= 0.12
+
+
+def test_a_second_wav_behind_the_first_is_said(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "two.wav").write_bytes(wav(3_000) + wav(5_000))
+    for source in ("{} < two.wav", "cat two.wav | {}"):
+        ran = subprocess.run(
+            source.format(shlex.join(command(bundle, "--json"))),
+            shell=True,
+            cwd=tmp_path,
+            capture_output=True,
+            check=True,
+        )
+        said = json.loads(ran.stderr)
+        assert said["losses"] == ["a second WAV behind the first was not read"]
+        assert said["audio_seconds"] == round(3_000 / 16_000, 3)
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(bundle: Path) -> None:
