@@ -1,7 +1,8 @@
 """The gates of INT8: the largest loss of quality, and the least speed.
 
 Quality and the core's SNR in dB are means over held-out clips. The worst clip often has hardly any
-speech, so that little remains to compare; reports name it.
+speech, so that little remains to compare; reports name it. The SNR on abrupt sound is the least
+one, where `verify` will look for it again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,20 @@ from frcrn_export.calibration.quality_scores import Quality
 from frcrn_export.calibration.speed import Speed
 from frcrn_export.runtime.bundle.manifest import GateResult, Weights
 from frcrn_export.runtime.commands.inspect_tables import LOSSES, gate_words
+from frcrn_export.runtime.verify.parity import FLOOR_DB
 
-Name = Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
+Name = Literal["pesq", "si_sdr", "stoi", "core_snr", "abrupt_snr", "speed"]
 
-# Upper limits of drops against float32; lower limits of the core's SNR (dB) and the speed.
+# Upper limits of drops against float32; lower limits of SNRs (dB) and the speed.
 LIMITS: Mapping[Name, float] = MappingProxyType(
-    {"pesq": 0.1, "si_sdr": 0.3, "stoi": 0.005, "core_snr": 20.0, "speed": 1.0}
+    {
+        "pesq": 0.1,
+        "si_sdr": 0.3,
+        "stoi": 0.005,
+        "core_snr": 20.0,
+        "abrupt_snr": FLOOR_DB["int8"],
+        "speed": 1.0,
+    }
 )
 _DROPS: tuple[Name, ...] = ("pesq", "si_sdr", "stoi")
 _DIGITS = 6
@@ -34,6 +43,7 @@ def quality_gates(float32: Quality, int8: Quality, weights: Weights) -> tuple[Ga
     return (
         *(_drop(metric, None if meaningless else float32, int8) for metric in _DROPS),
         _gate("core_snr", int8.mean_core_snr_db),
+        _gate("abrupt_snr", int8.abrupt_snr_db),
     )
 
 

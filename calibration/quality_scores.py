@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from math import isnan
 
 import msgspec
@@ -18,6 +19,7 @@ from frcrn_export.calibration.quality.scoring import (
 )
 from frcrn_export.calibration.recorded_core import Model, RecordedCore, open_recorded
 from frcrn_export.calibration.settings import Progress
+from frcrn_export.exporters.hard_sound import ABRUPT, allowance_db, hard_waves
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bundle.manifest import FileEntry
@@ -49,9 +51,15 @@ class ClipQuality:
 
 @dataclass(frozen=True)
 class Quality:
-    """The quality of one file on all clips, in their order; scores may be left out."""
+    """The quality of one file on all clips, in their order; scores may be left out.
+
+    `abrupt_snr_db`: the least SNR of its output against float32's on clicks, a jump of level and
+    noise of full scale, the last with what `exporters.hard_sound` allows it; None for float32
+    itself, and where scores are left out.
+    """
 
     clips: tuple[ClipQuality, ...]
+    abrupt_snr_db: float | None = None
 
     def mean(self, metric: str) -> float | None:
         """The mean over the clips that have a value."""
@@ -136,7 +144,22 @@ class Evaluator:
             for clip, result, snr in waiting
         )
         progress("", len(self.clips), len(self.clips))
-        return Quality(clips)
+        return Quality(clips, self._abrupt_snr_db(core) if scored else None)
+
+    def _abrupt_snr_db(self, core: RecordedCore) -> float | None:
+        """The least SNR [dB] on abrupt sound, each with its allowance."""
+        precision = core.opened.entry.precision
+        snrs = [
+            (_core_snr(expected, core.denoise(wave)[0]), allowance_db(name, precision))
+            for name, (wave, expected) in self._abrupt.items()
+        ]
+        return min((snr + allowed for snr, allowed in snrs if snr is not None), default=None)
+
+    @cached_property
+    def _abrupt(self) -> dict[str, tuple[Float32Array, Float32Array]]:
+        """Abrupt sound by name, and float32's output for it."""
+        waves = hard_waves(self._float32.manifest.sample_rate)
+        return {name: (waves[name], self._float32.denoise(waves[name])[0]) for name in ABRUPT}
 
     def denoise(self, name: str, model: Model | None = None) -> Float32Array:
         """A model's output [N] for the clip of this name; None is the float32 core."""

@@ -9,6 +9,7 @@ import torch
 
 from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.float16.session import ROUNDED, rounded_session
+from frcrn_export.exporters.hard_sound import JUMP, LEVELS, allowance_db, hard_waves
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.parity_vectors import core_inputs
 from frcrn_export.exporters.streaming_export import StreamingForms
@@ -30,15 +31,8 @@ from frcrn_export.runtime.verify.streaming_parity import open_streamed
 _HOPS = (2, 31, 64)
 _BATCH = 3
 _PIPELINE_SAMPLES = (1_000, 20_001)
-# Levels where float16 could overflow or underflow: peaks in dBFS.
-_LEVELS_DBFS = (-50, -25, 0)
-_JUMP, _NOISE = "jump", "full-scale-noise"
 # Sound with which float16 files are also compared with every value rounded.
-_ROUNDED = (*(f"{level}-dBFS" for level in _LEVELS_DBFS), _JUMP)
-# Little is left of noise, and what is rounded inside is as loud as ever.
-_NOISE_ALLOWANCE_DB = 10.0
-_LEVEL_SAMPLES = 16_000
-_WHISPER_SECONDS = 2.0  # in which a stream's gain rises by 40 dB, to its maximum
+_ROUNDED = (*LEVELS, JUMP)
 
 
 def check_reference(
@@ -116,7 +110,7 @@ def _check_levels(
             if name not in enhanced:
                 enhanced[name] = model.pipeline()(torch.from_numpy(wave)).numpy()
             case = f"reference.pipeline.{name}"
-            exact, allowed = enhanced[name], _allowed(name)
+            exact, allowed = enhanced[name], allowance_db(name, entry.precision)
             yield compare(artifact.label, case, exact, denoiser(wave), entry, allowed)
     for entry in _to_round(lowered, "core", backends):
         session = rounded_session(bundle, entry)
@@ -143,7 +137,7 @@ def _check_stream_levels(
     lowered = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=lower))
     for streamed in open_streamed(lowered, backends):
         entry, limit = streamed.entry, streamed.entry.input_limit
-        if (_JUMP, limit) not in expected:
+        if (JUMP, limit) not in expected:
             float32 = msgspec.structs.replace(streaming_entry(whole), input_limit=limit)
             session = open_stream_entry(whole, float32, "onnxruntime-cpu")
             for name, wave in waves.items():
@@ -151,17 +145,14 @@ def _check_stream_levels(
         for name, wave in waves.items():
             output = _stream(whole, streamed.session, wave)
             case, exact = f"reference.stream.{name}", expected[name, limit]
-            yield compare(streamed.label, case, exact, output, entry, _allowed(name))
+            allowed = allowance_db(name, entry.precision)
+            yield compare(streamed.label, case, exact, output, entry, allowed)
     for entry in _to_round(lowered, "core_streaming", backends):
         rounded = OnnxStreamSession(rounded_session(bundle, entry))
         for name in _ROUNDED:
             output = _stream(whole, rounded, waves[name])
             exact = expected[name, entry.input_limit]
             yield compare(entry.path, f"reference.rounded.{name}", exact, output, entry)
-
-
-def _allowed(name: str) -> float:
-    return _NOISE_ALLOWANCE_DB if name == _NOISE else 0.0
 
 
 def _to_round(bundle: Bundle, role: Role, backends: tuple[str, ...]) -> Iterator[FileEntry]:
@@ -179,22 +170,3 @@ def _stream(bundle: Bundle, session: StreamSession, wave: Float32Array) -> Float
     session.reset()
     denoiser = StreamingDenoiser(network_of(bundle, session))
     return np.concatenate([denoiser.process(wave), denoiser.flush()])
-
-
-def hard_waves(sample_rate: int) -> dict[str, Float32Array]:
-    """Sound [N] in which float16 could overflow or underflow, by name.
-
-    A second of speech of several peaks, with clicks of full scale, and in noise of full scale; and
-    a whisper so long that the gain of a stream is at its highest when speech of full scale comes.
-    """
-    speech = read_speech(sample_rate)[5_000 : 5_000 + _LEVEL_SAMPLES]
-    speech = speech / np.abs(speech).max()
-    waves = {f"{level}-dBFS": speech * 10 ** (level / 20) for level in _LEVELS_DBFS}
-    clicks = speech * 10 ** (-25 / 20)
-    clicks[len(clicks) // 4 :: len(clicks) // 4] = 1.0
-    waves["clicks"] = clicks
-    noise = np.random.default_rng(0).uniform(-0.7, 0.7, len(speech))
-    waves[_NOISE] = np.clip(noise + 0.5 * speech, -1, 1)
-    whisper = np.resize(speech * 10 ** (-60 / 20), int(_WHISPER_SECONDS * sample_rate))
-    waves[_JUMP] = np.concatenate((whisper, speech[: len(speech) // 2]))
-    return {name: wave.astype(np.float32) for name, wave in waves.items()}

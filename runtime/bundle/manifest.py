@@ -262,11 +262,12 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
 class GateResult(Struct, frozen=True, kw_only=True):
     """One gate of a quantized file: its value and limit; None where it was not measured.
 
-    `pesq`, `si_sdr` (dB) and `stoi` are drops against float32, at most `limit`; `core_snr` (dB) and
-    `speed` (times as fast as float32, or as float16 on a GPU) are at least that.
+    `pesq`, `si_sdr` (dB) and `stoi` are drops against float32, at most `limit`; `core_snr`,
+    `abrupt_snr` (dB) and `speed` (times as fast as float32, or as float16 on a GPU) are at least
+    that.
     """
 
-    name: Literal["pesq", "si_sdr", "stoi", "core_snr", "speed"]
+    name: Literal["pesq", "si_sdr", "stoi", "core_snr", "abrupt_snr", "speed"]
     limit: Float
     value: Float | None
     passed: bool | None

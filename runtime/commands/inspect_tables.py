@@ -28,6 +28,7 @@ _TITLES = {
     "si_sdr": ("mean SI-SDR drop", " dB"),
     "stoi": ("mean STOI drop", ""),
     "core_snr": ("mean core SNR", " dB"),
+    "abrupt_snr": ("SNR on clicks, jumps, noise", " dB"),
     "speed": ("speed against float", "x"),
 }
 LOSSES = ("pesq", "si_sdr", "stoi")

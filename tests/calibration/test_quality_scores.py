@@ -43,6 +43,9 @@ def test_a_candidate_beside_float32(
     assert [clip.core_snr_db for clip in same.clips] == [SNR_LIMIT_DB] * 3
     assert same.clips[0].scores.values == {}
     assert same.mean("pesq") is None
+    # An error of a tenth of everything, and what is allowed on these sounds.
+    assert int8.abrupt_snr_db == pytest.approx(20.0 + 15.0, abs=1e-3)
+    assert (same.abrupt_snr_db, evaluator.float32.abrupt_snr_db) == (None, None)
 
 
 def test_other_processes_score_alike(tmp_path: Path, pairs_folder: Path) -> None:

@@ -19,8 +19,8 @@ from frcrn_export.exporters.bundle import (
     export_torchscript,
 )
 from frcrn_export.exporters.families.wave_unet import FAMILY as family
+from frcrn_export.exporters.hard_sound import hard_waves
 from frcrn_export.exporters.loading import LoadedModel, load_model
-from frcrn_export.exporters.reference_parity import hard_waves
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.streaming_export import StreamingOptions
 from frcrn_export.runtime.audio.stft import Stft
