@@ -236,7 +236,7 @@ def trt(
 def _explain(base: "EngineSource", precision: Precision, options: "BuildOptions") -> None:
     from frcrn_export.engines.bundle import engine_name
     from frcrn_export.engines.explain import explain
-    from frcrn_export.runtime.verify.parity import FLOOR_DB
+    from frcrn_export.runtime.verify.parity import FLOOR_DB, floor_of
 
     engine = Path(engine_name(precision, options))  # the bundle is unchanged
     folder, source = base.path, _source_name(base, precision)
@@ -258,7 +258,10 @@ def _explain(base: "EngineSource", precision: Precision, options: "BuildOptions"
         "# Compare with ONNX Runtime, where the GPU is:",
         None,
     )
-    commands = explain(folder / source, engine, base.input.name, options, FLOOR_DB[precision])
+    there = next((entry for entry in base.manifest.files if entry.path == source), None)
+    asked = base.fp16_floor if precision == "fp16" else None
+    floor = floor_of(there) if there else asked or FLOOR_DB[precision]
+    commands = explain(folder / source, engine, base.input.name, options, floor)
     for title, command in zip(titles, commands, strict=True):
         if title:
             click.echo(title)
@@ -275,6 +278,8 @@ def _export_options(base: "EngineSource", precision: Precision) -> str:
     options = [options_of(base.manifest, checkpoint=base.checkpoint)]
     if precision != "fp32":
         options.append("--fp16")
+    if base.fp16_floor is not None:
+        options.append(f"--fp16-floor {base.fp16_floor:g}")
     if base.streaming:
         options.append("--streaming")
         for name in ("chunk", "lookahead"):

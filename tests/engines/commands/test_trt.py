@@ -171,6 +171,16 @@ def test_explain_prints_commands_and_builds_nothing(
     assert contents(wave_unet_bundle) == before
 
 
+def test_explain_keeps_the_floor(
+    wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, floor in (((), 45), (("--fp16-floor", "30"), 30), (("--fp32",), 90)):
+        _, out, _ = run(capsys, "trt", wave_unet_bundle, "--explain", *options)
+        assert f"--snr-threshold {floor}" in out
+    _, out, _ = run(capsys, "trt", wave_unet_bundle, "--explain", "--fp16-floor", "30")
+    assert " --fp16 --fp16-floor 30 -o NEW_BUNDLE" in out
+
+
 def test_explain_needs_no_gpu_that_classic_tensorrt_would(
     wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
