@@ -2,8 +2,10 @@
 
 import json
 import select
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +19,15 @@ SECONDS = 20  # for one input
 
 
 class Worker:
-    """A Python process that answers as worker.py does; a new one takes the place of a dead one."""
+    """A Python process that answers as worker.py does; a new one follows after each failure.
 
-    def __init__(self, arguments: list[str]) -> None:
+    Its last argument is a copy of `intact`, of its own: what one left there is not read by others.
+    """
+
+    def __init__(self, arguments: list[str], intact: Path) -> None:
         self._arguments = arguments
+        self._intact = intact
+        self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def read(self, data: bytes) -> str | None:
@@ -33,17 +40,25 @@ class Worker:
         if CANARY.exists():
             CANARY.unlink()
             return "code in the file was run"
-        return None if answer == "ok" else answer
+        if answer == "ok":
+            return None
+        self.close()
+        return answer
 
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
             self._process = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
 
     def _start(self) -> "subprocess.Popen[bytes]":
+        self._folder = Path(tempfile.mkdtemp(dir=self._intact.parent))
+        shutil.copytree(self._intact, self._folder, dirs_exist_ok=True)
         self._process = subprocess.Popen(
-            [sys.executable, *self._arguments],
+            [sys.executable, *self._arguments, str(self._folder)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -75,9 +90,10 @@ class Campaign:
     def run(self, mutations: int, seed: int = 0, done: Callable[[int], None] = print) -> None:
         """Read so many files. The seed and the number of a file decide what it is."""
         reader = READERS[self.reader]
-        (self.folder / "seeds").mkdir(parents=True, exist_ok=True)
-        seeds = reader.seeds(self.folder / "seeds")
-        worker = Worker(["-m", "tests.fuzz.worker", self.reader, str(self.folder)])
+        intact = self.folder / "intact"
+        intact.mkdir(parents=True, exist_ok=True)
+        seeds = reader.seeds(intact)
+        worker = Worker(["-m", "tests.fuzz.worker", self.reader], intact)
         try:
             for number in range(mutations):
                 data = reader.mutated(Random(f"{self.reader} {seed} {number}"), seeds)

@@ -1,6 +1,7 @@
 """The harness notices what must not happen."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,13 +10,15 @@ from tests.fuzz.campaign import Worker
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
 
 BROKEN = """
-import os, time
+import os, sys, time
 from pathlib import Path
 from tests.fuzz import worker
 from tests.fuzz.reader import Reader, command
 
 def read(folder, data):
+    assert (folder / "seed").read_bytes() == b"right"
     if data == b"traceback":
+        (folder / "seed").unlink()
         raise ZeroDivisionError("oops")
     if data == b"unexpected":
         from frcrn_export import cli
@@ -24,17 +27,22 @@ def read(folder, data):
     if data == b"memory":
         bytearray(600 << 20)
     if data == b"signal":
+        (folder / "seed").write_bytes(b"damaged")
         os.abort()
     if data == b"hang":
         time.sleep(60)
 
-worker.serve(Reader(lambda folder: [b""], (), read), Path())
+worker.serve(Reader(lambda folder: [b""], (), read), Path(sys.argv[1]))
 """
 
 
-def test_what_goes_wrong_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And what a failure left in a folder reaches no other input."""
     monkeypatch.setattr("tests.fuzz.campaign.SECONDS", 2)
-    worker = Worker(["-c", BROKEN])
+    intact = tmp_path / "intact"
+    intact.mkdir()
+    (intact / "seed").write_bytes(b"right")
+    worker = Worker(["-c", BROKEN], intact)
     try:
         for data, wrong in (
             (b"traceback", "ZeroDivisionError: oops"),
@@ -47,3 +55,5 @@ def test_what_goes_wrong_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
             assert wrong in str(worker.read(data))
     finally:
         worker.close()
+    assert list(tmp_path.iterdir()) == [intact]
+    assert (intact / "seed").read_bytes() == b"right"
