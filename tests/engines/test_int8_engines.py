@@ -9,7 +9,7 @@ import pytest
 
 from frcrn_export.calibration import calibrate
 from frcrn_export.runtime.commands.inspect_tables import said_of_quantized
-from tests.engines.test_commands import contents, entry, fails, run
+from tests.engines.commands.test_trt import contents, entry, fails, run
 from tests.int8_bundles import add_int8
 
 ENGINE = "core.int8.sm89.tensorrt-rtx.engine"

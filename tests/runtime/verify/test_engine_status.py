@@ -7,7 +7,7 @@ from frcrn_export.runtime.bundle.manifest import EngineInfo, ParityResult
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BundleError
 from frcrn_export.runtime.verify.engine_status import record_runs
-from tests.engines.test_commands import ENGINE, entry
+from tests.engines.commands.test_trt import ENGINE, entry
 
 GPU = "NVIDIA GeForce RTX 4090 D"
 
