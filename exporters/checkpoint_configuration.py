@@ -43,9 +43,9 @@ class Configuration:
     values: tuple[Said, ...] = ()
 
     def find(self, names: Iterable[str]) -> list[Said]:
-        """The values under any of these names (`-` counts as `_`)."""
+        """The values under any of these names, in any case (`-` counts as `_`)."""
         wanted = set(names)
-        return [said for said in self.values if said.name.replace("-", "_") in wanted]
+        return [said for said in self.values if said.name.replace("-", "_").lower() in wanted]
 
 
 def read_configuration(tree: object, metadata: Mapping[str, str], path: Path) -> Configuration:
@@ -56,7 +56,10 @@ def read_configuration(tree: object, metadata: Mapping[str, str], path: Path) ->
         metadata: Of a safetensors file.
         path: The checkpoint, for the files beside it.
     """
-    values = [Said(name, value, f"`{name}` in its metadata") for name, value in metadata.items()]
+    values = [
+        Said(name, value, f"`{where}` in its metadata")
+        for where, name, value in _values({name: _plain(text) for name, text in metadata.items()})
+    ]
     values += (Said(name, value, f"`{where}`") for where, name, value in _values(tree))
     for file in _sidecars(path):
         values += (
@@ -82,10 +85,22 @@ def _walk(tree: object, prefix: str, depth: int, seen: set[int]) -> Iterator[tup
         where = f"{prefix}{name}"
         if isinstance(value, str | int | float | bool):
             yield where, name, value
-        elif isinstance(value, list | tuple) and all(isinstance(v, str | int) for v in value):
+        elif isinstance(value, list | tuple) and all(
+            isinstance(each, str | int | float) for each in value
+        ):
             yield where, name, list(value)
         elif not any(part in name.lower() for part in _NOT_NETWORKS):
             yield from _walk(value, f"{where}.", depth + 1, seen)
+
+
+def _plain(text: str) -> object:
+    """What a text of metadata, which has no other values, says in JSON; else the text."""
+    if not text.startswith("{") or len(text) > _MAX_SIDECAR_BYTES[".json"]:
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _sidecars(path: Path) -> list[Path]:
@@ -125,6 +140,8 @@ def _read_yaml(data: bytes) -> object:
                 raise ValueError("a value is too long")
             return super().construct_scalar(node)
 
+    # Lightning writes tuples so; the safe loader knows lists alone.
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
     return yaml.load(data, Loader)
 
 

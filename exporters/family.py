@@ -101,16 +101,22 @@ def parse_setting(kind: str, value: object) -> Setting:
         raise ValueError("takes true or false")
     if kind == "integer":
         try:
-            return int(str(value))
+            return _whole(value)
         except ValueError as error:
             raise ValueError("takes a whole number") from error
     if kind == "integers":
         parts = value if isinstance(value, list | tuple) else str(value).strip("[]()").split(",")
         try:
-            return tuple(int(str(part)) for part in parts)
+            return tuple(_whole(part) for part in parts)
         except ValueError as error:
             raise ValueError("takes whole numbers, as in 4,4,4") from error
     return str(value)
+
+
+def _whole(value: object) -> int:
+    """A whole number: 4, "4" or 4.0."""
+    whole = isinstance(value, float) and value.is_integer()
+    return int(value) if whole else int(str(value))
 
 
 def option_words(options: Iterable[Option], settings: Settings) -> tuple[str, ...]:

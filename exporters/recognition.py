@@ -240,20 +240,20 @@ def _find_network(state: StateDict, prefix: str | None) -> _Network:
         raise ValueError(f"holds several networks ({names}): choose one with --state-dict KEY")
     family, model = matches[taken]
     named = _canonical(_under(plain, taken), family)
-    top = {name.partition(".")[0] for name in named}
     known = _top_names(family, model, named)
-    beside = {name for name in named if name.partition(".")[0] in top - known}
+    evidence = {name: tensor for name, tensor in named.items() if family.is_evidence(name)}
+    beside = {name for name in named.keys() - evidence if name.partition(".")[0] not in known}
     outside = [name for name in plain if not name.startswith(taken)]
     siblings = tuple(found for found in matches if found != taken)
     weights = {
         name: tensor
         for name, tensor in named.items()
-        if name not in beside and not family.is_evidence(name)
+        if name not in beside and name not in evidence
     }
     return _Network(
         model=model,
         state=_weights(weights),
-        evidence={name: tensor for name, tensor in named.items() if family.is_evidence(name)},
+        evidence=evidence,
         prefix=taken,
         ignored=_apart(siblings, [*outside, *(taken + name for name in beside)]),
         siblings=tuple(found.rstrip(".") for found in siblings),
@@ -318,8 +318,7 @@ def _top_names(family: Family, model: str, state: StateDict) -> set[str]:
             network = family.build(spec, {**settings, **facts})
     except (ValueError, KeyError):  # reported in full when the network is built
         return {name.partition(".")[0] for name in state}
-    constants = {name.partition(".")[0] for name in state if family.is_evidence(name)}
-    return {name.partition(".")[0] for name in network.state_dict()} | constants
+    return {name.partition(".")[0] for name in network.state_dict()}
 
 
 def _prefixes(state: StateDict, landmarks: Iterable[str]) -> list[str]:

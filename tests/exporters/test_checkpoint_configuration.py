@@ -20,6 +20,36 @@ def test_values_and_where_they_stand(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("!!python/tuple [2, 2]", [2, 2]),
+        ("!!python/tuple\n- 2\n- 2\n", [2, 2]),
+        ("[2.0, 2.0]", [2.0, 2.0]),
+    ],
+)
+def test_numbers_as_trainers_write_them(tmp_path: Path, value: str, shown: object) -> None:
+    found = read(tmp_path, f"strides: {value}").find(["strides"])
+    assert [said.value for said in found] == [shown]
+
+
+def test_names_in_any_case(tmp_path: Path) -> None:
+    found = read(tmp_path, "MODEL: {STRIDES: [2, 2]}\nnet: {Context-Cycle: 3}").values
+    assert [said.name for said in found] == ["STRIDES", "Context-Cycle"]
+    assert len(Configuration(found).find(["strides", "context_cycle"])) == 2
+
+
+def test_json_in_metadata(tmp_path: Path) -> None:
+    """Metadata of safetensors holds texts alone."""
+    metadata = {"config": '{"net": {"strides": [2, 2]}}', "note": "{not JSON", "causal": "False"}
+    found = read_configuration({}, metadata, tmp_path / "weights.safetensors")
+    assert [(said.value, said.where) for said in found.values] == [
+        ([2, 2], "`config.net.strides` in its metadata"),
+        ("{not JSON", "`note` in its metadata"),
+        ("False", "`causal` in its metadata"),
+    ]
+
+
 def test_a_mapping_that_holds_itself_is_walked_once(tmp_path: Path) -> None:
     inner: dict[str, object] = {"strides": [4, 4]}
     inner.update({f"again{number}": inner for number in range(1_000)})

@@ -72,8 +72,15 @@ def sidecar(name: str) -> Callable[[State, Path], None]:
     return write
 
 
+def json_in_metadata(state: State, path: Path) -> None:
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    config = json.dumps({"network": {**SETTINGS, "level": "none"}})
+    save_file(tensors, path, metadata={"format": "pt", "config": config})
+
+
 FORMS = {
     "safetensors metadata": metadata_of,
+    "JSON in safetensors metadata": json_in_metadata,
     "config": nested("config"),
     "hyper_parameters": nested("hyper_parameters"),
     "args": nested("args"),
@@ -184,6 +191,7 @@ def test_a_configuration_against_the_tensors(network: WaveUNet, tmp_path: Path) 
     ("name", "value", "said"),
     [
         ("sample_rate", 48_000, "sample rate 48000, frcrn-16k has 16000"),
+        ("sample_rate", 48_000.0, "sample rate 48000.0, frcrn-16k has 16000"),
         ("win_len", 512, "window length 512, frcrn-16k has 640"),
         ("n_fft", "512", "fft length 512, frcrn-16k has 640"),
         ("win_inc", 100, "hop length 100, frcrn-16k has 320"),
@@ -250,6 +258,26 @@ def test_the_transform_in_the_file(frcrn_state: State, tmp_path: Path) -> None:
     torch.save({**frcrn_state, "stft.weight": torch.ones(514, 1, 512)}, path)
     with pytest.raises(CheckpointError, match="window 512, 257 bins; frcrn-16k has window 640"):
         load_model(None, path)
+
+
+@pytest.mark.parametrize("name", ["stft.window", "istft.window"])
+def test_the_window_of_torch_stft_in_the_file(
+    frcrn_state: State, name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({**frcrn_state, name: torch.hann_window(640).sqrt()}, path)
+    assert load_model(None, path).notes == ()
+    torch.save({**frcrn_state, name: torch.hamming_window(640)}, path)
+    with pytest.raises(CheckpointError, match=f"{name} is a transform with a Hamming window"):
+        load_model(None, path)
+
+
+def test_what_is_not_compared_of_a_transform_is_said(frcrn_state: State, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({**frcrn_state, "stft.forward_basis": torch.ones(642, 1, 640)}, path)
+    assert load_model(None, path).notes == (
+        "ignored 1 tensors beside the network: stft.forward_basis",
+    )
 
 
 # Several networks in one file, and prefixes

@@ -10,23 +10,35 @@ from frcrn_export.runtime.bundle.manifest import StftSpec
 
 # Relative to the largest value. The files have float32 values from another library.
 _TOLERANCE = 1e-3
+# Of the published files, whose transforms are convolutions, and of modules around torch.stft.
+TRANSFORM = (
+    "stft.weight",
+    "stft.window",
+    "istft.weight",
+    "istft.window",
+    "istft.enframe",
+)
 
 
 def check_transform(model: str, stft: StftSpec, evidence: State) -> None:
-    """Compare `stft.*` and `istft.*` of a checkpoint with the transform of the model.
+    """Compare the tensors of `TRANSFORM` in a checkpoint with the transform of the model.
 
     Raises ValueError that names both sides.
     """
     window = StftAnalysis(stft).weight[0, 0]  # the cosine of frequency 0 is 1
     expected = {
         "stft.weight": StftAnalysis(stft).weight,  # [2F, 1, W]
+        "stft.window": window[None, :, None],  # [1, W, 1]
         "istft.weight": StftSynthesis(stft).weight,  # [2F, 1, W]
         "istft.window": window[None, :, None],  # [1, W, 1]
+        "istft.enframe": torch.eye(stft.window_length)[:, None],  # [W, 1, W]
     }
-    for name, constant in expected.items():
-        given = evidence.get(name)
+    for name in TRANSFORM:
+        given, constant = evidence.get(name), expected[name]
         if given is None:
             continue
+        if given.shape == (stft.window_length,):  # torch.stft takes a plain window
+            given = given[None, :, None]
         if given.shape != constant.shape:
             raise ValueError(
                 f"{name} is {list(given.shape)}, a transform of {_size(given)}; {model} has "

@@ -90,7 +90,9 @@ class Frcrn(Family):
 
     def is_evidence(self, key: str) -> bool:
         """The published files hold the transform as convolutions."""
-        return key.startswith(("stft.", "istft."))
+        from frcrn_export.exporters.families.frcrn.evidence import TRANSFORM
+
+        return key in TRANSFORM
 
     def recognise(self, state: State) -> str | None:
         """Recognised by the kernels of the first U-Net's encoders."""
