@@ -115,8 +115,9 @@ def parse_setting(kind: str, value: object) -> Setting:
 
 def _whole(value: object) -> int:
     """A whole number: 4, "4" or 4.0."""
-    whole = isinstance(value, float) and value.is_integer()
-    return int(value) if whole else int(str(value))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(str(value))
 
 
 def option_words(options: Iterable[Option], settings: Settings) -> tuple[str, ...]:
