@@ -141,7 +141,9 @@ def _read_yaml(data: bytes) -> object:
             return super().construct_scalar(node)
 
     # Lightning writes tuples so; the safe loader knows lists alone.
-    Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
+    Loader.add_constructor(
+        "tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node)
+    )
     return yaml.load(data, Loader)
 
 
