@@ -141,10 +141,12 @@ def _read_yaml(data: bytes) -> object:
             return super().construct_scalar(node)
 
     # Lightning writes tuples so; the safe loader knows lists alone.
-    Loader.add_constructor(
-        "tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node)
-    )
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", _sequence)
     return yaml.load(data, Loader)
+
+
+def _sequence(loader: Any, node: Any) -> list[Any]:
+    return list(loader.construct_sequence(node))
 
 
 def _merges(key: Any) -> bool:
