@@ -100,6 +100,7 @@ class Stream:
         self.failed_calls = 0  # of the network: outputs that were not finite
         self.limited_calls = 0  # inputs that were clipped to what its precision holds
         self.finished = False
+        self._silence = 0  # samples after the last, in the remaining calls
         self._given = 0
         self._returned = 0
 
@@ -122,8 +123,10 @@ class Stream:
     def fill(self, row: Float32Array) -> None:
         """The input of the next call."""
         wave = self._input.read(self.transform.samples())
-        if self._high_pass is not None:
-            wave[:] = self._high_pass(wave[None])[0]
+        if self._high_pass is not None:  # silence follows what it gives, as in recordings
+            silent = min(len(wave), max(0, self._silence - len(self._input)))
+            sound = wave[: len(wave) - silent]
+            sound[:] = self._high_pass(sound[None])[0]
         gains = self._gains.extend(len(wave))
         self._level.gains(wave, gains)
         if self._noisy_share:
@@ -176,7 +179,8 @@ class Stream:
         self.finished = True
         if self._given:
             needed = self.transform.total_samples(self.transform.calls(self._given))
-            self._input.write(np.zeros(max(0, needed - self._given), np.float32))
+            self._silence = max(0, needed - self._given)
+            self._input.write(np.zeros(self._silence, np.float32))
 
 
 def replace_unusable(samples: Float32Array) -> int:

@@ -314,5 +314,5 @@ def test_dc_is_taken_out_whatever_the_blocks(
     filtered = result(audio, True, [len(audio)])
     np.testing.assert_array_equal(result(audio, True, lengths), filtered)
     with_dc = result(audio + np.float32(0.5), True, lengths)
-    np.testing.assert_allclose(with_dc[:4_000], filtered[:4_000], atol=1e-5)
+    np.testing.assert_allclose(with_dc, filtered, atol=1e-5)  # no click at its end
     assert not np.allclose(result(audio, None, lengths), filtered, atol=1e-4)
