@@ -273,12 +273,13 @@ class Denoiser(OfOneProcess):
         """
         self.require_own_process()
         rate = self.manifest.sample_rate
-        resampled = source if source.sample_rate == rate else Resampled(source, rate)
-        given = self._without_infrasound(resampled)
+        given = self._without_infrasound(source)  # first: a resampler rings at the edges of DC
+        if source.sample_rate != rate:
+            given = Resampled(given, rate)
         enhanced = self._checked(
             enhance(given, self.session, self.manifest, restore_level, attenuation_limit)
         )
-        if resampled is source:
+        if source.sample_rate == rate:
             return enhanced
         blocks = resample_blocks(enhanced, source.channels, rate, source.sample_rate)
         return fit_blocks(blocks, source.channels, source.frames)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.high_pass import HighPassFilter
 from frcrn_export.runtime.audio.source import AudioSource
 from frcrn_export.runtime.bundle.manifest import Manifest
 from frcrn_export.runtime.errors import BackendError, OutputError, UserError
@@ -48,10 +49,14 @@ class AudioStream:
         self.attenuation_limit = attenuation_limit
         self.replaced_samples = 0
         self.given = self.returned = 0  # samples of each channel
+        rate, high_pass = network.manifest.sample_rate, network.manifest.high_pass
+        self._high_pass: HighPassFilter | None = None
+        if high_pass is not None and sample_rate != rate:  # a resampler rings at the edges of DC
+            self._high_pass = HighPassFilter(high_pass.streaming_cutoff_hz, sample_rate)
+            network = replace(network, manifest=network.manifest.with_high_pass(False))
         self._many = MultiStream(network, channels, restore_level)
         self._streams = [self._many.add(gain, attenuation_limit) for _ in range(channels)]
         self.latency = self._many.latency
-        rate = network.manifest.sample_rate
         self._inward = _resampler(sample_rate, rate, channels)
         self._outward = _resampler(rate, sample_rate, channels)
 
@@ -73,6 +78,8 @@ class AudioStream:
         block = block.astype(np.float32)
         self.replaced_samples += replace_unusable(block)
         self.given += block.shape[1]
+        if self._high_pass is not None:
+            block = self._high_pass(block).astype(np.float32)
         done = self._outward(self._denoise(self._inward(block)))
         self.returned += done.shape[1]
         return done

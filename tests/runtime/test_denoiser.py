@@ -366,6 +366,15 @@ def test_dc_and_infrasound_do_not_rule_the_level(
     assert "take them out: --high-pass (high_pass=True)" in caplog.text
 
 
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_dc_leaves_no_edges_in_audio_of_another_rate(tmp_path: Path, rate: int) -> None:
+    described = msgspec.structs.replace(manifest(level="peak"), high_pass=HighPass())
+    denoiser = Denoiser.open(write_bundle(tmp_path / "b", described, gain=0.5))
+    sound = noise(1, 40_000)
+    with_dc = denoiser(sound + np.float32(0.5), rate)
+    np.testing.assert_allclose(with_dc, denoiser(sound, rate), atol=1e-5)
+
+
 def test_a_high_pass_can_be_added_to_a_network_published_without(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b", manifest(level="peak"), gain=1.0)
     denoiser = Denoiser.open(bundle, high_pass=True)

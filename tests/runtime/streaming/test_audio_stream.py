@@ -105,3 +105,14 @@ def test_a_meter_counts_what_comes_too_late(network: Network) -> None:
     assert (meter.calls, meter.misses) == (3, 1)
     assert meter.delay_ms == 100 == 1000 * stream.latency.samples / 16_000
     assert meter.real_time_factor == pytest.approx(0.183 / 0.14)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_dc_leaves_no_edges_in_audio_of_another_rate(bundle: Path, rate: int) -> None:
+    network = open_network(bundle, "onnxruntime-cpu", 1, high_pass=True)
+    audio = noise(2, 20_000)
+    without, with_dc = (
+        run(AudioStream(network, rate, 2), audio + np.float32(dc), 480) for dc in (0.0, 0.5)
+    )
+    np.testing.assert_allclose(with_dc, without, atol=1e-5)
+    assert not np.allclose(without, run(AudioStream(network, 16_000, 2), audio, 480), atol=1e-3)
