@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from click import echo
 
 from frcrn_export.runtime.commands.console import print_json, print_table, status
+from frcrn_export.runtime.commands.real_time import too_slow
 
 if TYPE_CHECKING:
-    from frcrn_export.runtime.verify.streaming import StreamReport
+    from frcrn_export.runtime.verify.streaming import Pace, StreamReport
 
 
 def verify_streaming(path: Path, backends: tuple[str, ...], seconds: float, as_json: bool) -> None:
@@ -56,6 +57,7 @@ def _facts(report: "StreamReport", rate: int) -> dict[str, object]:
         "delay_ms": {cause: 1e3 * n / rate for cause, n in _delays(report).items()},
         "delay_samples": _delays(report),
         "pace": asdict(report.pace) if report.pace else None,
+        "too_slow": _too_slow(report.pace) if report.pace else None,
     }
 
 
@@ -92,6 +94,10 @@ def _print_delay(reports: "list[StreamReport]", rate: int) -> None:
     )
 
 
+def _too_slow(pace: "Pace") -> str | None:
+    return None if pace.waited else too_slow(pace.deadline_misses, pace.chunks)
+
+
 def _print_pace(reports: "list[StreamReport]") -> None:
     print_table(
         (
@@ -118,3 +124,6 @@ def _print_pace(reports: "list[StreamReport]") -> None:
         echo(
             "They had waited: the processor did other work, one is computed in less than it lasts."
         )
+    for report in reports:
+        if report.pace and (sentence := _too_slow(report.pace)):
+            echo(f"{report.artifact}: {sentence}")

@@ -17,6 +17,7 @@ from frcrn_export.runtime.commands.console import (
     precision_option,
 )
 from frcrn_export.runtime.commands.inspect_tables import print_model
+from frcrn_export.runtime.commands.real_time import too_slow
 from frcrn_export.runtime.errors import AudioError, UserError
 from frcrn_export.runtime.streaming.audio_stream import AudioStream, Meter
 from frcrn_export.runtime.streaming.microphone import Live
@@ -48,7 +49,9 @@ def stream_report(audio: AudioStream, meter: Meter, runner: Pipe | Live) -> dict
         "audio_seconds": round(meter.audio_seconds, 3),
         "busy_seconds": round(meter.busy_seconds, 3),
         "real_time_factor": round(meter.real_time_factor, 4),
+        "calls": meter.calls,
         "deadline_misses": meter.misses,
+        "too_slow": too_slow(meter.misses, meter.calls),
         "dropouts": runner.dropouts if isinstance(runner, Live) else None,
         "delay_ms": round(sum(delays.values()), 1),
         "delay_parts_ms": {name: round(delay, 1) for name, delay in delays.items()},
@@ -229,7 +232,10 @@ def stream(
     if as_json:
         click.echo(json.dumps(report()), err=True)
     elif status is not False:
-        click.echo(_CLEAR * watched + summary(report()), err=True)
+        last = report()
+        click.echo(_CLEAR * watched + summary(last), err=True)
+        if last["too_slow"]:
+            click.echo(last["too_slow"], err=True)
 
 
 def _check_pipe(stream: TextIO | None, name: str) -> None:

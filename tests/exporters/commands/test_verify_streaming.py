@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from frcrn_export.cli import main
+from frcrn_export.runtime.verify import streaming
+from frcrn_export.runtime.verify.streaming import Pace
 from tests.bundles import write_bundle
 from tests.checked_streams import write_checked_bundle
 from tests.streaming_bundles import Core
@@ -53,6 +55,17 @@ def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         stream["pace"]
     )
     assert (stream["passed"], stream["matches"][0]["floor_db"]) == (True, 90)
+
+
+def test_a_stream_too_slow_for_real_time_is_told_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Pace(250, 20.0, 21.0, 22.0, 23.0, 24.0, 99.0, deadline_misses=47)
+    monkeypatch.setattr(streaming, "keep_pace", lambda *args, **kwargs: slow)
+    path = write_checked_bundle(tmp_path / "b", Core("delay", 2, 3))
+    assert "core.streaming.onnx: too slow for real time: 47 of 250" in run(capsys, path, *ARGS)[1]
+    (stream,) = json.loads(run(capsys, path, *ARGS, "--json")[1])["streams"]
+    assert stream["too_slow"].startswith("too slow for real time: 47 of 250")
 
 
 def test_a_miss_exits_with_1_after_the_tables(

@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import shlex
 import subprocess
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 from frcrn_export.runtime.commands.denoise import denoise
 from frcrn_export.runtime.commands.stream import stream
 from frcrn_export.runtime.errors import AudioError, BackendError, BundleError, UserError
-from frcrn_export.runtime.streaming import StreamingDenoiser
+from frcrn_export.runtime.streaming import StreamingDenoiser, audio_stream
 from tests.bundles import CENTRED, STFT, centred_manifest, manifest, write_bundle
 from tests.int8_standins import add_int8, scaled
 from tests.streaming_bundles import Core, write_streaming_bundle
@@ -106,6 +107,18 @@ def test_the_last_line_as_json(bundle: Path) -> None:
     assert (said["replaced_samples"], said["passes"], said["truncated"]) == (0, 1, False)
     assert said["losses"] == ["the band above 8 kHz is gone"]
     assert report(call(wav(16_000), bundle, "--json"))["losses"] == []
+
+
+def test_a_stream_too_slow_for_real_time_is_told_what_to_do(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()  # each call takes a second
+    monkeypatch.setattr(audio_stream, "perf_counter", lambda: float(next(clock)))
+    *_, last = call(wav(16_000), bundle).stderr.splitlines()
+    assert last.startswith("too slow for real time: ")
+    said = report(call(wav(16_000), bundle, "--json"))
+    assert said["too_slow"] == last
+    assert said["deadline_misses"] == said["calls"] > 0
 
 
 def test_outputs_that_are_not_finite_are_reported(tmp_path: Path) -> None:
