@@ -164,6 +164,8 @@ def cli(debug: bool) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line; every error becomes one line on standard error and an exit code."""
     args = sys.argv[1:] if args is None else args
+    # By default ONNX Runtime reports its use to Microsoft, and keeps an identifier in ~/.cache.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     _print_anywhere()
     try:
         signal.signal(signal.SIGTERM, _terminate)
@@ -293,7 +295,7 @@ def _show_warnings() -> None:
 
 def _interrupted() -> None:
     """Leave without importing anything more: an import may be what was interrupted."""
-    click.echo("interrupted", err=True)
+    _print_last("interrupted")
     sys.exit(130)
 
 
@@ -302,10 +304,20 @@ def _leave(line: str, code: int, args: list[str]) -> None:
 
     Not where a command has printed its own JSON, or audio goes to standard output.
     """
-    click.echo(line, err=True)
+    _print_last(line)
     from frcrn_export.runtime.commands.console import JsonOutput
 
     is_audio = args[:1] == ["stream"] or {"-", "/dev/stdout"} & set(args)
     if "--json" in args and not is_audio and not JsonOutput.printed:
-        click.echo(json.dumps({"error": line.removeprefix("error: "), "exit_code": code}))
+        said = {"error": line.removeprefix("error: "), "exit_code": code}
+        _print_last(json.dumps(said), err=False)
     sys.exit(code)
+
+
+def _print_last(line: str, *, err: bool = True) -> None:
+    """Print a line before the exit. Where that fails (a full disk) the exit code stays the same."""
+    try:
+        click.echo(line, err=err)
+    except OSError:
+        stream = sys.stderr if err else sys.stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what Python writes at its end

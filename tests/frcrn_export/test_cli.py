@@ -201,6 +201,44 @@ def test_a_closed_stream_is_no_error(closed: str) -> None:
     assert b"unexpected" not in missing.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("full", ["2> /dev/full", "> /dev/full 2> /dev/full", "--json > /dev/full"])
+def test_where_an_error_cannot_be_printed_the_exit_code_stays(full: str) -> None:
+    program = f"{shlex.quote(sys.executable)} -m frcrn_export"
+    missing = subprocess.run(f"{program} inspect /gone {full}", shell=True, capture_output=True)
+    assert missing.returncode == 2
+    assert missing.stderr.count(b"\n") <= 1
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+def test_onnx_runtime_keeps_and_sends_nothing(
+    before: str | None, after: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+        if before is not None:
+            patch.setenv("ORT_DISABLE_TELEMETRY", before)
+        run(capsys, "--version")
+        assert os.environ["ORT_DISABLE_TELEMETRY"] == after
+
+
+def test_a_command_writes_nothing_beside_its_output(wave_unet_bundle: Path, tmp_path: Path) -> None:
+    """Neither in the home nor among the temporary files: ONNX Runtime would."""
+    home, output = tmp_path / "home", tmp_path / "speech.wav"
+    home.mkdir()
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(home))
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | places
+    speech = ROOT / "exporters/assets/speech.flac"
+    subprocess.run(
+        [sys.executable, "-m", "frcrn_export", "denoise", wave_unet_bundle, speech, "-o", output],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    assert output.exists()
+    assert list(home.rglob("*")) == []
+
+
 def test_warnings_of_the_library_are_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
