@@ -61,7 +61,8 @@ def _walk(folder: Path, except_in: Path | None, left_out: Counter[str]) -> Itera
             left_out["folders that cannot be read"] += 1
             continue
         if identity in seen:
-            left_out["linked folders that are looked through already"] += linked
+            if linked:
+                left_out["linked folders that are looked through already"] += 1
             continue
         seen.add(identity)
         for entry in entries:

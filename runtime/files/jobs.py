@@ -116,6 +116,8 @@ def _pairs_in(path: Path, output: Path, left_out: Counter[str]) -> list[tuple[Pa
         return [(path, output / f"{'stdin' if path == STANDARD else path.name}.wav")]
     if path.is_file():
         return [(path, output / path.name)]
+    if output.is_dir() and output.samefile(path):
+        raise UserError(f"{output}: is an input; choose another output with -o")
     found = find_audio(path, except_in=output)
     if not found.files:
         raise UserError(f"{path}: no audio in this folder{found.but()}")

@@ -109,13 +109,20 @@ class Run:
         """
         sweep_partials(filter(None, chain(*((job.target, job.plot) for job in self.jobs))))
         show = progress or (lambda job, share: None)
-        if self.parallel == 1:
-            for job in self.jobs:
+        jobs = []
+        for job in self.jobs:
+            # A pipe may wait for its writer, which an interrupt ends in this thread alone.
+            if self.parallel == 1 or is_stream(job.source):
                 self._do(self.denoiser, job, show)
-            return
-        jobs, shared = self.jobs, self._shared_runs()
+            else:
+                jobs.append(job)
+        if jobs:
+            self._do_at_once(jobs, show)
+
+    def _do_at_once(self, jobs: list[Job], show: Progress) -> None:
+        shared = self._shared_runs(len(jobs))
         if shared is not None:
-            jobs = sorted(self.jobs, key=_length)
+            jobs = sorted(jobs, key=_length)
 
         def do(number: int) -> None:
             denoiser = self.denoiser
@@ -138,7 +145,7 @@ class Run:
                 shared.stop()
             pool.shutdown(cancel_futures=True)
 
-    def _shared_runs(self) -> SharedRuns | None:
+    def _shared_runs(self, files: int) -> SharedRuns | None:
         """Batches over several files, where a batch pays: on GPUs."""
         rows = batch_of(self.denoiser)
         if not rows or not isinstance(self.denoiser, Denoiser):
@@ -151,7 +158,7 @@ class Run:
             rows=rows,
             values=rows * length,
             parallel=self.parallel,
-            files=len(self.jobs),
+            files=files,
         )
 
     def _do(self, denoiser: SourceDenoiser, job: Job, progress: Progress) -> None:
@@ -193,8 +200,6 @@ class Run:
 
 def _length(job: Job) -> float:
     """Seconds, so that equal lengths are in progress at once; what cannot be read comes first."""
-    if is_stream(job.source):
-        return 0.0
     try:
         source = FileSource(job.source, warn=False)
     except UserError:

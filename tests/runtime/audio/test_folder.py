@@ -61,6 +61,15 @@ def test_linked_folders_are_followed_once_and_without_loops(
     assert "2 linked folders that are looked through already" in caplog.messages[0]
 
 
+def test_the_folder_itself_within_a_linked_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tone(tmp_path / "speech" / "a.wav")
+    (tmp_path / "speech" / "above").symlink_to("..")
+    assert names(tmp_path / "speech") == ["a.wav"]
+    assert caplog.messages == []
+
+
 def test_links_to_files_are_taken(tmp_path: Path) -> None:
     (tmp_path / "linked.wav").symlink_to(write_tone(tmp_path / "elsewhere" / "a.wav"))
     assert names(tmp_path) == ["elsewhere/a.wav", "linked.wav"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -304,6 +305,27 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     assert (counts["done"], counts["skipped"]) == (FILES - len(before), len(before))
     assert sorted(path.name for path in files(out)) == names
     assert {path: times(out)[path] for path in before} == before
+
+
+def test_ctrl_c_ends_the_wait_for_a_pipe_among_files(bundle: Path, tmp_path: Path) -> None:
+    pipe, opened = tmp_path / "pipe.wav", list[int]()
+    os.mkfifo(pipe)
+
+    def is_read() -> bool:
+        with suppress(OSError):  # until somebody reads
+            opened.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    tone = write_tone(tmp_path / "a.wav")
+    process = start(bundle, tone, pipe, "-o", tmp_path / "out", "-j", 2)
+    wait_for(process, is_read)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert "interrupted" in process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+        os.close(opened[0])
+    assert process.returncode == 130
 
 
 def test_kill_9_and_a_rerun(bundle: Path, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
         ([a], a, "is an input"),
         ([a], tmp_path, "is an input"),
         ([a], tmp_path / "full", "is a folder"),
+        ([tmp_path / "full"], tmp_path / "full", "is an input"),
     ]
     for inputs, output, said in cases:
         with pytest.raises(UserError) as caught:
