@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from click import echo
+from msgspec import to_builtins
 
-from frcrn_export.runtime.commands.console import print_json, print_table, status
+from frcrn_export.runtime.commands.console import print_json, print_line, print_table, status
+from frcrn_export.runtime.commands.inspect_tables import said_of_model
 from frcrn_export.runtime.commands.real_time import too_slow
 
 if TYPE_CHECKING:
@@ -27,8 +29,16 @@ def verify_streaming(path: Path, backends: tuple[str, ...], seconds: float, as_j
         reports = check_streams(bundle, backends, seconds, progress=step)
     rate = bundle.manifest.sample_rate
     if as_json:
-        print_json({"bundle": str(path), "streams": [_facts(report, rate) for report in reports]})
+        print_json(
+            {
+                "bundle": str(path),
+                "model": bundle.manifest.model,
+                "weights": to_builtins(bundle.manifest.weights),
+                "streams": [_facts(report, rate) for report in reports],
+            }
+        )
     else:
+        print_line(said_of_model(path, bundle.manifest))
         _print_matches(reports)
         _print_delay(reports, rate)
         if any(report.pace for report in reports):

@@ -110,7 +110,9 @@ def _megabytes(size: int | None) -> str:
 
 def said_of_model(path: Path, manifest: "Manifest") -> str:
     """One line: a bundle's model and weights."""
-    return f"{path}: {manifest.model}, weights: {manifest.weights.name}"
+    weights = manifest.weights
+    what = " (random: the output is not speech)" if weights.are_random else ""
+    return f"{path}: {manifest.model}, weights: {weights.name}{what}"
 
 
 def print_model(path: Path, manifest: "Manifest") -> None:

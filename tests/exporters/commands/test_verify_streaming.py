@@ -29,6 +29,7 @@ def test_tables_of_the_match_the_delay_and_the_pace(
     code, out, _ = run(capsys, path, *ARGS)
     assert code == 0
     for title in (
+        f"{path}: gain, weights: gain (random: the output is not speech)",
         "Streams against the offline network",
         "Delay in ms",
         "missed deadlines",
@@ -45,7 +46,9 @@ def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_checked_bundle(tmp_path / "b", Core("delay", 1, 14))
     code, out, _ = run(capsys, path, *ARGS, "--json")
     assert code == 0
-    (stream,) = json.loads(out)["streams"]
+    said = json.loads(out)
+    assert (said["model"], said["weights"]["source"]) == ("gain", "random")
+    (stream,) = said["streams"]
     assert (stream["artifact"], stream["backend"]) == ("core.streaming.onnx", "onnxruntime-cpu")
     assert stream["delay_ms"] == {
         "window": 20, "chunk": 20, "look-ahead": 280, "total": 320, "measured": 320,

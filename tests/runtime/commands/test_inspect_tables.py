@@ -5,15 +5,25 @@ import msgspec
 import pytest
 
 from frcrn_export.exporters.commands.inspect import inspect
+from frcrn_export.runtime.bundle.manifest import Weights
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.commands.inspect_tables import (
     calls_a_second,
     print_quantization,
     print_streaming,
+    said_of_model,
 )
 from tests.bundles import manifest, write_bundle
 from tests.int8_standins import add_int8, quantization, scaled
 from tests.streaming_bundles import Core, write_streaming_bundle
+
+
+def test_random_weights_are_said_and_no_others() -> None:
+    where, described = Path("b"), manifest()
+    assert said_of_model(where, described).endswith("(random: the output is not speech)")
+    trained = Weights(source="checkpoint", name="a.pth", sha256="0" * 64)
+    described = msgspec.structs.replace(described, weights=trained)
+    assert said_of_model(where, described) == "b: gain, weights: a.pth"
 
 
 def test_how_it_was_made_and_its_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
