@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # libsndfile's SFC_GET_BROADCAST_INFO and SFC_SET_BROADCAST_INFO, and the most that it takes.
 _GET_BROADCAST, _SET_BROADCAST = 0x10F0, 0x10F1
 _BROADCAST_BYTES = 16_000
+_VERSION = slice(348, 350)  # of the chunk: libsndfile writes 2, whatever it was
 _CODING_HISTORY = 604  # behind it stands what each program that wrote the file adds
 
 
@@ -29,12 +30,17 @@ class Tags:
     def missing_in(self, other: "Tags") -> list[str]:
         """The names of the tags that `other` has not, or not as they were."""
         names = [name for name, text in self.strings.items() if other.strings.get(name) != text]
-        before, after = self.broadcast, other.broadcast
-        if before is not None and (
-            after is None or before[:_CODING_HISTORY] != after[:_CODING_HISTORY]
-        ):
+        before, after = _fields(self.broadcast), _fields(other.broadcast)
+        if before not in (None, after):
             names.append("bext")
         return names
+
+
+def _fields(broadcast: bytes | None) -> bytes | None:
+    """What a chunk `bext` says, without what each writer sets anew."""
+    if broadcast is None:
+        return None
+    return broadcast[: _VERSION.start] + broadcast[_VERSION.stop : _CODING_HISTORY]
 
 
 def read_tags(file: "soundfile.SoundFile") -> Tags:

@@ -15,11 +15,11 @@ STRINGS = {
 }  # fmt: skip
 
 
-def broadcast() -> bytes:
-    """Description, originator, reference, date, time, 3600 s at 48 kHz, version 2."""
+def broadcast(version: int = 2) -> bytes:
+    """Description, originator, reference, date, time, 3600 s at 48 kHz."""
     fields = b"an interview".ljust(256, b"\0") + b"recorder".ljust(32, b"\0") + bytes(32)
     fields = (fields + b"2026-01-02" + b"10:11:12").ljust(340, b"\0")
-    fields = (fields + struct.pack("<IIh", 48_000 * 3600, 0, 2)).ljust(604, b"\0")
+    fields = (fields + struct.pack("<IIh", 48_000 * 3600, 0, version)).ljust(604, b"\0")
     return (fields + struct.pack("<I", 13) + b"A=PCM,F=48000").ljust(16_000, b"\0")
 
 
@@ -70,6 +70,20 @@ def test_broadcast_fields_are_kept(tmp_path: Path, suffix: str) -> None:
     assert after.broadcast is not None
     assert after.broadcast[:350] == broadcast()[:350]
     assert b"A=PCM,F=48000" in after.broadcast
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_broadcast_fields_of_older_versions_are_kept(tmp_path: Path, version: int) -> None:
+    source = tagged(tmp_path / "a.wav", Tags({}, broadcast(2)))
+    written = source.path.read_bytes()
+    at = written.index(b"an interview") + 346  # where libsndfile has just written a 2
+    assert written[at : at + 2] == struct.pack("<h", 2)
+    older = written[:at] + struct.pack("<h", version) + written[at + 2 :]
+    source.path.write_bytes(older)
+    after, losses = copied(FileSource(source.path), tmp_path / "b.wav")
+    assert losses == []
+    assert after.broadcast is not None
+    assert after.broadcast[:340] == broadcast()[:340]
 
 
 def test_other_chunks_are_named(tmp_path: Path) -> None:
