@@ -322,6 +322,11 @@ def notes_on(checkpoint: Checkpoint) -> tuple[str, ...]:
     if checkpoint.ignored:
         shown = _shortened(checkpoint.ignored)
         notes.append(f"ignored {len(checkpoint.ignored)} tensors beside the network: {shown}")
+    if checkpoint.unnamed:
+        notes.append(
+            f"ignored lists of tensors without names: {_shortened(checkpoint.unnamed)}; to export "
+            "an average of the weights, save its state dict"
+        )
     return tuple(notes)
 
 

@@ -85,6 +85,7 @@ def _load_checkpoint(path: Path, key: str | None, wanted: StateDict | None) -> C
             others=tuple(name for name in (*found, *network.siblings) if name != chosen),
             prefix=network.prefix,
             ignored=network.ignored,
+            unnamed=tuple(_unnamed(tree, "", 0, set())),
         )
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -169,13 +170,33 @@ def _state_dicts(
     if is_state_dict(tree):
         yield path, tree
         return
-    if not isinstance(tree, Mapping) or depth >= _MAX_NESTING or id(tree) in seen:
+    if depth >= _MAX_NESTING or id(tree) in seen:
         return
     seen.add(id(tree))  # a pickle may hold a mapping many times, or within itself
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and not str(name).lower().startswith(("optim", "sched")):
-            inner = f"{path}.{name}" if path else str(name)
-            yield from _state_dicts(value, inner, depth + 1, seen)
+    for inner, value in _inside(tree, path):
+        yield from _state_dicts(value, inner, depth + 1, seen)
+
+
+def _unnamed(tree: object, path: str, depth: int, seen: set[int]) -> Iterator[str]:
+    """The paths of lists of tensors, such as `shadow_params` of an average, each once."""
+    if depth >= _MAX_NESTING or id(tree) in seen:
+        return
+    seen.add(id(tree))
+    if isinstance(tree, list | tuple) and tree and all(isinstance(one, Tensor) for one in tree):
+        yield f"{path} ({len(tree)})"
+        return
+    for inner, value in _inside(tree, path):
+        yield from _unnamed(value, inner, depth + 1, seen)
+
+
+def _inside(tree: object, path: str) -> Iterator[tuple[str, object]]:
+    """(path, value) of the mappings and lists in one, without those of optimizers."""
+    if not isinstance(tree, Mapping | list | tuple):
+        return
+    for name, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+        is_one = isinstance(value, Mapping | list | tuple)
+        if is_one and not str(name).lower().startswith(("optim", "sched")):
+            yield (f"{path}.{name}" if path else str(name)), value
 
 
 def _choose(

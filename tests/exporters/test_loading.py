@@ -283,6 +283,29 @@ def test_what_is_not_compared_of_a_transform_is_said(frcrn_state: State, tmp_pat
 # Several networks in one file, and prefixes
 
 
+def test_an_average_without_names_is_said(network: WaveUNet, tmp_path: Path) -> None:
+    """As torch-ema saves it."""
+    state = network.state_dict()
+    average = {"decay": 0.99, "shadow_params": list(state.values()), "collected_params": None}
+    tree = {"model": state, "ema": average, "config": SETTINGS, "optimizer": [torch.ones(1)]}
+    torch.save(tree, tmp_path / "w.pth")
+    (note,) = load_model(None, tmp_path / "w.pth").notes
+    assert note.startswith(
+        f"ignored lists of tensors without names: ema.shadow_params ({len(state)})"
+    )
+
+
+def test_state_dicts_in_a_list(network: WaveUNet, tmp_path: Path) -> None:
+    averaged = {name: value * 1.0 for name, value in network.state_dict().items()}
+    averaged["out.bias"] = averaged["out.bias"] + 1
+    tree = {"model": network.state_dict(), "models": [averaged], "config": SETTINGS}
+    torch.save(tree, tmp_path / "w.pth")
+    (said,) = [a for a in load_model(None, tmp_path / "w.pth").assumptions if a.value == "model"]
+    assert "the file also holds models.0" in said.reason
+    chosen = load_model(None, tmp_path / "w.pth", state_dict="models.0")
+    assert torch.equal(chosen.network.state_dict()["out.bias"], averaged["out.bias"])
+
+
 @pytest.mark.parametrize("other", ["ema", "best_state", "state_dict_ema"])
 def test_which_state_dict_was_taken_is_said(network: WaveUNet, other: str, tmp_path: Path) -> None:
     averaged = {name: value * 1.0 for name, value in network.state_dict().items()}
