@@ -45,7 +45,7 @@ class Checkpoint:
         others: The other state dicts in the file, which `key` chooses from.
         prefix: The prefix of every name of the network in the file.
         ignored: The tensors beside the network.
-        unnamed: Lists of tensors in the file, which no network can be made of, each with its length.
+        unnamed: Lists of tensors without names in the file, each with its length.
     """
 
     state: dict[str, Tensor]

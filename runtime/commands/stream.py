@@ -72,6 +72,8 @@ def _losses(audio: AudioStream, runner: Pipe | Live) -> list[str]:
         losses.append(f"the band above {network_rate / 2000:g} kHz is gone")
     if isinstance(runner, Pipe) and runner.reader.another:
         losses.append("a second WAV behind the first was not read")
+    if isinstance(runner, Pipe) and runner.writer.clipped:
+        losses.append(f"{runner.writer.clipped} samples clipped: integers end at full scale")
     return losses
 
 

@@ -63,6 +63,10 @@ class PcmSpec:
             samples = np.frombuffer(data, "<i4").astype(np.float32) / np.float32(1 << 31)
         return samples.reshape(-1, self.channels).T
 
+    def beyond(self, audio: Float32Array) -> int:
+        """How many samples `encode` clips."""
+        return 0 if self.format == "f32le" else int(np.count_nonzero(np.abs(audio) > 1.0))
+
     def encode(self, audio: Float32Array) -> bytes:
         """[C, n] float32 -> whole frames; integers are rounded, and clipped at full scale."""
         samples = np.ascontiguousarray(audio.T)

@@ -153,11 +153,13 @@ class PipeWriter:
         self._written = 0
         self._promised = data_bytes
         self.broken = False
+        self.clipped = 0  # samples beyond full scale, which integers cannot hold
         self._header = wav_header(spec, data_bytes) if wav else b""
         self._send(self._header)
 
     def write(self, audio: Float32Array) -> None:
         """Append [C, n]."""
+        self.clipped += self._spec.beyond(audio)
         data = self._spec.encode(audio)
         self._written += len(data)
         self._send(data)

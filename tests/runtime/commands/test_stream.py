@@ -109,6 +109,19 @@ def test_the_last_line_as_json(bundle: Path) -> None:
     assert report(call(wav(16_000), bundle, "--json"))["losses"] == []
 
 
+def test_samples_clipped_into_integers_are_counted(bundle: Path) -> None:
+    options = ("--gain", 20, "--no-restore-level")
+    loud = StreamingDenoiser.open(bundle, threads=1, gain=20.0, restore_level=False)
+    samples = soundfile.read(io.BytesIO(wav(16_000)), dtype="float32")[0]
+    whole = np.concatenate([loud.process(samples), loud.flush()])
+    count = np.count_nonzero(np.abs(whole) > 1)
+    assert count > 100
+    said = report(call(wav(16_000), bundle, "--json", *options))
+    assert said["losses"] == [f"{count} samples clipped: integers end at full scale"]
+    as_float = call(wav(16_000, subtype="FLOAT"), bundle, "--json", *options)
+    assert report(as_float)["losses"] == []
+
+
 def test_a_stream_too_slow_for_real_time_is_told_what_to_do(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
