@@ -61,9 +61,10 @@ def refit(
     from frcrn_export.exporters.bundle import export_again
     from frcrn_export.exporters.loading import load_other_weights
 
-    root = path if path.is_dir() else path.parent
+    is_engine = path.is_file() or path.suffix == ".engine"
+    root = path.parent if is_engine else path
     bundle = open_bundle(root)
-    engines = _chosen(bundle, None if root == path else path.name)
+    engines = _chosen(bundle, path.name if is_engine else None)
     _require_whole(bundle, engines, checkpoint, output)
     model = load_other_weights(bundle.manifest, checkpoint, state_dict)
 

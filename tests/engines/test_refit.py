@@ -14,12 +14,13 @@ import torch
 from onnx import numpy_helper
 
 from frcrn_export.cli import main
+from frcrn_export.engines.refit import refit
 from frcrn_export.engines.weight_map import names_of, require_refittable
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
 from frcrn_export.runtime.bundle.layer_report import LayerReport
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import open_bundle
-from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.errors import BackendError, BundleError, UserError
 from frcrn_export.runtime.sessions.registry import BACKENDS
 from tests.engines.tiny import tiny_model
 from tests.runtime.verify.test_parity import rewrite_manifest
@@ -211,6 +212,15 @@ def test_an_engine_without_weights_and_without_their_file(
     now = next(e for e in bundle.manifest.files if e.path == entry.path)
     with pytest.raises(BackendError, match=r"has no weights, .*--strip-weights --force, .*refit"):
         BACKENDS["tensorrt"].open(bundle, now, 1)
+
+
+@pytest.mark.parametrize("given", ["nowhere", "nowhere/core.fp16.engine"])
+def test_a_mistyped_bundle_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match="^nowhere: no bundle here"):
+        refit(Path(given), tmp_path / "w.pth")
 
 
 def test_names_of_weights() -> None:
