@@ -121,8 +121,9 @@ def _session(
 def session_options(threads: int | None, *, spinning: bool = True) -> "onnxruntime.SessionOptions":
     """Session options: all optimizations, memory returned after runs, nothing on standard error.
 
-    `threads`: None is one for each processor that this process may use. `spinning`: whether idle
-    threads wait busily, which is faster for one session and takes the processors from others.
+    `threads`: None is one for each processor that this process may use; more than the machine has
+    would only wait for each other, and are not started. `spinning`: whether idle threads wait
+    busily, which is faster for one session and takes the processors from others.
     """
     import onnxruntime
 
@@ -131,7 +132,7 @@ def session_options(threads: int | None, *, spinning: bool = True) -> "onnxrunti
     options.log_severity_level = _FATAL
     # Independent of the file name: `.ort` would be taken as another format.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    options.intra_op_num_threads = threads or _default_threads()
+    options.intra_op_num_threads = min(threads, os.cpu_count() or 1) if threads else _own_choice()
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A memory pattern holds a second copy of all activations: 8 s through a large network take 2.3
@@ -143,7 +144,7 @@ def session_options(threads: int | None, *, spinning: bool = True) -> "onnxrunti
     return options
 
 
-def _default_threads() -> int:
+def _own_choice() -> int:
     """ONNX Runtime's own choice, 0, where this process may use all processors of the machine."""
     usable = usable_processors()
     return 0 if usable == os.cpu_count() else usable

@@ -1,6 +1,7 @@
 """Sessions in TorchScript: the core as PyTorch saved it, on a CPU or the first CUDA device."""
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,8 @@ def open_torchscript(bundle: Bundle, entry: FileEntry, threads: int | None) -> T
     import torch
 
     # PyTorch sees the affinity of the process, and no quota.
-    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_processors()))
+    most = (os.cpu_count() or 1) if threads else usable_processors()
+    torch.set_num_threads(min(threads or torch.get_num_threads(), most))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     path = bundle.file(entry)
     if not bundle.trusted:

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from pathlib import Path
 
 import msgspec
@@ -37,8 +38,12 @@ def test_any_batch_and_length_run(
 
 
 def test_threads_are_limited(tmp_path: Path) -> None:
-    session = open_session(open_bundle(write_bundle(tmp_path / "bundle")), threads=1)
+    root = open_bundle(write_bundle(tmp_path / "bundle"))
+    session = open_session(root, threads=1)
     assert session.session.get_session_options().intra_op_num_threads == 1
+    # As many would be started, and wait for each other for minutes.
+    session = open_session(root, threads=100_000)
+    assert session.session.get_session_options().intra_op_num_threads == os.cpu_count()
 
 
 def test_a_shape_the_core_does_not_take_is_an_error(tmp_path: Path) -> None:

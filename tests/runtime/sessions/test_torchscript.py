@@ -135,3 +135,15 @@ def test_verify_says_what_to_type(
     caplog.clear()
     assert {r.artifact for r in check_bundle(trusted)} == {"core.onnx", "core.pt"}
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(("threads", "started"), [(100_000, 2), (1, 1)])
+def test_no_more_threads_than_processors(
+    threads: int, started: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    set_to: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", set_to.append)
+    root = write_bundle(tmp_path / "bundle", formats=("torchscript",))
+    open_session(open_bundle(root), "torchscript", threads=threads)
+    assert set_to == [started]

@@ -72,8 +72,9 @@ def test_int8_states_of_another_kind_are_refused(change: dict[str, Any], tmp_pat
 
 @pytest.mark.parametrize(("threads", "expected"), [(None, 1), (2, 2)])
 def test_a_stream_has_one_thread_and_none_waits_busily(
-    tmp_path: Path, threads: int | None, expected: int
+    tmp_path: Path, threads: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
     bundle = open_bundle(write_streaming_bundle(tmp_path / "bundle", Core()))
     session = open_stream_session(bundle, "onnxruntime-cpu", threads)
     assert isinstance(session, OnnxStreamSession)
