@@ -23,10 +23,10 @@ demo: install
 	@echo "Listen to $(DEMO)/denoised.flac, look at $(DEMO)/denoised.png (before and after)."
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: install
 	@$(BIN)/ruff check --quiet .

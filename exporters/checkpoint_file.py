@@ -23,10 +23,15 @@ ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 PICKLE_MAGIC = b"\x80"  # torch.save before, and Python's pickle
 
 _MAX_UNPACKED = 10  # times the size of the file
+_MAX_TENSORS = 32_768  # with an optimizer and averages; PyTorch takes a second for each 4,000
 
 SAVE_HINT = (
     "save the weights alone where it was made: torch.save(model.state_dict(), 'weights.pth')"
 )
+
+
+class _TooManyTensors(ValueError):
+    """More tensors than are read; the argument is their number."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ def _require_bounded(path: Path) -> None:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+        if len(members) > _MAX_TENSORS:
+            raise _TooManyTensors(len(members))
         unpacked = sum(member.file_size for member in members)
         if unpacked > _MAX_UNPACKED * path.stat().st_size:
             raise ValueError(f"{unpacked / 1e6:.0f} MB unpacked")
@@ -141,6 +148,8 @@ def _plain_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]
 
 def _read_safetensors(path: Path) -> tuple[object, dict[str, str]]:
     with safe_open(path, framework="pt", device="cpu") as file:
+        if len(file.keys()) > _MAX_TENSORS:
+            raise _TooManyTensors(len(file.keys()))
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return tensors, dict(file.metadata() or {})
 
@@ -149,6 +158,8 @@ def _reason(error: Exception) -> str:
     """The reason of a reader's error, in one line."""
     if out_of_memory(error) or isinstance(error, UnicodeEncodeError):
         return reason(error)
+    if isinstance(error, _TooManyTensors):
+        return f"{error} tensors, of which at most {_MAX_TENSORS} are read; {SAVE_HINT}"
     text = str(error)
     code = re.search(r"GLOBAL (\S+)", text)
     if code:

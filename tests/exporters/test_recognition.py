@@ -469,3 +469,16 @@ def test_the_weights_of_another_model_say_so(tmp_path, network, asked, line):
     assert str(caught.value).endswith(line)
     assert checkpoint.model is not None
     require_model(checkpoint, checkpoint.model)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_more_tensors_than_any_network_has(tmp_path: Path, suffix: str) -> None:
+    names = [f"t{index}" for index in range(40_000)]
+    path = tmp_path / f"many{suffix}"
+    if suffix == ".pth":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(f"many/data/{name}", b"")
+    else:
+        save_file({name: torch.zeros(()) for name in names}, path)
+    assert "40000 tensors, of which at most 32768 are read; save the weights" in refusal(path)
