@@ -22,6 +22,7 @@ from frcrn_export.calibration import calibrate
 from frcrn_export.exporters.assets import ASSETS, DEMO_CLEAN, DEMO_NOISY
 from frcrn_export.exporters.families.frcrn import FAMILY as FRCRN
 from frcrn_export.exporters.registry import registry
+from frcrn_export.runtime.bundle.graph_cost import graph_cost
 from frcrn_export.runtime.bundle.layer_report import census, read_layer_report
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, sha256_of
 from tests.golden_weights import frcrn_golden_state
@@ -104,6 +105,7 @@ def test_the_main_job(published: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for made in ("clean.wav", "clean.png", "cleaned/one.flac", "mine/core.pt", "mine/core.onnx"):
         assert Path(made).is_file(), made
     _check_engine(open_bundle("frcrn"))
+    _check_cost(Path("frcrn"))
 
     Path("streamed.wav").rename("by-denoise.wav")
     for snippet, made in zip(blocks("python"), ("clean.wav", "streamed.wav"), strict=True):
@@ -111,6 +113,17 @@ def test_the_main_job(published: Path, tmp_path: Path, monkeypatch: pytest.Monke
         subprocess.run([sys.executable, "-c", snippet], check=True)
         assert soundfile.info(made).frames == 2 * rate
     _check_pipes(tmp_path / "programs", rate)
+
+
+def _check_cost(bundle: Path) -> None:
+    """The core has three real products for each complex one, the form for GPUs four."""
+    second = {"batch": 1, "frames": 49}
+    core = graph_cost(bundle / "core.onnx", second).flop
+    fp16 = graph_cost(bundle / "core.fp16.onnx", second).flop
+    assert core
+    assert fp16
+    assert core / 1e9 == pytest.approx(63.6, rel=0.002)
+    assert fp16 / core == pytest.approx(4 / 3, rel=0.02)
 
 
 def _check_pipes(programs: Path, rate: int) -> None:

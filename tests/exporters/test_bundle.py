@@ -21,6 +21,7 @@ from frcrn_export.exporters.bundle import (
 from frcrn_export.exporters.families.wave_unet import FAMILY as family
 from frcrn_export.exporters.hard_sound import hard_waves
 from frcrn_export.exporters.loading import LoadedModel, load_model
+from frcrn_export.exporters.own_module import OwnModule, load_own_module
 from frcrn_export.exporters.streaming_core import StreamingCore
 from frcrn_export.exporters.streaming_export import StreamingOptions
 from frcrn_export.runtime.audio.stft import Stft
@@ -30,6 +31,7 @@ from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from frcrn_export.runtime.sessions.registry import BACKENDS
+from tests.exporters.own_modules import MASK, write
 
 # frcrn-16k goes the whole way in tests/test_readme.py.
 SLOW_MODELS = [
@@ -120,9 +122,16 @@ def run(bundle: Bundle, role: str, value: np.ndarray) -> np.ndarray:
     return BACKENDS["onnxruntime-cpu"].open(bundle, entry, 1).run(value)
 
 
-@pytest.mark.parametrize("name", ["wave-unet-16k", SLOW_MODELS[0]])
-def test_one_file_from_waveform_to_waveform(name: str, tmp_path: Path) -> None:
-    model = load_model(name, seed=0)
+def spectral_model(folder: Path) -> LoadedModel:
+    """A small network with an STFT of its own."""
+    path = write(folder, "mask", MASK)
+    stft = (512, 128, 512)
+    return load_own_module(OwnModule(f"{path}:build", 16_000, stft, output="mask"), seed=0)
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+def test_one_file_from_waveform_to_waveform(spectral: bool, tmp_path: Path) -> None:
+    model = spectral_model(tmp_path) if spectral else load_model("wave-unet-16k", seed=0)
     bundle = export_onnx(model, tmp_path / "out", stft="inline")
     assert [entry.path for entry in bundle.manifest.files] == ["denoiser.onnx", "parity.npz"]
     wave = np.stack([speech(5_001), 0.01 * speech(5_001)[::-1]])
