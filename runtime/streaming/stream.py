@@ -1,10 +1,12 @@
 """One stream around a network: its level, its transform, and its pending samples."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy import vdot
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.attenuation import mix
@@ -214,29 +216,30 @@ def advance(session: StreamSession, streams: Sequence[Stream]) -> tuple[int, int
     not finite begins anew; the others are not touched. Returns how many rows of either kind there
     were, those that failed first.
     """
-    if counted := [row for row, stream in enumerate(streams) if stream.transform.must_restart]:
-        session.reset(counted)
-        for row in counted:
-            streams[row].transform.restart()
     for row, stream in enumerate(streams):
+        if stream.transform.must_restart:
+            session.reset([row])
+            stream.transform.restart()
         stream.fill(session.inputs[row])
         session.ends[row] = stream.transform.end
-    limited = _limit(session, streams)
-    enhanced = session.run(session.inputs, session.ends)
-    lost: list[int] = []
-    if not np.isfinite(enhanced[: len(streams)]).all():
-        lost = [row for row in range(len(streams)) if not np.isfinite(enhanced[row]).all()]
-        session.reset(lost)
+    limit, given, limited = session.entry.input_limit, session.inputs, 0
+    # A sum of squares is the cheapest look at all values: NaN and what is too loud show in it.
+    if limit is not None and vdot(given, given) > limit * limit:
+        limited = _limit(given, streams, limit)
+    enhanced = session.run(given, session.ends)
+    if isfinite(vdot(enhanced, enhanced)):
+        for row, stream in enumerate(streams):
+            stream.take(enhanced[row])
+        return 0, limited
+    lost = [row for row in range(len(streams)) if not np.isfinite(enhanced[row]).all()]
+    session.reset(lost)
     for row, stream in enumerate(streams):
         (stream.lose if row in lost else stream.take)(enhanced[row])
     return len(lost), limited
 
 
-def _limit(session: StreamSession, streams: Sequence[Stream]) -> int:
+def _limit(given: Float32Array, streams: Sequence[Stream], limit: float) -> int:
     """Bound the rows of the streams, and count those in which something was clipped."""
-    limit, given = session.entry.input_limit, session.inputs[: len(streams)]
-    if limit is None or np.abs(given).max() <= limit:
-        return 0
     rows = [row for row in range(len(streams)) if np.abs(given[row]).max() > limit]
     for row in rows:
         streams[row].limited_calls += 1

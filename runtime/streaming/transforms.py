@@ -237,8 +237,9 @@ class NetworkClock:
     @property
     def must_restart(self) -> bool:
         """Whether the network cannot count the next call."""
-        counted = self.given + self._info.chunk - self._start
-        return self._info.end is not None and counted >= UNKNOWN_END
+        if self._info.end is None:
+            return False
+        return self.given + self._info.chunk - self._start >= UNKNOWN_END
 
     def restart(self) -> None:
         """Say that the network has its initial states again."""
