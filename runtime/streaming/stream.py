@@ -18,6 +18,8 @@ from frcrn_export.runtime.streaming.session import StreamSession
 from frcrn_export.runtime.streaming.transforms import Transform
 
 _FIRST_CAPACITY = 1024
+# OpenBLAS shares sums of more values among threads, which wait busily afterwards.
+_ONE_THREAD = 10_000
 
 
 class Fifo:
@@ -223,11 +225,10 @@ def advance(session: StreamSession, streams: Sequence[Stream]) -> tuple[int, int
         stream.fill(session.inputs[row])
         session.ends[row] = stream.transform.end
     limit, given, limited = session.entry.input_limit, session.inputs, 0
-    # A sum of squares is the cheapest look at all values: NaN and what is too loud show in it.
-    if limit is not None and vdot(given, given) > limit * limit:
+    if limit is not None and _power(given) > limit * limit:
         limited = _limit(given, streams, limit)
     enhanced = session.run(given, session.ends)
-    if isfinite(vdot(enhanced, enhanced)):
+    if isfinite(_power(enhanced)):
         for row, stream in enumerate(streams):
             stream.take(enhanced[row])
         return 0, limited
@@ -236,6 +237,13 @@ def advance(session: StreamSession, streams: Sequence[Stream]) -> tuple[int, int
     for row, stream in enumerate(streams):
         (stream.lose if row in lost else stream.take)(enhanced[row])
     return len(lost), limited
+
+
+def _power(rows: Float32Array) -> float:
+    """The sum of squares, the cheapest look at all values: NaN and what is too loud show in it."""
+    if rows.size > _ONE_THREAD:
+        return sum(float(vdot(row, row)) for row in rows)
+    return float(vdot(rows, rows))
 
 
 def _limit(given: Float32Array, streams: Sequence[Stream], limit: float) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.streaming import MultiStream, StreamingDenoiser
-from frcrn_export.runtime.streaming.stream import Fifo
+from frcrn_export.runtime.streaming.stream import Fifo, _power
 from tests.bundles import STFT, write_manifest
 from tests.streaming_bundles import Core, write_streaming_bundle
 
@@ -139,3 +139,12 @@ def test_a_stream_has_no_end(tmp_path: Path, chunk: int) -> None:
     assert 0 < np.ptp(begins) < (lookahead + chunk + 3) * hop
     assert len(ends) > hop
     assert denoiser.failed_calls == 0
+
+
+@pytest.mark.parametrize("rows", [3, 40])
+def test_a_sum_of_squares_shows_what_is_wrong(rows: int) -> None:
+    values = np.ones((rows, 1, 400), np.float32)
+    assert _power(values) == rows * 400
+    for wrong in (np.nan, np.inf, -np.inf):
+        values[rows - 1, 0, 7] = wrong
+        assert not np.isfinite(_power(values))
