@@ -187,7 +187,7 @@ class Denoiser(OfOneProcess):
 
     manifest: Manifest
     session: Session
-    finite: bool = True  # whether outputs must be finite; measurements take any output
+    finite: bool = True  # outputs must be; measurements take any, and need no warnings
 
     @classmethod
     def open(
@@ -287,7 +287,7 @@ class Denoiser(OfOneProcess):
     def _without_infrasound(self, source: AudioSource) -> AudioSource:
         if self.manifest.high_pass is not None:
             return HighPassed(source, self.manifest.high_pass)
-        if (excess := infrasound_db(source)) > _MUCH_INFRASOUND_DB:
+        if self.finite and (excess := infrasound_db(source)) > _MUCH_INFRASOUND_DB:
             logger.warning(
                 "%s: DC and infrasound are %+.0f dB against the sound, and no filter is on; "
                 "take them out: --high-pass (high_pass=True)",

@@ -53,7 +53,7 @@ def find_pairs(folder: Path) -> list[Pair]:
     if not noisy and not clean:
         raise UserError(
             f"{folder}: no pairs in this folder (NAME.noisy.wav with NAME.clean.wav); "
-            "for two folders of equal names: --noisy FOLDER --clean FOLDER"
+            "evaluate also takes two folders of equal names: --noisy FOLDER --clean FOLDER"
         )
     for name in sorted(noisy.keys() ^ clean.keys()):
         path = noisy.get(name) or clean[name]

@@ -176,6 +176,8 @@ def trt(
         require_bundle(bundle, source)
     else:
         require_output(source, output, force=True)  # it builds in a bundle that is there
+    if explain and as_json:
+        raise click.UsageError("--explain prints commands to paste, not JSON; leave out --json")
     if fp16 + fp32 + int8 + fp8 > 1:
         raise click.UsageError(
             "--fp16, --fp32, --int8 and --fp8 exclude each other; give one of them"

@@ -51,6 +51,9 @@ def inspect(
 
         if layers or state_dict is not None:
             raise click.UsageError("--against goes with neither --layers nor --state-dict")
+        for each in (path, against):
+            if not each.exists():
+                raise UserError(f"{each}: no such bundle, engine or layer report; check the name")
         compare(path, against, as_json)
         return
     if not path.exists():

@@ -17,6 +17,7 @@ from frcrn_export.runtime.bundle.manifest import (
 from frcrn_export.runtime.bundle.parse import parse_manifest
 from frcrn_export.runtime.bundle.remedies import export_to, make_again
 from frcrn_export.runtime.errors import BundleError, reading
+from frcrn_export.runtime.text import quoted
 
 _CHUNK_BYTES = 1 << 20
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -88,6 +89,8 @@ def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) ->
 def _read_manifest(root: Path) -> bytes:
     path = root / MANIFEST_NAME
     if not path.is_file():
+        if root.is_file() and (root.parent / MANIFEST_NAME).is_file():
+            raise BundleError(f"{root}: a file of a bundle; give its folder: {quoted(root.parent)}")
         raise BundleError(
             f"{root}: no bundle here (no {MANIFEST_NAME}); make one: {export_to(root)}"
         )

@@ -23,6 +23,8 @@ from frcrn_export.runtime.text import quoted, shown
 NEW_BUNDLE = "-o NEW_BUNDLE"
 # The targets as `frcrn-export calibrate --for` names them.
 FOR_VALUES: dict[Target, str] = {"tensorrt": "rtx4090d", "cpu": "cpu"}
+# The suffixes of files that may hold weights.
+_WEIGHTS = (".pth", ".pt", ".bin", ".th", ".tar", ".ckpt", ".safetensors")
 # The dynamic axes that `frcrn-export trt` has an option for.
 _AXES = ("batch", "frames", "samples")
 
@@ -51,7 +53,7 @@ def options_of(
 
 def export_to(root: Path) -> str:
     """The command that exports a bundle to a path, or to NEW_BUNDLE where the path is taken."""
-    if root.is_file():  # perhaps a weights file
+    if root.is_file() and root.suffix.lower() in _WEIGHTS:
         return f"frcrn-export onnx --checkpoint {quoted(root)} {NEW_BUNDLE}"
     free = not root.exists() or (
         root.is_dir() and all(path.name == TRANSACTION_NAME for path in root.iterdir())

@@ -29,6 +29,9 @@ def sweep_partials(outputs: Iterable[Path]) -> None:
 def _is_alive(process: int) -> bool:
     if os.name == "nt":  # signal 0 ends a process there; an open file cannot be removed
         return process == os.getpid()
+    with suppress(OSError, IndexError):  # killed, but not yet reaped; not on every system
+        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

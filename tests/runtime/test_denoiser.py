@@ -364,6 +364,10 @@ def test_dc_and_infrasound_do_not_rule_the_level(
     np.testing.assert_allclose(untouched, given / 2, atol=1e-6)
     assert "DC and infrasound are +" in caplog.text
     assert "take them out: --high-pass (high_pass=True)" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING"):  # of a measurement, whose sound is no user's
+        Denoiser(plain.manifest, plain.session, finite=False)(given)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])

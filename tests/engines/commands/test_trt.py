@@ -171,6 +171,12 @@ def test_explain_prints_commands_and_builds_nothing(
     assert contents(wave_unet_bundle) == before
 
 
+def test_explain_is_no_json(wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "trt", wave_unet_bundle, "--explain", "--json")
+    assert code == 2
+    assert "leave out --json" in err
+
+
 def test_explain_keeps_the_floor(
     wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -170,3 +170,12 @@ def test_layers_of_a_bundle_without_an_engine(
     said = " ".join(out.split())
     assert f"and so no layers of one; build one: frcrn-export trt {root} --fp16" in said
     assert "No engine" not in run(capsys, "inspect", root)[1]
+
+
+def test_nothing_to_compare_with_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["inspect", str(tmp_path), "--against", str(tmp_path / "nosuch")])
+    assert left.value.code == 2
+    assert f"{tmp_path / 'nosuch'}: no such bundle, engine" in capsys.readouterr().err

@@ -25,18 +25,26 @@ def test_a_good_bundle_opens(root: Path) -> None:
     assert bundle.manifest.file("core", "torchscript") is None
 
 
-@pytest.mark.parametrize("make", ["missing", "empty folder", "file"])
+@pytest.mark.parametrize("make", ["missing", "empty folder", "weights", "recording"])
 def test_what_is_no_bundle_says_how_to_make_one(tmp_path: Path, make: str) -> None:
-    path = tmp_path / "here"
+    path = tmp_path / {"weights": "best.pth", "recording": "noisy.wav"}.get(make, "here")
     if make == "empty folder":
         path.mkdir()
-    elif make == "file":
+    elif make != "missing":
         path.write_bytes(b"")
     with pytest.raises(BundleError) as raised:
         open_bundle(path)
     # Pasted, the command must not be refused because something is there.
-    options = f"--checkpoint {path} -o NEW_BUNDLE" if make == "file" else f"-o {path}"
+    options = {
+        "weights": f"--checkpoint {path} -o NEW_BUNDLE",
+        "recording": "-o NEW_BUNDLE",
+    }.get(make, f"-o {path}")
     assert str(raised.value).endswith(f"make one: frcrn-export onnx {options}")
+
+
+def test_a_file_of_a_bundle_in_its_place(root: Path) -> None:
+    with pytest.raises(BundleError, match="a file of a bundle; give its folder: "):
+        open_bundle(root / "core.onnx")
 
 
 def test_a_missing_file_is_named(root: Path) -> None:
