@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from frcrn_export.exporters.layer_runs import Arrays
 from frcrn_export.runtime.gpu import TensorMemory, TensorView, cuda_errors, use_gpu
-from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
+from frcrn_export.runtime.sessions.tensorrt_contexts import contexts_of
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine
 
 
@@ -17,13 +17,9 @@ class LayerEngine:
         with cuda_errors(engine.entry.path):
             self._device = use_gpu()
             self._stream = self._device.create_stream()
-            contexts = (
-                RtxContexts(engine)
-                if engine.info.backend == "tensorrt-rtx"
-                else ClassicContexts(engine, self._device, self._stream)
-            )
-            self._contexts = contexts  # it holds the activations' memory
-            self._context = contexts.create()
+            # They hold the activations' memory.
+            self._contexts = contexts_of(engine, self._device, self._stream)
+            self._context = self._contexts.create()
         self._inputs: dict[str, TensorView] = {}
         self._results: dict[str, TensorView] = {}
 

@@ -35,7 +35,7 @@ from frcrn_export.runtime.bundle.manifest import (
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import BundleError, UserError
-from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine
+from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine, source_of
 from frcrn_export.runtime.text import quoted
 from frcrn_export.runtime.verify.layers import LayerReport
 from frcrn_export.runtime.verify.parity import Case, read_cases
@@ -113,9 +113,8 @@ def _source(bundle: Bundle, entry: FileEntry) -> FileEntry:
     """The ONNX file an engine was built from. Raises BundleError where it was replaced since."""
     info = entry.engine
     assert info is not None
-    for file in bundle.manifest.files:
-        if file.path == info.source and file.sha256 == info.source_sha256:
-            return file
+    if (source := source_of(bundle.manifest, info)) is not None:
+        return source
     raise BundleError(
         f"{entry.path}: the {info.source} it was built from is no longer in {bundle.path}; run: "
         f"{build_again(bundle.path, entry)}"

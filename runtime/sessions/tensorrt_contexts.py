@@ -91,3 +91,12 @@ class RtxContexts:
             logger.info("%s: %s", self._file, "loaded" if fits else "nothing that fits here")
         except Exception as error:
             logger.info("%s: not read: %s", self._file, error)
+
+
+def contexts_of(
+    engine: Engine, device: "Device", stream: "Stream"
+) -> ClassicContexts | RtxContexts:
+    """The contexts of the engine's backend, for one lane."""
+    if engine.info.backend == "tensorrt-rtx":
+        return RtxContexts(engine)
+    return ClassicContexts(engine, device, stream)

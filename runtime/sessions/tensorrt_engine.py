@@ -5,7 +5,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from frcrn_export.runtime.bundle.manifest import EngineInfo, FileEntry, Profile, TensorSpec
+from frcrn_export.runtime.bundle.manifest import (
+    EngineInfo,
+    FileEntry,
+    Manifest,
+    Profile,
+    TensorSpec,
+)
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import BackendError
@@ -114,13 +120,20 @@ def load_engine(bundle: Bundle, entry: FileEntry, content: bytes | None = None) 
     return engine
 
 
+def source_of(manifest: Manifest, info: EngineInfo) -> FileEntry | None:
+    """The ONNX file an engine was built from; None where it is gone, or was replaced since."""
+    for file in manifest.files:
+        if file.path == info.source and file.sha256 == info.source_sha256:
+            return file
+    return None
+
+
 def _weights(bundle: Bundle, entry: FileEntry) -> bytes:
     """The ONNX file with the weights of an engine that has none itself."""
     info = entry.engine
     assert info is not None
-    for file in bundle.manifest.files:
-        if file.path == info.source and file.sha256 == info.source_sha256:
-            return bundle.file(file).read_bytes()
+    if (source := source_of(bundle.manifest, info)) is not None:
+        return bundle.file(source).read_bytes()
     raise BackendError(
         f"{entry.path} has no weights, and the bundle no longer has the {info.source} to take them "
         f"from; run: {build_again(bundle.path, entry)}, or for other weights: frcrn-export refit"

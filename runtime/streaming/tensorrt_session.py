@@ -14,7 +14,7 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import build_again
 from frcrn_export.runtime.errors import BackendError
 from frcrn_export.runtime.gpu import TensorMemory, cuda_errors, use_gpu
-from frcrn_export.runtime.sessions.tensorrt_contexts import ClassicContexts, RtxContexts
+from frcrn_export.runtime.sessions.tensorrt_contexts import contexts_of
 from frcrn_export.runtime.sessions.tensorrt_engine import Engine, load_engine
 from frcrn_export.runtime.sessions.tensorrt_lane import BoundShape, Contexts, capture_shape
 from frcrn_export.runtime.streaming.transforms import StateArray, initial_state
@@ -41,11 +41,7 @@ def open_engine(bundle: Bundle, entry: FileEntry, batch: int) -> "TensorRTStream
     with cuda_errors(entry.path):
         device = use_gpu()
         stream = device.create_stream()
-        contexts: Contexts = (
-            RtxContexts(engine)
-            if engine.info.backend == "tensorrt-rtx"
-            else ClassicContexts(engine, device, stream)
-        )
+        contexts = contexts_of(engine, device, stream)
         return TensorRTStreamSession(engine, device, stream, contexts)
 
 
