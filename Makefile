@@ -46,7 +46,7 @@ $(VENV)/installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade pip
 	@$(PIP) install "$(TORCH)"
-	@$(PIP) install --editable ".[$(RUNTIME),export,train,plot,rtx,dev]"
+	@$(PIP) install --editable ".[$(RUNTIME),export,train,plot,bench,rtx,dev]"
 	@$(PIP) install --editable ".[quality]" 2>$(VENV)/quality.log || \
 		echo "pesq was not compiled (see $(VENV)/quality.log): no frcrn-export evaluate, its tests are skipped"
 	@touch $@

@@ -27,7 +27,6 @@ from frcrn_export.calibration.quality.evaluation import (
     measure,
     open_subjects,
 )
-from frcrn_export.calibration.quality.pairs import Pair, find_pairs, read_pair
 from frcrn_export.calibration.quality.report import json_report, markdown
 from frcrn_export.calibration.quality.scoring import Scorer
 from frcrn_export.calibration.quality.tables import tables
@@ -35,6 +34,7 @@ from frcrn_export.exporters.assets import ASSETS
 from frcrn_export.exporters.bundle import export_onnx
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.runtime.audio.measures import si_sdr_db
+from frcrn_export.runtime.audio.pairs import Pair, find_pairs, read_pair
 from frcrn_export.runtime.audio.source import Float32Array
 from frcrn_export.runtime.audio.spectrogram import plot_before_after
 

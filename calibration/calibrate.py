@@ -10,7 +10,6 @@ from frcrn_export.calibration.int8_gates import failures, passed, quality_gates,
 from frcrn_export.calibration.int8_report import Report, WorstClip
 from frcrn_export.calibration.int8_report_page import require_matplotlib
 from frcrn_export.calibration.plan import Plan, Settings, make_plan
-from frcrn_export.calibration.quality.pairs import Pair
 from frcrn_export.calibration.quality.scoring import require_packages
 from frcrn_export.calibration.quality_scores import METRICS, Evaluator, Quality, evaluating
 from frcrn_export.calibration.quantizers import SignalQuantizer
@@ -20,6 +19,7 @@ from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES, Progress
 from frcrn_export.calibration.source import int8_name
 from frcrn_export.calibration.speed import Speed, measure_speed
 from frcrn_export.calibration.switches import SwitchedCore
+from frcrn_export.runtime.audio.pairs import Pair
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, GateResult, Target
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
 from frcrn_export.runtime.errors import CheckFailed, UserError

@@ -9,13 +9,12 @@ import numpy as np
 
 from frcrn_export.calibration.int8_gates import LIMITS
 from frcrn_export.calibration.int8_report import Report, SearchPoint, TensorRange, WorstClip
-from frcrn_export.calibration.quality.report import markdown_table
 from frcrn_export.calibration.quality.tables import METRICS as TITLES
-from frcrn_export.calibration.quality.tables import Table
 from frcrn_export.calibration.quality_scores import METRICS
 from frcrn_export.runtime.audio.spectrogram import spectrogram_dbfs
 from frcrn_export.runtime.commands.inspect_tables import gate_words
 from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.tables import Table, markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

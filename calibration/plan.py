@@ -13,7 +13,6 @@ from frcrn_export.calibration.clips import (
     read_audio,
 )
 from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
-from frcrn_export.calibration.quality.pairs import Pair, find_pairs
 from frcrn_export.calibration.quantizers import Quantizer, quantizer_for
 from frcrn_export.calibration.ranges import Ranges, observe
 from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES, Progress
@@ -25,6 +24,7 @@ from frcrn_export.calibration.source import (
     with_fp16_core,
 )
 from frcrn_export.exporters.onnx_versions import lower_versions
+from frcrn_export.runtime.audio.pairs import Pair, find_pairs
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Target
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import calibrate_command

@@ -9,7 +9,6 @@ from math import isnan
 import msgspec
 import numpy as np
 
-from frcrn_export.calibration.quality.pairs import Pair, check_pair, read_pair
 from frcrn_export.calibration.quality.scoring import (
     Result,
     Scorer,
@@ -22,6 +21,7 @@ from frcrn_export.calibration.settings import Progress
 from frcrn_export.exporters.hard_sound import ABRUPT, allowance_db, hard_waves
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
+from frcrn_export.runtime.audio.pairs import Pair, check_pair, read_pair
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import CheckFailed

@@ -66,6 +66,14 @@ GROUPS = MappingProxyType(
                 "frcrn_export.calibration.quality.command:evaluate",
                 "Measure the quality of denoised speech against clean speech.",
             ),
+            "bench": (
+                "frcrn_export.runtime.commands.bench:bench",
+                "Measure times, memory and exact counters of a bundle.",
+            ),
+            "compare": (
+                "frcrn_export.runtime.commands.compare:compare",
+                "Compare two bundles or results: counters, parity, quality, times.",
+            ),
             "inspect": (
                 "frcrn_export.exporters.commands.inspect:inspect",
                 "Show what a bundle or a checkpoint holds.",
@@ -103,7 +111,7 @@ EXTRAS = MappingProxyType(
         "matplotlib": "plot",
         "pesq": "quality",
         "pystoi": "quality",
-        "scipy": "quality",
+        "scipy": "bench",
         "sounddevice": "live",
     }
 )

@@ -21,7 +21,7 @@ from frcrn_export.runtime.errors import CheckFailed
 if TYPE_CHECKING:
     from frcrn_export.calibration.quality.evaluation import Choice, Evaluation
     from frcrn_export.calibration.quality.gates import Gate
-    from frcrn_export.calibration.quality.pairs import Pair
+    from frcrn_export.runtime.audio.pairs import Pair
     from frcrn_export.runtime.bundle.manifest import Precision
 
 
@@ -164,14 +164,9 @@ def evaluate(
     from frcrn_export.calibration.quality.dnsmos import open_dnsmos
     from frcrn_export.calibration.quality.evaluation import Choice, measure, open_subjects
     from frcrn_export.calibration.quality.gates import failures
-    from frcrn_export.calibration.quality.report import (
-        check_output,
-        csv_text,
-        json_report,
-        markdown,
-        write_output,
-    )
+    from frcrn_export.calibration.quality.report import csv_text, json_report, markdown
     from frcrn_export.calibration.quality.scoring import Scorer, require_packages
+    from frcrn_export.runtime.files.output import check_output, write_output
 
     measures = tuple(name for name in MEASURES if name in (metrics or MEASURES))
     gates = _gates(minima, measures)
@@ -238,7 +233,7 @@ def _check_different(choices: "list[Choice]") -> None:
 
 
 def _pairs(folder: Path | None, noisy: Path | None, clean: Path | None) -> "list[Pair]":
-    from frcrn_export.calibration.quality.pairs import find_pairs, match_folders
+    from frcrn_export.runtime.audio.pairs import find_pairs, match_folders
 
     if folder is not None and noisy is None and clean is None:
         return find_pairs(folder)

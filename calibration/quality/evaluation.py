@@ -8,14 +8,6 @@ from time import perf_counter
 
 import numpy as np
 
-from frcrn_export.calibration.quality.pairs import (
-    ALL,
-    Pair,
-    check_pair,
-    find_pairs,
-    match_folders,
-    read_pair,
-)
 from frcrn_export.calibration.quality.scoring import (
     MEASURES,
     Result,
@@ -25,6 +17,14 @@ from frcrn_export.calibration.quality.scoring import (
 )
 from frcrn_export.calibration.quality.summary import ClipResult, Group, Mean
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.audio.pairs import (
+    ALL,
+    Pair,
+    check_pair,
+    find_pairs,
+    match_folders,
+    read_pair,
+)
 from frcrn_export.runtime.audio.source import array_source
 from frcrn_export.runtime.bundle.manifest import Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of

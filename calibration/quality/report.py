@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,33 +13,8 @@ import msgspec
 from frcrn_export.calibration.quality.evaluation import Evaluation
 from frcrn_export.calibration.quality.gates import Gate, verdicts
 from frcrn_export.calibration.quality.summary import Mean, groups_of
-from frcrn_export.calibration.quality.tables import METRICS, Table, notes, tables
-from frcrn_export.runtime.bundle.transaction import replace_file
-from frcrn_export.runtime.errors import UserError
-
-
-def check_output(path: Path) -> None:
-    """Raise UserError where `write_output` would fail."""
-    parent = path.absolute().parent
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: is a device or a pipe, which is not replaced; give a file")
-    if not parent.is_dir():
-        what = "is no folder" if parent.exists() else "no such folder"
-        raise UserError(f"{path}: cannot be written, {parent}: {what}; make it or give another")
-    for blocked in (parent, path):
-        if blocked.exists() and not os.access(blocked, os.W_OK):
-            raise UserError(f"{path}: cannot be written, no permission for {blocked}; give another")
-
-
-def write_output(path: Path, text: str) -> None:
-    """Replace the file atomically. Raises UserError."""
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; make room or give another file") from error
-
+from frcrn_export.calibration.quality.tables import METRICS, notes, tables
+from frcrn_export.runtime.tables import markdown_table
 
 _DIGITS = 4
 
@@ -50,15 +24,6 @@ def markdown(evaluation: Evaluation) -> str:
     parts = ["# Quality", *(f"- {line}" for line in notes(evaluation))]
     text = "\n".join([parts[0], "", *parts[1:]]) + "\n"
     return text + "".join(markdown_table(table) for table in tables(evaluation, clips=True))
-
-
-def markdown_table(table: Table) -> str:
-    """A table with its title as a heading."""
-    lines = [table.columns, *table.rows]
-    ruler = "|".join("---:" if name.startswith(">") else "---" for name in table.columns)
-    written = [" | ".join(_escaped(cell) for cell in line) for line in lines]
-    body = [f"| {written[0]} |", f"|{ruler}|", *(f"| {line} |" for line in written[1:])]
-    return f"\n## {table.title}\n\n" + "\n".join(body) + "\n"
 
 
 def csv_text(evaluation: Evaluation) -> str:
@@ -161,7 +126,3 @@ def _mean_json(mean: Mean | None) -> dict[str, Any] | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, _DIGITS)
-
-
-def _escaped(cell: str) -> str:
-    return cell.lstrip(">").replace("|", "\\|")

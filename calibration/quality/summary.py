@@ -6,8 +6,8 @@ from math import sqrt
 
 import numpy as np
 
-from frcrn_export.calibration.quality.pairs import ALL, OTHER, Pair
 from frcrn_export.calibration.quality.scoring import Scores
+from frcrn_export.runtime.audio.pairs import ALL, OTHER, Pair
 
 CONFIDENCE = 0.95
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from frcrn_export.calibration.quality.evaluation import Evaluation
 from frcrn_export.calibration.quality.summary import Group, Mean, groups_of
+from frcrn_export.runtime.tables import Table
 
 _MAX_NAMES = 3
 
@@ -31,15 +32,6 @@ METRICS = {
     "dnsmos_bak": Metric("DNSMOS BAK"),
     "dnsmos_ovr": Metric("DNSMOS OVR"),
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns (">" in front: numbers, to the right) and rows of as many cells."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def tables(evaluation: Evaluation, clips: bool) -> list[Table]:

@@ -6,6 +6,7 @@ the normative text: what a field means, its unit and its bound.
 """
 
 from collections.abc import Iterable
+from math import prod
 from typing import Annotated, Literal
 
 import msgspec
@@ -239,6 +240,11 @@ class StateSpec(Struct, frozen=True, kw_only=True):
     def row_shape(self) -> tuple[int, ...]:
         """The shape of one stream's state, without the batch."""
         return tuple(map(int, self.shape[1:]))
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of one stream's state."""
+        return prod(self.row_shape) * (1 if self.dtype == "uint8" else 4)
 
     def tensor(self, name: str) -> TensorSpec:
         """The state as the input or output of this name."""

@@ -1,6 +1,6 @@
 """The command that shows what a bundle holds."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ from frcrn_export.runtime.commands.console import print_json, print_line, print_
 from frcrn_export.runtime.commands.float16_tables import print_float32_layers
 from frcrn_export.runtime.commands.inspect_engines import print_findings
 from frcrn_export.runtime.commands.inspect_tables import (
-    calls_a_second,
     print_engine,
     print_quantization,
     print_streaming,
@@ -72,28 +71,9 @@ def _costs(bundle: "Bundle") -> "dict[str, GraphCost]":
     """The cost of one second of audio, by ONNX file; empty without the onnx package."""
     if find_spec("onnx") is None:
         return {}
-    from frcrn_export.runtime.bundle.graph_cost import graph_cost
+    from frcrn_export.runtime.bundle.audio_cost import graph_costs
 
-    sizes = _second_of_audio(bundle.manifest)
-    costs = {}
-    for entry in bundle.manifest.files:
-        # The other two are the same network as the core.
-        if entry.format == "onnx" and entry.role not in ("core_long", "core_static"):
-            cost = graph_cost(bundle.file(entry), sizes)
-            if cost.flop is not None:
-                calls = calls_a_second(bundle.manifest, entry)
-                cost = replace(cost, flop=round(cost.flop * calls))
-            costs[entry.path] = cost
-    return costs
-
-
-def _second_of_audio(manifest: "Manifest") -> dict[str, int]:
-    """Sizes of the dynamic axes; a second rounded up to what the core takes."""
-    multiple = manifest.padding.size if manifest.padding.rule == "multiple" else 1
-    sizes = {"batch": 1, "samples": -(-manifest.sample_rate // multiple) * multiple}
-    if manifest.stft is not None:
-        sizes["frames"] = max(1, manifest.stft.frames(manifest.sample_rate))
-    return sizes
+    return {entry.path: cost for entry, cost in graph_costs(bundle)}
 
 
 def _print_facts(manifest: "Manifest") -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frcrn_export.runtime.bundle.audio_cost import samples_each
 from frcrn_export.runtime.bundle.manifest import FileEntry, GateResult, Precision
 from frcrn_export.runtime.commands.console import print_line, print_table
 from frcrn_export.runtime.sessions.tensorrt_backends import sms_text
@@ -179,26 +179,16 @@ def _gate(gate: "GateResult") -> tuple[str, str]:
     return f"gate: {words.what}", f"{words.verdict}{value} ({words.limit})"
 
 
-_BYTES = {"float32": 4, "uint8": 1}
-
-
-def calls_a_second(manifest: "Manifest", entry: "FileEntry") -> float:
-    """Calls of a streaming core per second of audio; 1 for other files."""
-    if entry.streaming is None:
-        return 1.0
-    return manifest.sample_rate / (entry.streaming.chunk * _samples_each(manifest))
-
-
 def print_streaming(manifest: "Manifest") -> None:
     """Tables of calls and of states for the streaming cores with the same I/O signature."""
     unit = "frames" if manifest.stft else "samples"
-    milliseconds = _samples_each(manifest) / manifest.sample_rate * 1e3
+    milliseconds = samples_each(manifest) / manifest.sample_rate * 1e3
     paths: dict[StreamingInfo, list[str]] = {}
     for entry in manifest.files:
         if entry.streaming is not None:
             paths.setdefault(entry.streaming, []).append(entry.path)
     for streaming, names in paths.items():
-        size = sum(prod(state.row_shape) * _BYTES[state.dtype] for state in streaming.states)
+        size = sum(state.row_bytes for state in streaming.states)
         facts = [
             (name, f"{count} {unit}, {count * milliseconds:g} ms")
             for name, count in (("chunk", streaming.chunk), ("look-ahead", streaming.lookahead))
@@ -219,8 +209,3 @@ def print_streaming(manifest: "Manifest") -> None:
                 for state in streaming.states
             ),
         )
-
-
-def _samples_each(manifest: "Manifest") -> int:
-    """Samples per unit of a chunk: of a frame, or 1."""
-    return manifest.stft.hop_length if manifest.stft else 1

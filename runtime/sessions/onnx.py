@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frcrn_export.runtime.arrays import Float32Array
@@ -144,6 +145,24 @@ def session_options(threads: int | None, *, spinning: bool = True) -> "onnxrunti
     return options
 
 
+def check_file(bundle: Bundle, entry: FileEntry) -> Path:
+    """The path of a file that ONNX Runtime may open.
+
+    Raises BackendError for one that is no ONNX, or holds what no export of ours has.
+    """
+    path = bundle.file(entry)
+
+    def remedy() -> str:
+        return f"run: {make_again(bundle.path, bundle.manifest, entry)}"
+
+    with reading(path, "not an ONNX file", remedy, BackendError):
+        str(path).encode()  # ONNX Runtime takes no other names
+        foreign = foreign_part(path)
+    if foreign is not None:
+        raise BackendError(f"{path}: it holds {foreign}; {remedy()}")
+    return path
+
+
 def _own_choice() -> int:
     """ONNX Runtime's own choice, 0, where this process may use all processors of the machine."""
     usable = usable_processors()
@@ -159,16 +178,7 @@ def _try(
     """
     import onnxruntime
 
-    path = bundle.file(entry)
-
-    def remedy() -> str:
-        return f"run: {make_again(bundle.path, bundle.manifest, entry)}"
-
-    with reading(path, "not an ONNX file", remedy, BackendError):
-        str(path).encode()  # ONNX Runtime takes no other names
-        foreign = foreign_part(path)
-    if foreign is not None:
-        raise BackendError(f"{path}: it holds {foreign}; {remedy()}")
+    path = check_file(bundle, entry)
     onnxruntime.set_default_logger_severity(_FATAL)
     if provider != _CPU and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()

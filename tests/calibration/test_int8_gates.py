@@ -10,10 +10,10 @@ from frcrn_export.calibration.int8_gates import (
     quality_gates,
     speed_gate,
 )
-from frcrn_export.calibration.quality.pairs import find_pairs
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality_scores import ClipQuality, Quality, evaluating
 from frcrn_export.calibration.speed import Speed
+from frcrn_export.runtime.audio.pairs import find_pairs
 from frcrn_export.runtime.bundle.manifest import GateResult, Weights
 from frcrn_export.runtime.bundle.reader import open_bundle
 from tests.bundles import manifest, write_bundle

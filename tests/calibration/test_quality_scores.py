@@ -6,9 +6,9 @@ import onnx
 import pytest
 
 from frcrn_export.calibration.quality.metrics import pesq_wb, si_sdr_db
-from frcrn_export.calibration.quality.pairs import find_pairs
 from frcrn_export.calibration.quality_scores import SNR_LIMIT_DB, evaluating
 from frcrn_export.calibration.recorded_core import CallTrace, open_recorded
+from frcrn_export.runtime.audio.pairs import find_pairs
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, StftSpec
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError, CheckFailed

@@ -10,11 +10,11 @@ import soundfile
 import torch
 from safetensors import safe_open
 
-from frcrn_export.calibration.quality.pairs import find_pairs, read_pair
 from frcrn_export.exporters.families.wave_unet.lowered import lower_wave_unet
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet
 from frcrn_export.exporters.loading import load_model
 from frcrn_export.runtime.audio.measures import si_sdr_db
+from frcrn_export.runtime.audio.pairs import find_pairs, read_pair
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "exporters" / "assets"

@@ -10,8 +10,8 @@ import soxr
 from frcrn_export.calibration.quality.dnsmos import POLYNOMIALS
 from frcrn_export.calibration.quality.evaluation import Choice, evaluate, measure, open_subjects
 from frcrn_export.calibration.quality.metrics import segmental_snr_db, si_sdr_db
-from frcrn_export.calibration.quality.pairs import find_pairs
 from frcrn_export.calibration.quality.scoring import Scorer, Scores, require_packages, scoring
+from frcrn_export.runtime.audio.pairs import find_pairs
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import (

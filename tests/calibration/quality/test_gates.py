@@ -4,9 +4,9 @@ import pytest
 
 from frcrn_export.calibration.quality.evaluation import Choice, Evaluation, Subject
 from frcrn_export.calibration.quality.gates import Gate, failures
-from frcrn_export.calibration.quality.pairs import Pair
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality.summary import ClipResult
+from frcrn_export.runtime.audio.pairs import Pair
 
 
 def evaluation(*clips: tuple[Scores, Scores]) -> Evaluation:

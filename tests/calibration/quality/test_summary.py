@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.calibration.quality.pairs import Pair
 from frcrn_export.calibration.quality.scoring import Scores
 from frcrn_export.calibration.quality.summary import ClipResult, Mean, groups_of, mean_of
+from frcrn_export.runtime.audio.pairs import Pair
 
 values = st.floats(-100, 100)
 

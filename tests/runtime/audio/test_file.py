@@ -311,8 +311,8 @@ def test_one_rule_for_all_commands(
 ) -> None:
     """`denoise`, `train`, `calibrate`, `evaluate` and `stream` read the same samples."""
     from frcrn_export.calibration.clips import choose_clips
-    from frcrn_export.calibration.quality.pairs import Pair, read_pair
     from frcrn_export.exporters.training.data import load_clip
+    from frcrn_export.runtime.audio.pairs import Pair, read_pair
     from frcrn_export.runtime.streaming.pipe import PipeReader
 
     path, frames = tmp_path / "a" / "a.wav", 32_000

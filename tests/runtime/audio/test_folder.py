@@ -108,8 +108,8 @@ def test_a_folder_that_cannot_be_read_is_counted(
 def test_one_rule_for_all_commands(tmp_path: Path) -> None:
     """`denoise`, `train`, `calibrate` and `evaluate` take the same files of a folder."""
     from frcrn_export.calibration.clips import choose_clips
-    from frcrn_export.calibration.quality.pairs import match_folders
     from frcrn_export.exporters.training import data
+    from frcrn_export.runtime.audio.pairs import match_folders
 
     folder, rng = tmp_path / "audio", np.random.default_rng(0)
     latin = os.fsdecode(b"caf\xe9.WAV")

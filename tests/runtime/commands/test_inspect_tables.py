@@ -5,10 +5,10 @@ import msgspec
 import pytest
 
 from frcrn_export.exporters.commands.inspect import inspect
+from frcrn_export.runtime.bundle.audio_cost import calls_a_second
 from frcrn_export.runtime.bundle.manifest import Weights
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.commands.inspect_tables import (
-    calls_a_second,
     print_quantization,
     print_streaming,
     said_of_model,

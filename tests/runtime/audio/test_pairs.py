@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frcrn_export.calibration.quality.pairs import (
+from frcrn_export.runtime.audio.pairs import (
     Pair,
     check_pair,
     find_pairs,

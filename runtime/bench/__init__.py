@@ -1,0 +1,1 @@
+"""Measuring bundles and comparing them: exact counters first, then times with their noise."""

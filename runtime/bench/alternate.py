@@ -1,0 +1,67 @@
+"""Timing three calls in alternating blocks: base, the same base again, and new.
+
+A block visits the three in an order that is drawn, and then in the reverse of it (ABCCBA), so that
+a machine that becomes faster or slower meanwhile does so for all of them. What base against base
+shows in the same blocks is the noise of the machine, of memory addresses and of this method.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+Call = Callable[[], object]
+Clock = Callable[[], float]
+
+# A visit lasts this long or one call, so that the caches are those of its own network, and a block
+# is over before the machine changes.
+_VISIT_SECONDS = 0.005
+_WARM_UPS, _WARM_UP_SECONDS = 3, 0.2
+
+
+@dataclass(frozen=True)
+class Block:
+    """The median times of a call in one block, in ms."""
+
+    base: float
+    again: float
+    new: float
+
+
+def warm_up(calls: Sequence[Call], clock: Clock = perf_counter) -> int:
+    """Call each until caches are filled; return how many calls make a visit."""
+    times = []
+    for call in calls:
+        until, count = clock() + _WARM_UP_SECONDS, 0
+        while count < _WARM_UPS or clock() < until:
+            started = clock()
+            call()
+            times.append(clock() - started)
+            count += 1
+            if clock() > until + _WARM_UP_SECONDS:
+                break  # long calls warm up at once
+    return max(1, round(_VISIT_SECONDS / max(median(times), 1e-9)))
+
+
+def blocks(
+    calls: Sequence[Call], repeats: int, seed: int = 0, clock: Clock = perf_counter
+) -> Iterator[Block]:
+    """Blocks without end, each measured when it is asked for.
+
+    Args:
+        calls: Three: a call of the base, of the base opened once more, and of the new file.
+        repeats: Calls of a visit, see `warm_up`.
+        seed: Of the order of the visits.
+        clock: Seconds.
+    """
+    order = random.Random(seed)
+    while True:
+        drawn = order.sample(range(3), 3)
+        times: list[list[float]] = [[], [], []]
+        for index in (*drawn, *reversed(drawn)):
+            for _ in range(repeats):
+                started = clock()
+                calls[index]()
+                times[index].append(clock() - started)
+        yield Block(*(1e3 * median(each) for each in times))

@@ -1,0 +1,165 @@
+"""Base against new: counters, parity, quality and times."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from frcrn_export.runtime.bench.cases import Wanted
+from frcrn_export.runtime.bench.changes import QualityChange, counter_changes, parity_changes
+from frcrn_export.runtime.bench.comparison import Comparison, Limits, RowVerdict
+from frcrn_export.runtime.bench.counters import count
+from frcrn_export.runtime.bench.machine import Machine, this_machine
+from frcrn_export.runtime.bench.paired import Timer, compare_times
+from frcrn_export.runtime.bench.quality import PairSignals, quality_changes
+from frcrn_export.runtime.bench.result import FileCounters, Result
+from frcrn_export.runtime.bench.unpaired import unpaired_rows
+from frcrn_export.runtime.bench.verdict import require_scipy
+from frcrn_export.runtime.bundle.manifest import ParityResult
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.text import quoted, shown
+from frcrn_export.runtime.verify.parity import check_bundle
+
+Progress = Callable[[str, int, int], None]
+
+BUDGET_SECONDS = 120.0
+# Short calls, for many blocks: a second of audio, and a hop.
+WANTED = Wanted(kinds=("offline", "hop"), threads=(1,), lengths=(1.0,))
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is exact of one side."""
+
+    name: str
+    model: str
+    machine: Machine
+    files: Sequence[FileCounters]
+    parity: Sequence[ParityResult]
+
+
+def compare_bundles(
+    base: Bundle,
+    new: Bundle,
+    wanted: Wanted = WANTED,
+    *,
+    limits: Limits = LIMITS,
+    budget: float = BUDGET_SECONDS,
+    pairs: Sequence[PairSignals] = (),
+    seed: int = 0,
+    progress: Progress = lambda what, done, all_: None,
+) -> Comparison:
+    """Compare two bundles of one model on this machine.
+
+    Args:
+        base: What there was.
+        new: What there will be.
+        wanted: The rows to time; without kinds none.
+        limits: What is accepted.
+        budget: Seconds that a row may take until its verdict; 0 times nothing.
+        pairs: Noisy and clean speech [N] at the bundles' rate, for SI-SDR.
+        seed: Of the order of visits and the bootstrap.
+        progress: Called with what is measured, the rows done, and their number.
+
+    Returns:
+        The comparison; its `failures` are empty where all is well.
+
+    Raises:
+        UserError: Bundles of two models, nothing to time, or a package is missing.
+        BundleError: A file that cannot be read.
+    """
+    names = str(base.path), str(new.path)
+    _require_one_model(names, (base.manifest.model, new.manifest.model))
+    if budget > 0:
+        require_scipy()
+    before, after = (_side(bundle, progress) for bundle in (base, new))
+    rows: list[RowVerdict] = []
+    notes: list[str] = []
+    if budget > 0:
+        timer = Timer(base, new, limits.max_slowdown, budget, seed)
+        rows, notes = compare_times(timer, wanted, progress)
+    quality = quality_changes(base, new, pairs, limits.max_drift_db)
+    return _comparison(before, after, limits, rows, notes, quality)
+
+
+def compare_results(
+    base: Result, new: Result, names: tuple[str, str], limits: Limits
+) -> Comparison:
+    """Compare two results, whose times were measured apart.
+
+    Raises UserError for results of two models.
+    """
+    _require_one_model(names, (base.model, new.model))
+    before, after = (
+        Side(name, each.model, each.machine, each.files, each.parity)
+        for name, each in zip(names, (base, new), strict=True)
+    )
+    rows = list(unpaired_rows(base, new, limits.max_slowdown))
+    notes = []
+    if rows and not base.machine.times_as(new.machine):
+        notes.append(
+            f"measured on two machines ({base.machine.processor}; {new.machine.processor}): ratios "
+            "are to the anchor of each and decide nothing; for a verdict compare the bundles: "
+            "frcrn-export compare BASE_BUNDLE NEW_BUNDLE"
+        )
+    return _comparison(before, after, limits, rows, notes, [])
+
+
+def _require_one_model(names: tuple[str, str], models: tuple[str, str]) -> None:
+    if models[0] != models[1]:
+        raise UserError(
+            f"{names[0]} is of {shown(models[0])}, {names[1]} of {shown(models[1])}; compare "
+            f"versions of one model, or look at each: frcrn-export inspect {quoted(names[1])}"
+        )
+
+
+def _side(bundle: Bundle, progress: Progress) -> Side:
+    progress(f"counters and parity of {bundle.path}", 0, 0)
+    has_parity = bundle.manifest.file("parity", "npz") is not None
+    parity = list(check_bundle(bundle)) if has_parity else []
+    name = str(bundle.path)
+    return Side(name, bundle.manifest.model, this_machine(), list(count(bundle)), parity)
+
+
+def _comparison(
+    base: Side,
+    new: Side,
+    limits: Limits,
+    rows: Sequence[RowVerdict],
+    notes: Sequence[str],
+    quality: Iterable[QualityChange],
+) -> Comparison:
+    same_kernels = base.machine.runs_the_kernels_of(new.machine)
+    said = list(notes)
+    if not same_kernels:
+        said.append(
+            "another ONNX Runtime or processor than the base's: the files are compared, not the "
+            "graphs as they run, and parity with its floors alone"
+        )
+    return Comparison(
+        base=base.name,
+        new=new.name,
+        model=new.model,
+        machine=new.machine,
+        max_slowdown=limits.max_slowdown,
+        counters=tuple(
+            counter_changes(
+                base.files,
+                new.files,
+                max_growth=limits.max_growth,
+                exact=limits.exact,
+                same_kernels=same_kernels,
+            )
+        ),
+        parity=tuple(
+            parity_changes(
+                base.parity,
+                new.parity,
+                max_drift_db=limits.max_drift_db,
+                same_kernels=same_kernels,
+            )
+        ),
+        quality=tuple(quality),
+        rows=tuple(rows),
+        notes=tuple(said),
+    )

@@ -1,0 +1,37 @@
+"""A comparison as one line of JSON, for a history that grows by a line a night."""
+
+from datetime import datetime, timezone
+
+import msgspec
+
+from frcrn_export.runtime.bench.comparison import Comparison
+
+
+def history_line(comparison: Comparison) -> bytes:
+    """The outcome in one line: when, which machine, every row's ratio, how many things failed.
+
+    Tools that look for a change point in a series read it: a row is one column of it.
+    """
+    return (
+        msgspec.json.encode(
+            {
+                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "model": comparison.model,
+                "processor": comparison.machine.processor,
+                "versions": comparison.machine.versions,
+                "failed": len(comparison.failures),
+                "rows": {
+                    row.row: {
+                        "verdict": row.verdict,
+                        "ratio": row.ratio,
+                        "low": row.low,
+                        "high": row.high,
+                        "base_ms": row.base_ms,
+                        "new_ms": row.new_ms,
+                    }
+                    for row in comparison.rows
+                },
+            }
+        )
+        + b"\n"
+    )

@@ -1,0 +1,140 @@
+"""The machine of a measurement: what its numbers depend on, and how busy others keep it."""
+
+import os
+import platform
+import time
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from frcrn_export.runtime.errors import BackendError
+from frcrn_export.runtime.gpu import first_gpu
+from frcrn_export.runtime.processors import usable_processors
+
+Word = Annotated[str, Meta(max_length=255)]
+
+_CPUINFO, _MEMINFO, _STAT = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/proc/stat")
+# What ONNX Runtime's kernels are chosen by.
+_INSTRUCTIONS = frozenset(
+    (
+        *("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
+        *("avx_vnni", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve"),
+    )
+)
+_PACKAGES = (
+    *("frcrn-export", "numpy", "onnxruntime", "onnxruntime-gpu", "torch"),
+    *("tensorrt", "tensorrt-rtx"),
+)
+_STEAL = 7  # of the numbers after "cpu" in /proc/stat
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """What the numbers of a run depend on. `memory_bytes` 0 and `gpu` "": none known.
+
+    `cores` are those of the machine, `usable` those that the process may use. `instructions` are
+    the instruction sets that kernels are chosen by; empty where the system does not list them.
+    """
+
+    processor: Word
+    cores: Annotated[int, Meta(ge=1, le=65_536)]
+    usable: Annotated[int, Meta(ge=1, le=65_536)]
+    instructions: Annotated[tuple[Word, ...], Meta(max_length=64)]
+    memory_bytes: Annotated[int, Meta(ge=0, le=2**50)]
+    system: Word
+    python: Word
+    gpu: Word = ""
+    versions: dict[str, Word] = {}
+
+    @property
+    def onnxruntime(self) -> str:
+        """The version of ONNX Runtime, "" without it."""
+        return self.versions.get("onnxruntime") or self.versions.get("onnxruntime-gpu", "")
+
+    def times_as(self, other: "Machine") -> bool:
+        """Whether absolute times may be compared: the same kind of processor, GPU and system."""
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("processor", "cores", "usable", "instructions", "system", "gpu")
+        )
+
+    def runs_the_kernels_of(self, other: "Machine") -> bool:
+        """Whether ONNX Runtime optimises graphs alike: its version and the instruction sets."""
+        known = bool(self.instructions) and bool(self.onnxruntime)
+        kernels = (self.onnxruntime, self.instructions)
+        return known and kernels == (other.onnxruntime, other.instructions)
+
+
+@cache
+def this_machine() -> Machine:
+    """The machine that runs this."""
+    return Machine(
+        processor=_field("model name") or _field("CPU part") or platform.processor() or "unknown",
+        cores=os.cpu_count() or 1,
+        usable=usable_processors(),
+        instructions=_instructions(),
+        memory_bytes=_memory(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        gpu=_gpu(),
+        versions={name: found for name in _PACKAGES if (found := _version(name))},
+    )
+
+
+def stolen_seconds(stat: Path = _STAT) -> float | None:
+    """Processor time since the start that a hypervisor gave to others; None where unknown."""
+    try:
+        words = stat.read_text().partition("\n")[0].split()
+        return int(words[1 + _STEAL]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def processor_seconds() -> float:
+    """Processor time of this process, all threads."""
+    return time.process_time()
+
+
+def _instructions() -> tuple[str, ...]:
+    words = (_field("flags") or _field("Features")).split()
+    return tuple(sorted(_INSTRUCTIONS.intersection(words)))
+
+
+def _field(name: str) -> str:
+    """The first value of a field of /proc/cpuinfo, "" without one."""
+    for line in _lines(_CPUINFO):
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _memory() -> int:
+    for line in _lines(_MEMINFO):
+        words = line.split()
+        if words[:1] == ["MemTotal:"] and len(words) > 1 and words[1].isdecimal():
+            return int(words[1]) * 1024
+    return 0
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _gpu() -> str:
+    try:
+        return first_gpu().name
+    except BackendError:
+        return ""
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

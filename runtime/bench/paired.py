@@ -1,0 +1,184 @@
+"""Times of two bundles in alternating blocks, and the verdict on every row."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil, log2
+from time import perf_counter
+
+import numpy as np
+
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.bench.alternate import Block, blocks, warm_up
+from frcrn_export.runtime.bench.anchor import anchor_ms, slowed_by
+from frcrn_export.runtime.bench.cases import Call, Case, Wanted, find_cases, speech_of
+from frcrn_export.runtime.bench.comparison import RowVerdict, lacking
+from frcrn_export.runtime.bench.result import Row
+from frcrn_export.runtime.bench.verdict import FEWEST_BLOCKS, Verdict, judge
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.errors import FrcrnExportError, reason
+from frcrn_export.runtime.text import shown
+
+Progress = Callable[[str, int, int], None]
+Opener = Callable[[Case, Bundle, Float32Array], Call]
+
+# The first look at a row's blocks; every next one has twice as many.
+_FIRST_LOOK = 12
+_MOST_BLOCKS = 20_000
+# A change of the anchor in one run that is worth a word.
+_MUCH_SLOWER = 0.15
+
+
+class _SideFailed(Exception):
+    """A session failed; `new` tells whose."""
+
+    def __init__(self, error: Exception, *, new: bool) -> None:
+        super().__init__(str(error))
+        self.error, self.new = error, new
+
+
+@dataclass(frozen=True)
+class Timer:
+    """How rows are timed. `budget`: seconds that a row may take until its verdict."""
+
+    base: Bundle
+    new: Bundle
+    max_slowdown: float
+    budget: float
+    seed: int = 0
+    open_case: Opener = Case.open
+
+    def rows(self, wanted: Wanted, progress: Progress) -> Iterator[RowVerdict]:
+        """The verdicts on all rows that either bundle has.
+
+        Raises UserError where one has nothing to time.
+        """
+        before = {case.row(self.base).key: case for case in find_cases(self.base, wanted).cases}
+        after = {case.row(self.new).key: case for case in find_cases(self.new, wanted).cases}
+        keys = list(dict.fromkeys((*before, *after)))
+        speech = speech_of(self.base)
+        for number, key in enumerate(keys):
+            row = after[key].row(self.new) if key in after else before[key].row(self.base)
+            progress(row.label, number, len(keys))
+            if key in before and key in after:
+                yield self._row(row, before[key], after[key], speech, len(keys))
+            else:
+                yield lacking(row, in_base=key in before)
+
+    def _row(self, row: Row, base: Case, new: Case, speech: Float32Array, rows: int) -> RowVerdict:
+        """The verdict on one row, from as many blocks as it needs within its budget."""
+        try:
+            opened = [self._opened(base, speech), self._opened(base, speech)]
+            opened.append(self._opened(new, speech, new=True))
+            verdict, done = self._judged(opened, rows)
+        except _SideFailed as failure:
+            return _broken(row, failure)
+        base_ms, new_ms = (
+            float(np.median([getattr(block, name) for block in done])) for name in ("base", "new")
+        )
+        return RowVerdict(
+            path=row.path,
+            row=row.label,
+            verdict=verdict.word,
+            failed=verdict.word == "slower",
+            base_ms=base_ms,
+            new_ms=new_ms,
+            ratio=verdict.ratio.median,
+            low=verdict.ratio.low,
+            high=verdict.ratio.high,
+            floor=verdict.floor,
+            blocks=verdict.blocks,
+            why=_why(verdict, self.max_slowdown),
+            command=row.command,
+        )
+
+    def _opened(self, case: Case, speech: Float32Array, *, new: bool = False) -> Call:
+        """One call of a case, which says whose it is where it fails."""
+        try:
+            call = self.open_case(case, self.new if new else self.base, speech)
+        except Exception as error:  # whatever it is, the other rows may still be compared
+            raise _SideFailed(error, new=new) from error
+
+        def guarded() -> None:
+            try:
+                call()
+            except Exception as error:
+                raise _SideFailed(error, new=new) from error
+
+        return guarded
+
+    def _judged(self, calls: Sequence[Call], rows: int) -> tuple[Verdict, list[Block]]:
+        repeats = warm_up(calls)
+        measured = blocks(calls, repeats, self.seed)
+        started = perf_counter()
+        done = list(islice(measured, FEWEST_BLOCKS))
+        a_block = (perf_counter() - started) / FEWEST_BLOCKS
+        most = min(_MOST_BLOCKS, max(FEWEST_BLOCKS, int(self.budget / a_block)))
+        looks = 1 + max(0, ceil(log2(most / _FIRST_LOOK)))
+        look = 0
+        while True:
+            goal = min(most, _FIRST_LOOK * 2**look)
+            while len(done) < goal and perf_counter() - started < self.budget:
+                done.append(next(measured))
+            verdict = judge(
+                [block.base for block in done],
+                [block.again for block in done],
+                [block.new for block in done],
+                allowance=self.max_slowdown,
+                comparisons=rows * looks,
+                seed=self.seed,
+            )
+            look += 1
+            is_over = look == looks or perf_counter() - started >= self.budget
+            if verdict.word != "undecided" or is_over:
+                return verdict, done
+
+
+def compare_times(
+    timer: Timer, wanted: Wanted, progress: Progress
+) -> tuple[list[RowVerdict], list[str]]:
+    """The verdicts on all rows, and notes about the machine that they were measured on."""
+    rows, anchors = [], [anchor_ms()]
+    for row in timer.rows(wanted, progress):
+        rows.append(row)
+        anchors.append(anchor_ms())
+    return rows, list(_notes(rows, anchors, timer))
+
+
+def _broken(row: Row, failure: _SideFailed) -> RowVerdict:
+    """A row whose session failed. That of the base is no regression."""
+    error = failure.error
+    said = shown(str(error) if isinstance(error, FrcrnExportError) else reason(error), 1_000)
+    return RowVerdict(
+        path=row.path,
+        row=row.label,
+        verdict="undecided",
+        failed=failure.new,
+        why=f"the {'new' if failure.new else 'base'} file fails: {said}",
+        command=row.command,
+    )
+
+
+def _why(verdict: Verdict, allowance: float) -> str:
+    percent = f"{100 * (verdict.ratio.median - 1):+.1f} %"
+    spread = f"{100 * (verdict.ratio.low - 1):+.1f} to {100 * (verdict.ratio.high - 1):+.1f} %"
+    if verdict.word == "slower":
+        return f"slower by {percent} ({spread}); {100 * allowance:g} % are allowed"
+    if verdict.word == "undecided":
+        return f"undecided after {verdict.blocks} blocks: {percent} ({spread})"
+    return ""
+
+
+def _notes(rows: Sequence[RowVerdict], anchors: Sequence[float], timer: Timer) -> Iterator[str]:
+    floors = [row.floor for row in rows if row.floor is not None]
+    if floors and max(floors) > timer.max_slowdown:
+        yield (
+            f"base against base differs by up to {100 * max(floors):.1f} % here, more than the "
+            f"{100 * timer.max_slowdown:g} % that are allowed: smaller slowdowns cannot be told "
+            f"in these rows; end other work on this machine, or add --budget {2 * timer.budget:g}"
+        )
+    if (slower := slowed_by(anchors)) > _MUCH_SLOWER:
+        yield (
+            f"the machine was {100 * slower:.0f} % slower in one half of this run than in the "
+            "other: ratios are of pairs and stand, times in ms do not"
+        )

@@ -1,0 +1,130 @@
+"""The pictures of a result, as SVG: latency's distribution, its quality, its cost."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from frcrn_export.runtime.bench.result import Result, Row
+from frcrn_export.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BEST_DB = 140.0  # better is the order of sums
+
+
+def require_matplotlib() -> None:
+    """Raise UserError where pictures cannot be drawn."""
+    if find_spec("matplotlib") is None:
+        raise UserError(
+            'the page\'s pictures need matplotlib; run: pip install "frcrn-export[bench]"'
+        )
+
+
+def pictures(result: Result) -> Iterator[tuple[str, str]]:
+    """The pictures that the result has rows for, each with its title, as SVG elements."""
+    timed = [row for row in result.rows if row.summary is not None]
+    if timed:
+        yield "Latency: the share of calls that took at most this long", _distribution(timed)
+    worst = _worst_parity(result)
+    if points := [row for row in timed if row.path in worst]:
+        yield "Quality against time", _quality(points, worst)
+    offline = [row for row in timed if row.kind == "offline"]
+    if len({row.audio_seconds for row in offline}) > 1:
+        yield "Cost against length", _lengths(offline)
+    hops = [row for row in timed if row.kind in ("hop", "hops")]
+    if len({row.batch for row in hops}) > 1:
+        yield "Cost against streams", _streams(hops)
+
+
+def _distribution(rows: Sequence[Row]) -> str:
+    figure = _figure(9, 4.5)
+    axis = figure.subplots()
+    for row in rows:
+        samples = np.sort(row.samples) / 1e3 / row.audio_seconds
+        axis.step(samples, np.linspace(0, 100, len(samples)), where="post", label=row.label)
+    axis.set_xscale("log")
+    axis.set_xlabel("Time for a second of audio (s)")
+    axis.set_ylabel("Calls (%)")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7, loc="lower right")
+    return _svg(figure)
+
+
+def _worst_parity(result: Result) -> dict[str, float]:
+    worst: dict[str, float] = {}
+    for each in result.parity:
+        worst[each.artifact] = min(each.snr_db, worst.get(each.artifact, _BEST_DB))
+    return worst
+
+
+def _quality(rows: Sequence[Row], worst: dict[str, float]) -> str:
+    figure = _figure(9, 4.5)
+    axis = figure.subplots()
+    for row in rows:
+        assert row.real_time_factor is not None
+        axis.plot(row.real_time_factor, worst[row.path], "o", label=row.label)
+    axis.set_xscale("log")
+    axis.set_xlabel("Time for a second of audio (s)")
+    axis.set_ylabel("Worst SNR against the reference (dB)")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    return _svg(figure)
+
+
+def _lengths(rows: Sequence[Row]) -> str:
+    figure = _figure(9, 4.5)
+    axis = figure.subplots()
+    for name, group in _groups(rows, lambda row: f"{row.path}, {row.threads} threads"):
+        group.sort(key=lambda row: row.audio_seconds)
+        times = [row.summary.median / 1e3 for row in group if row.summary]
+        axis.plot([row.audio_seconds for row in group], times, "o-", label=name)
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("Recording (s)")
+    axis.set_ylabel("Time (s)")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    return _svg(figure)
+
+
+def _streams(rows: Sequence[Row]) -> str:
+    figure = _figure(9, 4.5)
+    axis = figure.subplots()
+    for name, group in _groups(rows, lambda row: f"{row.path}, {row.threads} threads"):
+        group.sort(key=lambda row: row.batch)
+        times = [row.summary.median / row.batch for row in group if row.summary]
+        axis.plot([row.batch for row in group], times, "o-", label=name)
+    axis.set_xscale("log", base=2)
+    axis.set_xlabel("Streams in a call")
+    axis.set_ylabel("Time of a hop for one stream (ms)")
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    return _svg(figure)
+
+
+def _groups(rows: Sequence[Row], name: Callable[[Row], str]) -> Iterator[tuple[str, list[Row]]]:
+    """The rows by name, in the order of their first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(name(row), []).append(row)
+    yield from groups.items()
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """A figure without pyplot, which would need a display."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: "Figure") -> str:
+    """The figure as an SVG element, without the prolog of a file."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return re.sub(r"(?s)^.*?(?=<svg)", "", text.getvalue())

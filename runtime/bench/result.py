@@ -1,0 +1,220 @@
+"""`result.json`: what a run of `bench` measured, with all that is needed to measure it again."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from frcrn_export.runtime.bench.machine import Machine
+from frcrn_export.runtime.bundle.manifest import (
+    Bytes,
+    Format,
+    ParityResult,
+    Precision,
+    RelativePath,
+    Role,
+)
+from frcrn_export.runtime.errors import UserError, reading
+
+_MOST_BYTES = 64 << 20
+
+Text = Annotated[str, Meta(max_length=4_000)]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+Number = Annotated[float, Meta(ge=0, le=1e15)]
+Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
+Counts = Annotated[dict[str, Count], Meta(max_length=4_096)]
+
+# `offline`: the whole pipeline on one recording. `core`: the network alone on a batch of equal
+# recordings. `hop`: one call of a stream, flat out. `hops`: one call of a batch of streams.
+Kind = Literal["offline", "core", "hop", "hops"]
+
+
+class FileCounters(Struct, frozen=True, kw_only=True):
+    """What is exact about one file: equal in every run, on every machine of the same kernels.
+
+    `operators` are the file's nodes, `optimised` those of the graph as ONNX Runtime runs it on this
+    processor (empty where it was not looked at). `flop` are floating-point operations for a second
+    of audio, None where they do not follow from shapes. `layers` are an engine's nodes by operator
+    and data type. `calls` are the network's calls for a second of audio, `state_bytes` those of a
+    stream.
+    """
+
+    path: RelativePath
+    role: Role
+    format: Format
+    precision: Precision
+    bytes: Bytes
+    operators: Counts = {}
+    optimised: Counts = {}
+    parameters: Count = 0
+    flop: Count | None = None
+    layers: Annotated[dict[str, Counts], Meta(max_length=4_096)] = {}
+    calls: Number = 1.0
+    state_bytes: Bytes = 0
+
+
+class Cold(Struct, frozen=True, kw_only=True):
+    """A file in a process of its own: time to open it, the first run after that, memory.
+
+    `peak_bytes` is the most memory of the whole process, `added_bytes` what of it came after the
+    imports; None where the system does not say.
+    """
+
+    path: RelativePath
+    backend: str
+    load_ms: Milliseconds
+    first_ms: Milliseconds
+    peak_bytes: Bytes | None
+    added_bytes: Bytes | None
+
+
+class PacedStream(Struct, frozen=True, kw_only=True):
+    """A stream at real-time pace: what a hop takes, and how many were not done in time."""
+
+    hops: Count
+    p50_ms: Milliseconds
+    p99_ms: Milliseconds
+    max_ms: Milliseconds
+    missed: Count
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """Of `samples` in ms. `low` and `high` are the 95 % interval of the median over rounds."""
+
+    median: Milliseconds
+    low: Milliseconds
+    high: Milliseconds
+    mean: Milliseconds
+    p90: Milliseconds
+    p95: Milliseconds
+    p99: Milliseconds
+    max: Milliseconds
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """Medians of a call's parts on a GPU in ms, as trtexec names them."""
+
+    h2d: Milliseconds
+    compute: Milliseconds
+    d2h: Milliseconds
+    enqueue: Milliseconds
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One thing that was timed. `samples` has the time of each call in ms, round after round.
+
+    `audio_seconds` is the audio of one call, over all of the batch. `processor_ms` is the processor
+    time of a call over all threads. `command` measures the row again. `failed` says why there are
+    no samples, or fewer.
+    """
+
+    path: RelativePath
+    backend: Annotated[str, Meta(max_length=64)]
+    kind: Kind
+    precision: Precision
+    threads: Annotated[int, Meta(ge=1, le=65_536)]
+    batch: Annotated[int, Meta(ge=1, le=2**20)]
+    audio_seconds: Annotated[float, Meta(gt=0, le=1e6)]
+    rounds: Annotated[
+        tuple[Annotated[tuple[Milliseconds, ...], Meta(max_length=100_000)], ...],
+        Meta(max_length=100_000),
+    ] = ()
+    processor_ms: Milliseconds = 0.0
+    summary: Summary | None = None
+    paced: PacedStream | None = None
+    parts: Parts | None = None
+    command: Text = ""
+    failed: Text = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int, float]:
+        """What tells it from the other rows of a result."""
+        return (
+            self.path,
+            self.backend,
+            self.kind,
+            self.threads,
+            self.batch,
+            round(self.audio_seconds, 6),
+        )
+
+    @property
+    def samples(self) -> tuple[float, ...]:
+        """The times of all calls in ms."""
+        return tuple(value for each in self.rounds for value in each)
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Time over audio; None without a measurement."""
+        return None if self.summary is None else self.summary.median / 1e3 / self.audio_seconds
+
+    @property
+    def label(self) -> str:
+        """The row in words."""
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{self.path}, {self.backend}, {self.what}, {threads}"
+
+    @property
+    def what(self) -> str:
+        """What one call is, in words."""
+        each = self.audio_seconds / self.batch
+        if self.kind == "offline":
+            return f"pipeline, {each:g} s"
+        if self.kind == "core":
+            return f"core, {self.batch} x {each:g} s"
+        hop = f"hop of {1e3 * each:g} ms"
+        return hop if self.kind == "hop" else f"{hop}, {self.batch} streams"
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """A run of `bench` on one bundle.
+
+    `anchor_ms` are the times of a fixed piece of work, measured between the rows. `stolen` is the
+    share of the run's time that the processors worked for other machines, None where unknown.
+    """
+
+    schema: Literal[1] = 1
+    tool: str
+    created: str
+    command: Text
+    note: Text = ""
+    model: str
+    weights: str
+    weights_sha256: str
+    options: tuple[str, ...] = ()
+    sample_rate: Annotated[int, Meta(ge=1, le=768_000)]
+    machine: Machine
+    seconds: Number
+    anchor_ms: Annotated[tuple[Milliseconds, ...], Meta(max_length=100_000)] = ()
+    stolen: float | None = None
+    files: Annotated[tuple[FileCounters, ...], Meta(max_length=1_024)]
+    parity: Annotated[tuple[ParityResult, ...], Meta(max_length=65_536)] = ()
+    cold: Annotated[tuple[Cold, ...], Meta(max_length=4_096)] = ()
+    rows: Annotated[tuple[Row, ...], Meta(max_length=4_096)] = ()
+    left_out: dict[str, Text] = {}
+
+    def to_json(self) -> bytes:
+        """The result as indented JSON."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+
+def read_result(path: Path) -> Result:
+    """Read a `result.json`.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        The result.
+
+    Raises:
+        UserError: The file is missing, too large, or no result of this schema.
+    """
+    again = "measure again: frcrn-export bench BUNDLE -o FOLDER"
+    if not path.is_file():
+        raise UserError(f"{path}: no such result; {again}")
+    with reading(path, "not a result of bench", again, UserError):
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"{size / 1e6:.0f} MB, at most {_MOST_BYTES / 1e6:.0f}")
+        return msgspec.json.decode(path.read_bytes(), type=Result)

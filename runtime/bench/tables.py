@@ -1,0 +1,267 @@
+"""A result and a comparison as tables for people."""
+
+from collections.abc import Iterator
+
+from frcrn_export.runtime.bench.anchor import slowed_by
+from frcrn_export.runtime.bench.changes import CounterChange, ParityChange, QualityChange
+from frcrn_export.runtime.bench.comparison import Comparison, RowVerdict
+from frcrn_export.runtime.bench.result import Cold, FileCounters, Result, Row
+from frcrn_export.runtime.tables import Table
+
+_MUCH_SLOWER = 0.15
+_MOST_OPERATORS = 6
+
+
+def result_tables(result: Result) -> Iterator[Table]:
+    """Times, streams at their pace, cold starts and counters."""
+    if offline := [row for row in result.rows if row.kind in ("offline", "core")]:
+        yield Table("Recordings", _OFFLINE, tuple(map(_offline, offline)))
+    if hops := [row for row in result.rows if row.kind in ("hop", "hops")]:
+        yield Table("Streams, hop by hop", _HOPS, tuple(map(_hop, hops)))
+    if parts := [row for row in result.rows if row.parts is not None]:
+        yield Table("Parts of a call on the GPU", _PARTS, tuple(map(_parts, parts)))
+    if result.cold:
+        yield Table("In a new process", _COLD, tuple(map(_cold, result.cold)))
+    yield Table("Exact counters", _COUNTERS, tuple(map(_counters, result.files)))
+
+
+def result_notes(result: Result) -> Iterator[str]:
+    """Lines on the machine, on what was left out and on what failed."""
+    machine = result.machine
+    versions = ", ".join(f"{name} {each}" for name, each in machine.versions.items())
+    gpu = f"; {machine.gpu}" if machine.gpu else "; no GPU"
+    yield (
+        f"{result.model}, weights {result.weights}; {machine.processor}, {machine.usable} of "
+        f"{machine.cores} cores, {machine.system}{gpu}; Python {machine.python}, {versions}"
+    )
+    if result.rows:
+        yield f"measured in {result.seconds:.0f} s; the interval is that of the median, 95 %"
+    if (slower := slowed_by(result.anchor_ms)) > _MUCH_SLOWER:
+        yield (
+            f"the machine was {100 * slower:.0f} % slower in one half of the run than in the "
+            "other; measure again when it is quiet"
+        )
+    if result.stolen is not None and result.stolen > 0.01:
+        yield f"{100 * result.stolen:.0f} % of the processors' time went to other machines"
+    failed = [parity for parity in result.parity if not parity.passed]
+    for each in failed:
+        yield (
+            f"{each.artifact}, {each.case}: {each.snr_db:.1f} dB, below its floor of "
+            f"{each.floor_db:g} dB"
+        )
+    if result.parity and not failed:
+        yield f"parity: all {len(result.parity)} comparisons hold their floors"
+    for row in result.rows:
+        if row.failed:
+            yield f"{row.label}: {row.failed}"
+    for path, why in result.left_out.items():
+        yield f"{path} was not timed: {why}"
+
+
+_OFFLINE = (
+    "file",
+    "backend",
+    "call",
+    ">threads",
+    ">median ms",
+    ">interval",
+    ">p99",
+    ">CPU ms",
+    ">RTF",
+    ">x real time",
+)
+_HOPS = (
+    "file",
+    "backend",
+    "call",
+    ">threads",
+    ">p50 ms",
+    ">interval",
+    ">p90",
+    ">p99",
+    ">max",
+    ">CPU ms",
+    ">of real time",
+    ">paced p50",
+    ">p99",
+    ">missed",
+)
+
+
+_PARTS = ("file", "call", ">H2D ms", ">compute ms", ">D2H ms", ">enqueue ms")
+_COLD = ("file", "backend", ">open ms", ">first run ms", ">peak MB", ">of it added MB")
+_COUNTERS = (
+    *("file", "precision", ">MB", ">nodes", ">GFLOP a second of audio", ">calls", ">state kB"),
+    "as run here",
+)
+
+
+def _cold(each: Cold) -> tuple[str, ...]:
+    return (
+        each.path,
+        each.backend,
+        f"{each.load_ms:.0f}",
+        f"{each.first_ms:.1f}",
+        _megabytes(each.peak_bytes),
+        _megabytes(each.added_bytes),
+    )
+
+
+def _offline(row: Row) -> tuple[str, ...]:
+    found, factor = row.summary, row.real_time_factor
+    start = (row.path, row.backend, row.what, str(row.threads))
+    if found is None or factor is None:
+        return (*start, "failed", *["-"] * 5)
+    return (
+        *start,
+        number(found.median),
+        f"{number(found.low)} to {number(found.high)}",
+        number(found.p99),
+        number(row.processor_ms),
+        f"{factor:.4f}",
+        f"{1 / factor:,.0f}",
+    )
+
+
+def _hop(row: Row) -> tuple[str, ...]:
+    found, factor = row.summary, row.real_time_factor
+    start = (row.path, row.backend, row.what, str(row.threads))
+    if found is None or factor is None:
+        return (*start, "failed", *["-"] * 9)
+    paced = row.paced
+    kept = (
+        ("-", "-", "-")
+        if paced is None
+        else (number(paced.p50_ms), number(paced.p99_ms), f"{paced.missed} of {paced.hops}")
+    )
+    return (
+        *start,
+        number(found.median),
+        f"{number(found.low)} to {number(found.high)}",
+        number(found.p90),
+        number(found.p99),
+        number(found.max),
+        number(row.processor_ms),
+        f"{100 * factor:.1f} %",
+        *kept,
+    )
+
+
+def _parts(row: Row) -> tuple[str, ...]:
+    assert row.parts is not None
+    values = (row.parts.h2d, row.parts.compute, row.parts.d2h, row.parts.enqueue)
+    return (row.path, row.what, *map(number, values))
+
+
+def _counters(each: FileCounters) -> tuple[str, ...]:
+    nodes = sum(each.operators.values()) or sum(sum(c.values()) for c in each.layers.values())
+    return (
+        each.path,
+        each.precision,
+        f"{each.bytes / 1e6:.2f}",
+        str(nodes or "-"),
+        "-" if each.flop is None else f"{each.flop / 1e9:.3f}",
+        f"{each.calls:g}",
+        f"{each.state_bytes / 1e3:.1f}" if each.state_bytes else "-",
+        _operators(each.optimised) if each.optimised else _layers(each),
+    )
+
+
+def _operators(counts: dict[str, int]) -> str:
+    most = sorted(counts.items(), key=lambda item: -item[1])[:_MOST_OPERATORS]
+    named = ", ".join(f"{count} {name.rpartition('.')[2]}" for name, count in most)
+    rest = sum(counts.values()) - sum(count for _, count in most)
+    return f"{sum(counts.values())} nodes: {named}" + (f", {rest} others" if rest else "")
+
+
+def _layers(each: FileCounters) -> str:
+    by_type: dict[str, int] = {}
+    for counts in each.layers.values():
+        for dtype, count in counts.items():
+            by_type[dtype] = by_type.get(dtype, 0) + count
+    return ", ".join(f"{count} {dtype}" for dtype, count in sorted(by_type.items())) or "-"
+
+
+_TIMES = (
+    *("row", "verdict", ">base ms", ">new ms", ">new/base", ">interval", ">base/base", ">blocks"),
+    "",
+)
+_CHANGES = ("file", "what", ">base", ">new", "")
+_QUALITY = ("file", ">pairs", ">base dB", ">new dB", "")
+_PARITY = ("file", "case", ">base dB", ">new dB", ">floor", "")
+
+
+def comparison_tables(comparison: Comparison) -> Iterator[Table]:
+    """Times, counters that differ, quality, parity that moved; what fails comes first."""
+    if comparison.rows:
+        rows = sorted(comparison.rows, key=lambda row: not row.failed)
+        yield Table("Times", _TIMES, tuple(map(_verdict, rows)))
+    if comparison.counters:
+        changes = sorted(comparison.counters, key=lambda change: change.outcome != "failed")
+        yield Table("Counters that differ", _CHANGES, tuple(map(_change, changes)))
+    if comparison.quality:
+        yield Table("Quality: mean SI-SDR", _QUALITY, tuple(map(_drift, comparison.quality)))
+    if moved := [each for each in comparison.parity if each.outcome != "same"]:
+        moved.sort(key=lambda change: change.outcome != "failed")
+        yield Table("Parity that moved", _PARITY, tuple(map(_moved, moved)))
+
+
+def _change(each: CounterChange) -> tuple[str, ...]:
+    return each.path, each.what, each.base, each.new, _said(each.outcome)
+
+
+def _drift(each: QualityChange) -> tuple[str, ...]:
+    decibels = f"{each.base_db:.2f}", f"{each.new_db:.2f}"
+    return each.artifact, str(each.pairs), *decibels, _said(each.outcome)
+
+
+def _moved(each: ParityChange) -> tuple[str, ...]:
+    decibels = _decibels(each.base_db), _decibels(each.new_db), f"{each.floor_db:g}"
+    return each.artifact, each.case, *decibels, each.why or _said(each.outcome)
+
+
+def comparison_notes(comparison: Comparison) -> Iterator[str]:
+    """The outcome in one line, what is the same, and the notes of the run."""
+    failures = comparison.failures
+    yield f"{len(failures)} failed" if failures else "all passed"
+    if not comparison.counters:
+        yield "counters: none differs"
+    if comparison.parity:
+        same = sum(each.outcome == "same" for each in comparison.parity)
+        yield f"parity: {len(comparison.parity)} comparisons, {same} the same to 0.01 dB"
+    yield from comparison.notes
+
+
+def _verdict(row: RowVerdict) -> tuple[str, ...]:
+    shown = row.verdict.upper() if row.failed else row.verdict
+    if row.ratio is None or row.low is None or row.high is None:
+        return (row.row, shown, *["-"] * 5, str(row.blocks or "-"), row.why)
+    return (
+        row.row,
+        shown,
+        number(row.base_ms or 0.0),
+        number(row.new_ms or 0.0),
+        f"{row.ratio:.3f}",
+        f"{row.low:.3f} to {row.high:.3f}",
+        "-" if row.floor is None else f"{100 * row.floor:.1f} %",
+        str(row.blocks),
+        row.why,
+    )
+
+
+def _said(outcome: str) -> str:
+    return "FAILED" if outcome == "failed" else outcome
+
+
+def _decibels(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _megabytes(value: int | None) -> str:
+    return "-" if value is None else f"{value / 1e6:.0f}"
+
+
+def number(value: float) -> str:
+    """Milliseconds with three digits that count."""
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f}"

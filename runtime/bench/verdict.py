@@ -1,0 +1,111 @@
+"""The verdict on a ratio of times that was measured in blocks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from frcrn_export.runtime.errors import UserError
+
+Word = Literal["faster", "same", "slower", "undecided"]
+FloatArray = npt.NDArray[np.float64]
+
+# The share of runs, over all their rows and looks, that may call slower what is not.
+FALSE_ALARMS = 0.05
+FEWEST_BLOCKS = 8
+_RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """New time over base: the median of the blocks, and its bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a row's blocks show. `floor` is the change that base against base shows, as a ratio."""
+
+    word: Word
+    ratio: Ratio
+    floor: float
+    blocks: int
+
+
+def require_scipy() -> None:
+    """Raise UserError where the statistics cannot be computed."""
+    try:
+        import scipy.stats  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f'compare needs SciPy ({error}); run: pip install "frcrn-export[bench]"'
+        ) from error
+
+
+def judge(
+    base: Sequence[float],
+    again: Sequence[float],
+    new: Sequence[float],
+    *,
+    allowance: float,
+    comparisons: int,
+    seed: int = 0,
+) -> Verdict:
+    """Judge one row from the times of its blocks.
+
+    Slower only where the whole interval of new over base lies above the allowance, and above what
+    base against base shows in the same blocks; faster where it lies below one by more than that;
+    same where it lies within the allowance; else undecided.
+
+    Args:
+        base: [blocks] the base's time in each block, in any unit.
+        again: [blocks] that of the same file, opened once more.
+        new: [blocks] the new file's.
+        allowance: The slowdown that is accepted: 0.05 is 5 %.
+        comparisons: How many verdicts the run gives, over rows and looks; the interval is that much
+            more certain (Bonferroni), so that false alarms are counted over all of them.
+        seed: Of the bootstrap.
+
+    Returns:
+        The verdict.
+    """
+    confidence = 1 - FALSE_ALARMS / comparisons
+    blocks = len(base)
+    reference = np.log(np.asarray(base, np.float64))
+    ratio = interval(np.log(np.asarray(new, np.float64)) - reference, confidence, seed)
+    noise = interval(np.log(np.asarray(again, np.float64)) - reference, confidence, seed)
+    floor = max(abs(log(noise.low)), abs(log(noise.high)))
+    limit = max(log(1 + allowance), floor)
+    word: Word = "undecided"
+    if blocks >= FEWEST_BLOCKS:
+        if log(ratio.low) > limit:
+            word = "slower"
+        elif log(ratio.high) < -floor:
+            word = "faster"
+        elif abs(log(ratio.low)) <= log(1 + allowance) and log(ratio.high) <= log(1 + allowance):
+            word = "same"
+    return Verdict(word, ratio, exp(floor) - 1, blocks)
+
+
+def interval(logarithms: FloatArray, confidence: float, seed: int = 0) -> Ratio:
+    """The median of ratios given as logarithms [blocks], and its percentile bootstrap interval."""
+    middle = float(np.median(logarithms))
+    if len(logarithms) < 2 or np.ptp(logarithms) == 0:
+        return Ratio(exp(middle), exp(middle), exp(middle))
+    from scipy.stats import bootstrap
+
+    found = bootstrap(
+        (logarithms,),
+        np.median,
+        n_resamples=max(_RESAMPLES, int(20 / (1 - confidence))),
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Ratio(exp(middle), exp(float(found.low)), exp(float(found.high)))

@@ -1,0 +1,218 @@
+"""`frcrn-export bench`: what a bundle costs on this machine."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from frcrn_export.runtime.bench.result import Kind
+from frcrn_export.runtime.commands.again import command_again
+from frcrn_export.runtime.commands.console import (
+    json_option,
+    print_line,
+    print_table,
+    progress_bar,
+)
+from frcrn_export.runtime.errors import CheckFailed, UserError
+
+if TYPE_CHECKING:
+    from frcrn_export.runtime.bench.result import Result
+
+_SECONDS = 60.0
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A folder for result.json, result.md and result.html.",
+)
+@click.option("--force", is_flag=True, help="Replace the files of an earlier run there.")
+@click.option(
+    "--counters",
+    is_flag=True,
+    help="Count and compare with the reference only, time nothing: the same in every run.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help=f"About how long the run takes.  [default: {_SECONDS:g}]",
+)
+@click.option("--file", "files", multiple=True, metavar="NAME", help="Time this file only.")
+@click.option("-b", "--backend", "backends", multiple=True, help="Time this backend only.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(get_args(Kind)),
+    help="offline: the pipeline; core: the network on a batch; hop: a stream; hops: several.",
+)
+@click.option(
+    "-t",
+    "--threads",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Processor threads.  [default: 1 and all usable; streams 1]",
+)
+@click.option(
+    "--length",
+    "lengths",
+    multiple=True,
+    type=click.FloatRange(min=0, min_open=True, max=7200),
+    metavar="SECONDS",
+    help="Of recordings.  [default: 4]",
+)
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(1, 4096),
+    help="Recordings in a call of the core.  [default: 1, 4]",
+)
+@click.option(
+    "--streams",
+    multiple=True,
+    type=click.IntRange(1, 4096),
+    help="Streams in a call.  [default: 4, 16]",
+)
+@click.option(
+    "--pin",
+    metavar="CPU,CPU",
+    help="Run on these processors only, as numbers of the system.",
+)
+@click.option("--note", default="", help="A line to keep in result.json, such as a reason.")
+@json_option
+@click.pass_context
+def bench(
+    context: click.Context,
+    bundle: Path,
+    output: Path | None,
+    force: bool,
+    counters: bool,
+    seconds: float | None,
+    files: tuple[str, ...],
+    backends: tuple[str, ...],
+    kinds: tuple[Kind, ...],
+    threads: tuple[int, ...],
+    lengths: tuple[float, ...],
+    batches: tuple[int, ...],
+    streams: tuple[int, ...],
+    pin: str | None,
+    note: str,
+    as_json: bool,
+) -> None:
+    """Measure a BUNDLE on this machine: times, memory, and exact counters.
+
+    Every file and backend that runs here, offline and as a stream; each row until its median is
+    certain to 2 %, or the time is over. Exits with 1 if a row fails, or parity misses a floor.
+    """
+    from frcrn_export.runtime.bench.bench import bench as measure
+    from frcrn_export.runtime.bench.cases import Wanted
+    from frcrn_export.runtime.bundle.reader import open_bundle
+
+    if counters and (seconds is not None or kinds or threads):
+        raise click.UsageError("--counters times nothing; leave out --seconds, --kind, --threads")
+    if output is not None:
+        _check_folder(output, force, context)
+    if pin is not None:
+        _pin(pin)
+    given = Wanted(files=files, backends=backends, threads=threads)
+    wanted = Wanted(
+        files=files,
+        backends=backends,
+        kinds=kinds or given.kinds,
+        threads=threads,
+        lengths=lengths or given.lengths,
+        batches=batches or given.batches,
+        streams=streams or given.streams,
+    )
+    opened = open_bundle(bundle)
+    with progress_bar("Measuring") as progress:
+        result = measure(
+            opened,
+            wanted,
+            seconds=seconds or _SECONDS,
+            times=not counters,
+            command=command_again(context),
+            note=note,
+            progress=progress,
+        )
+    if output is not None:
+        _write(output, result)
+    if as_json:
+        click.echo(result.to_json(), nl=False)
+    else:
+        print_result(result)
+        if output is not None:
+            print_line(f"Written: {', '.join(str(output / name) for name in _FILES)}")
+    _require(result)
+
+
+_FILES = ("result.json", "result.md", "result.html")
+
+
+def print_result(result: "Result") -> None:
+    """The tables and notes of a result."""
+    from frcrn_export.runtime.bench.tables import result_notes, result_tables
+
+    for table in result_tables(result):
+        print_table(table.columns, table.rows, title=table.title)
+    for note in result_notes(result):
+        print_line(note)
+
+
+def _check_folder(folder: Path, force: bool, context: click.Context) -> None:
+    from frcrn_export.runtime.bench.pictures import require_matplotlib
+
+    require_matplotlib()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; give a folder")
+    there = [name for name in _FILES if (folder / name).exists()]
+    if there and not force:
+        again = command_again(context, added=("--force",))
+        raise UserError(f"{folder / there[0]}: exists; to replace it, run: {again}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; give another folder") from error
+
+
+def _write(folder: Path, result: "Result") -> None:
+    from frcrn_export.runtime.bench.documents import result_markdown
+    from frcrn_export.runtime.bench.page import result_page
+    from frcrn_export.runtime.files.output import write_output
+
+    texts = (result.to_json().decode(), result_markdown(result), result_page(result))
+    for name, text in zip(_FILES, texts, strict=True):
+        write_output(folder / name, text)
+
+
+def _pin(text: str) -> None:
+    """Keep this process, and all that it opens from now on, on some processors."""
+    words = text.split(",")
+    if not all(word.isdecimal() for word in words):
+        raise click.UsageError(f"--pin {text}: give numbers of processors, such as --pin 0,1")
+    if not hasattr(os, "sched_setaffinity"):
+        raise UserError("--pin works on Linux alone; leave it out")
+    try:
+        os.sched_setaffinity(0, {int(word) for word in words})
+    except (OSError, ValueError, OverflowError) as error:
+        usable = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        raise UserError(f"--pin {text}: no such processors; there are: {usable}") from error
+
+
+def _require(result: "Result") -> None:
+    """Raise CheckFailed for a row that failed, or parity below its floor."""
+    for row in result.rows:
+        if row.failed:
+            raise CheckFailed(f"{row.label}: {row.failed}")
+    for each in result.parity:
+        if not each.passed:
+            raise CheckFailed(
+                f"{each.artifact}, {each.case}: {each.snr_db:.1f} dB, at least "
+                f"{each.floor_db:g} dB needed"
+            )

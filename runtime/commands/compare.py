@@ -1,0 +1,238 @@
+"""`frcrn-export compare`: a base against what is to replace it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from frcrn_export.runtime.bench.changes import MAX_DRIFT_DB
+from frcrn_export.runtime.bench.comparison import MAX_GROWTH, MAX_SLOWDOWN, Limits
+from frcrn_export.runtime.commands.console import (
+    json_option,
+    print_json,
+    print_line,
+    print_table,
+    progress_bar,
+)
+from frcrn_export.runtime.errors import CheckFailed, UserError
+
+if TYPE_CHECKING:
+    from frcrn_export.runtime.bench.comparison import Comparison
+
+_BUDGET = 120.0
+
+
+class Percent(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A share as a user writes it: "5%" or 5."""
+
+    name = "percent"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            number = float(str(value).removesuffix("%"))
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= 1_000:
+            self.fail(f"{value!r}: give a percentage, such as 5%", param, context)
+        return number / 100
+
+
+@click.command()
+@click.argument("base", metavar="BASE", type=click.Path(path_type=Path))
+@click.argument("new", metavar="NEW", type=click.Path(path_type=Path))
+@click.option(
+    "--max-slowdown",
+    type=Percent(),
+    default=MAX_SLOWDOWN,
+    help=f"The slowdown that is accepted.  [default: {100 * MAX_SLOWDOWN:g}%]",
+)
+@click.option(
+    "--max-growth",
+    type=Percent(),
+    default=MAX_GROWTH,
+    help="How much bytes, parameters, operations, calls and states may grow.  "
+    f"[default: {100 * MAX_GROWTH:g}%]",
+)
+@click.option(
+    "--max-drift",
+    type=click.FloatRange(min=0),
+    default=MAX_DRIFT_DB,
+    metavar="DB",
+    help="How far below the base parity and SI-SDR may be, above their floors.  "
+    f"[default: {MAX_DRIFT_DB:g}]",
+)
+@click.option("--exact", is_flag=True, help="No counter may change at all.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help=f"How long a row of times may take until its verdict; 0: none.  [default: {_BUDGET:g}]",
+)
+@click.option("--file", "files", multiple=True, metavar="NAME", help="Time this file only.")
+@click.option("-b", "--backend", "backends", multiple=True, help="Time this backend only.")
+@click.option(
+    "-t",
+    "--threads",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Processor threads.  [default: 1]",
+)
+@click.option(
+    "--length",
+    type=click.FloatRange(min=0, min_open=True, max=7200),
+    metavar="SECONDS",
+    help="Of a recording.  [default: 1]",
+)
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    help="Noisy and clean speech (NAME.noisy.wav, NAME.clean.wav): compare SI-SDR too.",
+)
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables here.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML here.")
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    help="Append the outcome to this file, as one line of JSON.",
+)
+@click.option("--github", is_flag=True, help="Print annotations for GitHub Actions too.")
+@json_option
+def compare(
+    base: Path,
+    new: Path,
+    max_slowdown: float,
+    max_growth: float,
+    max_drift: float,
+    exact: bool,
+    budget: float | None,
+    files: tuple[str, ...],
+    backends: tuple[str, ...],
+    threads: tuple[int, ...],
+    length: float | None,
+    pairs: Path | None,
+    markdown: Path | None,
+    junit: Path | None,
+    history: Path | None,
+    github: bool,
+    as_json: bool,
+) -> None:
+    """Compare BASE with NEW: two bundles, or results of `bench`.
+
+    Counters are compared exactly, parity and quality with their floors and the base. Times of two
+    bundles are measured here in alternating blocks, and judged faster, same, slower or undecided;
+    undecided does not fail. A result is compared with a bundle by its counters and parity, and with
+    another result by the times in both. Exits with 1 if anything fails.
+    """
+    from frcrn_export.runtime.bench.ci_reports import annotations
+    from frcrn_export.runtime.bench.ci_reports import junit as junit_text
+    from frcrn_export.runtime.bench.documents import comparison_markdown
+    from frcrn_export.runtime.files.output import check_output, write_output
+
+    outputs = [path for path in (markdown, junit) if path is not None]
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise click.UsageError(f"--markdown and --junit are both {markdown}; give two files")
+    for path in (*outputs, *((history,) if history else ())):
+        check_output(path)
+    limits = Limits(max_slowdown, max_growth, max_drift, exact)
+    with progress_bar("Comparing") as progress:
+        comparison = _compared(
+            base, new, limits, budget, files, backends, threads, length, pairs, progress
+        )
+    if markdown is not None:
+        write_output(markdown, comparison_markdown(comparison))
+    if junit is not None:
+        write_output(junit, junit_text(comparison))
+    if history is not None:
+        _append(history, comparison)
+    if as_json:
+        said = msgspec.to_builtins(comparison)
+        print_json({**said, "failures": list(comparison.failures)})
+    else:
+        _print(comparison)
+    if github:
+        for line in annotations(comparison):
+            click.echo(line, err=as_json)
+    if failures := comparison.failures:
+        more = f"; and {len(failures) - 1} more" if len(failures) > 1 else ""
+        raise CheckFailed(f"{failures[0]}{more}")
+
+
+def _compared(
+    base: Path,
+    new: Path,
+    limits: Limits,
+    budget: float | None,
+    files: tuple[str, ...],
+    backends: tuple[str, ...],
+    threads: tuple[int, ...],
+    length: float | None,
+    pairs: Path | None,
+    progress: Callable[[str, int, int], None],
+) -> "Comparison":
+    from frcrn_export.runtime.bench.bench import bench
+    from frcrn_export.runtime.bench.cases import Wanted
+    from frcrn_export.runtime.bench.compare import WANTED, compare_bundles, compare_results
+    from frcrn_export.runtime.bench.quality import read_pairs
+    from frcrn_export.runtime.bench.result import read_result
+    from frcrn_export.runtime.bundle.reader import open_bundle
+
+    of_results = [path.is_file() and path.suffix == ".json" for path in (base, new)]
+    if any(of_results):
+        timing = (budget, pairs, length, *files, *backends, *threads)
+        if any(timing):
+            raise click.UsageError(
+                "--budget, --pairs, --length, --file, --backend and --threads go with two bundles; "
+                "leave them out"
+            )
+        sides = [
+            read_result(path) if is_result else bench(open_bundle(path), Wanted(), times=False)
+            for path, is_result in zip((base, new), of_results, strict=True)
+        ]
+        return compare_results(sides[0], sides[1], (str(base), str(new)), limits)
+    before, after = open_bundle(base), open_bundle(new)
+    wanted = Wanted(
+        files=files,
+        backends=backends,
+        kinds=WANTED.kinds,
+        threads=threads or WANTED.threads,
+        lengths=(length,) if length else WANTED.lengths,
+    )
+    return compare_bundles(
+        before,
+        after,
+        wanted,
+        limits=limits,
+        budget=_BUDGET if budget is None else budget,
+        pairs=read_pairs(pairs, before.manifest.sample_rate) if pairs else (),
+        progress=progress,
+    )
+
+
+def _print(comparison: "Comparison") -> None:
+    from frcrn_export.runtime.bench.tables import comparison_notes, comparison_tables
+
+    for table in comparison_tables(comparison):
+        print_table(table.columns, table.rows, title=table.title)
+    for note in comparison_notes(comparison):
+        print_line(note)
+
+
+def _append(path: Path, comparison: "Comparison") -> None:
+    """One line of JSON at the end of a file; lines before it stay."""
+    from frcrn_export.runtime.bench.history import history_line
+
+    line = history_line(comparison)
+    try:
+        with path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; make room or give another file") from error

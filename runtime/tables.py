@@ -1,0 +1,25 @@
+"""Tables as data: a terminal, a Markdown file and a page show the same cells."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns (">" in front: numbers, to the right) and rows of as many cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def markdown_table(table: Table) -> str:
+    """A table with its title as a heading."""
+    lines = [table.columns, *table.rows]
+    ruler = "|".join("---:" if name.startswith(">") else "---" for name in table.columns)
+    written = [" | ".join(_escaped(cell) for cell in line) for line in lines]
+    body = [f"| {written[0]} |", f"|{ruler}|", *(f"| {line} |" for line in written[1:])]
+    return f"\n## {table.title}\n\n" + "\n".join(body) + "\n"
+
+
+def _escaped(cell: str) -> str:
+    return cell.lstrip(">").replace("|", "\\|")
