@@ -68,11 +68,11 @@ GROUPS = MappingProxyType(
             ),
             "bench": (
                 "frcrn_export.runtime.commands.bench:bench",
-                "Measure times, memory and exact counters of a bundle.",
+                "Measure what a bundle costs: times, memory, counters.",
             ),
             "compare": (
                 "frcrn_export.runtime.commands.compare:compare",
-                "Compare two bundles or results: counters, parity, quality, times.",
+                "Compare two bundles, or results of bench, for CI.",
             ),
             "inspect": (
                 "frcrn_export.exporters.commands.inspect:inspect",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.pairs import clean, noisy, pairs_folder  # noqa: F401  (fixtures)
 from tests.skips import NoSkips
 
 if TYPE_CHECKING:

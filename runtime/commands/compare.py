@@ -183,10 +183,9 @@ def _compared(
     from frcrn_export.runtime.bench.result import read_result
     from frcrn_export.runtime.bundle.reader import open_bundle
 
-    of_results = [path.is_file() and path.suffix == ".json" for path in (base, new)]
+    of_results = [path.suffix == ".json" and not path.is_dir() for path in (base, new)]
     if any(of_results):
-        timing = (budget, pairs, length, *files, *backends, *threads)
-        if any(timing):
+        if budget is not None or any((pairs, length, files, backends, threads)):
             raise click.UsageError(
                 "--budget, --pairs, --length, --file, --backend and --threads go with two bundles; "
                 "leave them out"

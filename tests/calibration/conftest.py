@@ -4,48 +4,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
 
 from frcrn_export.calibration import calibrate, result
+from frcrn_export.exporters.assets import ASSETS
 from tests.calibration.bundles import speed, write_masking_bundle
-
-ASSETS = Path(__file__).parents[2] / "exporters" / "assets"
-RATE = 16_000
+from tests.pairs import RATE, Signal, write_pair
 
 # Where pesq could not be compiled, `make install` goes on without the extra [quality].
 collect_ignore_glob = [] if find_spec("pesq") else ["test_*.py"]
-
-Signal = npt.NDArray[np.float32]
-
-
-@pytest.fixture(scope="session")
-def clean() -> Signal:
-    """Two seconds of real speech."""
-    return soundfile.read(ASSETS / "demo.clean.flac", dtype="float32")[0][RATE : 3 * RATE]
-
-
-@pytest.fixture(scope="session")
-def noisy() -> Signal:
-    """The same with noise."""
-    return soundfile.read(ASSETS / "demo.noisy.flac", dtype="float32")[0][RATE : 3 * RATE]
-
-
-def write_pair(folder: Path, name: str, noisy: Signal, clean: Signal, rate: int = RATE) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    soundfile.write(folder / f"{name}.noisy.wav", noisy, rate, subtype="FLOAT")
-    soundfile.write(folder / f"{name}.clean.wav", clean, rate, subtype="FLOAT")
-
-
-@pytest.fixture
-def pairs_folder(tmp_path: Path, noisy: Signal, clean: Signal) -> Path:
-    """mix_one, mix_two and vbd_one: the second with a third of the noise."""
-    folder = tmp_path / "pairs"
-    write_pair(folder, "mix_one", noisy, clean)
-    write_pair(folder, "mix_two", clean + (noisy - clean) / 3, clean)
-    write_pair(folder, "vbd_one", noisy[RATE:], clean[RATE:])
-    return folder
 
 
 # What they need besides; where pesq could not be compiled, `make install` goes on without it.

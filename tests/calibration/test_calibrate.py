@@ -25,7 +25,8 @@ from tests.calibration.bundles import (
     speed,
     write_masking_bundle,
 )
-from tests.calibration.conftest import Signal, write_clips
+from tests.calibration.conftest import write_clips
+from tests.pairs import Signal
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 fast = pytest.mark.usefixtures("twice_as_fast")

@@ -18,8 +18,9 @@ from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import UserError
 from tests.bundles import write_bundle
 from tests.calibration.bundles import TRAINED, contents, speed, write_masking_bundle
-from tests.calibration.conftest import RATE, write_clips
+from tests.calibration.conftest import write_clips
 from tests.calibration.test_source import as_model
+from tests.pairs import RATE
 
 Capture = pytest.CaptureFixture[str]
 

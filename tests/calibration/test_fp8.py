@@ -18,7 +18,7 @@ from frcrn_export.runtime.commands.inspect_tables import print_quantization
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BundleError, CheckFailed
 from tests.calibration.bundles import TRAINED, contents, write_masking_bundle
-from tests.calibration.conftest import Signal
+from tests.pairs import Signal
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -14,8 +14,8 @@ from frcrn_export.runtime.bundle.manifest import Target
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import UserError
 from tests.calibration.bundles import LAYERS, SIGNALS
-from tests.calibration.conftest import RATE, Signal
 from tests.calibration.test_source import as_model
+from tests.pairs import RATE, Signal
 
 Make = Callable[..., Plan]
 

@@ -14,8 +14,8 @@ from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError, CheckFailed
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from tests.bundles import STFT, manifest, write_bundle
-from tests.calibration.conftest import Signal, write_pair
 from tests.int8_standins import add_int8, scaled
+from tests.pairs import Signal, write_pair
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 

@@ -12,12 +12,12 @@ import soundfile
 
 from frcrn_export import cli
 from frcrn_export.calibration.quality import command as options
-from frcrn_export.calibration.quality import report as outputs
 from frcrn_export.calibration.quality.scoring import MEASURES
+from frcrn_export.runtime.files import output as outputs
 from tests.bundles import write_bundle
-from tests.calibration.conftest import RATE, Signal, write_pair
 from tests.calibration.quality.bundles import write_precisions
 from tests.calibration.quality.dnsmos_standin import write_dnsmos
+from tests.pairs import RATE, Signal, write_pair
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 Capture = pytest.CaptureFixture[str]

@@ -22,9 +22,9 @@ from frcrn_export.runtime.errors import (
     UserError,
 )
 from tests.bundles import manifest, write_bundle
-from tests.calibration.conftest import RATE, Signal, write_pair
 from tests.calibration.quality.bundles import write_precisions
 from tests.calibration.quality.dnsmos_standin import write_dnsmos
+from tests.pairs import RATE, Signal, write_pair
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 

@@ -12,7 +12,7 @@ from frcrn_export.calibration.quality.metrics import (
     si_sdr_db,
     stoi,
 )
-from tests.calibration.conftest import RATE, Signal
+from tests.pairs import RATE, Signal
 
 seeds = st.integers(0, 1000)
 

@@ -16,7 +16,7 @@ from frcrn_export.runtime.audio.pairs import (
     read_pair,
 )
 from frcrn_export.runtime.errors import AudioError, UserError
-from tests.calibration.conftest import RATE, Signal, write_pair
+from tests.pairs import RATE, Signal, write_pair
 
 names = st.sets(st.from_regex(r"[a-z0-9_]{1,6}(\.[a-z]{1,3})?(/[a-z]{1,3})?", fullmatch=True))
 suffixes = st.sampled_from([".wav", ".flac", ".OGG", ".mp3", ".w64"])

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from frcrn_export.runtime.bench.machine import Machine, stolen_seconds, this_machine
+from tests.runtime.bench.results import MACHINE
+
+
+def other(**changes: object) -> Machine:
+    return msgspec.structs.replace(MACHINE, **changes)
+
+
+def test_this_machine_is_itself() -> None:
+    here = this_machine()
+    assert here.usable <= here.cores
+    assert here.times_as(here)
+    assert here.versions["frcrn-export"]
+
+
+@pytest.mark.parametrize("name", ["processor", "cores", "usable", "instructions", "gpu", "system"])
+def test_times_depend_on_the_machine(name: str) -> None:
+    value = {"cores": 4, "usable": 1, "instructions": ("sse",)}.get(name, "another")
+    assert not other(**{name: value}).times_as(MACHINE)
+
+
+def test_kernels_depend_on_the_version_and_the_instructions_alone() -> None:
+    assert other(processor="Q", cores=64).runs_the_kernels_of(MACHINE)
+    assert not other(versions={"onnxruntime": "1.31.0"}).runs_the_kernels_of(MACHINE)
+    assert not other(instructions=("avx512f",)).runs_the_kernels_of(MACHINE)
+    assert other(versions={"onnxruntime-gpu": "1.32.0"}).runs_the_kernels_of(MACHINE)
+
+
+def test_what_is_not_known_is_not_taken_for_equal() -> None:
+    nothing = other(instructions=())
+    assert not nothing.runs_the_kernels_of(nothing)
+
+
+def test_stolen_time(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  1 2 3 4 5 6 7 800 0 0\ncpu0 1 2 3 4 5 6 7 1 0 0\n")
+    assert stolen_seconds(stat) == pytest.approx(8.0)
+    stat.write_text("cpu 1 2\n")
+    assert stolen_seconds(stat) is None
+    assert stolen_seconds(tmp_path / "missing") is None

@@ -1,0 +1,68 @@
+import msgspec
+import pytest
+
+from frcrn_export.runtime.bench.compare import compare_results
+from frcrn_export.runtime.bench.comparison import Limits, RowVerdict
+from frcrn_export.runtime.bench.result import Result
+from frcrn_export.runtime.bench.unpaired import unpaired_rows
+from frcrn_export.runtime.errors import UserError
+from tests.runtime.bench.results import MACHINE, result, row
+
+
+def only(base: Result, new: Result) -> RowVerdict:
+    (found,) = unpaired_rows(base, new, 0.03)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ms", "word"), [(10.0, "same"), (12.0, "slower"), (8.0, "faster"), (10.3, "undecided")]
+)
+def test_results_of_one_machine_are_judged(ms: float, word: str) -> None:
+    found = only(result(row(10.0)), result(row(ms)))
+    assert found.verdict == word
+    assert found.failed == (word == "slower")
+
+
+def test_a_machine_that_was_slower_itself_blames_nobody() -> None:
+    """Its anchor took 1.5 times as long, and so did the row."""
+    found = only(result(row(10.0)), result(row(15.0), anchor_ms=1.5))
+    assert found.verdict == "undecided"
+    assert found.floor == pytest.approx(0.5)
+    assert only(result(row(10.0)), result(row(20.0), anchor_ms=1.5)).verdict == "slower"
+
+
+def test_another_machine_gives_ratios_to_its_anchor_and_no_verdict() -> None:
+    elsewhere = msgspec.structs.replace(MACHINE, processor="Q")
+    base, new = result(row(10.0)), result(row(40.0), machine=elsewhere, anchor_ms=2.0)
+    found = only(base, new)
+    assert (found.verdict, found.failed) == ("undecided", False)
+    assert found.ratio == pytest.approx(2.0)
+    notes = compare_results(base, new, ("a", "b"), Limits()).notes
+    assert any("two machines (P; Q)" in note for note in notes)
+
+
+def test_rows_that_one_side_lacks() -> None:
+    base, new = result(row(), row(kind="hop")), result(row(), row(path="other.onnx"))
+    found = {(each.path, each.failed) for each in unpaired_rows(base, new, 0.03)}
+    assert found == {("core.onnx", False), ("core.onnx", True), ("other.onnx", False)}
+
+
+def test_a_side_without_times_has_no_rows() -> None:
+    assert list(unpaired_rows(result(row()), result(), 0.03)) == []
+    assert list(unpaired_rows(result(), result(row()), 0.03)) == []
+
+
+def test_a_row_that_broke_fails_in_the_new_side_alone() -> None:
+    assert only(result(row()), result(row(None))).failed
+    assert not only(result(row(None)), result(row())).failed
+
+
+def test_two_models_are_refused() -> None:
+    with pytest.raises(UserError, match="a is of m, b is of n|a is of m, b of n"):
+        compare_results(result(), result(model="n"), ("a", "b"), Limits())
+
+
+def test_other_kernels_are_said() -> None:
+    other = msgspec.structs.replace(MACHINE, versions={"onnxruntime": "1.20.0"})
+    notes = compare_results(result(), result(machine=other), ("a", "b"), Limits()).notes
+    assert any("another ONNX Runtime" in note for note in notes)

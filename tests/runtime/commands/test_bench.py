@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from frcrn_export.runtime.bench.result import read_result
+from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.commands.bench import bench
+from frcrn_export.runtime.errors import CheckFailed, UserError
+from tests.bundles import write_bundle
+
+SHORT = ("--kind", "offline", "--threads", 1, "--length", 0.1, "--seconds", 0.3)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "b")
+
+
+def call(*args: object) -> Result:
+    return CliRunner().invoke(bench, [str(arg) for arg in args])
+
+
+def test_the_files_of_a_run(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = call(root, *SHORT, "-o", out, "--note", "because")
+    assert done.exit_code == 0, done.output
+    result = read_result(out / "result.json")
+    assert result.note == "because"
+    assert f"--output {out}" in result.command or f"-o {out}" in result.command
+    assert (out / "result.md").read_text().startswith("# Benchmark of gain")
+    assert "<svg" in (out / "result.html").read_text()
+    for title in ("Recordings", "In a new process", "Exact counters", "Written: "):
+        assert title in done.output
+
+
+def test_a_run_there_is_not_replaced_unasked(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("mine")
+    done = call(root, "--counters", "-o", tmp_path)
+    assert isinstance(done.exception, UserError)
+    assert "--force" in str(done.exception)
+    assert (tmp_path / "result.json").read_text() == "mine"
+    assert call(root, "--counters", "-o", tmp_path, "--force").exit_code == 0
+    assert read_result(tmp_path / "result.json").rows == ()
+
+
+def test_json_alone_is_printed(root: Path) -> None:
+    done = call(root, "--counters", "--json")
+    assert json.loads(done.stdout)["files"][0]["path"] == "core.onnx"
+
+
+def test_a_row_that_fails_is_exit_code_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("frcrn_export.runtime.bench.cases.Case.open", fails)
+    done = call(root, *SHORT)
+    assert isinstance(done.exception, CheckFailed)
+    assert "out of luck" in str(done.exception)
+    assert "failed" in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--pin", "a"), "give numbers"),
+        (("--pin", "9999"), "no such processors; there are: "),
+        (("--counters", "--seconds", 3), "leave out --seconds"),
+        (("--file", "no.onnx"), "there are: core.onnx"),
+    ],
+)
+def test_options_that_cannot_be(options: tuple[object, ...], said: str, root: Path) -> None:
+    done = call(root, *options)
+    assert done.exit_code != 0
+    assert said in f"{done.output} {done.exception}"
+
+
+def test_streams_of_a_bundle(small_wave_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frcrn_export.runtime.bench.bench.PACED_SECONDS", 0.1)
+    done = call(small_wave_bundle.path, "--kind", "hop", "--kind", "hops", "--seconds", 0.5)
+    assert done.exit_code == 0, done.output
+    assert "Streams, hop by hop" in done.output
+    assert " of 7" in done.output  # hops at real-time pace
