@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bench.alternate import Block, blocks, warm_up
+from frcrn_export.runtime.bench.alternate import Block, Clock, blocks, warm_up
 from frcrn_export.runtime.bench.anchor import anchor_ms, slowed_by
 from frcrn_export.runtime.bench.cases import Call, Case, Wanted, find_cases, speech_of
 from frcrn_export.runtime.bench.comparison import RowVerdict, lacking
@@ -70,7 +70,14 @@ class Timer:
         try:
             opened = [self._opened(base, speech), self._opened(base, speech)]
             opened.append(self._opened(new, speech, new=True))
-            verdict, done = self._judged(opened, rows)
+            measured = blocks(opened, warm_up(opened), self.seed)
+            verdict, done = decide(
+                measured,
+                budget=self.budget,
+                rows=rows,
+                allowance=self.max_slowdown,
+                seed=self.seed,
+            )
         except _SideFailed as failure:
             return _broken(row, failure)
         base_ms, new_ms = (
@@ -107,31 +114,54 @@ class Timer:
 
         return guarded
 
-    def _judged(self, calls: Sequence[Call], rows: int) -> tuple[Verdict, list[Block]]:
-        repeats = warm_up(calls)
-        measured = blocks(calls, repeats, self.seed)
-        started = perf_counter()
-        done = list(islice(measured, FEWEST_BLOCKS))
-        a_block = (perf_counter() - started) / FEWEST_BLOCKS
-        most = min(_MOST_BLOCKS, max(FEWEST_BLOCKS, int(self.budget / a_block)))
-        looks = 1 + max(0, ceil(log2(most / _FIRST_LOOK)))
-        look = 0
-        while True:
-            goal = min(most, _FIRST_LOOK * 2**look)
-            while len(done) < goal and perf_counter() - started < self.budget:
-                done.append(next(measured))
-            verdict = judge(
-                [block.base for block in done],
-                [block.again for block in done],
-                [block.new for block in done],
-                allowance=self.max_slowdown,
-                comparisons=rows * looks,
-                seed=self.seed,
-            )
-            look += 1
-            is_over = look == looks or perf_counter() - started >= self.budget
-            if verdict.word != "undecided" or is_over:
-                return verdict, done
+
+def decide(
+    measured: Iterator[Block],
+    *,
+    budget: float,
+    rows: int,
+    allowance: float,
+    seed: int = 0,
+    clock: Clock = perf_counter,
+) -> tuple[Verdict, list[Block]]:
+    """Measure blocks until there is a verdict, or the budget is spent.
+
+    The verdict is looked for after 12 blocks, 24, 48, ...; how many looks the budget has room for
+    is estimated from the first blocks, since each makes the others count for less.
+
+    Args:
+        measured: Blocks, each measured when it is asked for.
+        budget: In seconds by `clock`.
+        rows: How many rows the run judges.
+        allowance: The slowdown that is accepted, as a share.
+        seed: Of the bootstrap.
+        clock: Seconds.
+
+    Returns:
+        The verdict, and the blocks that it is from.
+    """
+    started = clock()
+    done = list(islice(measured, FEWEST_BLOCKS))
+    a_block = (clock() - started) / FEWEST_BLOCKS
+    most = min(_MOST_BLOCKS, max(FEWEST_BLOCKS, int(budget / a_block)))
+    looks = 1 + max(0, ceil(log2(most / _FIRST_LOOK)))
+    look = 0
+    while True:
+        goal = min(most, _FIRST_LOOK * 2**look)
+        while len(done) < goal and clock() - started < budget:
+            done.append(next(measured))
+        verdict = judge(
+            [block.base for block in done],
+            [block.again for block in done],
+            [block.new for block in done],
+            allowance=allowance,
+            comparisons=rows * looks,
+            seed=seed,
+        )
+        look += 1
+        is_over = look == looks or clock() - started >= budget
+        if verdict.word != "undecided" or is_over:
+            return verdict, done
 
 
 def compare_times(

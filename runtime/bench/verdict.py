@@ -17,6 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.05
 FEWEST_BLOCKS = 8
 _RESAMPLES = 2_000
+_MOST_VALUES = 1 << 20  # at once, of all resamples
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def interval(logarithms: FloatArray, confidence: float, seed: int = 0) -> Ratio:
         n_resamples=max(_RESAMPLES, int(20 / (1 - confidence))),
         confidence_level=confidence,
         method="percentile",
+        batch=max(1, _MOST_VALUES // len(logarithms)),
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Ratio(exp(middle), exp(float(found.low)), exp(float(found.high)))

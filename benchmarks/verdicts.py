@@ -1,0 +1,180 @@
+"""How often `compare` says slower where nothing is, and where something is.
+
+    python benchmarks/verdicts.py record BUNDLE --seconds 300 --name quiet
+    python benchmarks/verdicts.py simulate [--pairs 100]
+    python benchmarks/verdicts.py real BUNDLE [--slower 15]
+
+`record` times three sessions of one file in alternating blocks, as `compare` does, and keeps the
+times of all blocks (results/verdict_samples.NAME.json). `simulate` gives `compare` stretches of
+them, with the three sessions in a drawn order and the new one's times multiplied: 1.00, 1.05, 1.15.
+Every simulated run has the rows of the default comparison, a row's default budget of 120 s, and
+counts as a false alarm if any of them is slower. `real` compares a bundle with itself while the
+new session is slowed on purpose. Writes results/verdicts.json.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import RESULTS, write
+
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.bench.alternate import Block, blocks, warm_up
+from frcrn_export.runtime.bench.cases import Call, Case, find_cases, speech_of
+from frcrn_export.runtime.bench.compare import BUDGET_SECONDS, WANTED
+from frcrn_export.runtime.bench.comparison import MAX_SLOWDOWN
+from frcrn_export.runtime.bench.paired import Timer, decide
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
+
+SAMPLES = "verdict_samples"
+ROWS = len(WANTED.kinds)
+RATIOS = {1.0: 1, 1.15: 1, 1.05: 2}  # a real ratio, and how many budgets it has
+
+
+def record(root: Path, seconds: float, name: str) -> None:
+    """The blocks of every default row, for `seconds` each."""
+    bundle = open_bundle(root)
+    rows: dict[str, Any] = {}
+    for case in find_cases(bundle, WANTED).cases:
+        calls = [case.open(bundle, speech_of(bundle)) for _ in range(3)]
+        measured = blocks(calls, warm_up(calls))
+        started, times, found = time.perf_counter(), [0.0], []
+        while times[-1] < seconds:
+            block = next(measured)
+            times.append(time.perf_counter() - started)
+            found.append([round(value, 4) for value in (block.base, block.again, block.new)])
+        rows[case.kind] = {"seconds": [round(t, 4) for t in np.diff(times)], "ms": found}
+        print(f"{case.kind}: {len(found)} blocks in {seconds:g} s")
+    RESULTS.mkdir(exist_ok=True)
+    print(write(f"{SAMPLES}.{name}", {"bundle": bundle.manifest.model, "rows": rows}))
+
+
+class Replay:
+    """A stretch of recorded blocks, and the clock of their time."""
+
+    def __init__(self, row: dict[str, Any], ratio: float, draw: random.Random) -> None:
+        self._ms, self._seconds = row["ms"], row["seconds"]
+        self._ratio, self._start = ratio, draw.randrange(len(self._ms))
+        self._order = draw.sample(range(3), 3)
+        self.now = 0.0
+
+    def blocks(self) -> Iterator[Block]:
+        for index in count(self._start):
+            at = index % len(self._ms)  # after the last comes the first again
+            self.now += self._seconds[at]
+            base, again, new = (self._ms[at][i] for i in self._order)
+            yield Block(base, again, new * self._ratio)
+
+
+def simulate(pairs: int) -> dict[str, Any]:
+    """By recording and real ratio: the runs in which any row is slower, and the words of rows."""
+    results: dict[str, Any] = {}
+    for path in sorted(RESULTS.glob(f"{SAMPLES}.*.json")):
+        recorded = json.loads(path.read_text())["rows"]
+        name = path.name.removeprefix(f"{SAMPLES}.").removesuffix(".json")
+        for ratio, budgets in RATIOS.items():
+            alarms, words, spent = 0, dict.fromkeys(recorded, ""), []
+            counts = {kind: {"slower": 0, "same": 0, "faster": 0, "undecided": 0} for kind in words}
+            for seed in range(pairs):
+                draw, alarm = random.Random(seed), False
+                for kind, row in recorded.items():
+                    replay = Replay(row, ratio, draw)
+                    verdict, _ = decide(
+                        replay.blocks(),
+                        budget=budgets * BUDGET_SECONDS,
+                        rows=ROWS,
+                        allowance=MAX_SLOWDOWN,
+                        seed=seed,
+                        clock=lambda replay=replay: replay.now,  # type: ignore[misc]
+                    )
+                    counts[kind][verdict.word] += 1
+                    alarm = alarm or verdict.word == "slower"
+                    spent.append(replay.now)
+                alarms += alarm
+            results[f"{name}, new/base {ratio:g}"] = {
+                "pairs": pairs,
+                "runs with a slower row": alarms,
+                "rows": counts,
+                "seconds a row, median": float(np.median(spent)),
+                "budget of a row": budgets * BUDGET_SECONDS,
+            }
+            print(f"{name:10s} new/base {ratio:.2f}: slower in {alarms} of {pairs} runs; {counts}")
+    return results
+
+
+def slowed(share: float, new: Bundle) -> Any:
+    """Opens cases; those of the new bundle work busily for a share of each call's time on top."""
+
+    def open_case(case: Case, bundle: Bundle, speech: Float32Array) -> Call:
+        call = case.open(bundle, speech)
+        if bundle is not new:
+            return call
+
+        def slower() -> object:
+            started = time.perf_counter()
+            result = call()
+            until = time.perf_counter() + share * (time.perf_counter() - started)
+            while time.perf_counter() < until:
+                pass
+            return result
+
+        return slower
+
+    return open_case
+
+
+def real(root: Path, percents: list[float]) -> dict[str, Any]:
+    """Whole comparisons of a bundle with itself, slowed by so much."""
+    base, new = open_bundle(root), open_bundle(root)
+    results = {}
+    for percent in percents:
+        timer = Timer(base, new, MAX_SLOWDOWN, BUDGET_SECONDS, open_case=slowed(percent / 100, new))
+        started = time.perf_counter()
+        for row in timer.rows(WANTED, lambda *_: None):
+            results[f"{percent:g} % slower, {row.row}"] = {
+                "verdict": row.verdict,
+                "ratio": row.ratio,
+                "interval": [row.low, row.high],
+                "floor": row.floor,
+                "blocks": row.blocks,
+                "seconds": time.perf_counter() - started,
+            }
+            print(
+                f"{percent:g} % slower, {row.row}: {row.verdict} {row.ratio:.3f} "
+                f"({row.low:.3f} to {row.high:.3f}), base/base {100 * row.floor:.1f} %, "
+                f"{row.blocks} blocks"
+            )
+            started = time.perf_counter()
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("record", "simulate", "real"))
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--name", default="samples")
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--slower", type=float, nargs="+", default=[0, 5, 15], metavar="PERCENT")
+    arguments = parser.parse_args()
+    if arguments.what == "record":
+        record(arguments.bundle, arguments.seconds, arguments.name)
+        return
+    path = RESULTS / "verdicts.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results.pop("machine", None)
+    if arguments.what == "simulate":
+        results["simulated"] = simulate(arguments.pairs)
+    else:
+        results["real"] = real(arguments.bundle, arguments.slower)
+    print(write("verdicts", results))
+
+
+if __name__ == "__main__":
+    main()
