@@ -1,19 +1,23 @@
-"""A run of `bench`: counters, parity, cold starts, rows of times, streams at their pace."""
+"""A run of `bench`: the counters of a bundle, and what else its mode asks for."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
+from typing import Literal
 
 import msgspec
 
 from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.bench.capacity import measure_capacity
 from frcrn_export.runtime.bench.cases import Case, Wanted, find_cases, speech_of
 from frcrn_export.runtime.bench.cold import start_cold
 from frcrn_export.runtime.bench.counters import count
 from frcrn_export.runtime.bench.machine import stolen_seconds, this_machine
-from frcrn_export.runtime.bench.measure import Timing, time_cases
+from frcrn_export.runtime.bench.measure import time_cases
 from frcrn_export.runtime.bench.result import Cold, PacedStream, Result, Row
+from frcrn_export.runtime.bench.roofline import measure_rooflines
+from frcrn_export.runtime.bench.scaling import measure_scaling, scaling_wanted, slopes
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import BackendError, FrcrnExportError
 from frcrn_export.runtime.verify.parity import check_bundle
@@ -21,15 +25,19 @@ from frcrn_export.runtime.verify.streaming import keep_pace
 
 Progress = Callable[[str, int, int], None]
 
+# `times`: rows, cold starts, streams at their pace. `counters`: nothing that is timed.
+Mode = Literal["times", "counters", "capacity", "scaling", "roofline"]
+
 PACED_SECONDS = 5.0
 
 
 def bench(
     bundle: Bundle,
     wanted: Wanted,
+    mode: Mode = "times",
     *,
+    others: Sequence[Bundle] = (),
     seconds: float = 60.0,
-    times: bool = True,
     command: str = "",
     note: str = "",
     seed: int = 0,
@@ -40,8 +48,9 @@ def bench(
     Args:
         bundle: An opened bundle.
         wanted: The rows to time.
+        mode: What to measure besides the counters.
+        others: With the mode `capacity` more bundles of the model, such as with another chunk.
         seconds: About how long the run takes; at least one round of every row is timed.
-        times: False for the counters and parity alone, which are the same in every run.
         command: What the user called, for the result.
         note: What the user wants to keep with it.
         seed: Of the order of the rows.
@@ -56,26 +65,9 @@ def bench(
         BackendError: A backend that is unknown or not installed.
     """
     started, stolen = time.perf_counter(), stolen_seconds()
-    found = find_cases(bundle, wanted) if times else None
-    progress("counters", 0, 0)
-    files = tuple(count(bundle))
-    progress("parity", 0, 0)
-    parity = tuple(check_bundle(bundle)) if bundle.manifest.file("parity", "npz") else ()
-    cold: tuple[Cold, ...] = ()
-    timing = Timing([], [])
-    if found is not None:
-        speech = speech_of(bundle)
-        cold = tuple(_cold_starts(bundle, found.cases, progress))
-        paced = [case for case in found.cases if case.kind == "hop"]
-        left = seconds - (time.perf_counter() - started) - PACED_SECONDS * len(paced)
-        timing = time_cases(bundle, found.cases, speech, seconds=left, seed=seed, progress=progress)
-        timing = Timing(
-            _with_pace(bundle, found.cases, timing.rows, speech, progress), timing.anchors
-        )
-    elapsed = time.perf_counter() - started
     manifest, machine = bundle.manifest, this_machine()
-    stolen_now = stolen_seconds()
-    return Result(
+    progress("counters", 0, 0)
+    result = Result(
         tool=f"frcrn-export {version('frcrn-export')}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=command,
@@ -86,16 +78,53 @@ def bench(
         options=manifest.options,
         sample_rate=manifest.sample_rate,
         machine=machine,
-        seconds=round(elapsed, 3),
+        seconds=0.0,
+        files=tuple(count(bundle)),
+    )
+    replace = msgspec.structs.replace
+    if mode in ("times", "counters") and manifest.file("parity", "npz") is not None:
+        progress("parity", 0, 0)
+        result = replace(result, parity=tuple(check_bundle(bundle)))
+    if mode == "times":
+        left = seconds - (time.perf_counter() - started)
+        result = _timed(bundle, wanted, result, left, seed, progress)
+    elif mode == "capacity":
+        rows = measure_capacity((bundle, *others), wanted, progress)
+        result = replace(result, capacity=tuple(rows))
+    elif mode == "scaling":
+        scaled, left_out = measure_scaling(
+            bundle, scaling_wanted(wanted), seconds=seconds, progress=progress
+        )
+        lines = tuple(slopes(scaled))
+        result = replace(result, rows=tuple(scaled), slopes=lines, left_out=left_out)
+    elif mode == "roofline":
+        threads = wanted.threads or (1,)
+        found = [each for n in threads for each in measure_rooflines(bundle, n, wanted.files)]
+        result = replace(result, rooflines=tuple(found))
+    elapsed, stolen_now = time.perf_counter() - started, stolen_seconds()
+    if stolen is not None and stolen_now is not None:
+        share = (stolen_now - stolen) / (elapsed * machine.cores)
+        result = replace(result, stolen=round(share, 4))
+    return replace(result, seconds=round(elapsed, 3))
+
+
+def _timed(
+    bundle: Bundle, wanted: Wanted, result: Result, seconds: float, seed: int, progress: Progress
+) -> Result:
+    """The result with cold starts, rows of times, and streams at their pace."""
+    started = time.perf_counter()
+    found = find_cases(bundle, wanted)
+    speech = speech_of(bundle)
+    cold = tuple(_cold_starts(bundle, found.cases, progress))
+    paced = [case for case in found.cases if case.kind == "hop"]
+    left = seconds - (time.perf_counter() - started) - PACED_SECONDS * len(paced)
+    timing = time_cases(bundle, found.cases, speech, seconds=left, seed=seed, progress=progress)
+    return msgspec.structs.replace(
+        result,
         anchor_ms=tuple(round(value, 4) for value in timing.anchors),
-        stolen=None
-        if stolen is None or stolen_now is None
-        else round((stolen_now - stolen) / (elapsed * machine.cores), 4),
-        files=files,
-        parity=parity,
         cold=cold,
-        rows=tuple(timing.rows),
-        left_out=found.left_out if found else {},
+        rows=tuple(_with_pace(bundle, found.cases, timing.rows, speech, progress)),
+        left_out=found.left_out,
     )
 
 

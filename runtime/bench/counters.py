@@ -81,6 +81,15 @@ def optimised_operators(bundle: Bundle, entry: FileEntry) -> dict[str, int]:
     """
     if find_spec("onnxruntime") is None:
         return {}
+    names = (_name(node) for node in optimised_graph(bundle, entry).node)
+    return dict(sorted(Counter(names).items()))
+
+
+def optimised_graph(bundle: Bundle, entry: FileEntry) -> "onnx.GraphProto":
+    """The graph of an ONNX file as ONNX Runtime runs it on this processor, without its weights.
+
+    Raises BackendError for a file that does not load.
+    """
     import onnx
     import onnxruntime
 
@@ -99,8 +108,7 @@ def optimised_operators(bundle: Bundle, entry: FileEntry) -> dict[str, int]:
         )
         with Opening(options):
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        graph = onnx.load(optimised, load_external_data=False).graph
-    return dict(sorted(Counter(map(_name, graph.node)).items()))
+        return onnx.load(optimised, load_external_data=False).graph
 
 
 def _name(node: "onnx.NodeProto") -> str:

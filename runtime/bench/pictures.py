@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frcrn_export.runtime.bench.result import Result, Row
+from frcrn_export.runtime.bench.result import CapacityRow, Result, Row
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def pictures(result: Result) -> Iterator[tuple[str, str]]:
     hops = [row for row in timed if row.kind in ("hop", "hops")]
     if len({row.batch for row in hops}) > 1:
         yield "Cost against streams", _streams(hops)
+    if held := [row for row in result.capacity if row.streams]:
+        yield "Delay, processor time and quality of streams", _front(held)
 
 
 def _distribution(rows: Sequence[Row]) -> str:
@@ -103,6 +105,35 @@ def _streams(rows: Sequence[Row]) -> str:
     axis.set_xlabel("Streams in a call")
     axis.set_ylabel("Time of a hop for one stream (ms)")
     axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    return _svg(figure)
+
+
+def _front(rows: Sequence[CapacityRow]) -> str:
+    """A point for each way of running; those on the front have a ring, colours are the SNR."""
+    figure = _figure(9, 4.5)
+    axis = figure.subplots()
+    shares = [100 * row.processor_share for row in rows]
+    delays = [row.delay_ms for row in rows]
+    dots = axis.scatter(delays, shares, c=[row.snr_db for row in rows], s=60, cmap="viridis")
+    on_front = [index for index, row in enumerate(rows) if row.on_front]
+    axis.plot(
+        [delays[index] for index in on_front],
+        [shares[index] for index in on_front],
+        "o",
+        markersize=14,
+        fillstyle="none",
+        color="tab:red",
+        label="on the front",
+    )
+    for row, share in zip(rows, shares, strict=True):
+        name = f" {row.precision}, {row.threads} x {row.workers}: {row.streams}"
+        axis.annotate(name, (row.delay_ms, share), fontsize=7)
+    figure.colorbar(dots, ax=axis, label="Worst SNR against the reference (dB)")
+    axis.set_xlabel("Algorithmic delay (ms)")
+    axis.set_ylabel("Of one processor, a stream (%)")
+    axis.set_yscale("log")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7)
     return _svg(figure)

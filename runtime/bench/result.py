@@ -167,6 +167,82 @@ class Row(Struct, frozen=True, kw_only=True):
         return hop if self.kind == "hop" else f"{hop}, {self.batch} streams"
 
 
+class CapacityRow(Struct, frozen=True, kw_only=True):
+    """One way of running streams, and how many it holds; see `capacity`.
+
+    `workers` threads of Python have a batch of streams each, every call has `threads`. `p99_ms` is
+    that of a call with all `streams`, `single_ms` the median with one in each worker, both without
+    a pause; `missed` of `hops` calls were late at real-time pace. `delay_ms` is the algorithmic
+    delay; `processor_share` the share of one processor that a stream takes; `snr_db` the worst
+    comparison with the reference.
+    """
+
+    bundle: Text
+    path: RelativePath
+    precision: Precision
+    backend: Annotated[str, Meta(max_length=64)]
+    threads: Annotated[int, Meta(ge=1, le=65_536)]
+    workers: Annotated[int, Meta(ge=1, le=65_536)]
+    streams: Count
+    hop_ms: Milliseconds
+    p99_ms: Milliseconds
+    single_ms: Milliseconds
+    delay_ms: Milliseconds
+    processor_share: Number
+    snr_db: Annotated[float, Meta(ge=-1_000, le=1_000)]
+    missed: Count
+    hops: Count
+    on_front: bool = False
+    command: Text = ""
+    failed: Text = ""
+
+
+class Slope(Struct, frozen=True, kw_only=True):
+    """How time grows with the length of a recording in seconds, or with streams in a call.
+
+    `exponent` 1 is in proportion; `each_ms` is what one more of them adds.
+    """
+
+    path: RelativePath
+    backend: Annotated[str, Meta(max_length=64)]
+    along: Literal["length", "streams"]
+    threads: Annotated[int, Meta(ge=1, le=65_536)]
+    points: Count
+    least: Number
+    most: Number
+    exponent: Annotated[float, Meta(ge=-100, le=100)]
+    each_ms: Milliseconds
+
+
+class LayerRate(Struct, frozen=True, kw_only=True):
+    """One node of a graph as ONNX Runtime runs it: its median time, and its rates.
+
+    `reached` is its rate over what the machine attains for its operations and bytes; for nodes
+    without multiplications over the bandwidth alone. Above 1 where tensors stay in a cache.
+    """
+
+    name: Annotated[str, Meta(max_length=255)]
+    operator: Annotated[str, Meta(max_length=255)]
+    ms: Milliseconds
+    share: Number
+    gflops: Number
+    gbytes: Number
+    reached: Number
+    shapes: Annotated[str, Meta(max_length=255)] = ""
+
+
+class Roofline(Struct, frozen=True, kw_only=True):
+    """The layers of one core on a second of audio, or a hop, and the machine's own peaks."""
+
+    path: RelativePath
+    threads: Annotated[int, Meta(ge=1, le=65_536)]
+    peak_gflops: Number
+    peak_int8_gops: Number
+    bandwidth_gbytes: Number
+    total_ms: Milliseconds
+    layers: Annotated[tuple[LayerRate, ...], Meta(max_length=100_000)]
+
+
 class Result(Struct, frozen=True, kw_only=True):
     """A run of `bench` on one bundle.
 
@@ -192,6 +268,9 @@ class Result(Struct, frozen=True, kw_only=True):
     parity: Annotated[tuple[ParityResult, ...], Meta(max_length=65_536)] = ()
     cold: Annotated[tuple[Cold, ...], Meta(max_length=4_096)] = ()
     rows: Annotated[tuple[Row, ...], Meta(max_length=4_096)] = ()
+    capacity: Annotated[tuple[CapacityRow, ...], Meta(max_length=4_096)] = ()
+    slopes: Annotated[tuple[Slope, ...], Meta(max_length=4_096)] = ()
+    rooflines: Annotated[tuple[Roofline, ...], Meta(max_length=1_024)] = ()
     left_out: dict[str, Text] = {}
 
     def to_json(self) -> bytes:

@@ -3,13 +3,24 @@
 from collections.abc import Iterator
 
 from frcrn_export.runtime.bench.anchor import slowed_by
+from frcrn_export.runtime.bench.capacity import recommended
 from frcrn_export.runtime.bench.changes import CounterChange, ParityChange, QualityChange
 from frcrn_export.runtime.bench.comparison import Comparison, RowVerdict
-from frcrn_export.runtime.bench.result import Cold, FileCounters, Result, Row
+from frcrn_export.runtime.bench.result import (
+    CapacityRow,
+    Cold,
+    FileCounters,
+    Result,
+    Roofline,
+    Row,
+    Slope,
+)
+from frcrn_export.runtime.bench.scaling import thread_gains
 from frcrn_export.runtime.tables import Table
 
 _MUCH_SLOWER = 0.15
 _MOST_OPERATORS = 6
+_MOST_LAYERS = 15
 
 
 def result_tables(result: Result) -> Iterator[Table]:
@@ -20,6 +31,15 @@ def result_tables(result: Result) -> Iterator[Table]:
         yield Table("Streams, hop by hop", _HOPS, tuple(map(_hop, hops)))
     if parts := [row for row in result.rows if row.parts is not None]:
         yield Table("Parts of a call on the GPU", _PARTS, tuple(map(_parts, parts)))
+    if result.slopes:
+        yield Table("How the cost grows", _SLOPES, tuple(map(_slope, result.slopes)))
+    if gains := list(thread_gains(result.rows)):
+        yield Table("Threads", _GAINS, tuple(map(_gain, gains)))
+    if result.capacity:
+        rows = sorted(result.capacity, key=lambda row: -row.streams)
+        yield Table("Streams that this machine holds", _CAPACITY, tuple(map(_capacity, rows)))
+    for roofline in result.rooflines:
+        yield _layers_table(roofline)
     if result.cold:
         yield Table("In a new process", _COLD, tuple(map(_cold, result.cold)))
     yield Table("Exact counters", _COUNTERS, tuple(map(_counters, result.files)))
@@ -43,6 +63,14 @@ def result_notes(result: Result) -> Iterator[str]:
         )
     if result.stolen is not None and result.stolen > 0.01:
         yield f"{100 * result.stolen:.0f} % of the processors' time went to other machines"
+    if result.capacity:
+        best = recommended(result.capacity)
+        yield (
+            "no way of running holds one stream here"
+            if best is None
+            else f"recommended, for {best.streams} streams at {number(best.delay_ms)} ms of delay: "
+            f"{best.command}"
+        )
     failed = [parity for parity in result.parity if not parity.passed]
     for each in failed:
         yield (
@@ -94,6 +122,81 @@ _COUNTERS = (
     *("file", "precision", ">MB", ">nodes", ">GFLOP a second of audio", ">calls", ">state kB"),
     "as run here",
 )
+
+
+_SLOPES = ("file", "along", ">threads", ">from", ">to", ">exponent", ">each one more, ms")
+_GAINS = ("file", "call", ">threads", ">1 thread, ms", ">ms", ">times as fast")
+_CAPACITY = (
+    *("bundle", "file", "precision", ">threads x workers", ">streams", ">p99 of a call, ms"),
+    *(">hop, ms", ">late at real-time pace", ">delay, ms", ">of a processor a stream", ">SNR dB"),
+    "",
+)
+_LAYERS = ("node", "operator", "shapes", ">ms", ">share", ">GFLOP/s", ">GB/s", ">of attainable")
+
+
+def _slope(each: Slope) -> tuple[str, ...]:
+    unit = " s" if each.along == "length" else ""
+    return (
+        each.path,
+        each.along,
+        str(each.threads),
+        f"{each.least:g}{unit}",
+        f"{each.most:g}{unit}",
+        f"{each.exponent:.2f}",
+        number(each.each_ms),
+    )
+
+
+def _gain(each: tuple[Row, Row, float]) -> tuple[str, ...]:
+    one, more, gain = each
+    times = (row.summary.median for row in (one, more) if row.summary)
+    return (more.path, more.what, str(more.threads), *map(number, times), f"{gain:.2f}")
+
+
+def _capacity(row: CapacityRow) -> tuple[str, ...]:
+    start = (row.bundle, row.path, row.precision, f"{row.threads} x {row.workers}")
+    if row.failed and not row.streams:
+        return (*start, "failed", *["-"] * 6, row.failed)
+    return (
+        *start,
+        str(row.streams),
+        number(row.p99_ms),
+        number(row.hop_ms),
+        f"{row.missed} of {row.hops}",
+        number(row.delay_ms),
+        f"{100 * row.processor_share:.2f} %",
+        f"{row.snr_db:.1f}",
+        "on the front" if row.on_front else "",
+    )
+
+
+def _layers_table(roofline: Roofline) -> Table:
+    """The layers that take most of the time, and the rest as one row."""
+    shown = roofline.layers[:_MOST_LAYERS]
+    rows = [
+        (
+            layer.name,
+            layer.operator,
+            layer.shapes,
+            number(layer.ms),
+            f"{100 * layer.share:.1f} %",
+            f"{layer.gflops:.1f}" if layer.gflops else "-",
+            f"{layer.gbytes:.1f}",
+            f"{100 * layer.reached:.0f} %",
+        )
+        for layer in shown
+    ]
+    if rest := roofline.layers[_MOST_LAYERS:]:
+        share = f"{100 * sum(layer.share for layer in rest):.1f} %"
+        ms = number(sum(layer.ms for layer in rest))
+        rows.append((f"{len(rest)} others", "", "", ms, share, "-", "-", "-"))
+    threads = f"{roofline.threads} thread{'s' * (roofline.threads > 1)}"
+    title = (
+        f"{roofline.path}, {threads}: {number(roofline.total_ms)} ms in layers; this machine: "
+        f"{roofline.peak_gflops:.0f} GFLOP/s, in 8 bits {roofline.peak_int8_gops:.0f}, "
+        f"{roofline.bandwidth_gbytes:.0f} GB/s"
+    )
+    return Table(title, _LAYERS, tuple(rows))
 
 
 def _cold(each: Cold) -> tuple[str, ...]:

@@ -15,15 +15,23 @@ from frcrn_export.runtime.commands.console import (
     progress_bar,
 )
 from frcrn_export.runtime.errors import CheckFailed, UserError
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
+    from frcrn_export.runtime.bench.bench import Mode
     from frcrn_export.runtime.bench.result import Result
 
 _SECONDS = 60.0
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument(
+    "bundles",
+    metavar="BUNDLE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+)
 @click.option(
     "-o",
     "--output",
@@ -35,6 +43,21 @@ _SECONDS = 60.0
     "--counters",
     is_flag=True,
     help="Count and compare with the reference only, time nothing: the same in every run.",
+)
+@click.option(
+    "--capacity",
+    is_flag=True,
+    help="How many streams this machine holds, in which way; also of several BUNDLEs of one model.",
+)
+@click.option(
+    "--scaling",
+    is_flag=True,
+    help="How the cost grows with length (1 s to 1 h), streams (1 to 64) and threads.",
+)
+@click.option(
+    "--roofline",
+    is_flag=True,
+    help="The layers that take the time, and their rates against what this machine can do.",
 )
 @click.option(
     "--seconds",
@@ -89,10 +112,13 @@ _SECONDS = 60.0
 @click.pass_context
 def bench(
     context: click.Context,
-    bundle: Path,
+    bundles: tuple[Path, ...],
     output: Path | None,
     force: bool,
     counters: bool,
+    capacity: bool,
+    scaling: bool,
+    roofline: bool,
     seconds: float | None,
     files: tuple[str, ...],
     backends: tuple[str, ...],
@@ -114,8 +140,24 @@ def bench(
     from frcrn_export.runtime.bench.cases import Wanted
     from frcrn_export.runtime.bundle.reader import open_bundle
 
-    if counters and (seconds is not None or kinds or threads):
-        raise click.UsageError("--counters times nothing; leave out --seconds, --kind, --threads")
+    modes: dict[Mode, bool] = {
+        "counters": counters,
+        "capacity": capacity,
+        "scaling": scaling,
+        "roofline": roofline,
+    }
+    asked = [mode for mode, given in modes.items() if given]
+    mode: Mode = asked[0] if asked else "times"
+    _check_options(
+        asked,
+        bundles,
+        seconds=seconds if mode in ("counters", "capacity", "roofline") else None,
+        kind=kinds if asked else None,
+        length=lengths if asked else None,
+        batch=batches if asked else None,
+        streams=streams if asked else None,
+        threads=threads if mode in ("counters", "capacity") else None,
+    )
     if output is not None:
         _check_folder(output, force, context)
     if pin is not None:
@@ -130,13 +172,14 @@ def bench(
         batches=batches or given.batches,
         streams=streams or given.streams,
     )
-    opened = open_bundle(bundle)
+    opened, *others = map(open_bundle, bundles)
     with progress_bar("Measuring") as progress:
         result = measure(
             opened,
             wanted,
+            mode,
+            others=others,
             seconds=seconds or _SECONDS,
-            times=not counters,
             command=command_again(context),
             note=note,
             progress=progress,
@@ -153,6 +196,20 @@ def bench(
 
 
 _FILES = ("result.json", "result.md", "result.html")
+
+
+def _check_options(asked: list["Mode"], bundles: tuple[Path, ...], **others: object) -> None:
+    """Raise click.UsageError for options that do not go with the mode."""
+    if len(asked) > 1:
+        raise click.UsageError(f"--{asked[0]} and --{asked[1]}: one at a time")
+    if len(bundles) > 1 and asked != ["capacity"]:
+        raise click.UsageError(
+            "several bundles go with --capacity; to compare two, run: frcrn-export compare "
+            f"{quoted(bundles[0])} {quoted(bundles[1])}"
+        )
+    for name, value in others.items():
+        if value:
+            raise click.UsageError(f"--{asked[0]} takes no --{name}; leave it out")
 
 
 def print_result(result: "Result") -> None:

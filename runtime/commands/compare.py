@@ -191,7 +191,7 @@ def _compared(
                 "leave them out"
             )
         sides = [
-            read_result(path) if is_result else bench(open_bundle(path), Wanted(), times=False)
+            read_result(path) if is_result else bench(open_bundle(path), Wanted(), "counters")
             for path, is_result in zip((base, new), of_results, strict=True)
         ]
         return compare_results(sides[0], sides[1], (str(base), str(new)), limits)

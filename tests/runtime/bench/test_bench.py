@@ -34,7 +34,7 @@ def test_a_run_has_all_its_parts(measured: Result) -> None:
 
 
 def test_counters_alone_are_the_same_every_time(small_wave_bundle: Bundle) -> None:
-    first, second = (bench(small_wave_bundle, Wanted(), times=False) for _ in range(2))
+    first, second = (bench(small_wave_bundle, Wanted(), "counters") for _ in range(2))
     assert first.files == second.files
     assert first.parity == second.parity
     assert first.rows == first.cold == ()

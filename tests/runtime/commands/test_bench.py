@@ -66,7 +66,10 @@ def test_a_row_that_fails_is_exit_code_1(root: Path, monkeypatch: pytest.MonkeyP
     [
         (("--pin", "a"), "give numbers"),
         (("--pin", "9999"), "no such processors; there are: "),
-        (("--counters", "--seconds", 3), "leave out --seconds"),
+        (("--capacity", "--scaling"), "one at a time"),
+        (("--capacity", "--batch", 2), "--capacity takes no --batch"),
+        (("again",), "frcrn-export compare"),
+        (("--counters", "--seconds", 3), "--counters takes no --seconds; leave it out"),
         (("--file", "no.onnx"), "there are: core.onnx"),
     ],
 )
@@ -82,3 +85,28 @@ def test_streams_of_a_bundle(small_wave_bundle: Bundle, monkeypatch: pytest.Monk
     assert done.exit_code == 0, done.output
     assert "Streams, hop by hop" in done.output
     assert " of 7" in done.output  # hops at real-time pace
+
+
+def test_capacity_with_its_picture_and_its_line(
+    small_wave_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_PROBE_SECONDS", "_PACED_SECONDS"):
+        monkeypatch.setattr(f"frcrn_export.runtime.bench.capacity.{name}", 0.02)
+    monkeypatch.setattr("frcrn_export.runtime.bench.capacity._MOST_STREAMS", 2)
+    done = call(small_wave_bundle.path, "--capacity", "-o", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "Streams that this machine holds" in done.output
+    assert read_result(tmp_path / "result.json").capacity
+
+
+def test_the_layers_of_a_core(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frcrn_export.runtime.bench.roofline._REPEATS", 1)
+    done = call(root, "--roofline", "--threads", 1)
+    assert done.exit_code == 0, done.output
+    assert "of attainable" in done.output
+
+
+def test_how_the_cost_grows(root: Path) -> None:
+    done = call(root, "--scaling", "--threads", 1, "--seconds", 1)
+    assert done.exit_code == 0, done.output
+    assert "How the cost grows" in done.output
