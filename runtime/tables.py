@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from frcrn_export.runtime.text import printable
+
 
 @dataclass(frozen=True)
 class Table:
@@ -22,4 +24,4 @@ def markdown_table(table: Table) -> str:
 
 
 def _escaped(cell: str) -> str:
-    return cell.lstrip(">").replace("|", "\\|")
+    return printable(cell.lstrip(">")).replace("|", "\\|")

@@ -76,6 +76,7 @@ def bench(
         weights=manifest.weights.name,
         weights_sha256=manifest.weights.sha256 or "",
         options=manifest.options,
+        tools=manifest.tools,
         sample_rate=manifest.sample_rate,
         machine=machine,
         seconds=0.0,

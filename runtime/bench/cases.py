@@ -14,7 +14,8 @@ from frcrn_export.runtime.bench.result import Kind, Row
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.denoiser import Denoiser
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.errors import BackendError, UserError
+from frcrn_export.runtime.gpu import first_gpu
 from frcrn_export.runtime.processors import usable_processors
 from frcrn_export.runtime.sessions.choose import engine_entries
 from frcrn_export.runtime.sessions.registry import (
@@ -210,7 +211,7 @@ def _backends(bundle: Bundle, entry: FileEntry, wanted: Wanted) -> list[str]:
     names = wanted.backends or [
         name
         for name in ("onnxruntime-cpu", *_GPU_BACKENDS)
-        if is_installed(BACKENDS[name].package) and _has_provider(name)
+        if is_installed(BACKENDS[name].package) and _has_device(name)
     ]
     return [name for name in names if _takes(bundle, entry, name)]
 
@@ -224,12 +225,19 @@ def _takes(bundle: Bundle, entry: FileEntry, backend: str) -> bool:
     return found.takes(entry)
 
 
-def _has_provider(backend: str) -> bool:
-    if backend != "onnxruntime-cuda":
-        return True
-    import onnxruntime
+def _has_device(backend: str) -> bool:
+    """Whether what a backend runs on is here; builders of engines are installed without a GPU."""
+    if backend == "onnxruntime-cuda":
+        import onnxruntime
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if backend not in ENGINE_BACKENDS:
+        return True
+    try:
+        first_gpu()
+    except BackendError:
+        return False
+    return True
 
 
 def _of_file(manifest: Manifest, entry: FileEntry, backend: str, wanted: Wanted) -> Iterator[Case]:

@@ -122,24 +122,24 @@ def parity_changes(
     new: Sequence[ParityResult],
     *,
     max_drift_db: float,
-    same_kernels: bool,
+    judge_drift: bool,
 ) -> Iterator[ParityChange]:
     """Every comparison of both sides.
 
     It fails below its floor, where the new side lacks it, and where it is lower than in the base by
-    more than `max_drift_db`; the last only where both ran the same kernels, since far above the
-    floor the order of sums decides.
+    more than `max_drift_db`; the last only with `judge_drift`, for the same weights and kernels:
+    far above the floor these decide, and the order of sums.
     """
     others = {(each.artifact, each.case): each for each in new}
     for before in base:
         after = others.pop((before.artifact, before.case), None)
-        yield _parity(before, after, max_drift_db, same_kernels)
+        yield _parity(before, after, max_drift_db, judge_drift)
     for after in others.values():
-        yield _parity(None, after, max_drift_db, same_kernels)
+        yield _parity(None, after, max_drift_db, judge_drift)
 
 
 def _parity(
-    base: ParityResult | None, new: ParityResult | None, max_drift_db: float, same_kernels: bool
+    base: ParityResult | None, new: ParityResult | None, max_drift_db: float, judge_drift: bool
 ) -> ParityChange:
     either = new or base
     assert either is not None
@@ -148,7 +148,7 @@ def _parity(
         why = "not compared any more"
     elif not new.passed:
         why = "below its floor"
-    elif base is not None and same_kernels and new.snr_db < base.snr_db - max_drift_db:
+    elif base is not None and judge_drift and new.snr_db < base.snr_db - max_drift_db:
         why = f"more than {max_drift_db:g} dB below the base"
     moved = base is None or new is None or base.snr_db != new.snr_db
     return ParityChange(

@@ -1,6 +1,6 @@
 """Base against new: counters, parity, quality and times."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from frcrn_export.runtime.bench.cases import Wanted
@@ -33,6 +33,8 @@ class Side:
 
     name: str
     model: str
+    weights: str
+    tools: Mapping[str, str]
     machine: Machine
     files: Sequence[FileCounters]
     parity: Sequence[ParityResult]
@@ -91,7 +93,15 @@ def compare_results(
     """
     _require_one_model(names, (base.model, new.model))
     before, after = (
-        Side(name, each.model, each.machine, each.files, each.parity)
+        Side(
+            name=name,
+            model=each.model,
+            weights=each.weights_sha256 or each.weights,
+            tools=each.tools,
+            machine=each.machine,
+            files=each.files,
+            parity=each.parity,
+        )
         for name, each in zip(names, (base, new), strict=True)
     )
     rows = list(unpaired_rows(base, new, limits.max_slowdown))
@@ -116,9 +126,16 @@ def _require_one_model(names: tuple[str, str], models: tuple[str, str]) -> None:
 def _side(bundle: Bundle, progress: Progress) -> Side:
     progress(f"counters and parity of {bundle.path}", 0, 0)
     has_parity = bundle.manifest.file("parity", "npz") is not None
-    parity = list(check_bundle(bundle)) if has_parity else []
-    name = str(bundle.path)
-    return Side(name, bundle.manifest.model, this_machine(), list(count(bundle)), parity)
+    manifest = bundle.manifest
+    return Side(
+        name=str(bundle.path),
+        model=manifest.model,
+        weights=manifest.weights.sha256 or manifest.weights.name,
+        tools=manifest.tools,
+        machine=this_machine(),
+        files=list(count(bundle)),
+        parity=list(check_bundle(bundle)) if has_parity else [],
+    )
 
 
 def _comparison(
@@ -130,12 +147,6 @@ def _comparison(
     quality: Iterable[QualityChange],
 ) -> Comparison:
     same_kernels = base.machine.runs_the_kernels_of(new.machine)
-    said = list(notes)
-    if not same_kernels:
-        said.append(
-            "another ONNX Runtime or processor than the base's: the files are compared, not the "
-            "graphs as they run, and parity with its floors alone"
-        )
     return Comparison(
         base=base.name,
         new=new.name,
@@ -156,10 +167,36 @@ def _comparison(
                 base.parity,
                 new.parity,
                 max_drift_db=limits.max_drift_db,
-                same_kernels=same_kernels,
+                judge_drift=same_kernels and base.weights == new.weights,
             )
         ),
         quality=tuple(quality),
         rows=tuple(rows),
-        notes=tuple(said),
+        notes=(*notes, *_notes(base, new, same_kernels)),
     )
+
+
+def _notes(base: Side, new: Side, same_kernels: bool) -> Iterator[str]:
+    """What the two sides do not share, and what could not be compared for it."""
+    if not same_kernels:
+        yield (
+            "another ONNX Runtime or processor than the base's: the files are compared, not the "
+            "graphs as they run, and parity with its floors alone"
+        )
+    if base.weights != new.weights:
+        yield (
+            "other weights than the base's: parity is compared with its floors alone; for the "
+            "quality of both add --pairs FOLDER"
+        )
+    if base.tools and new.tools and base.tools != new.tools:
+        other = [
+            f"{name} {new.tools.get(name, '-')} (base: {base.tools.get(name, '-')})"
+            for name in sorted({*base.tools, *new.tools})
+            if base.tools.get(name) != new.tools.get(name)
+        ]
+        yield f"exported with other versions than the base: {shown(', '.join(other))}"
+    if not new.parity:
+        yield (
+            f"{shown(new.name)} has no parity vectors: what it computes was not compared; export "
+            "it again to have them"
+        )

@@ -11,6 +11,7 @@ from frcrn_export.runtime.bench.tables import (
     result_tables,
 )
 from frcrn_export.runtime.tables import Table, markdown_table
+from frcrn_export.runtime.text import printable
 
 
 def result_markdown(result: Result) -> str:
@@ -30,5 +31,5 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def _document(title: str, notes: Iterable[str], tables: Iterable[Table]) -> str:
-    lines = "\n".join(f"- {note}" for note in notes)
+    lines = "\n".join(f"- {printable(note)}" for note in notes)
     return f"# {title}\n\n{lines}\n" + "".join(map(markdown_table, tables))

@@ -205,7 +205,8 @@ def _notes(rows: Sequence[RowVerdict], anchors: Sequence[float], timer: Timer) -
         yield (
             f"base against base differs by up to {100 * max(floors):.1f} % here, more than the "
             f"{100 * timer.max_slowdown:g} % that are allowed: smaller slowdowns cannot be told "
-            f"in these rows; end other work on this machine, or add --budget {2 * timer.budget:g}"
+            "in these rows; end other work on this machine, give it more time (--budget "
+            f"{2 * timer.budget:g}), or allow as much (--max-slowdown {ceil(100 * max(floors))}%)"
         )
     if (slower := slowed_by(anchors)) > _MUCH_SLOWER:
         yield (

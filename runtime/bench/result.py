@@ -17,12 +17,15 @@ from frcrn_export.runtime.bundle.manifest import (
 )
 from frcrn_export.runtime.errors import UserError, reading
 
+RESULT_NAME = "result.json"
 _MOST_BYTES = 64 << 20
 
 Text = Annotated[str, Meta(max_length=4_000)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Number = Annotated[float, Meta(ge=0, le=1e15)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
+# What ratios are taken of.
+Duration = Annotated[float, Meta(gt=0, le=1e9)]
 Counts = Annotated[dict[str, Count], Meta(max_length=4_096)]
 
 # `offline`: the whole pipeline on one recording. `core`: the network alone on a batch of equal
@@ -82,9 +85,9 @@ class PacedStream(Struct, frozen=True, kw_only=True):
 class Summary(Struct, frozen=True, kw_only=True):
     """Of `samples` in ms. `low` and `high` are the 95 % interval of the median over rounds."""
 
-    median: Milliseconds
-    low: Milliseconds
-    high: Milliseconds
+    median: Duration
+    low: Duration
+    high: Duration
     mean: Milliseconds
     p90: Milliseconds
     p95: Milliseconds
@@ -246,8 +249,9 @@ class Roofline(Struct, frozen=True, kw_only=True):
 class Result(Struct, frozen=True, kw_only=True):
     """A run of `bench` on one bundle.
 
-    `anchor_ms` are the times of a fixed piece of work, measured between the rows. `stolen` is the
-    share of the run's time that the processors worked for other machines, None where unknown.
+    `tools` are the versions that exported the bundle. `anchor_ms` are the times of a fixed piece of
+    work, measured between the rows. `stolen` is the share of the run's time that the processors
+    worked for other machines, None where unknown.
     """
 
     schema: Literal[1] = 1
@@ -259,10 +263,11 @@ class Result(Struct, frozen=True, kw_only=True):
     weights: str
     weights_sha256: str
     options: tuple[str, ...] = ()
+    tools: dict[str, str] = {}
     sample_rate: Annotated[int, Meta(ge=1, le=768_000)]
     machine: Machine
     seconds: Number
-    anchor_ms: Annotated[tuple[Milliseconds, ...], Meta(max_length=100_000)] = ()
+    anchor_ms: Annotated[tuple[Duration, ...], Meta(max_length=100_000)] = ()
     stolen: float | None = None
     files: Annotated[tuple[FileCounters, ...], Meta(max_length=1_024)]
     parity: Annotated[tuple[ParityResult, ...], Meta(max_length=65_536)] = ()

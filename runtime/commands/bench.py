@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from frcrn_export.runtime.bench.result import Kind
+from frcrn_export.runtime.bench.result import RESULT_NAME, Kind
 from frcrn_export.runtime.commands.again import command_again
 from frcrn_export.runtime.commands.console import (
     json_option,
@@ -158,6 +158,12 @@ def bench(
         streams=streams if asked else None,
         threads=threads if mode in ("counters", "capacity") else None,
     )
+    for bundle in bundles:
+        if bundle.is_file() and bundle.name == RESULT_NAME:
+            raise UserError(
+                f"{bundle}: a result of bench, no bundle; with another: frcrn-export compare BASE "
+                f"{quoted(bundle)}"
+            )
     if output is not None:
         _check_folder(output, force, context)
     if pin is not None:
@@ -195,7 +201,7 @@ def bench(
     _require(result)
 
 
-_FILES = ("result.json", "result.md", "result.html")
+_FILES = (RESULT_NAME, "result.md", "result.html")
 
 
 def _check_options(asked: list["Mode"], bundles: tuple[Path, ...], **others: object) -> None:

@@ -10,6 +10,8 @@ import msgspec
 
 from frcrn_export.runtime.bench.changes import MAX_DRIFT_DB
 from frcrn_export.runtime.bench.comparison import MAX_GROWTH, MAX_SLOWDOWN, Limits
+from frcrn_export.runtime.bench.result import RESULT_NAME
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.commands.console import (
     json_option,
     print_json,
@@ -18,6 +20,7 @@ from frcrn_export.runtime.commands.console import (
     progress_bar,
 )
 from frcrn_export.runtime.errors import CheckFailed, UserError
+from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.bench.comparison import Comparison
@@ -183,7 +186,12 @@ def _compared(
     from frcrn_export.runtime.bench.result import read_result
     from frcrn_export.runtime.bundle.reader import open_bundle
 
-    of_results = [path.suffix == ".json" and not path.is_dir() for path in (base, new)]
+    if base.resolve() == new.resolve():
+        raise UserError(
+            f"BASE and NEW are both {base}; give two (to see how this machine's times vary, "
+            "compare a bundle with a copy of it)"
+        )
+    of_results = [_is_result(path) for path in (base, new)]
     if any(of_results):
         if budget is not None or any((pairs, length, files, backends, threads)):
             raise click.UsageError(
@@ -212,6 +220,14 @@ def _compared(
         pairs=read_pairs(pairs, before.manifest.sample_rate) if pairs else (),
         progress=progress,
     )
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a path is meant as a result of `bench`; the others are opened as bundles."""
+    result = path / RESULT_NAME
+    if result.is_file() and not (path / MANIFEST_NAME).exists():
+        raise UserError(f"{path}: a folder with a result of bench; give its file: {quoted(result)}")
+    return path.suffix == ".json" and path.name != MANIFEST_NAME and not path.is_dir()
 
 
 def _print(comparison: "Comparison") -> None:

@@ -25,6 +25,7 @@ from tests.fuzz.json_mutations import JSON
 from tests.fuzz.mutations import BYTES
 from tests.fuzz.protobuf_mutations import PROTOBUF
 from tests.fuzz.reader import Reader
+from tests.fuzz.result_readers import read_results, results
 from tests.fuzz.sound_readers import change_chunks, pipes, read_pipe, read_recording, recordings
 from tests.fuzz.zip_mutations import ZIP, bomb, change_header, change_pickle, code
 
@@ -43,6 +44,7 @@ READERS = {
     "audio": Reader(recordings, (*BYTES, change_chunks), read_recording),
     "pipe": Reader(pipes, (*BYTES, change_chunks), read_pipe),
     "layers": Reader(reports, (*BYTES, *JSON * 2), read_report),
+    "result": Reader(results, (*BYTES, *JSON * 4), read_results),
 }
 
 

@@ -59,6 +59,15 @@ def test_engines_on_a_gpu(gpu: SimulatedGpu, tmp_path: Path) -> None:
     assert engine == {("offline", 1, 1), ("core", 1, 1), ("core", 1, 4)}
 
 
+def test_engines_without_a_gpu(tmp_path: Path) -> None:
+    """TensorRT-RTX builds engines where it cannot run them."""
+    root = write_bundle(tmp_path / "b")
+    add_engine(root, "tensorrt-rtx", low=(1, 1, 320), best=(1, 1, 16_000), high=(8, 1, 64_000))
+    left_out = find_cases(open_bundle(root), Wanted()).left_out
+    (path,) = (each for each in left_out if each.endswith(".engine"))
+    assert left_out[path] == "no backend here runs it; run: frcrn-export doctor"
+
+
 def test_a_streaming_engine_has_the_rows_it_was_built_with(
     gpu: SimulatedGpu, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
 import json
 from xml.etree import ElementTree
 
+import msgspec
+
 from frcrn_export.runtime.bench.ci_reports import annotations, junit
 from frcrn_export.runtime.bench.compare import compare_results
 from frcrn_export.runtime.bench.comparison import Comparison, Limits
@@ -74,6 +76,13 @@ def test_the_markdown_of_a_result_says_how_to_measure_again() -> None:
     assert "| core.onnx | onnxruntime-cpu | pipeline, 1 s | 1 |" in text
     assert text.endswith("frcrn-export bench B\n")
     assert "failed" in result_markdown(result(row(None)))
+
+
+def test_the_markdown_of_what_breaks_lines() -> None:
+    strange = result(msgspec.structs.replace(row(None), failed="it\nbroke | twice"))
+    text = comparison_markdown(compared(result(row()), strange))
+    assert "it\nbroke" not in text
+    assert r"it\nbroke \| twice" in text
 
 
 def test_a_line_of_history() -> None:

@@ -1,5 +1,6 @@
 import shutil
 import time
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,37 @@ def test_a_bundle_with_itself(small_wave_bundle: Bundle) -> None:
     for row in found.rows:
         assert row.verdict in ("same", "undecided", "faster", "slower")
         assert row.blocks >= 8
+
+
+def noisy(seconds: float) -> Opener:
+    """Each opened call takes another time, whichever bundle it is of."""
+    waits = count()
+
+    def open_(case: Case, given: Bundle, speech: Float32Array) -> Call:
+        wait = seconds * (1 + 0.3 * (next(waits) == 1))
+        return lambda: time.sleep(wait)
+
+    return open_
+
+
+def test_less_than_this_machine_can_tell(base: Bundle, new: Bundle) -> None:
+    timer = Timer(base, new, 0.001, budget=1.0, open_case=noisy(0.005))
+    (row,), (note, *_) = compare_times(timer, OFFLINE, lambda *_: None)
+    assert not row.failed
+    assert "more than the 0.1 % that are allowed" in note
+    assert "--budget 2" in note
+    assert "--max-slowdown" in note
+
+
+def test_a_machine_that_throttles_is_said(
+    base: Bundle, new: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speed = iter([1.0, 1.0, 1.0, 1.4, 1.4, 1.4])
+    monkeypatch.setattr("frcrn_export.runtime.bench.paired.anchor_ms", lambda: next(speed))
+    wanted = Wanted(kinds=("offline",), threads=(1,), lengths=(0.1, 0.2, 0.3, 0.4, 0.5))
+    timer = Timer(base, new, 0.03, budget=0.1, open_case=sleeping(new, 0.001, 0.001))
+    notes = compare_times(timer, wanted, lambda *_: None)[1]
+    assert any("40 % slower in one half of this run" in note for note in notes)
 
 
 def test_without_a_budget_nothing_is_timed(base: Bundle, new: Bundle) -> None:

@@ -22,6 +22,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({"files": [{"path": "a"}]}, "missing required field"),
         ({"sample_rate": -1}, "sample_rate"),
         ({"machine": {}}, "machine"),
+        ({"anchor_ms": [0]}, "anchor_ms"),
         ({"rows": [{"path": "a"}]}, "rows"),
     ],
 )

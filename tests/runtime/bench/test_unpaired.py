@@ -6,7 +6,7 @@ from frcrn_export.runtime.bench.comparison import Limits, RowVerdict
 from frcrn_export.runtime.bench.result import Result
 from frcrn_export.runtime.bench.unpaired import unpaired_rows
 from frcrn_export.runtime.errors import UserError
-from tests.runtime.bench.results import MACHINE, result, row
+from tests.runtime.bench.results import MACHINE, parity, result, row
 
 
 def only(base: Result, new: Result) -> RowVerdict:
@@ -66,3 +66,19 @@ def test_other_kernels_are_said() -> None:
     other = msgspec.structs.replace(MACHINE, versions={"onnxruntime": "1.20.0"})
     notes = compare_results(result(), result(machine=other), ("a", "b"), Limits()).notes
     assert any("another ONNX Runtime" in note for note in notes)
+
+
+def test_other_weights_are_held_to_the_floors_alone() -> None:
+    """How far above its floor a file is depends on its weights."""
+    base, new = result(weights_sha256="a"), result(weights_sha256="b", parity=(parity(120.0),))
+    found = compare_results(base, new, ("a", "b"), Limits())
+    assert found.failures == ()
+    assert any(note.startswith("other weights than the base's") for note in found.notes)
+    same = compare_results(result(), result(parity=(parity(120.0),)), ("a", "b"), Limits())
+    assert same.failures == ("core.onnx, core.7-frames: more than 1 dB below the base",)
+
+
+def test_other_exporters_are_said() -> None:
+    base, new = (result(tools={"onnx": version, "torch": "2.13.0"}) for version in ("1.22", "1.23"))
+    (note,) = compare_results(base, new, ("a", "b"), Limits()).notes
+    assert note == "exported with other versions than the base: onnx 1.23 (base: 1.22)"

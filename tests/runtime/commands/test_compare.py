@@ -22,6 +22,12 @@ def root(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / "b")
 
 
+@pytest.fixture
+def twin(root: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle."""
+    return Path(shutil.copytree(root, tmp_path / "twin"))
+
+
 def call(*args: object) -> Result:
     return CliRunner().invoke(compare, [str(arg) for arg in args])
 
@@ -72,8 +78,8 @@ def test_a_history_grows_by_a_line_a_run(root: Path, tmp_path: Path) -> None:
         assert len(history.read_text().splitlines()) == lines
 
 
-def test_two_bundles_are_timed(root: Path) -> None:
-    done = call(root, root, "--budget", 0.5, "--length", 0.1, "--json")
+def test_two_bundles_are_timed(root: Path, twin: Path) -> None:
+    done = call(root, twin, "--budget", 0.5, "--length", 0.1, "--json")
     found = json.loads(done.stdout)
     (timed,) = found["rows"]
     assert timed["blocks"] >= 8
@@ -81,12 +87,12 @@ def test_two_bundles_are_timed(root: Path) -> None:
     assert found["failures"] == [] or timed["failed"]
 
 
-def test_quality_on_pairs(root: Path, tmp_path: Path) -> None:
+def test_quality_on_pairs(root: Path, twin: Path, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     clean = 0.1 * draw.standard_normal(16_000)
     soundfile.write(tmp_path / "a.clean.wav", clean, 16_000)
     soundfile.write(tmp_path / "a.noisy.wav", clean + 0.01 * draw.standard_normal(16_000), 16_000)
-    done = call(root, root, "--budget", 0, "--pairs", tmp_path, "--json")
+    done = call(root, twin, "--budget", 0, "--pairs", tmp_path, "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["quality"][0]["pairs"] == 1
 
@@ -114,8 +120,10 @@ def test_two_results_of_other_machines(tmp_path: Path) -> None:
         (("-b", "nothing"), "unknown backend"),
     ],
 )
-def test_options_that_cannot_be(options: tuple[str, ...], said: str, root: Path) -> None:
-    done = call(root, root, *options)
+def test_options_that_cannot_be(
+    options: tuple[str, ...], said: str, root: Path, twin: Path
+) -> None:
+    done = call(root, twin, *options)
     assert done.exit_code != 0
     assert said in f"{done.output} {done.exception}"
 
@@ -129,5 +137,37 @@ def test_a_result_that_is_not_there(root: Path, tmp_path: Path) -> None:
     done = call(tmp_path / "base.json", root)
     assert isinstance(done.exception, UserError)
     assert "no such" in str(done.exception)
-    shutil.rmtree(root)
-    assert "no bundle here" in str(call(root, root).exception)
+    assert "no bundle here" in str(call(tmp_path / "missing", root).exception)
+
+
+def refused(*args: object) -> str:
+    """What a call says that ends with exit code 2."""
+    done = call(*args)
+    assert isinstance(done.exception, UserError), done.output
+    return str(done.exception)
+
+
+def test_a_bundle_with_itself_is_no_comparison(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(root)
+    assert "are both" in refused(root, tmp_path / "link")
+    path = counters(root, tmp_path / "base")
+    assert "are both" in refused(path, path)
+
+
+def test_a_file_where_a_bundle_or_a_result_was_meant(root: Path, tmp_path: Path) -> None:
+    path = counters(root, tmp_path / "base")
+    assert refused(root / "manifest.json", path).endswith(f"give its folder: {root}")
+    assert refused(path.parent, root).endswith(f"give its file: {path}")
+    assert "frcrn-export compare BASE" in str(CliRunner().invoke(bench, [str(path)]).exception)
+
+
+def test_a_result_of_another_model(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_bytes(result(row()).to_json())
+    assert "compare versions of one model" in refused(path, root)
+
+
+def test_a_bundle_without_parity_vectors(root: Path, twin: Path) -> None:
+    done = call(root, twin, "--budget", 0)
+    assert done.exit_code == 0, done.output
+    assert f"{twin} has no parity vectors" in done.output
