@@ -1,7 +1,7 @@
-"""Timing three calls in alternating blocks: base, the same base again, and new.
+"""Timing calls in alternating blocks, such as base, the same base again, and new.
 
-A block visits the three in an order that is drawn, and then in the reverse of it (ABCCBA), so that
-a machine that becomes faster or slower meanwhile does so for all of them. What base against base
+A block visits them in an order that is drawn, and then in the reverse of it (ABCCBA), so that a
+machine that becomes faster or slower meanwhile does so for all of them. What base against base
 shows in the same blocks is the noise of the machine, of memory addresses and of this method.
 """
 
@@ -44,24 +44,35 @@ def warm_up(calls: Sequence[Call], clock: Clock = perf_counter) -> int:
     return max(1, round(_VISIT_SECONDS / max(median(times), 1e-9)))
 
 
-def blocks(
+def rounds(
     calls: Sequence[Call], repeats: int, seed: int = 0, clock: Clock = perf_counter
-) -> Iterator[Block]:
+) -> Iterator[tuple[float, ...]]:
     """Blocks without end, each measured when it is asked for.
 
     Args:
-        calls: Three: a call of the base, of the base opened once more, and of the new file.
+        calls: What to time.
         repeats: Calls of a visit, see `warm_up`.
         seed: Of the order of the visits.
         clock: Seconds.
+
+    Returns:
+        For each block the median times of the calls in ms, in their order.
     """
     order = random.Random(seed)
     while True:
-        drawn = order.sample(range(3), 3)
-        times: list[list[float]] = [[], [], []]
+        drawn = order.sample(range(len(calls)), len(calls))
+        times: list[list[float]] = [[] for _ in calls]
         for index in (*drawn, *reversed(drawn)):
             for _ in range(repeats):
                 started = clock()
                 calls[index]()
                 times[index].append(clock() - started)
-        yield Block(*(1e3 * median(each) for each in times))
+        yield tuple(1e3 * median(each) for each in times)
+
+
+def blocks(
+    calls: Sequence[Call], repeats: int, seed: int = 0, clock: Clock = perf_counter
+) -> Iterator[Block]:
+    """`rounds` of three calls: of the base, of the base opened once more, and of the new file."""
+    for base, again, new in rounds(calls, repeats, seed, clock):
+        yield Block(base, again, new)
