@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from frcrn_export.exporters.loading import load_model
     from frcrn_export.exporters.streaming_export import StreamingOptions
     from frcrn_export.exporters.verify import verify
+    from frcrn_export.runtime.bench.bench import bench
+    from frcrn_export.runtime.bench.compare import compare_bundles
     from frcrn_export.runtime.bundle.reader import open_bundle
     from frcrn_export.runtime.denoiser import Denoiser
     from frcrn_export.runtime.errors import (
@@ -44,8 +46,10 @@ __all__ = [
     "StreamingDenoiser",
     "StreamingOptions",
     "UserError",
+    "bench",
     "build_engine",
     "calibrate",
+    "compare_bundles",
     "evaluate",
     "export_onnx",
     "export_torchscript",
@@ -70,8 +74,10 @@ _MODULES = MappingProxyType(
         "StreamingDenoiser": "frcrn_export.runtime.streaming.denoiser",
         "StreamingOptions": "frcrn_export.exporters.streaming_export",
         "UserError": "frcrn_export.runtime.errors",
+        "bench": "frcrn_export.runtime.bench.bench",
         "build_engine": "frcrn_export.engines.engine",
         "calibrate": "frcrn_export.calibration.calibrate",
+        "compare_bundles": "frcrn_export.runtime.bench.compare",
         "evaluate": "frcrn_export.calibration.quality.evaluation",
         "export_onnx": "frcrn_export.exporters.bundle",
         "export_torchscript": "frcrn_export.exporters.bundle",

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -18,7 +19,7 @@ from frcrn_export.runtime.bench.measure import time_cases
 from frcrn_export.runtime.bench.result import Cold, PacedStream, Result, Row
 from frcrn_export.runtime.bench.roofline import measure_rooflines
 from frcrn_export.runtime.bench.scaling import measure_scaling, scaling_wanted, slopes
-from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError, FrcrnExportError
 from frcrn_export.runtime.verify.parity import check_bundle
 from frcrn_export.runtime.verify.streaming import keep_pace
@@ -28,12 +29,13 @@ Progress = Callable[[str, int, int], None]
 # `times`: rows, cold starts, streams at their pace. `counters`: nothing that is timed.
 Mode = Literal["times", "counters", "capacity", "scaling", "roofline"]
 
+WANTED = Wanted()  # what fits the machine
 PACED_SECONDS = 5.0
 
 
 def bench(
-    bundle: Bundle,
-    wanted: Wanted,
+    bundle: Bundle | Path | str,
+    wanted: Wanted = WANTED,
     mode: Mode = "times",
     *,
     others: Sequence[Bundle] = (),
@@ -45,8 +47,14 @@ def bench(
 ) -> Result:
     """Measure a bundle on this machine.
 
+    Example:
+        >>> result = frcrn_export.bench("wave", mode="counters")
+        >>> core = result.files[0]
+        >>> core.path, sum(core.operators.values()) > sum(core.optimised.values())
+        ('core.onnx', True)
+
     Args:
-        bundle: An opened bundle.
+        bundle: A bundle, or its folder.
         wanted: The rows to time.
         mode: What to measure besides the counters.
         others: With the mode `capacity` more bundles of the model, such as with another chunk.
@@ -65,6 +73,7 @@ def bench(
         BackendError: A backend that is unknown or not installed.
     """
     started, stolen = time.perf_counter(), stolen_seconds()
+    bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     manifest, machine = bundle.manifest, this_machine()
     progress("counters", 0, 0)
     result = Result(

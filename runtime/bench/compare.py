@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from frcrn_export.runtime.bench.cases import Wanted
 from frcrn_export.runtime.bench.changes import QualityChange, counter_changes, parity_changes
@@ -14,7 +15,7 @@ from frcrn_export.runtime.bench.result import FileCounters, Result
 from frcrn_export.runtime.bench.unpaired import unpaired_rows
 from frcrn_export.runtime.bench.verdict import require_scipy
 from frcrn_export.runtime.bundle.manifest import ParityResult
-from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.text import quoted, shown
 from frcrn_export.runtime.verify.parity import check_bundle
@@ -41,8 +42,8 @@ class Side:
 
 
 def compare_bundles(
-    base: Bundle,
-    new: Bundle,
+    base: Bundle | Path | str,
+    new: Bundle | Path | str,
     wanted: Wanted = WANTED,
     *,
     limits: Limits = LIMITS,
@@ -53,8 +54,13 @@ def compare_bundles(
 ) -> Comparison:
     """Compare two bundles of one model on this machine.
 
+    Example:
+        >>> found = frcrn_export.compare_bundles("wave", "wave", budget=0)  # times nothing
+        >>> found.failures
+        ()
+
     Args:
-        base: What there was.
+        base: What there was: a bundle, or its folder.
         new: What there will be.
         wanted: The rows to time; without kinds none.
         limits: What is accepted.
@@ -68,8 +74,10 @@ def compare_bundles(
 
     Raises:
         UserError: Bundles of two models, nothing to time, or a package is missing.
+        BackendError: A backend that is unknown or not installed.
         BundleError: A file that cannot be read.
     """
+    base, new = (each if isinstance(each, Bundle) else open_bundle(each) for each in (base, new))
     names = str(base.path), str(new.path)
     _require_one_model(names, (base.manifest.model, new.manifest.model))
     if budget > 0:
