@@ -109,8 +109,8 @@ def int8_layers(
     """All layers that a target can compute in INT8, in the graph's order.
 
     Convolutions (for TensorRT those with one group, or a multiple of 4 channels in each) and
-    products with a constant matrix of 2 axes, and a constant bias. Recurrent layers and ConvTranspose stay in float;
-    transposed.py turns the latter into convolutions.
+    products with a constant matrix of 2 axes, plus a constant bias. Recurrent layers and
+    ConvTranspose stay in float; transposed.py turns the latter into convolutions.
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)

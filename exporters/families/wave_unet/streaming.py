@@ -124,11 +124,9 @@ class StreamingProduct(nn.Module):
 
     def forward(self, x: Tensor, pasts: Iterator[Tensor], following: list[Tensor]) -> Tensor:
         frames = x.shape[1] // self.stride
-        rows = self._windows(_after_past(x, self.past, pasts, following), frames)
-        if self.bias is None:
-            y = rows @ self.weight  # [B * N / stride, C']
-        else:
-            y = torch.addmm(self.bias, rows, self.weight)
+        x = self._windows(_after_past(x, self.past, pasts, following), frames)
+        # One operator for product and bias is one in INT8 too. [B * N / stride, C']
+        y = x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
         if self.relu:
             y = F.relu(y)
         return y.reshape(-1, frames * self.factor, y.shape[1] // self.factor)
