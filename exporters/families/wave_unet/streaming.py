@@ -3,11 +3,11 @@
 Zeros for a past are the zero padding at the start, so nothing has to be masked; a causal network
 has no look-ahead past its own hop, so there is no look-ahead and nothing to do at the end.
 
-Every convolution is a matrix product of all frames of a call, of all streams of the batch: a call
-has few frames (1 or 2 for most layers), of which a convolution, stream by stream, fills no tile of
-a processor, and reads its weights again for every stream. Signals lie as [B, N, C], so that a
-stride, and its inverse, is a reshape, and a window of frames is one row. This is faster than
-convolutions at every chunk (1 to 64 hops) and batch; see docs/performance.md.
+Every layer is a matrix product of all frames of a call, of all streams of the batch: a call has
+few frames (1 or 2 in most layers). A convolution of these, stream by stream, fills no tile of a
+processor's kernels and reads its weights again for every stream. Signals lie as [B, N, C]: strides
+are reshapes, and a window of frames is one row. All layers, whatever their size: convolutions are
+slower in calls of a few hops, and catch up at 16 (see docs/performance.md).
 """
 
 from collections.abc import Iterator
