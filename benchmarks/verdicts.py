@@ -4,10 +4,10 @@
     python benchmarks/verdicts.py simulate [--pairs 100]
     python benchmarks/verdicts.py real BUNDLE [--slower 15]
 
-`record` times three sessions of one file in alternating blocks, as `compare` does, and keeps the
-times of all blocks (results/verdict_samples.NAME.json). `simulate` gives `compare` stretches of
-them, with the three sessions in a drawn order and the new one's times multiplied: 1.00, 1.05, 1.15.
-Every simulated run has the rows of the default comparison, a row's default budget of 120 s, and
+`record` compares a bundle with itself for so long, as `compare` does, and keeps what every opening
+showed (results/verdict_samples.NAME.json). `simulate` gives `compare` openings of them that it
+draws, with the three sessions in a drawn order and the new one's times multiplied:
+1.00, 1.05, 1.15. Every simulated run has the rows of the default comparison, a row's default budget of 120 s, and
 counts as a false alarm if any of them is slower. `real` compares a bundle with itself while the
 new session is slowed on purpose. Writes results/verdicts.json.
 """
@@ -17,7 +17,6 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import numpy as np
 from machine import RESULTS, write
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bench.alternate import Block, blocks, warm_up
+from frcrn_export.runtime.bench.alternate import Block, Opening
 from frcrn_export.runtime.bench.cases import Call, Case, find_cases, speech_of
 from frcrn_export.runtime.bench.compare import BUDGET_SECONDS, WANTED
 from frcrn_export.runtime.bench.comparison import MAX_SLOWDOWN
@@ -38,38 +37,53 @@ RATIOS = {1.0: 1, 1.15: 1, 1.05: 2}  # a real ratio, and how many budgets it has
 
 
 def record(root: Path, seconds: float, name: str) -> None:
-    """The blocks of every default row, for `seconds` each."""
+    """The openings of every default row, for `seconds` each."""
     bundle = open_bundle(root)
+    timer = Timer(bundle, bundle, MAX_SLOWDOWN, BUDGET_SECONDS)
     rows: dict[str, Any] = {}
     for case in find_cases(bundle, WANTED).cases:
-        calls = [case.open(bundle, speech_of(bundle)) for _ in range(3)]
-        measured = blocks(calls, warm_up(calls))
-        started, times, found = time.perf_counter(), [0.0], []
-        while times[-1] < seconds:
-            block = next(measured)
-            times.append(time.perf_counter() - started)
-            found.append([round(value, 4) for value in (block.base, block.again, block.new)])
-        rows[case.kind] = {"seconds": [round(t, 4) for t in np.diff(times)], "ms": found}
-        print(f"{case.kind}: {len(found)} blocks in {seconds:g} s")
-    RESULTS.mkdir(exist_ok=True)
+        measured = timer.openings(case, case, speech_of(bundle))
+        found: list[dict[str, float]] = []
+        until = last = time.perf_counter()
+        until += seconds
+        while last < until:
+            opening = next(measured)
+            now = time.perf_counter()
+            medians = [
+                float(np.median([getattr(block, side) for block in opening.blocks]))
+                for side in ("base", "again", "new")
+            ]
+            # The three sessions of an opening, as logarithms against the first.
+            found.append(
+                {
+                    "seconds": round(now - last, 4),
+                    "blocks": len(opening.blocks),
+                    "ms": round(medians[0], 4),
+                    "again": round(opening.again, 6),
+                    "new": round(opening.new, 6),
+                }
+            )
+            last = now
+        rows[case.kind] = found
+        print(f"{case.kind}: {len(found)} openings in {seconds:g} s")
     print(write(f"{SAMPLES}.{name}", {"bundle": bundle.manifest.model, "rows": rows}))
 
 
 class Replay:
-    """A stretch of recorded blocks, and the clock of their time."""
+    """Openings drawn from recorded ones, and the clock of their time."""
 
-    def __init__(self, row: dict[str, Any], ratio: float, draw: random.Random) -> None:
-        self._ms, self._seconds = row["ms"], row["seconds"]
-        self._ratio, self._start = ratio, draw.randrange(len(self._ms))
-        self._order = draw.sample(range(3), 3)
+    def __init__(self, row: list[dict[str, float]], ratio: float, draw: random.Random) -> None:
+        self._row, self._ratio, self._draw = row, ratio, draw
         self.now = 0.0
 
-    def blocks(self) -> Iterator[Block]:
-        for index in count(self._start):
-            at = index % len(self._ms)  # after the last comes the first again
-            self.now += self._seconds[at]
-            base, again, new = (self._ms[at][i] for i in self._order)
-            yield Block(base, again, new * self._ratio)
+    def openings(self) -> Iterator[Opening]:
+        while True:
+            each = self._draw.choice(self._row)
+            self.now += each["seconds"]
+            logarithms = [0.0, each["again"], each["new"]]
+            self._draw.shuffle(logarithms)
+            base, again, new = np.exp(logarithms)
+            yield Opening((Block(base, again, self._ratio * new),))
 
 
 def simulate(pairs: int) -> dict[str, Any]:
@@ -86,7 +100,7 @@ def simulate(pairs: int) -> dict[str, Any]:
                 for kind, row in recorded.items():
                     replay = Replay(row, ratio, draw)
                     verdict, _ = decide(
-                        replay.blocks(),
+                        replay.openings(),
                         budget=budgets * BUDGET_SECONDS,
                         rows=ROWS,
                         allowance=MAX_SLOWDOWN,
@@ -101,6 +115,7 @@ def simulate(pairs: int) -> dict[str, Any]:
                 "pairs": pairs,
                 "runs with a slower row": alarms,
                 "rows": counts,
+                "openings recorded": {kind: len(row) for kind, row in recorded.items()},
                 "seconds a row, median": float(np.median(spent)),
                 "budget of a row": budgets * BUDGET_SECONDS,
             }
@@ -142,13 +157,13 @@ def real(root: Path, percents: list[float]) -> dict[str, Any]:
                 "ratio": row.ratio,
                 "interval": [row.low, row.high],
                 "floor": row.floor,
-                "blocks": row.blocks,
+                "openings": row.openings,
                 "seconds": time.perf_counter() - started,
             }
             print(
                 f"{percent:g} % slower, {row.row}: {row.verdict} {row.ratio:.3f} "
                 f"({row.low:.3f} to {row.high:.3f}), base/base {100 * row.floor:.1f} %, "
-                f"{row.blocks} blocks"
+                f"{row.openings} openings"
             )
             started = time.perf_counter()
     return results

@@ -16,11 +16,16 @@ class Table:
 
 def markdown_table(table: Table) -> str:
     """A table with its title as a heading."""
+    return f"\n## {table.title}\n\n{markdown_rows(table)}"
+
+
+def markdown_rows(table: Table) -> str:
+    """A table without its title."""
     lines = [table.columns, *table.rows]
     ruler = "|".join("---:" if name.startswith(">") else "---" for name in table.columns)
     written = [" | ".join(_escaped(cell) for cell in line) for line in lines]
     body = [f"| {written[0]} |", f"|{ruler}|", *(f"| {line} |" for line in written[1:])]
-    return f"\n## {table.title}\n\n" + "\n".join(body) + "\n"
+    return "\n".join(body) + "\n"
 
 
 def _escaped(cell: str) -> str:

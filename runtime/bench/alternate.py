@@ -1,13 +1,16 @@
 """Timing calls in alternating blocks, such as base, the same base again, and new.
 
 A block visits them in an order that is drawn, and then in the reverse of it (ABCCBA), so that a
-machine that becomes faster or slower meanwhile does so for all of them. What base against base
-shows in the same blocks is the noise of the machine, of memory addresses and of this method.
+machine that becomes faster or slower meanwhile does so for all of them. Sessions are opened again
+every few seconds: two of the same file, opened once, differ by up to 3 % for as long as they live,
+since the memory that they got decides which data share a place in the caches. What base against
+base shows in the same blocks is what is left of all that.
 """
 
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import log
 from statistics import median
 from time import perf_counter
 
@@ -17,7 +20,7 @@ Clock = Callable[[], float]
 # A visit lasts this long or one call, so that the caches are those of its own network, and a block
 # is over before the machine changes.
 _VISIT_SECONDS = 0.005
-_WARM_UPS, _WARM_UP_SECONDS = 3, 0.2
+_WARM_UPS, _WARM_UP_SECONDS = 3, 0.1
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,23 @@ class Block:
     base: float
     again: float
     new: float
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The blocks of three sessions, from when they were opened until they were closed."""
+
+    blocks: tuple[Block, ...]
+
+    @property
+    def again(self) -> float:
+        """The logarithm of base over base, the median of the blocks."""
+        return median(log(block.again / block.base) for block in self.blocks)
+
+    @property
+    def new(self) -> float:
+        """The logarithm of new over base, the median of the blocks."""
+        return median(log(block.new / block.base) for block in self.blocks)
 
 
 def warm_up(calls: Sequence[Call], clock: Clock = perf_counter) -> int:
@@ -70,9 +90,20 @@ def rounds(
         yield tuple(1e3 * median(each) for each in times)
 
 
-def blocks(
-    calls: Sequence[Call], repeats: int, seed: int = 0, clock: Clock = perf_counter
-) -> Iterator[Block]:
-    """`rounds` of three calls: of the base, of the base opened once more, and of the new file."""
-    for base, again, new in rounds(calls, repeats, seed, clock):
-        yield Block(base, again, new)
+def measure_opening(
+    calls: Sequence[Call], seconds: float, seed: int = 0, clock: Clock = perf_counter
+) -> Opening:
+    """Blocks of three open sessions for so long, one at least.
+
+    Args:
+        calls: A call of the base, of the base opened once more, and of the new file.
+        seconds: How long, by the clock.
+        seed: Of the order of the visits.
+        clock: Seconds.
+    """
+    measured = rounds(calls, warm_up(calls, clock), seed, clock)
+    until = clock() + seconds
+    found = [Block(*next(measured))]
+    while clock() < until:
+        found.append(Block(*next(measured)))
+    return Opening(tuple(found))

@@ -31,7 +31,8 @@ class RowVerdict(Struct, frozen=True, kw_only=True):
     """One row of the comparison of times.
 
     `ratio` is new over base, `low` and `high` its interval, `floor` the change that base against
-    base shows; None where a side was not measured. `why` says what the word alone does not.
+    base shows; None where a side was not measured. The sessions were opened `openings` times, and
+    measured in `blocks` blocks over all of them. `why` says what the word alone does not.
     """
 
     path: str
@@ -44,6 +45,7 @@ class RowVerdict(Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     floor: float | None = None
+    openings: int = 0
     blocks: int = 0
     why: str = ""
     command: str = ""

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from math import ceil, log2
 from time import perf_counter
 
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
-from frcrn_export.runtime.bench.alternate import Block, Clock, blocks, warm_up
+from frcrn_export.runtime.bench.alternate import Clock, Opening, measure_opening
 from frcrn_export.runtime.bench.anchor import anchor_ms, slowed_by
 from frcrn_export.runtime.bench.cases import Call, Case, Wanted, find_cases, speech_of
 from frcrn_export.runtime.bench.comparison import RowVerdict, lacking
 from frcrn_export.runtime.bench.result import Row
-from frcrn_export.runtime.bench.verdict import FEWEST_BLOCKS, Verdict, judge
+from frcrn_export.runtime.bench.verdict import FEWEST_OPENINGS, Verdict, judge
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import FrcrnExportError, reason
 from frcrn_export.runtime.text import shown
@@ -22,9 +22,8 @@ from frcrn_export.runtime.text import shown
 Progress = Callable[[str, int, int], None]
 Opener = Callable[[Case, Bundle, Float32Array], Call]
 
-# The first look at a row's blocks; every next one has twice as many.
-_FIRST_LOOK = 12
-_MOST_BLOCKS = 20_000
+# Of a row's budget, for one opening of its sessions; but no less than opening them took.
+_SHARE_OF_BUDGET = 1 / 60
 # A change of the anchor in one run that is worth a word.
 _MUCH_SLOWER = 0.15
 
@@ -68,11 +67,8 @@ class Timer:
     def _row(self, row: Row, base: Case, new: Case, speech: Float32Array, rows: int) -> RowVerdict:
         """The verdict on one row, from as many blocks as it needs within its budget."""
         try:
-            opened = [self._opened(base, speech), self._opened(base, speech)]
-            opened.append(self._opened(new, speech, new=True))
-            measured = blocks(opened, warm_up(opened), self.seed)
             verdict, done = decide(
-                measured,
+                self.openings(base, new, speech),
                 budget=self.budget,
                 rows=rows,
                 allowance=self.max_slowdown,
@@ -80,8 +76,9 @@ class Timer:
             )
         except _SideFailed as failure:
             return _broken(row, failure)
+        blocks = [block for opening in done for block in opening.blocks]
         base_ms, new_ms = (
-            float(np.median([getattr(block, name) for block in done])) for name in ("base", "new")
+            float(np.median([getattr(block, name) for block in blocks])) for name in ("base", "new")
         )
         return RowVerdict(
             path=row.path,
@@ -94,10 +91,22 @@ class Timer:
             low=verdict.ratio.low,
             high=verdict.ratio.high,
             floor=verdict.floor,
-            blocks=verdict.blocks,
+            openings=verdict.openings,
+            blocks=len(blocks),
             why=_why(verdict, self.max_slowdown),
             command=row.command,
         )
+
+    def openings(self, base: Case, new: Case, speech: Float32Array) -> Iterator[Opening]:
+        """Openings without end: sessions of both bundles, measured for a while, and closed."""
+        for number in count():
+            started = perf_counter()
+            calls = [self._opened(base, speech), self._opened(base, speech)]
+            calls.append(self._opened(new, speech, new=True))
+            took = perf_counter() - started
+            seconds = max(took, _SHARE_OF_BUDGET * self.budget)
+            yield measure_opening(calls, seconds, self.seed + number)
+            del calls  # before the next are opened, which takes as much memory
 
     def _opened(self, case: Case, speech: Float32Array, *, new: bool = False) -> Call:
         """One call of a case, which says whose it is where it fails."""
@@ -116,50 +125,49 @@ class Timer:
 
 
 def decide(
-    measured: Iterator[Block],
+    measured: Iterator[Opening],
     *,
     budget: float,
     rows: int,
     allowance: float,
     seed: int = 0,
     clock: Clock = perf_counter,
-) -> tuple[Verdict, list[Block]]:
-    """Measure blocks until there is a verdict, or the budget is spent.
+) -> tuple[Verdict, list[Opening]]:
+    """Measure openings until there is a verdict, or the budget is spent.
 
-    The verdict is looked for after 12 blocks, 24, 48, ...; how many looks the budget has room for
-    is estimated from the first blocks, since each makes the others count for less.
+    The verdict is looked for after 10 openings, 20, 40, ...; how many looks the budget has room for
+    is estimated from the first ones, since each makes the others count for less.
 
     Args:
-        measured: Blocks, each measured when it is asked for.
-        budget: In seconds by `clock`.
+        measured: Openings, each measured when it is asked for.
+        budget: In seconds by `clock`; ten openings are measured in any case.
         rows: How many rows the run judges.
         allowance: The slowdown that is accepted, as a share.
         seed: Of the bootstrap.
         clock: Seconds.
 
     Returns:
-        The verdict, and the blocks that it is from.
+        The verdict, and the openings that it is from.
     """
     started = clock()
-    done = list(islice(measured, FEWEST_BLOCKS))
-    a_block = (clock() - started) / FEWEST_BLOCKS
-    most = min(_MOST_BLOCKS, max(FEWEST_BLOCKS, int(budget / a_block)))
-    looks = 1 + max(0, ceil(log2(most / _FIRST_LOOK)))
+    done = list(islice(measured, FEWEST_OPENINGS))
+    each = (clock() - started) / FEWEST_OPENINGS
+    most = max(FEWEST_OPENINGS, int(budget / max(each, 1e-9)))
+    looks = 1 + ceil(log2(most / FEWEST_OPENINGS))
     look = 0
     while True:
-        goal = min(most, _FIRST_LOOK * 2**look)
+        goal = min(most, FEWEST_OPENINGS * 2**look)
         while len(done) < goal and clock() - started < budget:
             done.append(next(measured))
         verdict = judge(
-            [block.base for block in done],
-            [block.again for block in done],
-            [block.new for block in done],
+            [opening.again for opening in done],
+            [opening.new for opening in done],
             allowance=allowance,
             comparisons=rows * looks,
             seed=seed,
         )
         look += 1
-        is_over = look == looks or clock() - started >= budget
+        is_over = look >= looks or clock() - started >= budget
         if verdict.word != "undecided" or is_over:
             return verdict, done
 
@@ -195,7 +203,7 @@ def _why(verdict: Verdict, allowance: float) -> str:
     if verdict.word == "slower":
         return f"slower by {percent} ({spread}); {100 * allowance:g} % are allowed"
     if verdict.word == "undecided":
-        return f"undecided after {verdict.blocks} blocks: {percent} ({spread})"
+        return f"undecided after {verdict.openings} openings: {percent} ({spread})"
     return ""
 
 

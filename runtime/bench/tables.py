@@ -286,7 +286,7 @@ def _layers(each: FileCounters) -> str:
 
 
 _TIMES = (
-    *("row", "verdict", ">base ms", ">new ms", ">new/base", ">interval", ">base/base", ">blocks"),
+    *("row", "verdict", ">base ms", ">new ms", ">new/base", ">interval", ">base/base", ">openings"),
     "",
 )
 _CHANGES = ("file", "what", ">base", ">new", "")
@@ -338,7 +338,7 @@ def comparison_notes(comparison: Comparison) -> Iterator[str]:
 def _verdict(row: RowVerdict) -> tuple[str, ...]:
     shown = row.verdict.upper() if row.failed else row.verdict
     if row.ratio is None or row.low is None or row.high is None:
-        return (row.row, shown, *["-"] * 5, str(row.blocks or "-"), row.why)
+        return (row.row, shown, *["-"] * 5, str(row.openings or "-"), row.why)
     return (
         row.row,
         shown,
@@ -347,7 +347,7 @@ def _verdict(row: RowVerdict) -> tuple[str, ...]:
         f"{row.ratio:.3f}",
         f"{row.low:.3f} to {row.high:.3f}",
         "-" if row.floor is None else f"{100 * row.floor:.1f} %",
-        str(row.blocks),
+        str(row.openings),
         row.why,
     )
 

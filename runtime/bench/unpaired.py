@@ -83,6 +83,7 @@ def _unpaired_row(
         high=high,
         floor=None if floor is None else exp(floor) - 1,
         blocks=min(len(base.rounds), len(new.rounds)),
+        openings=1,
         why=why,
         command=new.command,
     )

@@ -1,4 +1,4 @@
-"""The verdict on a ratio of times that was measured in blocks."""
+"""The verdict on a ratio of times, from the sessions of several openings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,15 @@ FloatArray = npt.NDArray[np.float64]
 
 # The share of runs, over all their rows and looks, that may call slower what is not.
 FALSE_ALARMS = 0.05
-FEWEST_BLOCKS = 8
+# Fewer enclose their median with less than the certainty that is asked for.
+FEWEST_OPENINGS = 10
 _RESAMPLES = 2_000
 _MOST_VALUES = 1 << 20  # at once, of all resamples
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """New time over base: the median of the blocks, and its bootstrap interval."""
+    """New time over base: the median of the openings, and its bootstrap interval."""
 
     median: float
     low: float
@@ -31,12 +32,12 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a row's blocks show. `floor` is the change that base against base shows, as a ratio."""
+    """What a row's openings show. `floor`: the change that base against base shows, as a share."""
 
     word: Word
     ratio: Ratio
     floor: float
-    blocks: int
+    openings: int
 
 
 def require_scipy() -> None:
@@ -50,7 +51,6 @@ def require_scipy() -> None:
 
 
 def judge(
-    base: Sequence[float],
     again: Sequence[float],
     new: Sequence[float],
     *,
@@ -58,16 +58,15 @@ def judge(
     comparisons: int,
     seed: int = 0,
 ) -> Verdict:
-    """Judge one row from the times of its blocks.
+    """Judge one row.
 
     Slower only where the whole interval of new over base lies above the allowance, and above what
     base against base shows in the same blocks; faster where it lies below one by more than that;
     same where it lies within the allowance; else undecided.
 
     Args:
-        base: [blocks] the base's time in each block, in any unit.
-        again: [blocks] that of the same file, opened once more.
-        new: [blocks] the new file's.
+        again: [openings] logarithms of base over base, the same file opened once more.
+        new: [openings] logarithms of new over base.
         allowance: The slowdown that is accepted: 0.05 is 5 %.
         comparisons: How many verdicts the run gives, over rows and looks; the interval is that much
             more certain (Bonferroni), so that false alarms are counted over all of them.
@@ -77,25 +76,23 @@ def judge(
         The verdict.
     """
     confidence = 1 - FALSE_ALARMS / comparisons
-    blocks = len(base)
-    reference = np.log(np.asarray(base, np.float64))
-    ratio = interval(np.log(np.asarray(new, np.float64)) - reference, confidence, seed)
-    noise = interval(np.log(np.asarray(again, np.float64)) - reference, confidence, seed)
+    ratio = interval(np.asarray(new, np.float64), confidence, seed)
+    noise = interval(np.asarray(again, np.float64), confidence, seed)
     floor = max(abs(log(noise.low)), abs(log(noise.high)))
     limit = max(log(1 + allowance), floor)
     word: Word = "undecided"
-    if blocks >= FEWEST_BLOCKS:
+    if len(new) >= FEWEST_OPENINGS:
         if log(ratio.low) > limit:
             word = "slower"
         elif log(ratio.high) < -floor:
             word = "faster"
         elif abs(log(ratio.low)) <= log(1 + allowance) and log(ratio.high) <= log(1 + allowance):
             word = "same"
-    return Verdict(word, ratio, exp(floor) - 1, blocks)
+    return Verdict(word, ratio, exp(floor) - 1, len(new))
 
 
 def interval(logarithms: FloatArray, confidence: float, seed: int = 0) -> Ratio:
-    """The median of ratios given as logarithms [blocks], and its percentile bootstrap interval."""
+    """The median of ratios given as logarithms [n], and its percentile bootstrap interval."""
     middle = float(np.median(logarithms))
     if len(logarithms) < 2 or np.ptp(logarithms) == 0:
         return Ratio(exp(middle), exp(middle), exp(middle))
