@@ -6,9 +6,9 @@
 
 `record` compares a bundle with itself for so long, as `compare` does, and keeps what every opening
 showed (results/verdict_samples.NAME.json). `simulate` gives `compare` openings of them that it
-draws, with the three sessions in a drawn order and the new one's times multiplied:
-1.00, 1.05, 1.15. Every simulated run has the rows of the default comparison, a row's default budget of 120 s, and
-counts as a false alarm if any of them is slower. `real` compares a bundle with itself while the
+draws, with the three sessions in a drawn order and the new one's times multiplied by 1.00, 1.05 and
+1.15. Every simulated run has the rows of the default comparison, a row's default budget of 120 s,
+and counts as a false alarm if any of them is slower. `real` compares a bundle with itself while the
 new session is slowed on purpose. Writes results/verdicts.json.
 """
 
