@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from benchmarks.gpu_engines import EngineSteps
+from benchmarks.gpu_engines import engine_in_steps
 from benchmarks.gpu_onnx import bound_onnx
 from benchmarks.gpu_published import (
     CACHED_STFT,
@@ -162,7 +162,7 @@ def steps(backend: str) -> Callable[[Setup], Opened]:
         entry = artifact(setup.bundle, backend)
         if entry is None:
             raise BackendError(f"{setup.bundle.path}: no engine in this bundle for {backend}")
-        return Opened(EngineSteps(setup.bundle, entry).runner, entry.path)
+        return Opened(engine_in_steps(setup.bundle, entry), entry.path)
 
     return open_here
 

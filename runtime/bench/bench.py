@@ -1,5 +1,6 @@
 """A run of `bench`: the counters of a bundle, and what else its mode asks for."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ from frcrn_export.runtime.bench.capacity import measure_capacity
 from frcrn_export.runtime.bench.cases import Case, Wanted, find_cases, speech_of
 from frcrn_export.runtime.bench.cold import start_cold
 from frcrn_export.runtime.bench.counters import count
+from frcrn_export.runtime.bench.gpu_parts import measure_parts
 from frcrn_export.runtime.bench.machine import stolen_seconds, this_machine
 from frcrn_export.runtime.bench.measure import time_cases
 from frcrn_export.runtime.bench.result import Cold, PacedStream, Result, Row
@@ -23,6 +25,8 @@ from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError, FrcrnExportError
 from frcrn_export.runtime.verify.parity import check_bundle
 from frcrn_export.runtime.verify.streaming import keep_pace
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
@@ -129,11 +133,12 @@ def _timed(
     paced = [case for case in found.cases if case.kind == "hop"]
     left = seconds - (time.perf_counter() - started) - PACED_SECONDS * len(paced)
     timing = time_cases(bundle, found.cases, speech, seconds=left, seed=seed, progress=progress)
+    rows = _with_pace(bundle, found.cases, timing.rows, speech, progress)
     return msgspec.structs.replace(
         result,
         anchor_ms=tuple(round(value, 4) for value in timing.anchors),
         cold=cold,
-        rows=tuple(_with_pace(bundle, found.cases, timing.rows, speech, progress)),
+        rows=tuple(_with_parts(bundle, found.cases, rows, speech, progress)),
         left_out=found.left_out,
     )
 
@@ -149,6 +154,29 @@ def _cold_starts(bundle: Bundle, cases: list[Case], progress: Progress) -> list[
         except BackendError:
             continue
     return found
+
+
+def _with_parts(
+    bundle: Bundle, cases: list[Case], rows: list[Row], speech: Float32Array, progress: Progress
+) -> list[Row]:
+    """The rows; those of engines whose calls are one call of the network with its parts.
+
+    A row whose parts cannot be measured has none, and is no failure: its times hold. The log says
+    why.
+    """
+    result = []
+    for case, row in zip(cases, rows, strict=True):
+        if case.entry.engine is None or case.kind == "offline" or row.summary is None:
+            result.append(row)
+            continue
+        progress(f"parts of {row.label}", 0, 0)
+        try:
+            parts = measure_parts(bundle, case, speech)
+            result.append(msgspec.structs.replace(row, parts=parts))
+        except FrcrnExportError as error:
+            logger.warning("%s: no parts: %s", row.label, error)
+            result.append(row)
+    return result
 
 
 def _with_pace(

@@ -109,14 +109,18 @@ class Case:
         """
         if self.kind in ("hop", "hops"):
             return self._stream(bundle, speech)
-        rate = bundle.manifest.sample_rate
-        wave = np.resize(speech, round(self.seconds * rate)).astype(np.float32)
         session = BACKENDS[self.backend].open(bundle, self.entry, self.threads)
         if self.kind == "offline":
             denoiser = Denoiser(bundle.manifest, session)
+            wave = self.wave(bundle.manifest, speech)
             return lambda: denoiser(wave)
-        inputs = core_input(bundle.manifest, wave, self.batch)
+        inputs = core_input(bundle.manifest, self.wave(bundle.manifest, speech), self.batch)
         return lambda: session.run(inputs)
+
+    def wave(self, manifest: Manifest, speech: Float32Array) -> Float32Array:
+        """Speech [N], cut or repeated to the length of a recording."""
+        samples = round(self.seconds * manifest.sample_rate)
+        return np.resize(speech, samples).astype(np.float32)
 
     def open_stream(self, bundle: Bundle) -> StreamingDenoiser:
         """One stream of the file."""

@@ -96,7 +96,11 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """Medians of a call's parts on a GPU in ms, as trtexec names them."""
+    """A call of a network on a GPU in ms, in the parts and the words of trtexec.
+
+    `h2d` and `d2h` are the copies to and from the GPU, `compute` is the network; `enqueue` is what
+    the host takes to start the network.
+    """
 
     h2d: Milliseconds
     compute: Milliseconds
@@ -108,8 +112,9 @@ class Row(Struct, frozen=True, kw_only=True):
     """One thing that was timed. `samples` has the time of each call in ms, round after round.
 
     `audio_seconds` is the audio of one call, over all of the batch. `processor_ms` is the processor
-    time of a call over all threads. `command` measures the row again. `failed` says why there are
-    no samples, or fewer.
+    time of a call over all threads. `parts` are medians; engines have them, in the kinds whose
+    calls are each one call of the network (all but `offline`). `command` measures the row again.
+    `failed` says why there are no samples, or fewer.
     """
 
     path: RelativePath

@@ -44,11 +44,19 @@ class BoundShape:
 
     def enqueue(self, stream: "Stream") -> None:
         """Enqueue a whole run: inputs to the GPU, the network, output to the host."""
+        self.upload(stream)
+        self.execute(stream)
+        self.output.download(stream)
+
+    def upload(self, stream: "Stream") -> None:
+        """Enqueue the copies of the inputs to the GPU."""
         for view in self.inputs:
             view.upload(stream)
+
+    def execute(self, stream: "Stream") -> None:
+        """Enqueue the network alone."""
         if not self.context.execute_async_v3(int(stream.handle)):
             raise self.engine.failure("failed")
-        self.output.download(stream)
 
 
 @dataclass(frozen=True)
@@ -67,18 +75,26 @@ class CapturedShape:
 
 
 def capture_shape(bound: BoundShape, stream: "Stream", contexts: Contexts) -> CapturedShape:
-    """Capture a bound shape where TensorRT does not do that itself.
+    """Capture the runs of a bound shape, as `graph_of` does."""
+    return CapturedShape(bound, graph_of(bound, bound.enqueue, stream, contexts))
 
-    It has run before, as TensorRT requires after a new shape.
+
+def graph_of(
+    bound: BoundShape, enqueue: Callable[["Stream"], None], stream: "Stream", contexts: Contexts
+) -> "Graph | None":
+    """What `enqueue` puts into the stream for a bound shape, as a CUDA graph.
+
+    The shape has run before, as TensorRT requires after a new one. None where TensorRT captures
+    itself, and where the capture fails: runs go without a graph then.
     """
-    graph = None
-    if contexts.graph_shapes:
-        try:
-            graph = capture(stream, lambda: bound.enqueue(stream))
-        except Exception as error:  # runs succeed: later ones go without a graph
-            path, shape = bound.engine.entry.path, bound.inputs[0].host.shape
-            logger.info("%s: no CUDA graph for %s: %s", path, shape, str(error))
-    return CapturedShape(bound, graph)
+    if not contexts.graph_shapes:
+        return None
+    try:
+        return capture(stream, lambda: enqueue(stream))
+    except Exception as error:
+        path, shape = bound.engine.entry.path, bound.inputs[0].host.shape
+        logger.info("%s: no CUDA graph for %s: %s", path, shape, str(error))
+        return None
 
 
 class Lane:
@@ -96,12 +112,13 @@ class Lane:
         open_contexts: Callable[["Device", "Stream"], Contexts],
     ) -> None:
         self._engine = engine
-        self._stream = device.create_stream()
-        self._contexts = open_contexts(device, self._stream)
-        self._any_shape = self._contexts.create()
+        self.cuda_stream = device.create_stream()
+        self.contexts = open_contexts(device, self.cuda_stream)
+        self._any_shape = self.contexts.create()
         largest = engine.info.profile.max
-        self._input = TensorMemory(device, largest, self._stream)
-        self._output = TensorMemory(device, self._set_shape(self._any_shape, largest), self._stream)
+        largest_output = self._set_shape(self._any_shape, largest)
+        self._input = TensorMemory(device, largest, self.cuda_stream)
+        self._output = TensorMemory(device, largest_output, self.cuda_stream)
         self._bound: BoundShape | None = None  # the shape of `_any_shape`
         self._captured: OrderedDict[Shape, CapturedShape] = OrderedDict()
         self._seen: set[Shape] = set()
@@ -114,36 +131,41 @@ class Lane:
         if captured is not None:
             self._captured.move_to_end(shape)
             return self._run(captured, captured.bound, inputs)
-        if shape in self._seen and self._contexts.graph_shapes:
-            bound = self._bind(self._contexts.create(), shape)
+        if shape in self._seen and self.contexts.graph_shapes:
+            bound = self._bind(self.contexts.create(), shape)
             output = self._run(bound, bound, inputs)
             self._capture(bound, shape)
             return output
+        bound = self.bind(shape)
+        output = self._run(bound, bound, inputs)
+        if shape not in self._seen:
+            self._seen.add(shape)
+            self.contexts.after_new_shape()
+        return output
+
+    def bind(self, shape: Shape) -> BoundShape:
+        """The context of shapes without a graph, bound to one; it serves until the next shape."""
         if self._bound is None or self._bound.inputs[0].host.shape != shape:
             self._bound = None  # in case binding fails
             self._bound = self._bind(self._any_shape, shape)
-        output = self._run(self._bound, self._bound, inputs)
-        if shape not in self._seen:
-            self._seen.add(shape)
-            self._contexts.after_new_shape()
-        return output
+        return self._bound
 
     def _run(
         self, work: BoundShape | CapturedShape, bound: BoundShape, inputs: Float32Array
     ) -> Float32Array:
         bound.inputs[0].host[...] = inputs
         try:
-            work.enqueue(self._stream)
+            work.enqueue(self.cuda_stream)
         except BaseException:
             with suppress(Exception):  # no run may use the memory after this
-                self._stream.sync()
+                self.cuda_stream.sync()
             raise
-        self._stream.sync()
+        self.cuda_stream.sync()
         return bound.output.host.copy()
 
     def _capture(self, bound: BoundShape, shape: Shape) -> None:
-        self._captured[shape] = capture_shape(bound, self._stream, self._contexts)
-        if len(self._captured) > self._contexts.graph_shapes:
+        self._captured[shape] = capture_shape(bound, self.cuda_stream, self.contexts)
+        if len(self._captured) > self.contexts.graph_shapes:
             self._captured.popitem(last=False)
 
     def _bind(self, context: "trt.IExecutionContext", shape: Shape) -> BoundShape:

@@ -64,7 +64,7 @@ class TensorRTStreamSession:
     ) -> None:
         info = engine.entry.streaming
         assert info is not None
-        self._engine, self._info, self._stream, self._contexts = engine, info, stream, contexts
+        self._engine, self._info, self.cuda_stream, self.contexts = engine, info, stream, contexts
         shape = engine.info.profile.max
         self._input, self._end, self._output = (
             TensorMemory(device, size, stream).view(size) for size in (shape, shape[:1], shape)
@@ -89,6 +89,12 @@ class TensorRTStreamSession:
         return self._engine.entry
 
     @property
+    def bound(self) -> list[BoundShape]:
+        """What a call runs without its graph: the direction of the next call, then the other."""
+        first, second = (direction.bound for direction in self._directions)
+        return [second, first] if self._now else [first, second]
+
+    @property
     def inputs(self) -> Float32Array:
         return self._input.host
 
@@ -103,9 +109,9 @@ class TensorRTStreamSession:
         with cuda_errors(self._engine.entry.path):
             use_gpu()
             try:
-                self._directions[self._now].enqueue(self._stream)
+                self._directions[self._now].enqueue(self.cuda_stream)
             finally:  # no copy may be pending when the caller goes on
-                self._stream.sync()
+                self.cuda_stream.sync()
         self._now = 1 - self._now
         return self._output.host
 
@@ -146,12 +152,12 @@ class TensorRTStreamSession:
         block = self._states[self._now].block
         with cuda_errors(self._engine.entry.path):
             use_gpu()
-            (block.upload if upload else block.download)(self._stream)
-            self._stream.sync()
+            (block.upload if upload else block.download)(self.cuda_stream)
+            self.cuda_stream.sync()
 
     def _bind(self, now: int) -> BoundShape:
         """A context that reads the states `now` and writes the others."""
-        context = self._contexts.create()
+        context = self.contexts.create()
         batch = len(self.inputs)
         entry = self._engine.entry
         before, after = self._states[now].addresses, self._states[1 - now].addresses

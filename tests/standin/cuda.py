@@ -1,13 +1,15 @@
 """Stands for cuda-core and NVIDIA's driver, on a `SimulatedGpu`.
 
-What goes into a stream happens when the stream is synchronised, not before. Only what the runtime
-uses is here, with the real signatures; `test_standin.py` compares them.
+What goes into a stream happens when the stream is synchronised, not before; its time is that of a
+simulated clock. Only what the runtime uses is here, with the real signatures; `test_signatures.py`
+compares them.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
+from dataclasses import dataclass, replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -56,11 +58,13 @@ class Buffer:
         gpu, size, source, target = self._gpu, self._size, src._address, self._address
         gpu.bytes_at(source, size, "copy", None)  # the driver looks at the pointers at once
         gpu.bytes_at(target, size, "copy", None)
+        gpu.host_ms += gpu.call_ms
+        ms = gpu.upload_ms if gpu.is_on_device(target) else gpu.download_ms
 
         def copy() -> None:
             gpu.bytes_at(target, size, "copy", None)[:] = gpu.bytes_at(source, size, "copy", None)
 
-        stream._put(Operation(copy, ((source, size, "a copy"), (target, size, "a copy"))))
+        stream._put(Operation(copy, ((source, size, "a copy"), (target, size, "a copy")), ms=ms))
 
     def __del__(self) -> None:
         if getattr(self, "_allocation", None) is None:
@@ -82,6 +86,36 @@ class LegacyPinnedMemoryResource:
         return self._buffer._of(made.address, size, made, None)
 
 
+@dataclass
+class EventOptions:
+    timing_enabled: bool | None = False
+    blocking_sync: bool | None = False
+    ipc_enabled: bool | None = False
+
+
+class Event:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("Event objects cannot be instantiated directly.")
+
+    @classmethod
+    def _of(cls, options: EventOptions | None) -> Event:
+        made = object.__new__(cls)
+        made._timed = bool(options and options.timing_enabled)
+        made._records = 0  # how often it was recorded; the last time counts
+        made._ms: float | None = None  # None until the stream has come to it
+        return made
+
+    def __sub__(self, other: Event) -> float:
+        """The milliseconds from `other` to this, with the errors of cuda-core."""
+        if not (self._timed and other._timed):
+            raise RuntimeError("Both Events must be created with timing enabled")
+        if not (self._records and other._records):
+            raise RuntimeError("Both Events must be recorded before they can be subtracted")
+        if self._ms is None or other._ms is None:
+            raise RuntimeError("One or both events have not completed")
+        return self._ms - other._ms
+
+
 class Stream:
     _gpu: SimulatedGpu
 
@@ -95,6 +129,7 @@ class Stream:
         made._pending: list[Operation] = []
         made._captured: list[Operation] | None = None
         made._thread = 0
+        made._ms = 0.0  # when the last thing in it was done
         streams[made._number] = made
         return made
 
@@ -108,10 +143,27 @@ class Stream:
             self._gpu.refuse("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED: sync of a capturing stream")
         self._drain()
         self._thread = 0
+        self._gpu.host_ms = max(self._gpu.host_ms, self._ms)
+
+    def record(self, event: Event | None = None, options: EventOptions | None = None) -> Event:
+        if self._captured is not None:
+            self._gpu.refuse("an event in a capture: it never has a time")
+        event = Event._of(options) if event is None else event
+        event._records, event._ms = event._records + 1, None
+        number = event._records
+
+        def pass_by() -> None:
+            if event._records == number:
+                event._ms = self._ms
+
+        self._gpu.host_ms += self._gpu.call_ms
+        self._put(Operation(pass_by))
+        return event
 
     def _drain(self) -> None:
         while self._pending:
             operation = self._pending.pop(0)
+            self._ms = max(self._ms, operation.enqueued_ms) + operation.ms
             operation.run()
             operation.done()
             with self._gpu.lock:
@@ -132,7 +184,7 @@ class Stream:
         self._thread = mine
         require_exclusive(self._gpu, self._number, operation.uses)
         self._gpu.in_flight.setdefault(self._number, []).extend(operation.uses)
-        self._pending.append(operation)
+        self._pending.append(replace(operation, enqueued_ms=self._gpu.host_ms))
 
 
 class GraphBuilder:
@@ -185,6 +237,7 @@ class Graph:
 
     def launch(self, stream: Stream) -> None:
         self._gpu.graph_launches += 1
+        self._gpu.host_ms += self._gpu.launch_ms
         for operation in self._operations:
             stream._put(operation)
 
@@ -213,6 +266,10 @@ class Device:
         self._gpu.require_current("create_stream")
         return self._classes.Stream._new(self._streams)
 
+    def create_event(self, options: EventOptions | None = None) -> Event:
+        self._gpu.require_current("create_event")
+        return Event._of(options)
+
     def allocate(self, size: int, *, stream: Stream) -> Buffer:
         self._gpu.require_current("allocate")
         if not isinstance(stream, Stream):
@@ -234,6 +291,7 @@ def make_cuda(gpu: SimulatedGpu) -> tuple[ModuleType, dict[int, Stream]]:
     buffer.from_handle = staticmethod(from_handle)
     classes = SimpleNamespace(Buffer=buffer, Stream=type("Stream", (Stream,), {"_gpu": gpu}))
     core.Buffer, core.Stream = classes.Buffer, classes.Stream
+    core.Event, core.EventOptions = Event, EventOptions
     core.Device = type("Device", (Device,), {"_gpu": gpu, "_streams": streams, "_classes": classes})
     core.LegacyPinnedMemoryResource = type(
         "LegacyPinnedMemoryResource",

@@ -40,6 +40,14 @@ class SimulatedGpu:
     driver_cuda: int = 13020
     total_memory: int = 1 << 30
 
+    # What things take, in ms: on the GPU, and of the host's time for each call that enqueues them.
+    upload_ms: float = 1.0
+    compute_ms: float = 5.0
+    download_ms: float = 2.0
+    call_ms: float = 0.0  # a copy, or an event
+    enqueue_ms: float = 0.0  # a network
+    launch_ms: float = 0.0  # a graph
+
     execution_fails: str = ""  # TensorRT's reason
     capture_fails: bool = False
 
@@ -48,6 +56,7 @@ class SimulatedGpu:
     executions: int = 0  # of networks, by a graph or without
     compiled: list[tuple[int, ...]] = field(default_factory=list)  # shapes, by TensorRT-RTX
     contexts: int = 0  # execution contexts made so far
+    host_ms: float = 0.0  # the host's clock: goes on with its calls, and while it waits for the GPU
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -106,6 +115,10 @@ class SimulatedGpu:
             allocation.live = False
             allocation.memory[:] = _FREED
 
+    def is_on_device(self, address: int) -> bool:
+        with self.lock:
+            return self._allocations[bisect_right(self._addresses, address) - 1].on_device
+
     def bytes_at(self, address: int, size: int, what: str, on_device: bool | None) -> np.ndarray:
         """The bytes of a range, which has to lie in one living allocation of the right kind."""
         with self.lock:
@@ -121,13 +134,19 @@ class SimulatedGpu:
             return found.memory[start : start + size]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Operation:
-    """One thing in a stream: what it does, and the device memory that it uses until it is done."""
+    """One thing in a stream: what it does, and the device memory that it uses until it is done.
+
+    It takes `ms` of the GPU's time, and begins when the host has enqueued it and all before it in
+    the stream is done.
+    """
 
     run: Callable[[], None]
     uses: tuple[tuple[int, int, str], ...] = ()
     done: Callable[[], None] = lambda: None
+    ms: float = 0.0
+    enqueued_ms: float = 0.0  # by the host's clock
 
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:

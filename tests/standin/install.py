@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from frcrn_export.runtime import gpu as runtime_gpu
+from frcrn_export.runtime.bundle.layer_report import LayerReport
 from frcrn_export.runtime.bundle.manifest import (
     EngineInfo,
     FileEntry,
@@ -122,7 +123,7 @@ def add_engine(
         streaming=core.streaming,
     )
     layers = root / info.layers
-    layers.write_text("{}")
+    layers.write_bytes(LayerReport(layers=(), io=(), nodes={}).to_json())
     report = FileEntry(
         path=layers.name,
         role="layers",

@@ -1,6 +1,6 @@
 """Stands for TensorRT and TensorRT-RTX: an engine is an ONNX file that ONNX Runtime runs.
 
-Only what the runtime uses is here, with the real signatures; `test_standin.py` compares them.
+Only what the runtime uses is here, with the real signatures; `test_signatures.py` compares them.
 """
 
 from __future__ import annotations
@@ -511,7 +511,9 @@ class IExecutionContext(Mirror):
             for name, result in zip(names[len(inputs) :], results, strict=True):
                 arrays[name][...] = result
 
-        stream._put(Operation(execute, uses, self._done))
+        if not capturing:
+            gpu.host_ms += gpu.enqueue_ms
+        stream._put(Operation(execute, uses, self._done, gpu.compute_ms))
         return True
 
     def _done(self) -> None:

@@ -28,6 +28,7 @@ CLASSES = ["Runtime", "ICudaEngine", "IExecutionContext", "IRuntimeConfig", "ILo
 CLASSES += ["Refitter", "OnnxParserRefitter"]
 RTX_CLASSES = ["IRuntimeCache"]
 ENUMS = ["DataType", "TensorIOMode", "ExecutionContextAllocationStrategy"]
+CUDA_CLASSES = ["Device", "Buffer", "Stream", "Event", "LegacyPinnedMemoryResource"]
 RTX_ENUMS = ["CudaGraphStrategy", "DynamicShapesKernelSpecializationStrategy"]
 
 
@@ -86,10 +87,18 @@ def test_what_only_rtx_has_is_really_missing_in_tensorrt_11() -> None:
         assert not members & {*real.methods, *real.attributes}
 
 
-@pytest.mark.parametrize("name", ["Device", "Buffer", "Stream", "LegacyPinnedMemoryResource"])
+@pytest.mark.parametrize("name", CUDA_CLASSES)
 def test_cuda_core_has_every_call_and_attribute(name: str) -> None:
     core = pytest.importorskip("cuda.core")
     require_subset(getattr(cuda, name), from_python(getattr(core, name)))
+
+
+def test_cuda_core_has_the_options_of_events() -> None:
+    core = pytest.importorskip("cuda.core")
+    mine = cuda.EventOptions()
+    assert vars(mine) == {name: getattr(core.EventOptions(), name) for name in vars(mine)}
+    assert core.EventOptions(timing_enabled=True).timing_enabled
+    assert callable(core.Event.__sub__)
 
 
 @pytest.mark.parametrize("name", ["GraphBuilder", "Graph"])
