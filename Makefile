@@ -8,8 +8,10 @@ RUNTIME := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/
 PACKAGES := calibration engines exporters runtime
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO := demo
+BASELINE := benchmarks/baseline.json
+REGRESSION := build/regression
 
-.PHONY: demo test test-fast lint types install clean
+.PHONY: demo test test-fast lint types regression baseline $(REGRESSION) install clean
 
 demo: install
 	@mkdir -p $(DEMO)
@@ -22,7 +24,7 @@ demo: install
 	$(BIN)/frcrn-export evaluate $(DEMO)/bundle --pairs exporters/assets
 	@echo "Listen to $(DEMO)/denoised.flac, look at $(DEMO)/denoised.png (before and after)."
 
-test: lint types
+test: lint types regression
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: install
@@ -38,6 +40,22 @@ types: install
 	@for part in $(PACKAGES) $(wildcard frcrn_export/*.py); do \
 		ln -s ../../../$$part build/mypy/frcrn_export/; done
 	@MYPYPATH=build/mypy:$(wildcard ../shared/typing) $(BIN)/python -m mypy --no-error-summary -p frcrn_export
+
+# One thread: the times of the baseline are of one, and numbers do not depend on how many there are.
+regression baseline $(REGRESSION): export OMP_NUM_THREADS := 1
+
+# Parity and counters of the default model against the committed baseline (docs/ci.md).
+regression: $(REGRESSION)
+	@$(BIN)/frcrn-export compare $(BASELINE) $(REGRESSION) --exact || \
+		(echo 'if this is meant, run: make baseline REASON="..."' && false)
+	@$(BIN)/python benchmarks/baseline.py $(REGRESSION)
+
+baseline: $(REGRESSION)
+	@$(BIN)/python benchmarks/baseline.py $(REGRESSION) --reason "$$REASON"
+
+$(REGRESSION): install
+	@rm -rf $@
+	@$(BIN)/frcrn-export onnx --streaming --output $@
 
 install: $(VENV)/installed
 

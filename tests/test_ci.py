@@ -1,4 +1,4 @@
-"""What CI does before and around the tests: system packages, skips that are failures."""
+"""What CI does before and around the tests: packages, the baseline, skips that are failures."""
 
 import shutil
 import subprocess
@@ -72,3 +72,36 @@ def test_skips_are_failures_in_ci() -> None:
     text = (ROOT / ".ci/run").read_text()
     assert "--no-skips" in text
     assert ".ci/packages && make test" in text
+
+
+PASSED = """all passed
+times over the baseline's, not asserted: core.onnx pipeline 1.02
+...... [100%]
+12 passed in 3.21s
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "said"),
+    [
+        ("cat said", 0, PASSED.splitlines()[1::2]),
+        ("cat said; false", 2, [*PASSED.splitlines(), "make: *** [Makefile:2: test] Error 1"]),
+    ],
+)
+def test_what_is_said_of_a_run(does: str, code: int, said: list[str], tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci")
+    (tmp_path / ".ci/packages").write_text("#!/bin/sh\n")
+    (tmp_path / ".ci/packages").chmod(0o755)
+    (tmp_path / "said").write_text(PASSED)
+    (tmp_path / "Makefile").write_text(f"test:\n\t@{does}\n")
+    done = subprocess.run([tmp_path / ".ci/run"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()) == (code, said)
+
+
+def test_make_test_compares_with_the_baseline() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "compare benchmarks/baseline.json build/regression --exact" in done.stdout
+    assert done.stdout.index("--exact") < done.stdout.index("pytest")

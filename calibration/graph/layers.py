@@ -54,6 +54,8 @@ def _multiplications(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
     return count
 
 
+INT8_TYPES = ("Conv", "MatMul", "Gemm")
+
 # Fewer channels than this fill no tensor core and no vector of a processor.
 _NARROW = 16
 _POOLING = ("ReduceMean", "GlobalAveragePool")
@@ -64,7 +66,7 @@ Reason = Literal["first", "last", "mask", "gains", "narrow"]
 
 @dataclass(frozen=True)
 class Layer:
-    """A Conv, or a MatMul with a constant matrix [K, N], that can compute in INT8.
+    """A Conv, or a MatMul or Gemm with a constant matrix, that can compute in INT8.
 
     `input`, `weight`, `bias` and `output` are tensor names; `multiplications` are counted at SIZES
     unless others are given. `kept` is the reason to keep the layer in float, or None.
@@ -107,8 +109,8 @@ def int8_layers(
     """All layers that a target can compute in INT8, in the graph's order.
 
     Convolutions (for TensorRT those with one group, or a multiple of 4 channels in each) and
-    products with a constant matrix of 2 axes. Recurrent layers and ConvTranspose stay in float;
-    transposed.py turns the latter into convolutions.
+    products with a constant matrix of 2 axes, plus a constant bias. Recurrent layers and
+    ConvTranspose stay in float; transposed.py turns the latter into convolutions.
     """
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     work = multiplications(model, sizes)
@@ -130,19 +132,36 @@ def int8_layers(
 
 
 def _can(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]], group_multiple: int) -> bool:
-    if node.op_type not in ("Conv", "MatMul") or node.input[1] not in weights:
+    if node.op_type not in INT8_TYPES or node.input[1] not in weights:
         return False
     shape = weights[node.input[1]]
     if node.op_type == "MatMul":
         return len(shape) == 2
+    if node.op_type == "Gemm":
+        return _is_plain(node) and all(len(weights.get(bias, ())) == 1 for bias in node.input[2:])
     groups = group_count(node)
     inputs, outputs = shape[1], shape[0] // groups
     return groups == 1 or (inputs % group_multiple == 0 and outputs % group_multiple == 0)
 
 
+def _is_plain(gemm: onnx.NodeProto) -> bool:
+    """Whether a Gemm is the product of its input and a matrix, plus a bias."""
+    factors = [a.f for a in gemm.attribute if a.name in ("alpha", "beta")]
+    return all(factor == 1.0 for factor in factors) and not _integer(gemm, "transA", 0)
+
+
 def group_count(node: onnx.NodeProto) -> int:
     """The groups of a Conv or ConvTranspose."""
-    return next((a.i for a in node.attribute if a.name == "group"), 1)
+    return _integer(node, "group", 1)
+
+
+def output_axis(node: onnx.NodeProto) -> int:
+    """The axis of a weight that counts the outputs: of a Conv 0, of a matrix [K, N] 1."""
+    return 0 if node.op_type == "Conv" or _integer(node, "transB", 0) else 1
+
+
+def _integer(node: onnx.NodeProto, name: str, default: int) -> int:
+    return next((a.i for a in node.attribute if a.name == name), default)
 
 
 def _is_depthwise(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:

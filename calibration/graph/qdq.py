@@ -24,6 +24,7 @@ from frcrn_export.calibration.graph.dtypes import (
     quantize_weight,
     round_up,
 )
+from frcrn_export.calibration.graph.layers import INT8_TYPES, output_axis
 from frcrn_export.calibration.histogram import Histogram, value_range
 from frcrn_export.exporters.graph_edits import copy_of, replace_nodes
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod
@@ -53,7 +54,7 @@ def quantize(
 
     `layers` are a subset of `int8_layers`, `ranges` are of `quantized_tensors`, and `method`
     chooses from them. The rest is unchanged, and equal input gives equal output. Raises ValueError
-    for a name that is no Conv or MatMul of the graph, KeyError for a tensor without a range.
+    for a name that is no Conv, MatMul or Gemm of the graph, KeyError for a tensor without a range.
     """
     quantized = copy_of(model)
     graph = quantized.graph
@@ -78,9 +79,9 @@ def quantize(
 def _chosen(graph: onnx.GraphProto, layers: Collection[str]) -> list[onnx.NodeProto]:
     wanted = set(layers)
     chosen = [node for node in graph.node if node.name in wanted]
-    able = {node.name for node in chosen if node.op_type in ("Conv", "MatMul")}
+    able = {node.name for node in chosen if node.op_type in INT8_TYPES}
     if unable := wanted - able:
-        raise ValueError(f"{min(unable)!r} is no Conv or MatMul of the graph")
+        raise ValueError(f"{min(unable)!r} is no Conv, MatMul or Gemm of the graph")
     return chosen
 
 
@@ -107,7 +108,7 @@ class _Rewriting:
         if f"{name}_scale" not in self.made:
             yield from self._activation(name)
         node.input[0] = f"{name}_dequantized"
-        axis = 0 if node.op_type == "Conv" else 1
+        axis = output_axis(node)
         weight = self._weight(self.arrays[node.input[1]], axis)
         stem = node.input[1]
         node.input[1] = f"{stem}_dequantized"

@@ -23,7 +23,7 @@ from frcrn_export.exporters.graph_layers import LAYER_TYPES, RECURRENT
 RECTIFIERS = ("Relu", "LeakyRelu")
 SUMS = ("Add", "Sub")
 # The first input of these is data; of Concat, all.
-_MOVES = ("Transpose", "Reshape", "Split", "Slice", "Squeeze", "Unsqueeze", "Pad")
+_MOVES = ("Transpose", "Reshape", "Split", "Slice", "Gather", "Squeeze", "Unsqueeze", "Pad")
 
 # The cost in INT8 multiplications of a value that goes through float32, and of a float32
 # multiplication; measured with ONNX Runtime on a processor with VNNI (see benchmarks/README.md).

@@ -23,7 +23,7 @@ from frcrn_export.calibration.graph.dtypes import (
     quantize_bias,
     quantize_weight,
 )
-from frcrn_export.calibration.graph.layers import group_count
+from frcrn_export.calibration.graph.layers import group_count, output_axis
 from frcrn_export.calibration.graph.quantization_parameters import (
     MASK_PARAMETERS,
     QuantizationParameters,
@@ -123,9 +123,9 @@ class LayerInputs:
     histogram_of: Callable[[str], Histogram]
 
     def before(self, layer: onnx.NodeProto, tensor: str) -> Iterator[onnx.NodeProto]:
-        """The nodes before a Conv or MatMul that reads `tensor`; changes the layer's inputs."""
+        """The nodes before a layer that reads `tensor`; changes the layer's inputs."""
         weight = self.arrays[layer.input[1]]
-        is_conv = layer.op_type == "Conv"
+        is_conv, axis = layer.op_type == "Conv", output_axis(layer)
         qparams = self.qparams_of(tensor)
         if qparams is None and is_conv and group_count(layer) > 1:
             chosen = value_range(self.histogram_of(tensor), self.method, symmetric=False)
@@ -136,12 +136,11 @@ class LayerInputs:
         elif qparams is None:
             seen = self.histogram_of(tensor)
             qparams = parameters_for(min(seen.low, 0.0), max(seen.high, 0.0), _MARGIN)
-            weight = np.concatenate((weight, weight / _FINER), axis=1 if is_conv else 0)
+            weight = np.concatenate((weight, weight / _FINER), axis=1 - axis)
             layer.input[0] = f"{tensor}_two_bytes"
             yield from self._two_bytes(tensor, qparams, axis=1 if is_conv else -1)
         bias = self.arrays[layer.input[2]] if len(layer.input) > 2 and layer.input[2] else None
         least = None if bias is None else least_weight_scale(bias, float(qparams.scale))
-        axis = 0 if is_conv else 1
         found = quantize_weight(weight, axis, np.float32, NUMBER_FORMATS["int8"], least)
         layer.input[1] = f"{layer.name}_weight"
         yield self.nodes.constant(layer.input[1], found.values, found.scale, axis)

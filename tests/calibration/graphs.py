@@ -91,6 +91,33 @@ def matrix_network() -> onnx.ModelProto:
     return _model(nodes, "wave", "enhanced", ["batch", 1, 32], weights)
 
 
+def gemm_network() -> onnx.ModelProto:
+    """wave [batch, 1, 32] to enhanced of the same shape, by products with a bias, row by row.
+
+    `second` reads the outputs of `first` in another order, and has its matrix transposed.
+    """
+    random = np.random.default_rng(4)
+    shapes = {"one": (32, 64), "two": (48, 64), "three": (48, 32)}
+    floats = {name: random.standard_normal(shape) / 7 for name, shape in shapes.items()}
+    floats |= {"one.bias": random.standard_normal(64), "two.bias": random.standard_normal(48)}
+    integers = {"rows": [-1, 32], "parts": [-1, 4, 16], "turn": [3, 1, 0, 2], "joined": [-1, 64]}
+    integers["shape"] = [-1, 1, 32]
+    weights = [numpy_helper.from_array(v.astype(np.float32), name) for name, v in floats.items()]
+    weights += [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in integers.items()]
+    nodes = [
+        helper.make_node("Reshape", ["wave", "rows"], ["row"], "to.rows"),
+        helper.make_node("Gemm", ["row", "one", "one.bias"], ["x"], "first"),
+        helper.make_node("Relu", ["x"], ["y"], "relu"),
+        helper.make_node("Reshape", ["y", "parts"], ["cut"], "to.parts"),
+        helper.make_node("Gather", ["cut", "turn"], ["turned"], "turning", axis=1),
+        helper.make_node("Reshape", ["turned", "joined"], ["again"], "to.joined"),
+        helper.make_node("Gemm", ["again", "two", "two.bias"], ["z"], "second", transB=1),
+        helper.make_node("Gemm", ["z", "three"], ["last"], "third"),
+        helper.make_node("Reshape", ["last", "shape"], ["enhanced"], "to.shape"),
+    ]
+    return _model(nodes, "wave", "enhanced", ["batch", 1, 32], weights)
+
+
 def summing_network() -> onnx.ModelProto:
     """wave [batch, 1, samples] to enhanced, through sums, cuts, a mask and a leaky ReLU.
 

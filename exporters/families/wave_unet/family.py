@@ -205,7 +205,7 @@ class WaveUNetFamily(Family):
     ) -> "StreamingCore":
         """Exact for causal networks: a whole hop is in the receptive field, nothing after it.
 
-        All convolutions run in float16.
+        All products run in float16.
         """
         from frcrn_export.exporters.families.wave_unet.streaming import stream_wave_unet
 

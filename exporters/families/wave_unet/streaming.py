@@ -2,10 +2,16 @@
 
 Zeros for a past are the zero padding at the start, so nothing has to be masked; a causal network
 has no look-ahead past its own hop, so there is no look-ahead and nothing to do at the end.
+
+Every layer is a matrix product of all frames of a call, of all streams of the batch: a call has
+few frames (1 or 2 in most layers). A convolution of these, stream by stream, fills no tile of a
+processor's kernels and reads its weights again for every stream. Signals lie as [B, N, C]: strides
+are reshapes, and a window of frames is one row. All layers, whatever their size: convolutions are
+slower in calls of a few hops, and catch up at 16 (see docs/performance.md).
 """
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, gcd
 
 import torch
 from torch import Tensor, nn
@@ -47,103 +53,129 @@ class StreamingWaveUNet(nn.Module):
     def __init__(self, network: WaveUNet) -> None:
         super().__init__()
         lowered = LoweredLayers(network)
-        self.analysis = None if network.analysis is None else StreamingConv1d(network.analysis)
-        self.encoder = nn.ModuleList(map(StreamingConv1d, lowered.encoder))
-        self.context = nn.ModuleList(map(StreamingConv1d, lowered.context))
-        self.decoder = nn.ModuleList(map(StreamingConvTranspose1d, lowered.decoder))
-        self.out = StreamingConvTranspose1d(lowered.out)
-        synthesis = network.synthesis
-        self.synthesis = None if synthesis is None else StreamingConvTranspose1d(synthesis)
+        analysis, synthesis = network.analysis, network.synthesis
+        self.analysis = None if analysis is None else down(analysis)
+        self.encoder = nn.ModuleList(down(conv, relu=True) for conv in lowered.encoder)
+        self.context = nn.ModuleList(down(conv, relu=True) for conv in lowered.context)
+        self.decoder = nn.ModuleList(up(conv, relu=True) for conv in lowered.decoder)
+        self.out = up(lowered.out)
+        self.synthesis = None if synthesis is None else up(synthesis)
         self.residual = network.residual
 
     def states(self) -> tuple[StateSpec, ...]:
         """One for each layer that has a past, in the order of the layers."""
         return tuple(
-            StateSpec(name=name, next=f"{name}.next", shape=("batch", layer.channels, layer.past))
+            StateSpec(name=name, next=f"{name}.next", shape=("batch", layer.past, layer.channels))
             for name, layer in self.named_modules()
-            if isinstance(layer, (StreamingConv1d, StreamingConvTranspose1d)) and layer.past > 0
+            if isinstance(layer, StreamingProduct) and layer.past > 0
         )
 
     def forward(self, wave: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         pasts = iter(states)
         following: list[Tensor] = []
-        x = bands = wave.to(self.out.weight.dtype)  # [B, 1, N]
+        samples = wave.shape[2]
+        x = bands = wave.to(self.out.weight.dtype).reshape(-1, samples, 1)  # [B, N, 1]
         if self.analysis is not None:
-            bands = self.analysis(x, pasts, following)  # [B, C, N / stride]
+            bands = self.analysis(x, pasts, following)  # [B, N / stride, C]
             x = log_magnitude(bands)
         skips: list[Tensor] = []
-        for conv in self.encoder:
-            x = F.relu(conv(x, pasts, following))  # [B, C, N / stride]
+        for layer in self.encoder:
+            x = layer(x, pasts, following)  # [B, N / stride, C]
             skips.append(x)
         skips.pop()
-        for conv in self.context:
-            x = x + F.relu(conv(x, pasts, following))  # [B, C, N / hop]
-        for conv in self.decoder:
-            y = F.relu(conv(x, pasts, following))
-            x = torch.cat([y, skips.pop()], dim=1)  # [B, 2C, N / stride]
-        output = self.out(x, pasts, following)  # [B, 1, N], or of the shape of the bands
+        for layer in self.context:
+            x = x + layer(x, pasts, following)  # [B, N / hop, C]
+        for layer in self.decoder:
+            x = torch.cat([layer(x, pasts, following), skips.pop()], dim=2)  # [B, N / stride, 2C]
+        output = self.out(x, pasts, following)  # [B, N, 1], or of the shape of the bands
         if self.synthesis is not None:
             output = self.synthesis(bands * torch.sigmoid(output), pasts, following)
-        output = output.to(wave.dtype)  # [B, 1, N]
+        output = output.reshape(-1, 1, samples).to(wave.dtype)
         return wave + output if self.residual else output, *following
 
 
-class StreamingConv1d(nn.Module):
-    """A causal convolution [B, C, N] -> [B, C', N / stride]; its past is its left padding."""
+class StreamingProduct(nn.Module):
+    """A causal convolution [B, N, C] -> [B, N / stride * factor, C' / factor], and its ReLU.
 
-    def __init__(self, conv: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(conv, PaddedConv1d)
-        self.channels = conv.in_channels
-        self.past = conv.pad[0]
-        self.stride = conv.stride
-        self.dilation = conv.dilation
-        self.weight = nn.Parameter(conv.weight.clone())
-        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.clone())
-
-    def forward(self, x: Tensor, pasts: Iterator[Tensor], following: list[Tensor]) -> Tensor:
-        x = _after_past(x, self.past, pasts, following)
-        return F.conv1d(x, self.weight, self.bias, self.stride, 0, self.dilation)
-
-
-class StreamingConvTranspose1d(nn.Module):
-    """A causal transposed convolution [B, C, N] -> [B, C', N * stride], as a convolution.
-
-    The `stride` samples that follow from a frame and its past are computed as channels. So the past
-    is that of the input, and no sum is left open from one call to the next.
+    As a matrix product: a row is the window of one output, its taps side by side. `weight` is that
+    of the convolution, [C', C, taps]; its past are the frames before N that the first output needs.
+    Channel r * C' / factor + c is channel c of the r-th of `factor` frames.
     """
 
-    def __init__(self, conv: nn.Module) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        factor: int = 1,
+        relu: bool = False,
+    ) -> None:
         super().__init__()
-        assert isinstance(conv, TrimmedConvTranspose1d)
-        assert conv.start == 0
-        self.stride = conv.stride[0]
-        self.channels = conv.in_channels
-        self.out_channels = conv.out_channels
-        taps = ceil(conv.kernel_size[0] / self.stride)
-        self.past = taps - 1
-        # Sample r of frame n is the sum of x[n - d] * weight[d * stride + r].
-        weight = F.pad(conv.weight, (0, taps * self.stride - conv.kernel_size[0]))
-        weight = weight.reshape(*weight.shape[:2], taps, self.stride).flip(2)
-        self.weight = nn.Parameter(
-            weight.permute(1, 3, 0, 2).flatten(0, 1)
-        )  # [C' * stride, C, taps]
-        bias = conv.bias
-        self.bias = None if bias is None else nn.Parameter(bias.repeat_interleave(self.stride))
+        outputs, self.channels, taps = weight.shape
+        if self.channels == 1:  # a waveform is copied by whole strides, not sample by sample
+            weight = F.pad(weight, (-taps % stride, 0))
+            taps = weight.shape[2]
+        self.past = (taps - 1) * dilation + 1 - stride
+        self.stride, self.dilation, self.factor, self.relu = stride, dilation, factor, relu
+        self.weight = nn.Parameter(weight.permute(2, 1, 0).reshape(-1, outputs))  # [taps * C, C']
+        self.bias = None if bias is None else nn.Parameter(bias.clone())
 
     def forward(self, x: Tensor, pasts: Iterator[Tensor], following: list[Tensor]) -> Tensor:
-        frames = x.shape[2]
-        x = _after_past(x, self.past, pasts, following)
-        y = F.conv1d(x, self.weight, self.bias)  # [B, C' * stride, N]
-        y = y.reshape(-1, self.out_channels, self.stride, frames).transpose(2, 3)
-        return y.reshape(-1, self.out_channels, frames * self.stride)
+        frames = x.shape[1] // self.stride
+        x = self._windows(_after_past(x, self.past, pasts, following), frames)
+        # One operator for product and bias is one in INT8 too. [B * N / stride, C']
+        y = x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
+        if self.relu:
+            y = F.relu(y)
+        return y.reshape(-1, frames * self.factor, y.shape[1] // self.factor)
+
+    def _windows(self, x: Tensor, frames: int) -> Tensor:
+        """x [B, past + N, C] -> [B * frames, taps * C], the window of each output."""
+        taps = len(self.weight) // self.channels
+        block = gcd(self.stride, taps) if self.dilation == 1 else 1  # frames copied at once
+        first = range(0, frames * self.stride, self.stride)
+        offsets = range(0, taps * self.dilation, self.dilation * block)
+        wanted = [(start + offset) // block for start in first for offset in offsets]
+        blocks = x.shape[1] // block
+        if wanted != list(range(blocks)):
+            x = x.reshape(-1, blocks, block * self.channels)
+            x = x.index_select(1, torch.tensor(wanted))
+        return x.reshape(-1, len(self.weight))
+
+
+def down(conv: nn.Module, relu: bool = False) -> StreamingProduct:
+    """A causal convolution; its past is its left padding, or longer by some zero weights."""
+    assert isinstance(conv, PaddedConv1d)
+    return StreamingProduct(
+        conv.weight, conv.bias, stride=conv.stride[0], dilation=conv.dilation[0], relu=relu
+    )
+
+
+def up(conv: nn.Module, relu: bool = False) -> StreamingProduct:
+    """A causal transposed convolution.
+
+    The `stride` frames that follow from a frame and its past are computed as channels. So the past
+    is that of the input, and no sum is left open from one call to the next.
+    """
+    assert isinstance(conv, TrimmedConvTranspose1d)
+    assert conv.start == 0
+    stride, kernel = conv.stride[0], conv.kernel_size[0]
+    taps = ceil(kernel / stride)
+    # Frame r after frame n is the sum of x[n - d] * weight[d * stride + r].
+    weight = F.pad(conv.weight, (0, taps * stride - kernel))
+    weight = weight.reshape(*weight.shape[:2], taps, stride).flip(2)
+    weight = weight.permute(3, 1, 0, 2).flatten(0, 1)  # [stride * C', C, taps]
+    bias = None if conv.bias is None else conv.bias.repeat(stride)
+    return StreamingProduct(weight, bias, factor=stride, relu=relu)
 
 
 def _after_past(x: Tensor, past: int, pasts: Iterator[Tensor], following: list[Tensor]) -> Tensor:
-    """The next past and `x` on one axis [B, C, past + N]; what it ends with is the following."""
+    """The next past and `x` on one axis [B, past + N, C]; what it ends with is the following."""
     if past == 0:
         return x
     before = next(pasts)
-    x = torch.cat([before.to(x.dtype), x], dim=2)
-    following.append(x.narrow(2, x.shape[2] - past, past).to(before.dtype))
+    x = torch.cat([before.to(x.dtype), x], dim=1)
+    following.append(x.narrow(1, x.shape[1] - past, past).to(before.dtype))
     return x

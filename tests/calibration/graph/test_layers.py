@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frcrn_export.calibration.graph.layers import int8_layers, multiplications, quantizable
 from frcrn_export.runtime.bundle.manifest import Target
-from tests.calibration.graphs import masking_network, matrix_network
+from tests.calibration.graphs import gemm_network, masking_network, matrix_network
 from tests.recurrent_networks import mask_network, offline_onnx
 
 
@@ -130,6 +130,30 @@ def test_a_layer_knows_its_tensors_and_its_work() -> None:
 def test_products_with_one_matrix_alone() -> None:
     found = {layer.name: layer.kept for layer in int8_layers(matrix_network(), "tensorrt")}
     assert found == {"first": "first", "middle": None}  # `last` has a stack of matrices
+
+
+def test_a_gemm_is_a_layer_where_it_is_a_product_and_a_bias() -> None:
+    model = gemm_network()
+    found = {layer.name: layer for layer in int8_layers(model, "cpu")}
+    assert {name: layer.kept for name, layer in found.items()} == {
+        "first": "first",
+        "second": None,
+        "third": "last",
+    }
+    assert (found["second"].bias, found["third"].bias) == ("two.bias", None)
+    assert found["second"].multiplications == 64 * 48
+
+    def others(name: str, value: float) -> list[str]:
+        changed = gemm_network()
+        second = next(node for node in changed.graph.node if node.name == "second")
+        second.attribute.append(helper.make_attribute(name, value))
+        return [layer.name for layer in int8_layers(changed, "cpu")]
+
+    assert others("alpha", 1.0) == ["first", "second", "third"]
+    assert others("alpha", 0.5) == others("beta", 0.0) == ["first", "third"]
+    second = next(node for node in model.graph.node if node.name == "second")
+    second.input[2] = "row"  # a bias that is computed
+    assert [layer.name for layer in int8_layers(model, "cpu")] == ["first", "third"]
 
 
 def test_a_state_that_is_fed_back_makes_no_layer_the_first() -> None:

@@ -11,7 +11,7 @@ from frcrn_export.calibration.graph.layers import int8_layers
 from frcrn_export.calibration.graph.qdq import quantize, quantized_tensors
 from frcrn_export.calibration.histogram import Histogram
 from frcrn_export.runtime.audio.measures import snr_db
-from tests.calibration.graphs import masking_network, ranges_of, run, wave
+from tests.calibration.graphs import gemm_network, masking_network, ranges_of, run, wave
 
 LAYERS = ["encoder", "grouped", "parallel", "mask"]
 
@@ -120,11 +120,28 @@ def test_all_layers_that_can() -> None:
     assert snr_db(run(original, wave(3)), run(model, wave(3))) > 20
 
 
+def test_a_matrix_is_quantized_by_its_outputs_whichever_axis_they_are() -> None:
+    original = gemm_network()
+    for name, axis in (("one", 1), ("two", 0)):
+        weight = next(t for t in original.graph.initializer if t.name == name)
+        loud = numpy_helper.to_array(weight).copy()
+        np.moveaxis(loud, axis, 0)[:4] *= 1000  # one scale would leave nothing of the others
+        weight.CopyFrom(numpy_helper.from_array(loud, name))
+    layers = ["first", "second"]
+    ranges = ranges_of(original, quantized_tensors(original, layers), [wave(1, 100, 32)])
+    model = quantize(original, layers, ranges, "minmax")
+    onnx.checker.check_model(model, full_check=True)
+    found = arrays(model)
+    assert (found["one_scale"].shape, found["two_scale"].shape) == ((64,), (48,))
+    assert [node(model, f"{name}_dequantize").attribute[0].i for name in ("one", "two")] == [1, 0]
+    assert snr_db(run(original, wave(3, 100, 32)), run(model, wave(3, 100, 32))) > 20
+
+
 def test_what_is_no_layer() -> None:
     model = masking_network()
-    with pytest.raises(ValueError, match="'nowhere' is no Conv or MatMul"):
+    with pytest.raises(ValueError, match="'nowhere' is no Conv, MatMul or Gemm"):
         quantize(model, ["nowhere"], {}, "minmax")
-    with pytest.raises(ValueError, match="'synthesis' is no Conv or MatMul"):
+    with pytest.raises(ValueError, match="'synthesis' is no Conv, MatMul or Gemm"):
         quantized_tensors(model, ["synthesis"])
     with pytest.raises(KeyError, match="shared"):
         quantize(model, ["encoder"], {}, "minmax")

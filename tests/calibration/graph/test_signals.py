@@ -5,6 +5,7 @@ from onnx import TensorProto, helper
 from frcrn_export.calibration.graph.signals import Signal, copied_from, find_masks, find_signals
 from tests.calibration.bundles import SIGNALS
 from tests.calibration.graphs import (
+    gemm_network,
     masking_network,
     matrix_network,
     summing_network,
@@ -47,6 +48,13 @@ def test_the_input_and_the_output_are_no_signals() -> None:
     tensors = {t for signal in find_signals(summing_network()) for t in signal.tensors}
     assert not tensors & {"wave", "enhanced", "last.out"}
     assert [signal.name for signal in find_signals(matrix_network())] == ["x", "z"]
+
+
+def test_reordered_rows_keep_their_scale() -> None:
+    found = by_name(find_signals(gemm_network()))
+    assert found["x"].tensors == ("x", "y", "cut", "turned", "again")
+    assert found["x"].observed == ("y",)
+    assert found["z"].layers == ("second",)
 
 
 def test_masks_are_truth_values_as_numbers() -> None:

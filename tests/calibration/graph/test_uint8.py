@@ -20,6 +20,7 @@ from frcrn_export.calibration.histogram import Histogram
 from frcrn_export.runtime.audio.measures import snr_db
 from tests.calibration.graphs import (
     Arrays,
+    gemm_network,
     masking_network,
     matrix_network,
     run,
@@ -29,7 +30,8 @@ from tests.calibration.graphs import (
     wave,
 )
 
-SUMMING, MASKING, MATRIX = summing_network(), masking_network(), matrix_network()
+SUMMING, MASKING = summing_network(), masking_network()
+MATRIX, GEMM = matrix_network(), gemm_network()
 
 # Without VNNI a processor adds products in pairs, which saturate at 16 bits: 25.7 dB instead of 33.
 _LEAST_DB = 24
@@ -46,7 +48,7 @@ def in_uint8(
 
 
 def quantized(model: onnx.ModelProto, chosen: Collection[str] | None = None) -> onnx.ModelProto:
-    feeds = [wave(1, 100, 32)] if model is MATRIX else [wave(1), wave(2)]
+    feeds = [wave(1, 100, 32)] if model in (MATRIX, GEMM) else [wave(1), wave(2)]
     chosen = names(model) if chosen is None else chosen
     result = in_uint8(model, chosen, signal_ranges(model, feeds))
     onnx.checker.check_model(result, full_check=True)
@@ -106,6 +108,20 @@ def test_matrix_products(tmp_path: Path) -> None:
     assert snr_db(run(MATRIX, feed), run(model, feed)) > 30
 
 
+def test_products_with_a_bias(tmp_path: Path) -> None:
+    """Rows are reordered as bytes, and a Gemm whose input stays float reads two bytes of it."""
+    feed = wave(0, 4, 32)
+    kinds = fused(quantized(GEMM), tmp_path / "o.onnx", feed)
+    assert (kinds["QGemm"], kinds["Gemm"]) == (1, 2)  # the first and the last are float32
+    assert (kinds["QuantizeLinear"], kinds["DequantizeLinear"]) == (1, 1)
+    alone = quantized(GEMM, ["z"])
+    found = arrays(alone)
+    assert found["second_weight_quantized"].shape == (48, 128)
+    assert found["second_bias_quantized"].dtype == np.int32
+    assert fused(alone, tmp_path / "o.onnx", feed)["QGemm"] == 1
+    assert snr_db(run(GEMM, feed), run(alone, feed)) > 30
+
+
 @pytest.mark.parametrize("model", [SUMMING, MASKING], ids=["summing", "masking"])
 @pytest.mark.parametrize(("batch", "samples"), [(1, 8), (3, 800)])
 def test_sounds_nearly_the_same_at_any_size(
@@ -115,14 +131,16 @@ def test_sounds_nearly_the_same_at_any_size(
     assert snr_db(run(model, feed), run(quantized(model), feed)) > 25
 
 
-@pytest.mark.parametrize("model", [SUMMING, MASKING, MATRIX], ids=["sums", "masks", "matrix"])
+@pytest.mark.parametrize(
+    "model", [SUMMING, MASKING, MATRIX, GEMM], ids=["sums", "masks", "matrix", "gemm"]
+)
 @settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_any_choice_of_signals_runs_and_is_near(
     model: onnx.ModelProto, data: st.DataObject
 ) -> None:
     chosen = data.draw(st.sets(st.sampled_from(names(model))))
-    feed = wave(3, 2, 32) if model is MATRIX else wave(3)
+    feed = wave(3, 2, 32) if model in (MATRIX, GEMM) else wave(3)
     assert snr_db(run(model, feed), run(quantized(model, chosen), feed)) > 25
 
 

@@ -1,18 +1,33 @@
+from collections import Counter
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 from frcrn_export.exporters.families.wave_unet import FAMILY as wave_unet
-from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
-from frcrn_export.exporters.families.wave_unet.streaming import stream_wave_unet
+from frcrn_export.exporters.families.wave_unet.network import (
+    PaddedConv1d,
+    TrimmedConvTranspose1d,
+    WaveUNet,
+    WaveUNetConfig,
+)
+from frcrn_export.exporters.families.wave_unet.streaming import (
+    StreamingProduct,
+    down,
+    stream_wave_unet,
+    up,
+)
 from frcrn_export.exporters.families.wave_unet_12x24 import FAMILY as wave_unet_12x24
 from frcrn_export.exporters.families.wave_unet_12x24.network import (
     WaveUNet12x24,
     WaveUNet12x24Config,
 )
+from frcrn_export.exporters.loading import load_model
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
+from frcrn_export.exporters.streaming_export import onnx_from_streaming
 from frcrn_export.runtime.errors import UserError
 from tests.wave_unets import MASKING
 
@@ -58,6 +73,72 @@ def test_equals_the_network_in_chunks_of_every_size(name: str, hops: int) -> Non
     output = run_streaming(core, wave)
     assert output.shape == wave.shape
     assert error(output, network(wave)) < 1e-9
+
+
+def streamed(layer: StreamingProduct, x: Tensor, chunks: list[int]) -> Tensor:
+    """The output [B, C', N'] of a layer for x [B, C, N], in calls of so many frames."""
+    past = x.new_zeros(len(x), layer.past, layer.channels)
+    outputs = []
+    for chunk in x.transpose(1, 2).split(chunks, dim=1):
+        following: list[Tensor] = []
+        outputs.append(layer(chunk, iter([past]), following))
+        past = following[0] if following else past
+    return torch.cat(outputs, 1).transpose(1, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "dilation"),
+    [
+        (1, 15, 4, 1),  # a waveform: taps are added to make whole strides
+        (1, 12, 4, 1),
+        (5, 15, 4, 1),
+        (5, 3, 2, 1),
+        (5, 6, 4, 1),  # copied in blocks of two frames
+        (5, 3, 1, 4),
+        (5, 1, 1, 1),
+    ],
+)
+def test_a_product_is_its_convolution(
+    channels: int, kernel: int, stride: int, dilation: int, relu: bool, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(kernel)
+    pad = ((kernel - 1) * dilation + 1 - stride, 0)
+    conv = PaddedConv1d(channels, 6, kernel, pad, stride, dilation).to(dtype).requires_grad_(False)
+    x = torch.randn(3, channels, 40, dtype=dtype)
+    output = streamed(down(conv, relu), x, [4, 8, 16, 12])
+    assert output.shape == (3, 6, 40 // stride)
+    expected = F.relu(conv(x)) if relu else conv(x)
+    assert error(output, expected) < (1e-12 if dtype == torch.float64 else 1e-6)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(15, 4), (8, 4), (3, 2), (5, 1), (4, 4)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_product_is_its_transposed_convolution(kernel: int, stride: int, bias: bool) -> None:
+    torch.manual_seed(kernel)
+    trim = (0, kernel - stride)
+    conv = TrimmedConvTranspose1d(5, 6, kernel, trim, stride, bias=bias).double()
+    conv.requires_grad_(False)
+    x = torch.randn(3, 5, 20, dtype=torch.float64)
+    output = streamed(up(conv), x, [1, 2, 7, 10])
+    assert output.shape == (3, 6, 20 * stride)
+    assert error(output, conv(x)) < 1e-12
+
+
+def test_the_graph_has_one_product_a_layer_and_nothing_to_transpose() -> None:
+    """Each with a constant matrix, which ONNX Runtime packs once for its kernels."""
+    model = load_model("wave-unet-16k")
+    core = stream_wave_unet(model.network, 2)
+    graph = onnx_from_streaming(model, core, "network", {}).graph
+    kinds = Counter(node.op_type for node in graph.node)
+    layers = [each for each in core.module.modules() if isinstance(each, StreamingProduct)]
+    with_bias = sum(layer.bias is not None for layer in layers)
+    assert (kinds["Gemm"], kinds["MatMul"]) == (with_bias, len(layers) - with_bias)
+    matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    assert {n.input[1] for n in graph.node if n.op_type in ("Gemm", "MatMul")} <= matrices
+    assert not {"Conv", "Transpose", "Shape"} & set(kinds)
+    assert kinds["Gather"] + kinds["Slice"] + kinds["Concat"] <= 3 * len(layers)
 
 
 @settings(max_examples=20)
