@@ -7,8 +7,10 @@ import msgspec
 from frcrn_export.runtime.bench.comparison import Comparison
 
 
-def history_line(comparison: Comparison) -> bytes:
+def history_line(comparison: Comparison, note: str = "") -> bytes:
     """The outcome in one line: when, which machine, every row's ratio, how many things failed.
+
+    `note` is what the user wants to keep with it, such as the commit.
 
     Tools that look for a change point in a series read it: a row is one column of it.
     """
@@ -16,6 +18,7 @@ def history_line(comparison: Comparison) -> bytes:
         msgspec.json.encode(
             {
                 "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "note": note,
                 "model": comparison.model,
                 "processor": comparison.machine.processor,
                 "versions": comparison.machine.versions,

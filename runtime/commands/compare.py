@@ -105,6 +105,7 @@ class Percent(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=click.Path(path_type=Path),
     help="Append the outcome to this file, as one line of JSON.",
 )
+@click.option("--note", default="", help="Text to keep in the history, such as the commit.")
 @click.option("--github", is_flag=True, help="Print annotations for GitHub Actions too.")
 @json_option
 def compare(
@@ -123,6 +124,7 @@ def compare(
     markdown: Path | None,
     junit: Path | None,
     history: Path | None,
+    note: str,
     github: bool,
     as_json: bool,
 ) -> None:
@@ -153,7 +155,7 @@ def compare(
     if junit is not None:
         write_output(junit, junit_text(comparison))
     if history is not None:
-        _append(history, comparison)
+        _append(history, comparison, note)
     if as_json:
         said = msgspec.to_builtins(comparison)
         print_json({**said, "failures": list(comparison.failures)})
@@ -239,11 +241,11 @@ def _print(comparison: "Comparison") -> None:
         print_line(note)
 
 
-def _append(path: Path, comparison: "Comparison") -> None:
+def _append(path: Path, comparison: "Comparison", note: str) -> None:
     """One line of JSON at the end of a file; lines before it stay."""
     from frcrn_export.runtime.bench.history import history_line
 
-    line = history_line(comparison)
+    line = history_line(comparison, note)
     try:
         with path.open("ab") as file:
             file.write(line)

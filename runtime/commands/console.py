@@ -121,12 +121,14 @@ def _column_widths(
     """
     from rich.cells import cell_len
 
-    widths = [max(1, *(cell_len(line) for c in cells for line in c.splitlines())) for cells in text]
+    widths = [
+        max((1, *(cell_len(line) for c in cells for line in c.splitlines()))) for cells in text
+    ]
     words = [
         [min(whole_word, cell_len(word)) for c in cells for word in c.split()] for cells in text
     ]
     least = [
-        width if right else max(1, *lengths)
+        width if right else max((1, *lengths))
         for lengths, right, width in zip(words, numeric, widths, strict=True)
     ]
     widths = [

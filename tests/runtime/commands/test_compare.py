@@ -74,8 +74,10 @@ def test_a_changed_counter_fails_with_all_reports(root: Path, tmp_path: Path) ->
 def test_a_history_grows_by_a_line_a_run(root: Path, tmp_path: Path) -> None:
     base, history = counters(root, tmp_path / "base"), tmp_path / "history.jsonl"
     for lines in (1, 2):
-        assert call(base, root, "--history", history).exit_code == 0
-        assert len(history.read_text().splitlines()) == lines
+        assert call(base, root, "--history", history, "--note", f"n{lines}").exit_code == 0
+        written = history.read_text().splitlines()
+        assert len(written) == lines
+        assert json.loads(written[-1])["note"] == f"n{lines}"
 
 
 def test_two_bundles_are_timed(root: Path, twin: Path) -> None:

@@ -63,3 +63,8 @@ def test_in_a_pipe_a_long_sentence_makes_no_wide_table(printed: Print) -> None:
 
 def test_without_rows(printed: Print) -> None:
     assert printed(("A", ">B"), [])
+
+
+@pytest.mark.parametrize("width", [None, 40])
+def test_a_column_without_a_word(printed: Print, width: int | None) -> None:
+    assert any("same" in line for line in printed(("row", ""), [("same", "")], width=width))
