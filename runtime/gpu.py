@@ -86,6 +86,17 @@ def use_gpu() -> "Device":
     return device
 
 
+def free_memory() -> int:
+    """The bytes of GPU memory that nobody uses, as the driver has them.
+
+    Makes the GPU current, which takes memory itself the first time. Raises BackendError.
+    """
+    use_gpu()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _call(load_driver(), "cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+    return free.value
+
+
 def load_driver() -> Any:
     """NVIDIA's driver as a library. Raises OSError where there is none."""
     if sys.platform == "win32":

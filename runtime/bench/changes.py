@@ -12,7 +12,10 @@ Outcome = Literal["same", "changed", "failed"]
 
 MAX_DRIFT_DB = 1.0
 # Costs: more of these is worse. A change of the rest, such as of operators, is neither.
-_COSTS = ("bytes", "parameters", "flop", "calls", "state_bytes")
+_COSTS = (
+    *("bytes", "parameters", "flop", "calls", "state_bytes"),
+    *("activation_bytes", "weights_bytes"),
+)
 
 
 class CounterChange(Struct, frozen=True, kw_only=True):

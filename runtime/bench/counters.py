@@ -57,6 +57,7 @@ def count(bundle: Bundle) -> Iterator[FileCounters]:
 
 def _counters(bundle: Bundle, entry: FileEntry, cost: GraphCost | None) -> FileCounters:
     states = entry.streaming.states if entry.streaming else ()
+    report = layer_report(bundle, entry) if entry.engine else None
     return FileCounters(
         path=entry.path,
         role=entry.role,
@@ -67,9 +68,11 @@ def _counters(bundle: Bundle, entry: FileEntry, cost: GraphCost | None) -> FileC
         optimised=optimised_operators(bundle, entry) if made_for_processors(entry) else {},
         parameters=cost.parameters if cost else 0,
         flop=cost.flop if cost else None,
-        layers=census(layer_report(bundle, entry)) if entry.engine else {},
+        layers=census(report) if report else {},
         calls=calls_a_second(bundle.manifest, entry),
         state_bytes=sum(state.row_bytes for state in states),
+        activation_bytes=report.activation_bytes if report else None,
+        weights_bytes=report.weights_bytes if report else None,
     )
 
 

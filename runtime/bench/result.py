@@ -40,7 +40,9 @@ class FileCounters(Struct, frozen=True, kw_only=True):
     processor (empty where it was not looked at). `flop` are floating-point operations for a second
     of audio, None where they do not follow from shapes. `layers` are an engine's nodes by operator
     and data type. `calls` are the network's calls for a second of audio, `state_bytes` those of a
-    stream.
+    stream. `activation_bytes` and `weights_bytes` are the GPU memory that an engine takes: of one
+    execution context at the profile's maximum, and of its weights; None where its builder did not
+    say.
     """
 
     path: RelativePath
@@ -55,13 +57,17 @@ class FileCounters(Struct, frozen=True, kw_only=True):
     layers: Annotated[dict[str, Counts], Meta(max_length=4_096)] = {}
     calls: Number = 1.0
     state_bytes: Bytes = 0
+    activation_bytes: Bytes | None = None
+    weights_bytes: Bytes | None = None
 
 
 class Cold(Struct, frozen=True, kw_only=True):
     """A file in a process of its own: time to open it, the first run after that, memory.
 
     `peak_bytes` is the most memory of the whole process, `added_bytes` what of it came after the
-    imports; None where the system does not say.
+    imports; None where the system does not say. `device_bytes` is the GPU memory that an engine
+    took until it had run, CUDA's own apart, and None for other files; other processes on the GPU
+    count in it.
     """
 
     path: RelativePath
@@ -70,6 +76,7 @@ class Cold(Struct, frozen=True, kw_only=True):
     first_ms: Milliseconds
     peak_bytes: Bytes | None
     added_bytes: Bytes | None
+    device_bytes: Bytes | None = None
 
 
 class PacedStream(Struct, frozen=True, kw_only=True):

@@ -117,10 +117,13 @@ _HOPS = (
 
 
 _PARTS = ("file", "call", ">H2D ms", ">compute ms", ">D2H ms", ">enqueue ms")
-_COLD = ("file", "backend", ">open ms", ">first run ms", ">peak MB", ">of it added MB")
+_COLD = (
+    *("file", "backend", ">open ms", ">first run ms", ">peak MB", ">of it added MB"),
+    ">GPU MB",
+)
 _COUNTERS = (
     *("file", "precision", ">MB", ">nodes", ">GFLOP a second of audio", ">calls", ">state kB"),
-    "as run here",
+    *(">activation MB", "as run here"),
 )
 
 
@@ -207,6 +210,7 @@ def _cold(each: Cold) -> tuple[str, ...]:
         f"{each.first_ms:.1f}",
         _megabytes(each.peak_bytes),
         _megabytes(each.added_bytes),
+        _megabytes(each.device_bytes),
     )
 
 
@@ -266,6 +270,7 @@ def _counters(each: FileCounters) -> tuple[str, ...]:
         "-" if each.flop is None else f"{each.flop / 1e9:.3f}",
         f"{each.calls:g}",
         f"{each.state_bytes / 1e3:.1f}" if each.state_bytes else "-",
+        _megabytes(each.activation_bytes),
         _operators(each.optimised) if each.optimised else _layers(each),
     )
 

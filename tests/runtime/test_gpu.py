@@ -14,6 +14,7 @@ from frcrn_export.runtime.gpu import (
     cuda_errors,
     driver_cuda,
     first_gpu,
+    free_memory,
     use_gpu,
 )
 from tests.standin.gpu import CudaError, SimulatedGpu
@@ -25,6 +26,16 @@ def test_the_facts_of_the_gpu(gpu: SimulatedGpu) -> None:
     assert first_gpu() == Gpu("NVIDIA GeForce RTX 4090 D", 89, (13, 2), memory)
     gpu.capability, gpu.driver_cuda = (12, 0), 12080
     assert (first_gpu().sm, first_gpu().cuda) == (120, (12, 8))
+
+
+def test_free_memory_is_what_nobody_has_allocated(gpu: SimulatedGpu) -> None:
+    before = free_memory()
+    assert before == gpu.total_memory
+    device = use_gpu()
+    memory = TensorMemory(device, (100,), device.create_stream())
+    assert before - free_memory() == 400
+    del memory
+    assert free_memory() == before
 
 
 def test_a_tensor_goes_to_the_gpu_and_back_when_the_stream_is_synchronised(

@@ -341,6 +341,13 @@ class Driver:
         size._obj.value = self._gpu.total_memory
         return 0
 
+    def cuMemGetInfo_v2(self, free: Any, total: Any) -> int:  # noqa: N802
+        if not self._gpu.is_current:
+            return 201  # CUDA_ERROR_INVALID_CONTEXT
+        total._obj.value = self._gpu.total_memory
+        free._obj.value = self._gpu.total_memory - self._gpu.used(on_device=True)
+        return 0
+
     def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
         value._obj.value = self._gpu.capability[{75: 0, 76: 1}[attribute]]
         return 0

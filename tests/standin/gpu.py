@@ -83,9 +83,14 @@ class SimulatedGpu:
     def make_current(self) -> None:
         self._threads.add(threading.get_ident())
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this thread has a CUDA context."""
+        return threading.get_ident() in self._threads
+
     def require_current(self, call: str) -> None:
         """A thread that never called `Device.set_current` has no CUDA context."""
-        if threading.get_ident() not in self._threads:
+        if not self.is_current:
             self.refuse(f"{call}: CUDA_ERROR_INVALID_CONTEXT, no current device in this thread")
 
     def has_room(self, size: int) -> bool:

@@ -25,7 +25,10 @@ def test_equal_files_differ_in_nothing() -> None:
     assert changed([counters()], [counters()], exact=True) == []
 
 
-@pytest.mark.parametrize("name", ["bytes", "parameters", "flop", "calls", "state_bytes"])
+@pytest.mark.parametrize(
+    "name",
+    ["bytes", "parameters", "flop", "calls", "state_bytes", "activation_bytes", "weights_bytes"],
+)
 def test_a_cost_may_grow_a_little_and_shrink_as_it_likes(name: str) -> None:
     base = counters(**{name: 1000})
     for value, outcome in ((1010, "changed"), (1011, "failed"), (10, "changed")):
@@ -62,6 +65,11 @@ def test_files_that_come_and_go() -> None:
     assert (gone.what, gone.new, gone.outcome) == ("file", "-", "failed")
     (came,) = changed([], [counters()])
     assert came.outcome == "changed"
+
+
+def test_memory_of_an_older_result_is_not_known_and_does_not_fail() -> None:
+    (found,) = changed([counters()], [counters(activation_bytes=1000)])
+    assert (found.what, found.base, found.outcome) == ("activation bytes", "-", "changed")
 
 
 def test_operations_that_are_not_known_any_more_fail() -> None:

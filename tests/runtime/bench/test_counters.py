@@ -35,6 +35,9 @@ def test_an_engine_counts_layers(engine_bundle: Path) -> None:
     engine = next(each for each in found.values() if each.format == "engine")
     assert "Half" in engine.layers["Conv"]
     assert engine.operators == {}
+    assert engine.activation_bytes
+    assert engine.weights_bytes
+    assert found["core.onnx"].activation_bytes is None
 
 
 def test_a_graph_that_onnx_runtime_cannot_load(tmp_path: Path) -> None:
