@@ -5,12 +5,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from benchmarks.machine import machine
+from frcrn_export.runtime.bench.gpu_state import gpu_state, query_gpu
 
 _PACKAGES = ("onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "cuda-core", "triton")
-_STATE = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw")
 _LIMITS = ("driver_version", "clocks.max.sm", "clocks.max.mem", "power.limit")
 
 
@@ -31,22 +32,15 @@ def facts(device: torch.device) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "convolutions_in_tf32": torch.backends.cudnn.allow_tf32,
             "products_in_tf32": torch.backends.cuda.matmul.allow_tf32,
-            **_query(_LIMITS),
+            **query_gpu(_LIMITS),
         }
     return here
 
 
-def gpu_state(device: torch.device) -> dict[str, str]:
-    """Clocks in MHz, temperature and power now, as nvidia-smi has them; empty where it has not."""
-    return _query(_STATE) if device.type == "cuda" else {}
-
-
-def _query(fields: tuple[str, ...]) -> dict[str, str]:
-    gpu = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-    query = f"--query-gpu={','.join(fields)}"
-    shown = _output("nvidia-smi", "-i", gpu, query, "--format=csv,noheader")
-    values = [value.strip() for value in shown.split(",")]
-    return dict(zip(fields, values, strict=True)) if len(values) == len(fields) else {}
+def state_of(device: torch.device) -> dict[str, Any]:
+    """Clocks, temperature, power and what throttles a GPU now; empty where nobody knows."""
+    state = gpu_state() if device.type == "cuda" else None
+    return msgspec.to_builtins(state) if state else {}
 
 
 def _output(*command: str) -> str:

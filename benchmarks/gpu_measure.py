@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.gpu_contenders import Contender
-from benchmarks.gpu_facts import gpu_state
+from benchmarks.gpu_facts import state_of
 from benchmarks.gpu_open import Setup
 from benchmarks.gpu_timing import DeviceMemory, Runner, statistics, time_calls
 from benchmarks.gpu_workload import Case, Job, Workload
@@ -50,7 +50,7 @@ class Run:
         for case in self.cases:
             measured = self._measure_case(contender.job, opened.runner, case, memory)
             entry["measurements"].append(measured)
-        return entry | {"detail": opened.detail, "gpu_after": gpu_state(self.setup.device)}
+        return entry | {"detail": opened.detail, "gpu_after": state_of(self.setup.device)}
 
     def _missing(self, contender: Contender) -> str:
         return next((reason for need in contender.needs if (reason := need(self.setup))), "")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 
@@ -61,6 +62,15 @@ def first_gpu() -> Gpu:
     _call(driver, "cuDeviceGetAttribute", ctypes.byref(minor), _MINOR, device)
     title = name.value.decode(errors="replace")
     return Gpu(title, 10 * major.value + minor.value, _driver_cuda(driver), total.value)
+
+
+def gpu_uuid() -> str:
+    """The name that nvidia-smi knows the first GPU by. Raises BackendError without a GPU."""
+    driver = _initialised()
+    device, found = ctypes.c_int(), ctypes.create_string_buffer(16)
+    _call(driver, "cuDeviceGet", ctypes.byref(device), 0)
+    _call(driver, "cuDeviceGetUuid_v2", found, device)
+    return f"GPU-{UUID(bytes=found.raw)}"
 
 
 def driver_cuda() -> int | None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +13,11 @@ import msgspec
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bench.capacity import measure_capacity
-from frcrn_export.runtime.bench.cases import Case, Wanted, find_cases, speech_of
+from frcrn_export.runtime.bench.cases import GPU_BACKENDS, Case, Wanted, find_cases, speech_of
 from frcrn_export.runtime.bench.cold import start_cold
 from frcrn_export.runtime.bench.counters import count
 from frcrn_export.runtime.bench.gpu_parts import measure_parts
+from frcrn_export.runtime.bench.gpu_state import GpuWatch
 from frcrn_export.runtime.bench.machine import stolen_seconds, this_machine
 from frcrn_export.runtime.bench.measure import time_cases
 from frcrn_export.runtime.bench.result import Cold, PacedStream, Result, Row
@@ -132,13 +134,17 @@ def _timed(
     cold = tuple(_cold_starts(bundle, found.cases, progress))
     paced = [case for case in found.cases if case.kind == "hop"]
     left = seconds - (time.perf_counter() - started) - PACED_SECONDS * len(paced)
-    timing = time_cases(bundle, found.cases, speech, seconds=left, seed=seed, progress=progress)
-    rows = _with_pace(bundle, found.cases, timing.rows, speech, progress)
+    on_gpu = any(case.backend in GPU_BACKENDS for case in found.cases)
+    with GpuWatch() if on_gpu else nullcontext() as watch:
+        timing = time_cases(bundle, found.cases, speech, seconds=left, seed=seed, progress=progress)
+        rows = _with_pace(bundle, found.cases, timing.rows, speech, progress)
+        rows = _with_parts(bundle, found.cases, rows, speech, progress)
     return msgspec.structs.replace(
         result,
         anchor_ms=tuple(round(value, 4) for value in timing.anchors),
         cold=cold,
-        rows=tuple(_with_parts(bundle, found.cases, rows, speech, progress)),
+        gpu=watch.course if watch else None,
+        rows=tuple(rows),
         left_out=found.left_out,
     )
 

@@ -34,7 +34,7 @@ from frcrn_export.runtime.verify.parity import read_cases
 
 Call = Callable[[], object]
 
-_GPU_BACKENDS = ("onnxruntime-cuda", *ENGINE_BACKENDS)
+GPU_BACKENDS = ("onnxruntime-cuda", *ENGINE_BACKENDS)
 _OFFLINE_ROLES = ("core", "pipeline")
 _NOISE_LEVEL = 0.05  # of the stand-in for speech, where a bundle has none
 
@@ -203,7 +203,7 @@ def _why_not(bundle: Bundle, entry: FileEntry, wanted: Wanted) -> str:
     backends = _backends(bundle, entry, wanted)
     if not backends:
         return "no backend here runs it; run: frcrn-export doctor"
-    on_processor = all(name not in _GPU_BACKENDS for name in backends)
+    on_processor = all(name not in GPU_BACKENDS for name in backends)
     unasked = entry.format == "onnx" and on_processor and entry.path not in wanted.files
     if unasked and not made_for_processors(entry):
         return f"made for GPUs, slow on a processor; to time it: --file {quoted(entry.path)}"
@@ -214,7 +214,7 @@ def _backends(bundle: Bundle, entry: FileEntry, wanted: Wanted) -> list[str]:
     """The backends that run a file here."""
     names = wanted.backends or [
         name
-        for name in ("onnxruntime-cpu", *_GPU_BACKENDS)
+        for name in ("onnxruntime-cpu", *GPU_BACKENDS)
         if is_installed(BACKENDS[name].package) and _has_device(name)
     ]
     return [name for name in names if _takes(bundle, entry, name)]
@@ -245,7 +245,7 @@ def _has_device(backend: str) -> bool:
 
 
 def _of_file(manifest: Manifest, entry: FileEntry, backend: str, wanted: Wanted) -> Iterator[Case]:
-    on_gpu = backend in _GPU_BACKENDS
+    on_gpu = backend in GPU_BACKENDS
     processors = (1,) if on_gpu else tuple(dict.fromkeys((1, usable_processors())))
     if entry.streaming is not None:
         frame = manifest.stft.hop_length if manifest.stft else 1

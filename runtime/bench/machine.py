@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from frcrn_export.runtime.errors import BackendError
-from frcrn_export.runtime.gpu import first_gpu
+from frcrn_export.runtime.gpu import Gpu, first_gpu
 from frcrn_export.runtime.processors import usable_processors
 
 Word = Annotated[str, Meta(max_length=255)]
@@ -32,10 +32,11 @@ _STEAL = 7  # of the numbers after "cpu" in /proc/stat
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """What the numbers of a run depend on. `memory_bytes` 0 and `gpu` "": none known.
+    """What the numbers of a run depend on. `memory_bytes` 0, `gpu` "" and `cuda` "": none known.
 
     `cores` are those of the machine, `usable` those that the process may use. `instructions` are
     the instruction sets that kernels are chosen by; empty where the system does not list them.
+    `cuda` is the newest version that the GPU's driver serves.
     """
 
     processor: Word
@@ -46,6 +47,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     system: Word
     python: Word
     gpu: Word = ""
+    cuda: Word = ""
     versions: dict[str, Word] = {}
 
     @property
@@ -70,6 +72,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 @cache
 def this_machine() -> Machine:
     """The machine that runs this."""
+    gpu = _gpu()
     return Machine(
         processor=_field("model name") or _field("CPU part") or platform.processor() or "unknown",
         cores=os.cpu_count() or 1,
@@ -78,7 +81,8 @@ def this_machine() -> Machine:
         memory_bytes=_memory(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        gpu=_gpu(),
+        gpu=gpu.name if gpu else "",
+        cuda="{}.{}".format(*gpu.cuda) if gpu else "",
         versions={name: found for name in _PACKAGES if (found := _version(name))},
     )
 
@@ -126,11 +130,11 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _gpu() -> str:
+def _gpu() -> Gpu | None:
     try:
-        return first_gpu().name
+        return first_gpu()
     except BackendError:
-        return ""
+        return None
 
 
 def _version(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from frcrn_export.runtime.bench.gpu_state import GpuCourse
 from frcrn_export.runtime.bench.machine import Machine
 from frcrn_export.runtime.bundle.manifest import (
     Bytes,
@@ -263,7 +264,8 @@ class Result(Struct, frozen=True, kw_only=True):
 
     `tools` are the versions that exported the bundle. `anchor_ms` are the times of a fixed piece of
     work, measured between the rows. `stolen` is the share of the run's time that the processors
-    worked for other machines, None where unknown.
+    worked for other machines, None where unknown. `gpu` is how the GPU was while rows were timed,
+    None where no row is on it.
     """
 
     schema: Literal[1] = 1
@@ -281,6 +283,7 @@ class Result(Struct, frozen=True, kw_only=True):
     seconds: Number
     anchor_ms: Annotated[tuple[Duration, ...], Meta(max_length=100_000)] = ()
     stolen: float | None = None
+    gpu: GpuCourse | None = None
     files: Annotated[tuple[FileCounters, ...], Meta(max_length=1_024)]
     parity: Annotated[tuple[ParityResult, ...], Meta(max_length=65_536)] = ()
     cold: Annotated[tuple[Cold, ...], Meta(max_length=4_096)] = ()

@@ -6,6 +6,7 @@ from frcrn_export.runtime.bench.anchor import slowed_by
 from frcrn_export.runtime.bench.capacity import recommended
 from frcrn_export.runtime.bench.changes import CounterChange, ParityChange, QualityChange
 from frcrn_export.runtime.bench.comparison import Comparison, RowVerdict
+from frcrn_export.runtime.bench.gpu_state import GpuCourse
 from frcrn_export.runtime.bench.result import (
     CapacityRow,
     Cold,
@@ -49,7 +50,7 @@ def result_notes(result: Result) -> Iterator[str]:
     """Lines on the machine, on what was left out and on what failed."""
     machine = result.machine
     versions = ", ".join(f"{name} {each}" for name, each in machine.versions.items())
-    gpu = f"; {machine.gpu}" if machine.gpu else "; no GPU"
+    gpu = f"; {machine.gpu}, driver for CUDA {machine.cuda}" if machine.gpu else "; no GPU"
     yield (
         f"{result.model}, weights {result.weights}; {machine.processor}, {machine.usable} of "
         f"{machine.cores} cores, {machine.system}{gpu}; Python {machine.python}, {versions}"
@@ -63,6 +64,8 @@ def result_notes(result: Result) -> Iterator[str]:
         )
     if result.stolen is not None and result.stolen > 0.01:
         yield f"{100 * result.stolen:.0f} % of the processors' time went to other machines"
+    if result.gpu is not None:
+        yield from _gpu_notes(result.gpu)
     if result.capacity:
         best = recommended(result.capacity)
         yield (
@@ -84,6 +87,16 @@ def result_notes(result: Result) -> Iterator[str]:
             yield f"{row.label}: {row.failed}"
     for path, why in result.left_out.items():
         yield f"{path} was not timed: {why}"
+
+
+def _gpu_notes(gpu: GpuCourse) -> Iterator[str]:
+    clocks, degrees = (
+        " and ".join("unknown" if value is None else f"{value:.0f}" for value in values)
+        for values in zip(*((e.sm_mhz, e.celsius) for e in (gpu.before, gpu.after)), strict=True)
+    )
+    yield f"the GPU before and after: clocks of {clocks} MHz, {degrees} degrees Celsius"
+    if reasons := [f"{100 * share:.0f} % {why}" for why, share in gpu.throttled.items()]:
+        yield f"the GPU was throttled, of the run: {', '.join(reasons)}; times are longer for it"
 
 
 _OFFLINE = (

@@ -15,6 +15,7 @@ from frcrn_export.runtime.gpu import (
     driver_cuda,
     first_gpu,
     free_memory,
+    gpu_uuid,
     use_gpu,
 )
 from tests.standin.gpu import CudaError, SimulatedGpu
@@ -26,6 +27,10 @@ def test_the_facts_of_the_gpu(gpu: SimulatedGpu) -> None:
     assert first_gpu() == Gpu("NVIDIA GeForce RTX 4090 D", 89, (13, 2), memory)
     gpu.capability, gpu.driver_cuda = (12, 0), 12080
     assert (first_gpu().sm, first_gpu().cuda) == (120, (12, 8))
+
+
+def test_the_name_that_nvidia_smi_knows(gpu: SimulatedGpu) -> None:
+    assert gpu_uuid() == "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f"
 
 
 def test_free_memory_is_what_nobody_has_allocated(gpu: SimulatedGpu) -> None:

@@ -337,6 +337,10 @@ class Driver:
         name.value = self._gpu.name.encode()
         return 0
 
+    def cuDeviceGetUuid_v2(self, uuid: Any, device: Any) -> int:  # noqa: N802
+        uuid.raw = bytes(range(16))
+        return 0
+
     def cuDeviceTotalMem_v2(self, size: Any, device: Any) -> int:  # noqa: N802
         size._obj.value = self._gpu.total_memory
         return 0

@@ -111,7 +111,7 @@ def test_the_driver_has_every_function() -> None:
     """Bindings name the newest form of a function without its suffix."""
     driver = pytest.importorskip("cuda.bindings.driver")
     names = [name for name in vars(cuda.Driver) if name.startswith("cu")]
-    assert len(names) == 9
+    assert len(names) == 10
     assert all(hasattr(driver, name.removesuffix("_v2")) for name in names)
     attribute = driver.CUdevice_attribute
     assert int(attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) == 75
