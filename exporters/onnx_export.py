@@ -1,6 +1,6 @@
 """Writing ONNX files: the one export function of all ONNX files in a bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from frcrn_export.exporters.onnx_versions import OPSET
 from frcrn_export.exporters.quiet import quiet_torch
 from frcrn_export.exporters.recurrent import recurrent_to_onnx
+from frcrn_export.exporters.shared_trace import given_to, insert, set_aside
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 from frcrn_export.runtime.errors import UserError
 
@@ -80,34 +81,57 @@ def onnx_from_module(
     `metadata` becomes the model's metadata properties. Raises onnx.checker.ValidationError or
     onnx.shape_inference.InferenceError if the exporter produced a wrong graph.
     """
-    dynamic: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
-    for example, spec in zip(examples, inputs, strict=True):
-        dynamic[example] = {
-            axis: torch.export.Dim.DYNAMIC
-            for axis, size in enumerate(spec.shape)
-            if isinstance(size, str)
-        }
+    axes = [_dynamic_axes(spec) for spec in inputs]
     with quiet_torch(), torch.inference_mode():
         module = recurrent_to_onnx(module.eval())
-        with redirect_stderr(StringIO()):  # PyTorch prints the graph there when a trace fails
-            traced = torch.export.export(module, examples, dynamic_shapes=dynamic, strict=False)
-        _require_any_size(traced)
-        program = torch.onnx.export(
-            traced,
-            examples,
-            dynamo=True,
-            input_names=[spec.name for spec in inputs],
-            output_names=[spec.name for spec in outputs],
-            opset_version=OPSET,
-            optimize=False,
-            verbose=False,
-        )
-    assert program is not None
+        with set_aside(module) as groups:
+            traced = _trace(module, examples, axes)
+            program = _translated(traced, inputs, outputs)
+        for parts in groups:
+            example, part_axes = given_to(parts[0], traced)
+            part = _translated(_trace(parts[0].alone(), (example,), [part_axes]))
+            insert(program.model, part.model, parts)
     clean_up(program.model)
     model: onnx.ModelProto = program.model_proto
     _describe(model, inputs, outputs, name, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _dynamic_axes(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(axis for axis, size in enumerate(spec.shape) if isinstance(size, str))
+
+
+def _trace(
+    module: nn.Module, examples: tuple[Tensor, ...], axes: Sequence[Sequence[int]]
+) -> torch.export.ExportedProgram:
+    """Trace a module; each example has its dynamic axes."""
+    dynamic: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+    for example, dynamic_axes in zip(examples, axes, strict=True):
+        dynamic[example] = dict.fromkeys(dynamic_axes, torch.export.Dim.DYNAMIC)
+    with redirect_stderr(StringIO()):  # PyTorch prints the graph there when a trace fails
+        traced = torch.export.export(module, examples, dynamic_shapes=dynamic, strict=False)
+    _require_any_size(traced)
+    return traced
+
+
+def _translated(
+    traced: torch.export.ExportedProgram,
+    inputs: Sequence[TensorSpec] = (),
+    outputs: Sequence[TensorSpec] = (),
+) -> torch.onnx.ONNXProgram:
+    """A trace as an ONNX graph, with the names of its inputs and outputs where given."""
+    program = torch.onnx.export(
+        traced,
+        dynamo=True,
+        input_names=[spec.name for spec in inputs],
+        output_names=[spec.name for spec in outputs],
+        opset_version=OPSET,
+        optimize=False,
+        verbose=False,
+    )
+    assert program is not None
+    return program
 
 
 def _require_any_size(traced: torch.export.ExportedProgram) -> None:

@@ -264,6 +264,8 @@ class MaskingFrcrn(nn.Module):
     With two U-Nets [B, 2, T, F] to the same shape, of any form.
     """
 
+    alike = ("unet", "unet2")
+
     def __init__(self, unet: nn.Module, unet2: nn.Module) -> None:
         super().__init__()
         self.unet = unet

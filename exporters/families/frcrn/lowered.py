@@ -178,6 +178,8 @@ class LoweredUNet(nn.Module):
 class LoweredFrcrn(nn.Module):
     """Spectrum [B, 2, F, T] (real, imaginary) to the enhanced spectrum of the same shape."""
 
+    alike = ("unet", "unet2")
+
     def __init__(self, network: FRCRN) -> None:
         super().__init__()
         self.unet = LoweredUNet(network.unet)
