@@ -1,7 +1,8 @@
 """Parts of a network that differ in nothing but their weights: one is traced for all of them.
 
-Tracing takes most of an export's time. A module names such parts in `alike`: each takes one tensor
-and gives one of the same shape and dtype. What is not in a part's `state_dict` is the same in all.
+Tracing takes most of an export's time. A module names such parts in `alike = ("first", "second")`:
+each takes one tensor and gives one of the same shape and dtype. What is no parameter or buffer of a
+part is the same in all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from itertools import chain
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -21,13 +23,6 @@ from torch import Tensor, nn
 from frcrn_export.exporters.graph_layers import SCOPES
 
 _DOMAIN, _OPERATOR = "frcrn_export", "Part"
-
-
-@runtime_checkable
-class OfAlikeParts(Protocol):
-    """A module some of whose children are alike: their names."""
-
-    alike: ClassVar[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -78,9 +73,9 @@ class _Placeholder(nn.Module):
 def set_aside(module: nn.Module) -> Iterator[list[list[Part]]]:
     """Within it, operators stand where a module tree has alike parts; these, in groups."""
     groups = [
-        [Part(f"{path}.{name}".lstrip("."), parent.get_submodule(name)) for name in parent.alike]
+        [Part(f"{path}.{name}".lstrip("."), parent.get_submodule(name)) for name in alike]
         for path, parent in module.named_modules()
-        if isinstance(parent, OfAlikeParts) and parent.alike
+        if (alike := getattr(parent, "alike", ()))
     ]
     parts = [part for group in groups for part in group]
     try:
@@ -111,25 +106,29 @@ def insert(whole: ir.Model, traced: ir.Model, parts: Sequence[Part]) -> None:
     sized: dict[str, ir.Value] = {}
     for part in parts:
         node, graph = places[part.path], traced.graph.clone()
-        _become(graph, parts[0], part, node)
         (given,), (taken,) = node.inputs, graph.inputs
+        assert given is not None
+        _become(graph, parts[0], part, _sizes(taken, given))
         # Parts of one size take it from the same tensor, so that its arithmetic is done once.
         size_of = sized.setdefault(str(given.shape), given)
         for shape in [user for user in taken.consumers() if user.op_type == "Shape"]:
             shape.replace_input_with(0, size_of)
         replace_all_uses_with(taken, given)
-        for value in list(graph.initializers.values()):
-            del graph.initializers[value.name]
-            whole.graph.register_initializer(value)
+        weights = list(graph.initializers.values())
+        graph.initializers.clear()
+        for weight in weights:
+            whole.graph.register_initializer(weight)
         nodes, outputs = list(graph), list(graph.outputs)
         graph.remove(nodes)
         replace_nodes_and_values(whole.graph, node, [node], nodes, node.outputs, outputs)
     whole.opset_imports.pop(_DOMAIN, None)
 
 
-def _become(graph: ir.Graph, first: Part, part: Part, place: ir.Node) -> None:
+def _become(graph: ir.Graph, first: Part, part: Part, sizes: dict[str, str]) -> None:
     """Give the copied graph of the first part the weights, names and sizes of another."""
-    weights = part.module.state_dict()
+    module = part.module
+    named = (module.named_parameters, module.named_buffers)
+    weights = dict(chain.from_iterable(names(remove_duplicate=False) for names in named))
     for value in list(graph.initializers.values()):
         assert value.name is not None
         assert value.const_value is not None
@@ -141,7 +140,6 @@ def _become(graph: ir.Graph, first: Part, part: Part, place: ir.Node) -> None:
         value.name = f"{part.path}.{name}"
 
     scope = re.compile(rf"'{re.escape(first.path)}(?=['.])")
-    sizes = _sizes(graph.inputs[0], place.inputs[0])
     nodes = list(graph.all_nodes())
     inner = [value for each in graph.subgraphs() for value in each.inputs]
     for node in nodes:

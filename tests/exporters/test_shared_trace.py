@@ -22,7 +22,7 @@ class Part(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv1d(CHANNELS, CHANNELS, 3, padding=1)
-        self.gain = nn.Buffer(torch.randn(1, CHANNELS, 1))
+        self.gain = nn.Buffer(torch.randn(1, CHANNELS, 1), persistent=False)
         self.called: Callable[[], None] = lambda: None
 
     def forward(self, x: Tensor) -> Tensor:
