@@ -90,7 +90,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     put("Event", lambda enable_timing=False: Event(enable_timing))
     put("Stream", Stream)
     put("current_stream", Stream)
-    put("ExternalStream", lambda stream_ptr, device=None: Stream())
     put("CUDAGraph", Graph)
     put("graph", capture)
     put("stream", lambda stream: nullcontext())
@@ -101,7 +100,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     put("max_memory_allocated", lambda: 7 << 20)
     put("reset_peak_memory_stats", lambda: None)
     properties = SimpleNamespace(
-        name="Stand-in GPU", major=8, minor=9, total_memory=1 << 31, multi_processor_count=1, uuid=0
+        name="Stand-in GPU", major=8, minor=9, total_memory=1 << 31, multi_processor_count=1
     )
     put("get_device_properties", lambda device: properties)
 
