@@ -88,8 +88,7 @@ def onnx_from_module(
             traced = _trace(module, examples, axes)
             program = _translated(traced, inputs, outputs)
         for parts in groups:
-            example, part_axes = given_to(parts[0], traced)
-            part = _translated(_trace(parts[0].alone(), (example,), [part_axes]))
+            part = _translated(_trace(parts[0].alone(), *given_to(parts[0], traced)))
             insert(program.model, part.model, parts)
     clean_up(program.model)
     model: onnx.ModelProto = program.model_proto

@@ -1,8 +1,8 @@
 """Parts of a network that differ in nothing but their weights: one is traced for all of them.
 
 Tracing takes most of an export's time. A module names such parts in `alike = ("first", "second")`:
-each takes one tensor and gives one of the same shape and dtype. What is no parameter or buffer of a
-part is the same in all.
+each takes tensors and gives as many, of the same shapes and dtypes. What is no parameter or buffer
+of a part is the same in all.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ class _Around(nn.Module):
         self.name = name
         self.add_module(name, part)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.get_submodule(self.name)(x)
-        return y
+    def forward(self, *given: Tensor) -> Any:
+        return self.get_submodule(self.name)(*given)
 
 
 class _Placeholder(nn.Module):
@@ -58,15 +57,16 @@ class _Placeholder(nn.Module):
         super().__init__()
         self.path = path
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.onnx.ops.symbolic(
+    def forward(self, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
+        made = torch.onnx.ops.symbolic_multi_out(
             f"{_DOMAIN}::{_OPERATOR}",
-            (x,),
+            given,
             {"path": self.path},
-            dtype=x.dtype,
-            shape=x.shape,
+            dtypes=[x.dtype for x in given],
+            shapes=[x.shape for x in given],
             version=1,
         )
+        return made[0] if len(made) == 1 else tuple(made)
 
 
 @contextmanager
@@ -87,13 +87,18 @@ def set_aside(module: nn.Module) -> Iterator[list[list[Part]]]:
             module.set_submodule(part.path, part.module)
 
 
-def given_to(part: Part, traced: torch.export.ExportedProgram) -> tuple[Tensor, tuple[int, ...]]:
-    """An example of what a part takes in a trace of the whole, and its dynamic axes."""
+def given_to(
+    part: Part, traced: torch.export.ExportedProgram
+) -> tuple[tuple[Tensor, ...], list[tuple[int, ...]]]:
+    """An example of what a part takes in a trace of the whole, and the dynamic axes of each."""
     nodes = (n for n in traced.graph.nodes if n.kwargs.get("attr_strs") == [part.path])
-    given: Any = next(nodes).args[0][0].meta["val"]
-    dynamic = tuple(axis for axis, size in enumerate(given.shape) if not isinstance(size, int))
-    sizes = [size.node.hint if axis in dynamic else size for axis, size in enumerate(given.shape)]
-    return torch.randn(sizes).to(given.dtype), dynamic
+    examples, axes = [], []
+    for node in next(nodes).args[0]:
+        given: Any = node.meta["val"]
+        hints = [size if isinstance(size, int) else size.node.hint for size in given.shape]
+        examples.append(torch.randn(hints).to(given.dtype))
+        axes.append(tuple(i for i, size in enumerate(given.shape) if not isinstance(size, int)))
+    return tuple(examples), axes
 
 
 def insert(whole: ir.Model, traced: ir.Model, parts: Sequence[Part]) -> None:
@@ -103,25 +108,35 @@ def insert(whole: ir.Model, traced: ir.Model, parts: Sequence[Part]) -> None:
         for node in whole.graph
         if (node.domain, node.op_type) == (_DOMAIN, _OPERATOR)
     }
-    sized: dict[str, ir.Value] = {}
+    sized: dict[tuple[str, ...], Sequence[ir.Value]] = {}
     for part in parts:
         node, graph = places[part.path], traced.graph.clone()
-        (given,), (taken,) = node.inputs, graph.inputs
-        assert given is not None
-        _become(graph, parts[0], part, _sizes(taken, given))
-        # Parts of one size take it from the same tensor, so that its arithmetic is done once.
-        size_of = sized.setdefault(str(given.shape), given)
-        for shape in [user for user in taken.consumers() if user.op_type == "Shape"]:
-            shape.replace_input_with(0, size_of)
-        replace_all_uses_with(taken, given)
-        weights = list(graph.initializers.values())
-        graph.initializers.clear()
-        for weight in weights:
-            whole.graph.register_initializer(weight)
-        nodes, outputs = list(graph), list(graph.outputs)
-        graph.remove(nodes)
-        replace_nodes_and_values(whole.graph, node, [node], nodes, node.outputs, outputs)
+        given = [value for value in node.inputs if value is not None]
+        _become(graph, parts[0], part, _sizes(graph.inputs, given))
+        # Parts of one size take it from the same tensors, so that its arithmetic is done once.
+        alike = sized.setdefault(tuple(str(value.shape) for value in given), given)
+        for taken, size_of in zip(graph.inputs, alike, strict=True):
+            for shape in [user for user in taken.consumers() if user.op_type == "Shape"]:
+                shape.replace_input_with(0, size_of)
+        _put(whole.graph, node, graph, given)
     whole.opset_imports.pop(_DOMAIN, None)
+
+
+def _put(whole: ir.Graph, node: ir.Node, graph: ir.Graph, given: Sequence[ir.Value]) -> None:
+    """Put a graph in the place of a node, whose inputs it takes."""
+    weights, nodes, made = list(graph.initializers.values()), list(graph), list(graph.outputs)
+    graph.initializers.clear()
+    graph.remove(nodes)
+    graph.outputs.clear()
+    for weight in weights:
+        whole.register_initializer(weight)
+    outer = dict(zip(graph.inputs, given, strict=True))
+    replace_all_uses_with(list(outer), list(outer.values()))
+    outputs = dict(zip(node.outputs, made, strict=True))
+    for output in [output for output, value in outputs.items() if value in outer]:
+        output.replace_all_uses_with(outer[outputs.pop(output)])  # given as it is taken
+    old, new = list(outputs), list(outputs.values())
+    replace_nodes_and_values(whole, node, [node], nodes, old, new)
 
 
 def _become(graph: ir.Graph, first: Part, part: Part, sizes: dict[str, str]) -> None:
@@ -152,12 +167,15 @@ def _become(graph: ir.Graph, first: Part, part: Part, sizes: dict[str, str]) -> 
             value.shape = ir.Shape(_renamed(size, sizes) for size in value.shape)
 
 
-def _sizes(inner: ir.Value, outer: ir.Value) -> dict[str, str]:
-    """What the symbols in the shape of the one are in the shape of the other."""
-    assert inner.shape is not None
-    assert outer.shape is not None
-    pairs = zip(inner.shape, outer.shape, strict=True)
-    return {str(a.value): str(b) for a, b in pairs if isinstance(a, ir.SymbolicDim)}
+def _sizes(inner: Sequence[ir.Value], outer: Sequence[ir.Value]) -> dict[str, str]:
+    """What the symbols in the shapes of the ones are in the shapes of the others."""
+    sizes = {}
+    for a, b in zip(inner, outer, strict=True):
+        assert a.shape is not None
+        assert b.shape is not None
+        pairs = zip(a.shape, b.shape, strict=True)
+        sizes.update({str(x.value): str(y) for x, y in pairs if isinstance(x, ir.SymbolicDim)})
+    return sizes
 
 
 def _renamed(size: int | ir.SymbolicDim, sizes: dict[str, str]) -> int | ir.SymbolicDim:

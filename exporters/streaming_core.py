@@ -8,7 +8,7 @@ and `lookahead` in samples, as the manifest does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -50,6 +50,17 @@ class States:
         last = source.shape[axis] - frames
         self.keep(source.narrow(axis, last, frames) if last else source)
         return joined
+
+    def through(
+        self, part: Callable[..., Sequence[Tensor]], count: int, *given: Tensor
+    ) -> Sequence[Tensor]:
+        """Continue a part of `count` states: (*given, *states) to as many tensors.
+
+        What it makes of `given`.
+        """
+        made = part(*given, *(next(self._values) for _ in range(count)))
+        self.next += made[len(given) :]
+        return made[: len(given)]
 
     def recurrent(self, name: str, layer: nn.RNNBase, x: Tensor) -> Tensor:
         """Continue a recurrent layer with x [B, T, C] (or T first).

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from frcrn_export.exporters.graph_layers import graph_layers
-from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph
+from frcrn_export.exporters.onnx_export import Graph, onnx_from_graph, onnx_from_module
 from frcrn_export.runtime.bundle.manifest import TensorSpec
 
 CHANNELS = 3
@@ -60,6 +60,31 @@ class Around(nn.Module):
         return 2 * self.core(x)
 
 
+class Step(nn.Module):
+    """Takes a tensor, one that it leaves as it is, and a state of another size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(CHANNELS, CHANNELS, 3)
+
+    def forward(self, x: Tensor, gain: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        joined = torch.cat((past, x), dim=2)
+        return self.conv(joined) * gain, gain, joined[..., -2:]
+
+
+class Steps(nn.Module):
+    alike = ("first", "second")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Step(), Step()
+
+    def forward(self, x: Tensor, gain: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        y, gain, a = self.first(x, gain, a)
+        y, _, b = self.second(y, gain, b)
+        return y, a, b
+
+
 def exported(module: nn.Module) -> onnx.ModelProto:
     shape = ("batch", CHANNELS, "frames")
     tensors = (TensorSpec(name=name, dtype="float32", shape=shape) for name in ("x", "y"))
@@ -75,6 +100,24 @@ def test_it_computes_what_the_module_does_at_any_size(nested: bool) -> None:
         with torch.inference_mode():
             expected = module(x).numpy()
         np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=1e-5)
+
+
+def test_parts_of_several_tensors() -> None:
+    module = Steps()
+    sizes = {"x": (CHANNELS, 4), "gain": (1, 1), "a": (CHANNELS, 2), "b": (CHANNELS, 2)}
+    tensors = [
+        TensorSpec(name=name, dtype="float32", shape=("batch", *size))
+        for name, size in (*sizes.items(), *((f"next_{n}", sizes[n]) for n in ("x", "a", "b")))
+    ]
+    examples = tuple(torch.randn(2, *size) for size in sizes.values())
+    model = onnx_from_module(module, examples, tuple(tensors[:4]), tuple(tensors[4:]), "steps", {})
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    given = [torch.randn(3, *size) for size in sizes.values()]
+    with torch.inference_mode():
+        expected = module(*given)
+    feeds = {name: x.numpy() for name, x in zip(sizes, given, strict=True)}
+    for name, x in zip(("next_x", "next_a", "next_b"), expected, strict=True):
+        np.testing.assert_allclose(session.run([name], feeds)[0], x, atol=1e-5)
 
 
 def test_one_of_the_parts_is_traced() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
+from frcrn_export.exporters.streaming_core import States, StreamingCore, run_streaming
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, StateSpec
 
 LOOKAHEAD = 3
@@ -50,3 +50,17 @@ def test_states_begin_as_described() -> None:
     assert state.shape == (4, 2, LOOKAHEAD)
     assert state.dtype == torch.float32
     assert (state == 7).all()
+
+
+def test_a_part_takes_its_own_states_among_those_of_the_whole() -> None:
+    def part(x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        return x + sum(states), *(2 * state for state in states)
+
+    states = States(torch.arange(1.0, 5.0)[:, None])
+    first = states.value("first", ())
+    states.keep(first)
+    (y,) = states.through(part, 2, torch.tensor([100.0]))
+    last = states.value("last", ())
+    states.keep(last)
+    assert (first.item(), y.item(), last.item()) == (1, 105, 4)
+    assert [state.item() for state in states.next] == [1, 4, 6, 4]

@@ -19,11 +19,16 @@ from frcrn_export.exporters.families.frcrn.int8_cpu_layers import (
     first_encoder,
 )
 from frcrn_export.exporters.families.frcrn.network import LEAKY_SLOPE
-from frcrn_export.exporters.families.frcrn.streaming_layers import Clock, Stage, StreamingGains
+from frcrn_export.exporters.families.frcrn.streaming_layers import (
+    Clock,
+    Stage,
+    StreamingGains,
+    StreamingPart,
+)
 from frcrn_export.exporters.streaming_core import States
 
 
-class StreamingRowUNet(nn.Module):
+class StreamingRowUNet(StreamingPart):
     """[B, 2, P, F] to the same shape, `delay` frames behind. `ahead` as in StreamingUNet."""
 
     def __init__(self, unet: frcrn.UNet, ahead: Sequence[bool]) -> None:
@@ -42,7 +47,7 @@ class StreamingRowUNet(nn.Module):
         self.skip_gains = StreamingGains(list(paired.skip_gains))
         self.decoder_gains = nn.ModuleList(StreamingGains([g]) for g in paired.decoder_gains)
 
-    def forward(self, spec: Tensor, clock: Clock, states: States, name: str) -> Tensor:
+    def step(self, spec: Tensor, clock: Clock, states: States, name: str) -> Tensor:
         depth, frames = len(self.ahead), spec.shape[2]
         late = [sum(self.ahead[: i + 1]) for i in range(depth)]
         # Level i, the input of encoder i and the output of the decoder for the same rows, has i

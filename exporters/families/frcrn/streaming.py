@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,14 @@ from frcrn_export.exporters.families.frcrn.streaming_layers import (
     Stage,
     StreamingDecoder,
     StreamingGains,
+    StreamingPart,
 )
 from frcrn_export.exporters.streaming_core import States, StatesRecorder, StreamingCore
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, StateSpec
 from frcrn_export.runtime.errors import UserError
 
 
-class StreamingUNet(nn.Module):
+class StreamingUNet(StreamingPart):
     """[B, 2, P, F] to the same shape, `delay` frames behind; shares the weights of a PairedUNet.
 
     `ahead` says for each decoder whether it waits for its future frame; others take zeros instead.
@@ -48,7 +50,7 @@ class StreamingUNet(nn.Module):
         self.decoder_gains = nn.ModuleList(StreamingGains([g]) for g in unet.decoder_gains)
         self.linear = unet.linear
 
-    def forward(self, spec: Tensor, clock: Clock, states: States, name: str) -> Tensor:
+    def step(self, spec: Tensor, clock: Clock, states: States, name: str) -> Tensor:
         depth, frames = len(self.decoders), spec.shape[2]
         late = [sum(self.ahead[: i + 1]) for i in range(depth)]
         # Level i, the input of encoder i and the output of the decoder for the same rows, has i
@@ -138,6 +140,9 @@ class StreamingFrcrn(nn.Module):
         super().__init__()
         self.unet = unet
         self.unet2 = unet2
+        self.delays = (unet.delay, unet2.delay)
+        self.alike = ("unet", "unet2") if unet.ahead == unet2.ahead else ()
+        self.counts = dict[str, int]()  # of the states of each U-Net
 
     def forward(self, spec: Tensor, end: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         following = States(states)
@@ -149,21 +154,29 @@ class StreamingFrcrn(nn.Module):
         position = states.value("position", (1,))  # frames given before this call, [B, 1]
         states.keep(position + frames)
         index = position[:, :, None, None] + torch.arange(frames, dtype=spec.dtype)[:, None]
-        inside = next(self.unet.parameters()).dtype  # float16, or that of the spectrum
-        clock = Clock(index, end[:, None, None, None], inside)
+        clock = Clock(index, end[:, None, None, None], spec.dtype)
 
         turned = spec.transpose(2, 3)  # [B, 2, P, F]
-        u1 = self.unet(turned.to(inside), clock, states, "unet")
-        u2 = self.unet2(u1, clock.behind(self.unet.delay), states, "unet2")
-        u1, u2 = u1.to(spec.dtype), u2.to(spec.dtype)
-        late = self.unet2.delay
+        u1, clock = self._through("unet", turned, clock, states)
+        u2, _ = self._through("unet2", u1, clock, states)
+        delay, late = self.delays
         mask = torch.tanh(states.past("mask.late", u1, late)[:, :, :frames]) + torch.tanh(u2)
-        late += self.unet.delay
-        then = states.past("spec.late", turned, late)[:, :, :frames]
+        then = states.past("spec.late", turned, delay + late)[:, :, :frames]
         mask_re, mask_im = mask[:, :1], mask[:, 1:]
         re, im = then[:, :1], then[:, 1:]
         enhanced = torch.cat((mask_re * re - mask_im * im, mask_re * im + mask_im * re), dim=1)
         return enhanced.transpose(2, 3)
+
+    def _through(self, name: str, x: Tensor, clock: Clock, states: States) -> tuple[Tensor, Clock]:
+        """What a U-Net makes of the next frames, and the clock of these."""
+        unet: Any = self.get_submodule(name)
+        if isinstance(states, StatesRecorder):
+            known = len(states.specs)
+            y = unet.step(x, clock, states, name)
+            self.counts[name] = len(states.specs) - known
+            return y, clock.behind(unet.delay)
+        y, index, end = states.through(unet, self.counts[name], x, clock.index, clock.end)
+        return y, Clock(index, end, clock.dtype)
 
 
 @torch.no_grad()

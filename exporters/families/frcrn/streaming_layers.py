@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,24 @@ class Clock:
         count = (index + 1).clamp(min=1)
         pairs = zip(inside.split(1, dim=1), count.split(1, dim=1), strict=True)
         return [Stage(*pair) for pair in pairs]
+
+
+class StreamingPart(nn.Module):
+    """A network in a row of them, `delay` frames behind what it is given."""
+
+    delay: int
+
+    def step(self, spec: Tensor, clock: Clock, states: States, name: str) -> Tensor:
+        """The next frames, to the same shape; its states have names that begin with `name`."""
+        raise NotImplementedError
+
+    def forward(self, spec: Tensor, index: Tensor, end: Tensor, *states: Tensor) -> Any:
+        """(frames, clock, *states) to (frames, clock of what comes behind, *next states)."""
+        dtype = next(self.parameters()).dtype  # float16, or that of the spectrum
+        clock, following = Clock(index, end, dtype), States(states)
+        y = self.step(spec.to(dtype), clock, following, "").to(spec.dtype)
+        behind = clock.behind(self.delay)
+        return y, behind.index, behind.end, *following.next
 
 
 block_diag: Callable[..., Tensor] = torch.block_diag  # which has no types of its own
