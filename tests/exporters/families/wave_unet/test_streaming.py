@@ -75,6 +75,7 @@ def test_equals_the_network_in_chunks_of_every_size(name: str, hops: int) -> Non
     assert error(output, network(wave)) < 1e-9
 
 
+@torch.no_grad()
 def streamed(layer: StreamingProduct, x: Tensor, chunks: list[int]) -> Tensor:
     """The output [B, C', N'] of a layer for x [B, C, N], in calls of so many frames."""
     past = x.new_zeros(len(x), layer.past, layer.channels)
