@@ -1,0 +1,129 @@
+"""Every measurement of one machine, and then every table: what `make bench` runs.
+
+    python benchmarks/run.py [--only NAME ...] [--calib FOLDER --pairs FOLDER] [--long] [--list]
+
+Steps run one after another, each in a process of its own; nothing else should run beside them. One
+that fails is named at the end, and the others go on. `--calib` and `--pairs` are recordings for the
+INT8 files, without which they are not measured. `--long` adds what takes hours.
+"""
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+WORK = ROOT / "build" / "bench"
+TOOL = str(Path(sys.executable).with_name("frcrn-export"))
+
+# Random weights: the speed of FRCRN does not depend on them.
+EXPORTS = {
+    "wave-unet-16k": "--model wave-unet-16k --streaming",
+    "frcrn-16k": "--model frcrn-16k --random-weights 0 --squeeze-excite cumulative --streaming",
+}
+MODES = {"times": "", "capacity": "--capacity", "scaling": "--scaling", "roofline": "--roofline"}
+LONG = (
+    "runtime_memory.py {frcrn} --minutes 1 --threads 2",
+    "long_core.py {frcrn}",
+    "folder.py --files 1000 --repeats 2",
+    "stream_checks.py",
+    "stream_threads.py {wave}",
+    "engines.py --repeats 2",
+    "soak.py",
+    "lookahead.py",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, and where its result.json goes, if it makes one there."""
+
+    name: str
+    words: tuple[str, ...]
+    result: Path | None = None
+
+
+def steps(calib: Path | None, pairs: Path | None, long: bool) -> list[Step]:
+    """All steps, the bundles first."""
+    found = []
+    for model, options in EXPORTS.items():
+        bundle = str(WORK / model)
+        words = (TOOL, "onnx", *shlex.split(options), "--force", "--output", bundle)
+        found.append(Step(f"export {model}", words))
+        if calib is not None and pairs is not None:
+            recordings = ("--calib", str(calib), "--pairs", str(pairs))
+            for kind in ((), ("--streaming",)):
+                quantize = (TOOL, "calibrate", bundle, "--for", "cpu", "--auto", *recordings)
+                name = f"INT8 of {model}{' streaming' * bool(kind)}"
+                found.append(Step(name, (*quantize, "--allow-slower", *kind)))
+    for model in EXPORTS:
+        for mode, option in MODES.items():
+            folder = WORK / f"{mode}.{model}"
+            words = (TOOL, "bench", str(WORK / model), "-o", str(folder), "--force")
+            made = RESULTS / f"{mode}.{model}.json"
+            found.append(Step(f"{mode} {model}", (*words, *shlex.split(option)), made))
+        for threads in ("1", "2"):
+            words = ("side_by_side.py", str(WORK / model), "--threads", threads)
+            found.append(Step(f"side by side {model}, {threads}", script(*words)))
+    wave = str(WORK / "wave-unet-16k")
+    for words in (
+        ("record", wave, "--name", "quiet"),
+        ("simulate",),
+        ("real", wave),
+    ):
+        found.append(Step(f"verdicts {words[0]}", script("verdicts.py", *words)))
+    found.append(Step("commands", script("commands.py")))
+    if long:
+        places = {"wave": wave, "frcrn": str(WORK / "frcrn-16k")}
+        for line in LONG:
+            words = tuple(word.format(**places) for word in line.split())
+            found.append(Step(words[0].removesuffix(".py"), script(*words)))
+    return found
+
+
+def script(name: str, *words: str) -> tuple[str, ...]:
+    """A program of this folder."""
+    return (sys.executable, str(ROOT / "benchmarks" / name), *words)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", default=[], help="steps whose name contains one")
+    parser.add_argument("--calib", type=Path, help="recordings to calibrate INT8 on")
+    parser.add_argument("--pairs", type=Path, help="other recordings, to judge INT8 by")
+    parser.add_argument("--long", action="store_true", help="also what takes hours")
+    parser.add_argument("--list", action="store_true", help="name the steps and end")
+    arguments = parser.parse_args()
+    chosen = [
+        step
+        for step in steps(arguments.calib, arguments.pairs, arguments.long)
+        if not arguments.only or any(word in step.name for word in arguments.only)
+    ]
+    if arguments.list:
+        print("\n".join(step.name for step in chosen))
+        return
+    WORK.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for step in chosen:
+        started = time.perf_counter()
+        print(f"== {step.name}: {shlex.join(step.words)}", flush=True)
+        done = subprocess.run(step.words, cwd=ROOT)
+        print(f"== {step.name}: {time.perf_counter() - started:.0f} s", flush=True)
+        if done.returncode:
+            failed.append(step.name)
+        elif step.result is not None:
+            folder = Path(step.words[step.words.index("-o") + 1])
+            shutil.copy(folder / "result.json", step.result)
+    tables = subprocess.run(script("tables.py"), cwd=ROOT).returncode
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    sys.exit(1 if failed or tables else 0)
+
+
+if __name__ == "__main__":
+    main()
