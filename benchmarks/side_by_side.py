@@ -269,12 +269,12 @@ def measure(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, Any
         ratio = interval(np.log(times[:, index]) - ours, 0.95)
         results[name] = {
             "ms": float(np.median(times[:, index])),
-            "times ours": ratio.median,
+            "times ours": ratio.middle,
             "interval": [ratio.low, ratio.high],
             "blocks": len(found),
         }
         print(
-            f"  {name:55s} {results[name]['ms']:9.2f} ms  {ratio.median:6.2f} times ours "
+            f"  {name:55s} {results[name]['ms']:9.2f} ms  {ratio.middle:6.2f} times ours "
             f"({ratio.low:.2f} to {ratio.high:.2f})"
         )
     return results

@@ -40,10 +40,10 @@ def table(columns: Sequence[str], rows: Rows) -> str:
     return markdown_rows(Table("", tuple(columns), tuple(map(tuple, rows))))
 
 
-def spread(value: dict[str, float], scale: float = 1.0, digits: int = 1) -> str:
+def spread(value: dict[str, float], unit: str = "", digits: int = 1) -> str:
     """A median with its quartiles."""
-    median, low, high = (f"{scale * value[key]:.{digits}f}" for key in ("median", "q1", "q3"))
-    return f"{median} ({low} to {high})"
+    median, low, high = (f"{value[key]:.{digits}f}" for key in ("median", "q1", "q3"))
+    return f"{median}{unit} ({low} to {high})"
 
 
 def of_bench(name: str, *titles: str) -> str:
@@ -161,7 +161,7 @@ def folder() -> str:
     rows = (
         (
             title,
-            f"{spread(found['wall_seconds'][name])} s",
+            spread(found["wall_seconds"][name], " s"),
             f"{found['processor_seconds'][name]['median']:.1f} s",
             spread(found["speed_against_before"][name], digits=2)
             if name in found["speed_against_before"]
@@ -178,7 +178,7 @@ def stream_checks() -> str:
         (
             {"fp32": "float32", "fp16": "float16"}[precision],
             *(
-                f"{spread(each[key]['adds_per_cent'])} %"
+                spread(each[key]["adds_per_cent"], " %")
                 for key in ("without checks", "without high-pass")
             ),
         )
@@ -225,33 +225,44 @@ def int8() -> str:
             snr = gates["core_snr"]["value"]
             rows.append(
                 (
-                    f"{name}, {kind} core",
+                    f"{name}, {kind}",
                     f"{speed['ratio']:.2f} ({speed['low']:.2f} to {speed['high']:.2f})",
                     "-" if snr is None else f"{snr:.1f} dB",
                     f"{made['layers']} of {made['candidates']}, {100 * made['share']:.0f} %",
                     f"{made['seconds'] / 60:.1f} min",
                 )
             )
-        for threads in (2, 1):
-            hop = each.get(f"hop, {threads} threads")
-            if hop is not None:
-                both = (spread(hop[precision], digits=2) for precision in ("int8", "fp32"))
-                rows.append(
-                    (
-                        f"{name}, a hop, {threads} threads: {next(both)} ms against {next(both)}",
-                        f"{hop['ratio']:.2f}",
-                        "",
-                        "",
-                        "",
-                    )
-                )
     columns = (
-        "",
-        ">times as fast as float32",
-        ">SNR of the core",
-        ">layers in 8 bits, share",
+        *("core", ">times as fast as float32", ">SNR", ">layers in 8 bits, share"),
         ">calibration, 64 clips",
     )
+    return table(columns, rows)
+
+
+def int8_hops() -> str:
+    rows = []
+    for name, each in result("int8")["models"].items():
+        for threads in (2, 1):
+            if (hop := each.get(f"hop, {threads} threads")) is not None:
+                int8, float32 = (spread(hop[kind], " ms", 2) for kind in ("int8", "fp32"))
+                rows.append((name, str(threads), int8, float32, f"{hop['ratio']:.2f}"))
+    columns = ("a hop", ">threads", ">INT8", ">float32", ">times as fast")
+    return table(columns, rows)
+
+
+def threads_of_streams() -> str:
+    found = result("stream_threads")["streams"]
+    titles = {
+        "before": "two threads that wait busily (before)",
+        "2 threads": "two threads that sleep",
+        "1 thread": "one thread (the default)",
+    }
+
+    def cell(each: dict[str, Any]) -> str:
+        return f"{each['call, ms']['median']:.2f} ms, {each['processor s per s']:.2f} s"
+
+    rows = ((title, *(cell(each[key]) for each in found.values())) for key, title in titles.items())
+    columns = ("", *(f">{name}: a call, processor time for a second" for name in found))
     return table(columns, rows)
 
 
@@ -313,6 +324,8 @@ TABLES: dict[str, Callable[..., str]] = {
         stream_checks,
         engines,
         int8,
+        int8_hops,
+        threads_of_streams,
         commands,
         structure,
     )

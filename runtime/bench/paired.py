@@ -87,7 +87,7 @@ class Timer:
             failed=verdict.word == "slower",
             base_ms=base_ms,
             new_ms=new_ms,
-            ratio=verdict.ratio.median,
+            ratio=verdict.ratio.middle,
             low=verdict.ratio.low,
             high=verdict.ratio.high,
             floor=verdict.floor,
@@ -198,7 +198,7 @@ def _broken(row: Row, failure: _SideFailed) -> RowVerdict:
 
 
 def _why(verdict: Verdict, allowance: float) -> str:
-    percent = f"{100 * (verdict.ratio.median - 1):+.1f} %"
+    percent = f"{100 * (verdict.ratio.middle - 1):+.1f} %"
     spread = f"{100 * (verdict.ratio.low - 1):+.1f} to {100 * (verdict.ratio.high - 1):+.1f} %"
     if verdict.word == "slower":
         return f"slower by {percent} ({spread}); {100 * allowance:g} % are allowed"

@@ -66,9 +66,9 @@ def test_an_opening_lasts_as_long_as_it_should_and_a_block_at_least() -> None:
 
 
 def test_an_opening_is_the_median_of_its_blocks() -> None:
-    opening = Opening((Block(1, 2, 4), Block(1, 1, 2), Block(1, 50, 100)))
-    assert exp(opening.again) == pytest.approx(2)
-    assert exp(opening.new) == pytest.approx(4)
+    opening = Opening((Block(1, 4, 8), Block(1, 1, 2), Block(1, 400, 9000)))
+    assert exp(opening.again) == pytest.approx(4)
+    assert exp(opening.new) == pytest.approx(4)  # over the geometric mean of both bases
 
 
 def test_a_visit_has_more_of_shorter_calls() -> None:

@@ -43,7 +43,7 @@ def test_more_comparisons_ask_for_more_certainty() -> None:
     draw = np.random.default_rng(1)
     logs = draw.normal(0, 0.05, 40)
     one, many = interval(logs, 0.95), interval(logs, 1 - 0.05 / 40)
-    assert many.low < one.low < one.median < one.high < many.high
+    assert many.low < one.low < one.middle < one.high < many.high
 
 
 @settings(max_examples=25, deadline=None)
@@ -51,7 +51,7 @@ def test_more_comparisons_ask_for_more_certainty() -> None:
 def test_the_interval_scales_with_the_ratio(ratio: float, seed: int) -> None:
     logs = np.random.default_rng(seed).normal(0, 0.02, 20)
     there, scaled = interval(logs, 0.95), interval(logs + np.log(ratio), 0.95)
-    for name in ("low", "median", "high"):
+    for name in ("low", "middle", "high"):
         assert getattr(scaled, name) == pytest.approx(ratio * getattr(there, name))
 
 
