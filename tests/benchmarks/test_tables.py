@@ -19,12 +19,6 @@ def test_a_number_that_was_changed_by_hand_is_seen() -> None:
     assert rendered(text.replace("| Python alone |", "| Python alone, nearly |")) == text
 
 
-def test_every_table_has_its_place() -> None:
-    pages = "".join(page.read_text() for page in PAGES)
-    for name in TABLES:
-        assert f"<!-- table {name}" in pages, name
-
-
 def test_a_table_that_does_not_exist_is_named() -> None:
     with pytest.raises(KeyError, match="nothing"):
         rendered("<!-- table nothing -->\n\n<!-- end -->")
