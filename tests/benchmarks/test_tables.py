@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import PAGES, TABLES, rendered
+from benchmarks.tables import PAGES, rendered
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
