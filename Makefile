@@ -11,7 +11,7 @@ DEMO := demo
 BASELINE := benchmarks/baseline.json
 REGRESSION := build/regression
 
-.PHONY: demo test test-fast lint types regression baseline $(REGRESSION) install clean
+.PHONY: demo test test-fast lint types regression baseline $(REGRESSION) bench bench-tables install clean
 
 demo: install
 	@mkdir -p $(DEMO)
@@ -68,6 +68,13 @@ $(VENV)/installed: pyproject.toml
 	@$(PIP) install --editable ".[quality]" 2>$(VENV)/quality.log || \
 		echo "pesq was not compiled (see $(VENV)/quality.log): no frcrn-export evaluate, its tests are skipped"
 	@touch $@
+
+# Everything that one machine measures, 40 minutes of it alone; then the tables of all pages.
+bench: install
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
+bench-tables: install
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf $(VENV) build $(DEMO) *.egg-info
