@@ -34,13 +34,13 @@ def unpaired_rows(base: Result, new: Result, allowance: float) -> Iterator[RowVe
             if new.rows:
                 yield lacking(before, in_base=True)
             continue
-        if before.summary is None or after.summary is None:
+        if _is_broken(before) or _is_broken(after):
             why = "could not be measured: " + (after.failed or before.failed or "no samples")
             yield RowVerdict(
                 path=after.path,
                 row=after.label,
                 verdict="undecided",
-                failed=after.summary is None and before.summary is not None,
+                failed=_is_broken(after) and not _is_broken(before),
                 why=why,
                 command=after.command,
             )
@@ -49,6 +49,11 @@ def unpaired_rows(base: Result, new: Result, allowance: float) -> Iterator[RowVe
     if base.rows:
         for row in others.values():
             yield lacking(row, in_base=False)
+
+
+def _is_broken(row: Row) -> bool:
+    """Whether a row has no measurement, or failed in the middle of it."""
+    return row.summary is None or bool(row.failed)
 
 
 def _unpaired_row(

@@ -55,6 +55,10 @@ def test_a_side_without_times_has_no_rows() -> None:
 def test_a_row_that_broke_fails_in_the_new_side_alone() -> None:
     assert only(result(row()), result(row(None))).failed
     assert not only(result(row(None)), result(row())).failed
+    middle = msgspec.structs.replace(row(), failed="the device is lost")
+    found = only(result(row()), result(middle))
+    assert found.failed
+    assert found.why == "could not be measured: the device is lost"
 
 
 def test_two_models_are_refused() -> None:
