@@ -17,8 +17,7 @@ def packages(folder: Path, present: set[str], user: int = 0) -> tuple[int, str, 
     stubs = {
         "apt-get": APT_GET,
         "id": f"#!/bin/sh\necho {user}\n",
-        "make": "#!/bin/sh\n",
-        "cc": "#!/bin/sh\n",
+        **dict.fromkeys(("make", "git", "jq", "cc"), "#!/bin/sh\n"),
         "python3": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
     }
     for name in present:
@@ -37,7 +36,7 @@ def packages(folder: Path, present: set[str], user: int = 0) -> tuple[int, str, 
     return done.returncode, done.stdout + done.stderr, called
 
 
-ALL = {"apt-get", "id", "make", "cc", "python3"}
+ALL = {"apt-get", "id", "make", "git", "jq", "cc", "python3"}
 
 
 def test_nothing_is_installed_where_nothing_is_missing(tmp_path: Path) -> None:
@@ -55,7 +54,7 @@ def test_what_is_missing_is_installed_after_an_update(tmp_path: Path) -> None:
 
 def test_a_machine_with_nothing_gets_python_too(tmp_path: Path) -> None:
     _, _, called = packages(tmp_path / "bin", {"apt-get", "id"})
-    assert called[-1].endswith("make python3 gcc libc6-dev python3-dev python3-venv")
+    assert called[-1].endswith("make git jq python3 gcc libc6-dev python3-dev python3-venv")
 
 
 @pytest.mark.parametrize(("present", "user"), [(ALL - {"cc"}, 1000), ({"id", "python3"}, 0)])
