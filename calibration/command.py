@@ -9,6 +9,7 @@ from frcrn_export.calibration.settings import CLIPS, METHOD, MINUTES
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, Target
 from frcrn_export.runtime.bundle.remedies import FOR_VALUES
 from frcrn_export.runtime.commands.console import (
+    FiniteRange,
     print_json,
     print_line,
     print_table,
@@ -79,7 +80,7 @@ _TARGETS: dict[str, Target] = {word: target for target, word in FOR_VALUES.items
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=MINUTES,
     show_default=True,
     help="With --auto: time to measure the sensitivity of layers. A second run continues.",

@@ -8,7 +8,13 @@ import msgspec
 
 from frcrn_export.exporters.commands.options import print_parity
 from frcrn_export.runtime.bundle.manifest import Precision
-from frcrn_export.runtime.commands.console import json_option, print_json, print_line, status
+from frcrn_export.runtime.commands.console import (
+    FiniteRange,
+    json_option,
+    print_json,
+    print_line,
+    status,
+)
 from frcrn_export.runtime.commands.inspect_tables import said_of_model
 
 _PACED_SECONDS = 5.0
@@ -36,7 +42,7 @@ _PACED_SECONDS = 5.0
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="N",
     help="How long streams run at real-time pace.  [default: 5]",
 )

@@ -8,12 +8,12 @@ import click
 import msgspec
 
 from frcrn_export.exporters.commands.options import print_parity
-from frcrn_export.runtime.commands.console import print_json, print_table
+from frcrn_export.runtime.commands.console import FiniteRange, print_json, print_table
 from frcrn_export.runtime.errors import CheckFailed
 
 floor_option = click.option(
     "--fp16-floor",
-    type=click.FloatRange(10, 90),
+    type=FiniteRange(10, 90),
     metavar="DB",
     help="The least SNR of a float16 core in dB; layers stay in float32 where it misses it. "
     "[default: 45]",

@@ -9,6 +9,7 @@ import click
 from frcrn_export.runtime.bench.result import RESULT_NAME, Kind
 from frcrn_export.runtime.commands.again import command_again
 from frcrn_export.runtime.commands.console import (
+    FiniteRange,
     json_option,
     print_line,
     print_table,
@@ -61,7 +62,7 @@ _SECONDS = 60.0
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="N",
     help=f"About how long the run takes.  [default: {_SECONDS:g}]",
 )
@@ -85,7 +86,7 @@ _SECONDS = 60.0
     "--length",
     "lengths",
     multiple=True,
-    type=click.FloatRange(min=0, min_open=True, max=7200),
+    type=FiniteRange(min=0, min_open=True, max=7200),
     metavar="SECONDS",
     help="Of recordings.  [default: 4]",
 )

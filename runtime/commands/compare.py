@@ -13,6 +13,7 @@ from frcrn_export.runtime.bench.comparison import MAX_GROWTH, MAX_SLOWDOWN, Limi
 from frcrn_export.runtime.bench.result import RESULT_NAME
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.commands.console import (
+    FiniteRange,
     json_option,
     print_json,
     print_line,
@@ -65,7 +66,7 @@ class Percent(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option(
     "--max-drift",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=MAX_DRIFT_DB,
     metavar="DB",
     help="How far below the base parity and SI-SDR may be, above their floors.  "
@@ -74,7 +75,7 @@ class Percent(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--exact", is_flag=True, help="No counter may change at all.")
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="SECONDS",
     help=f"How long a row of times may take until its verdict; 0: none.  [default: {_BUDGET:g}]",
 )
@@ -89,7 +90,7 @@ class Percent(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option(
     "--length",
-    type=click.FloatRange(min=0, min_open=True, max=7200),
+    type=FiniteRange(min=0, min_open=True, max=7200),
     metavar="SECONDS",
     help="Of a recording.  [default: 1]",
 )

@@ -1,6 +1,7 @@
 """Output of commands: tables on standard output, progress on standard error, JSON for machines."""
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,19 @@ from frcrn_export.runtime.text import shown
 
 _LONGEST_CELL, _LONGEST_LINE = 1_000, 4_000  # characters
 
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers without those that compare with nothing, or end nothing: nan and inf."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 precision_option = click.option(
     "--precision",
@@ -23,7 +37,7 @@ precision_option = click.option(
 )
 attenuation_option = click.option(
     "--attenuation-limit",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="DB",
     help="Lower noise by at most this much; some of the room stays. No limit by default.",
 )

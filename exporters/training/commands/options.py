@@ -1,6 +1,5 @@
 """The options of `frcrn-export train`."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +9,13 @@ import click
 
 from frcrn_export.exporters.commands.options import family_options
 from frcrn_export.exporters.family import Setting
+from frcrn_export.runtime.commands.console import FiniteRange
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Finite(click.FloatRange):
-    """A range without nan and inf, which click takes for floats."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        return number
-
-
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_POSITIVE = Finite(min=0, min_open=True)
+_POSITIVE = FiniteRange(min=0, min_open=True)
 
 
 @dataclass(frozen=True)
@@ -77,7 +65,7 @@ _DATA = (
     click.option("--batch", type=click.IntRange(min=2), default=8, show_default=True),
     click.option(
         "--seconds",
-        type=Finite(min=0.25, max=60),
+        type=FiniteRange(min=0.25, max=60),
         default=2.0,
         show_default=True,
         help="Length of an example.",

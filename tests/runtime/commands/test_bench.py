@@ -66,6 +66,8 @@ def test_a_row_that_fails_is_exit_code_1(root: Path, monkeypatch: pytest.MonkeyP
     [
         (("--pin", "a"), "give numbers"),
         (("--pin", "9999"), "no such processors; there are: "),
+        (("--seconds", "nan"), "is not a finite number"),
+        (("--seconds", "inf"), "is not a finite number"),
         (("--capacity", "--scaling"), "one at a time"),
         (("--capacity", "--batch", 2), "--capacity takes no --batch"),
         (("again",), "frcrn-export compare"),

@@ -115,6 +115,8 @@ def test_two_results_of_other_machines(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (("--max-slowdown", "fast"), "give a percentage, such as 5%"),
+        (("--budget", "nan"), "is not a finite number"),
+        (("--max-slowdown", "nan"), "give a percentage"),
         (("--max-slowdown", "-1"), "give a percentage"),
         (("--markdown", "x", "--junit", "x"), "give two files"),
         (("--markdown", "missing/x.md"), "no such folder"),
