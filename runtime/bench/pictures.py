@@ -48,12 +48,13 @@ def _distribution(rows: Sequence[Row]) -> str:
     axis = figure.subplots()
     for row in rows:
         samples = np.sort(row.samples) / 1e3 / row.audio_seconds
-        axis.step(samples, np.linspace(0, 100, len(samples)), where="post", label=row.label)
+        shares = np.linspace(0, 100, len(samples)) if len(samples) > 1 else [50]
+        axis.step(samples, shares, "-" if len(samples) > 1 else "o", where="post", label=row.label)
     axis.set_xscale("log")
     axis.set_xlabel("Time for a second of audio (s)")
     axis.set_ylabel("Calls (%)")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7, loc="lower right")
+    _legend(figure)
     return _svg(figure)
 
 
@@ -73,15 +74,16 @@ def _quality(rows: Sequence[Row], worst: dict[str, float]) -> str:
     axis.set_xscale("log")
     axis.set_xlabel("Time for a second of audio (s)")
     axis.set_ylabel("Worst SNR against the reference (dB)")
+    axis.set_ylim(0, _BEST_DB)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    _legend(figure)
     return _svg(figure)
 
 
 def _lengths(rows: Sequence[Row]) -> str:
     figure = _figure(9, 4.5)
     axis = figure.subplots()
-    for name, group in _groups(rows, lambda row: f"{row.path}, {row.threads} threads"):
+    for name, group in _groups(rows, _line):
         group.sort(key=lambda row: row.audio_seconds)
         times = [row.summary.median / 1e3 for row in group if row.summary]
         axis.plot([row.audio_seconds for row in group], times, "o-", label=name)
@@ -90,23 +92,24 @@ def _lengths(rows: Sequence[Row]) -> str:
     axis.set_xlabel("Recording (s)")
     axis.set_ylabel("Time (s)")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    _legend(figure)
     return _svg(figure)
 
 
 def _streams(rows: Sequence[Row]) -> str:
     figure = _figure(9, 4.5)
     axis = figure.subplots()
-    for name, group in _groups(rows, lambda row: f"{row.path}, {row.threads} threads"):
+    for name, group in _groups(rows, _line):
         group.sort(key=lambda row: row.batch)
         times = [row.summary.median / row.batch for row in group if row.summary]
         axis.plot([row.batch for row in group], times, "o-", label=name)
     axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("Streams in a call")
     axis.set_ylabel("Time of a hop for one stream (ms)")
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    _legend(figure)
     return _svg(figure)
 
 
@@ -135,7 +138,7 @@ def _front(rows: Sequence[CapacityRow]) -> str:
     axis.set_ylabel("Of one processor, a stream (%)")
     axis.set_yscale("log")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    _legend(figure)
     return _svg(figure)
 
 
@@ -145,6 +148,15 @@ def _groups(rows: Sequence[Row], name: Callable[[Row], str]) -> Iterator[tuple[s
     for row in rows:
         groups.setdefault(name(row), []).append(row)
     yield from groups.items()
+
+
+def _line(row: Row) -> str:
+    return f"{row.path}, {row.threads} thread{'s' * (row.threads > 1)}"
+
+
+def _legend(figure: "Figure") -> None:
+    """Below the axes, where it hides nothing."""
+    figure.legend(fontsize=7, loc="outside lower center", ncols=2)
 
 
 def _figure(width: float, height: float) -> "Figure":
