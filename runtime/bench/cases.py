@@ -13,6 +13,7 @@ from frcrn_export.runtime.bench.counters import made_for_processors
 from frcrn_export.runtime.bench.result import Kind, Row
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest
 from frcrn_export.runtime.bundle.reader import Bundle
+from frcrn_export.runtime.bundle.remedies import streaming_hint
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.gpu import first_gpu
@@ -192,8 +193,24 @@ def find_cases(bundle: Bundle, wanted: Wanted) -> Found:
             found.cases += _of_file(bundle.manifest, entry, backend, wanted)
     if not found.cases:
         reasons = "; ".join(f"{path}: {why}" for path, why in found.left_out.items())
-        raise UserError(f"{bundle.path}: nothing in it to time here ({reasons or 'no such rows'})")
+        raise UserError(
+            f"{bundle.path}: nothing in it to time here ({reasons or _no_rows(bundle, wanted)})"
+        )
     return found
+
+
+def _no_rows(bundle: Bundle, wanted: Wanted) -> str:
+    """Why none of the wanted files has a row of a wanted kind."""
+    asked = " ".join(
+        (
+            *(f"--file {quoted(name)}" for name in wanted.files),
+            *map("--kind {}".format, wanted.kinds),
+        )
+    )
+    streaming = "core_streaming" in {entry.role for entry in bundle.manifest.files}
+    there = "cores have the kinds offline and core, streaming cores hop and hops"
+    lacks = "" if streaming else f"; there is no streaming core: {streaming_hint(bundle.manifest)}"
+    return f"no rows of {asked}; {there}{lacks}"
 
 
 def _why_not(bundle: Bundle, entry: FileEntry, wanted: Wanted) -> str:
@@ -201,6 +218,8 @@ def _why_not(bundle: Bundle, entry: FileEntry, wanted: Wanted) -> str:
     if entry.format == "torchscript" and "torchscript" not in wanted.backends:
         return f"{RUNS_CODE}; add --backend torchscript"
     backends = _backends(bundle, entry, wanted)
+    if not backends and wanted.backends:
+        return f"no file for {', '.join(wanted.backends)}"
     if not backends:
         return "no backend here runs it; run: frcrn-export doctor"
     on_processor = all(name not in GPU_BACKENDS for name in backends)

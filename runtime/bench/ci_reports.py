@@ -34,7 +34,13 @@ def junit(comparison: Comparison) -> str:
 
 def _cases(comparison: Comparison) -> Iterator[tuple[str, str, bool, bool, str]]:
     for row in comparison.rows:
-        yield "time", row.row, row.failed, row.verdict == "undecided", row.why or row.verdict
+        yield (
+            "time",
+            row.row,
+            row.failed,
+            row.verdict not in ("same", "faster"),
+            row.why or row.verdict,
+        )
     for each in comparison.parity:
         yield "parity", f"{each.artifact} {each.case}", each.outcome == "failed", False, each.why
     for drift in comparison.quality:
@@ -54,8 +60,9 @@ def annotations(comparison: Comparison) -> Iterator[str]:
     for failure in comparison.failures:
         yield f"::error title=frcrn-export compare::{_data(failure)}"
     for row in comparison.rows:
-        if not row.failed and row.verdict == "undecided":
-            yield f"::notice title=frcrn-export compare::{_data(f'{row.row}: {row.why}')}"
+        if not row.failed and row.verdict not in ("same", "faster"):
+            said = _data(f"{row.row}: {row.verdict}, {row.why}")
+            yield f"::notice title=frcrn-export compare::{said}"
     for note in comparison.notes:
         yield f"::notice title=frcrn-export compare::{_data(note)}"
 

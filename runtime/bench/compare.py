@@ -1,6 +1,6 @@
 """Base against new: counters, parity, quality and times."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def compare_bundles(
     if budget > 0:
         timer = Timer(base, new, limits.max_slowdown, budget, seed)
         rows, notes = compare_times(timer, wanted, progress)
-    quality = quality_changes(base, new, pairs, limits.max_drift_db)
+    quality = list(quality_changes(base, new, pairs, limits.max_drift_db))
     return _comparison(before, after, limits, rows, notes, quality)
 
 
@@ -120,6 +120,9 @@ def compare_results(
             "are to the anchor of each and decide nothing; for a verdict compare the bundles: "
             "frcrn-export compare BASE_BUNDLE NEW_BUNDLE"
         )
+    if bool(base.rows) != bool(new.rows):
+        without = names[0] if new.rows else names[1]
+        notes.append(f"{shown(without)} has no times: none were compared")
     return _comparison(before, after, limits, rows, notes, [])
 
 
@@ -152,15 +155,18 @@ def _comparison(
     limits: Limits,
     rows: Sequence[RowVerdict],
     notes: Sequence[str],
-    quality: Iterable[QualityChange],
+    quality: Sequence[QualityChange],
 ) -> Comparison:
     same_kernels = base.machine.runs_the_kernels_of(new.machine)
+    files = {each.path for each in new.files}
+    lost = {each.path for each in base.files} - files
     return Comparison(
         base=base.name,
         new=new.name,
         model=new.model,
         machine=new.machine,
         max_slowdown=limits.max_slowdown,
+        files=len(files),
         counters=tuple(
             counter_changes(
                 base.files,
@@ -172,7 +178,7 @@ def _comparison(
         ),
         parity=tuple(
             parity_changes(
-                base.parity,
+                [each for each in base.parity if each.artifact not in lost],
                 new.parity,
                 max_drift_db=limits.max_drift_db,
                 judge_drift=same_kernels and base.weights == new.weights,
@@ -180,11 +186,11 @@ def _comparison(
         ),
         quality=tuple(quality),
         rows=tuple(rows),
-        notes=(*notes, *_notes(base, new, same_kernels)),
+        notes=tuple(dict.fromkeys((*notes, *_notes(base, new, same_kernels, bool(quality))))),
     )
 
 
-def _notes(base: Side, new: Side, same_kernels: bool) -> Iterator[str]:
+def _notes(base: Side, new: Side, same_kernels: bool, has_quality: bool) -> Iterator[str]:
     """What the two sides do not share, and what could not be compared for it."""
     if not same_kernels:
         yield (
@@ -192,10 +198,8 @@ def _notes(base: Side, new: Side, same_kernels: bool) -> Iterator[str]:
             "graphs as they run, and parity with its floors alone"
         )
     if base.weights != new.weights:
-        yield (
-            "other weights than the base's: parity is compared with its floors alone; for the "
-            "quality of both add --pairs FOLDER"
-        )
+        add = "" if has_quality else "; for the quality of both add --pairs FOLDER"
+        yield f"other weights than the base's: parity is compared with its floors alone{add}"
     if base.tools and new.tools and base.tools != new.tools:
         other = [
             f"{name} {new.tools.get(name, '-')} (base: {base.tools.get(name, '-')})"

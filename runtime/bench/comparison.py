@@ -1,6 +1,7 @@
 """The outcome of a comparison, and what it accepts."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from msgspec import Struct
 
@@ -13,6 +14,9 @@ from frcrn_export.runtime.bench.changes import (
 from frcrn_export.runtime.bench.machine import Machine
 from frcrn_export.runtime.bench.result import Row
 from frcrn_export.runtime.bench.verdict import Word
+
+# A verdict; or a row that one side alone has, or that could not be measured.
+RowWord = Word | Literal["lost", "new", "broken"]
 
 MAX_SLOWDOWN, MAX_GROWTH = 0.03, 0.01
 
@@ -37,7 +41,7 @@ class RowVerdict(Struct, frozen=True, kw_only=True):
 
     path: str
     row: str
-    verdict: Word
+    verdict: RowWord
     failed: bool
     base_ms: float | None = None
     new_ms: float | None = None
@@ -53,21 +57,28 @@ class RowVerdict(Struct, frozen=True, kw_only=True):
 
 def lacking(row: Row, *, in_base: bool) -> RowVerdict:
     """A row that one side alone has; a row that was lost fails."""
-    if in_base:
-        why = "in the base alone: the new side lacks it"
-    else:
-        why = "new: the base has no such row, nothing to compare"
-    return RowVerdict(path=row.path, row=row.label, verdict="undecided", failed=in_base, why=why)
+    word: RowWord = "lost" if in_base else "new"
+    why = (
+        "in the base alone (another chunk or backend is another row); make it, or name the files "
+        "to compare with --file"
+        if in_base
+        else "the base has no such row"
+    )
+    return RowVerdict(path=row.path, row=row.label, verdict=word, failed=in_base, why=why)
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """All of a comparison. `notes` are lines for the reader; they fail nothing."""
+    """All of a comparison. `notes` are lines for the reader; they fail nothing.
+
+    `files` are those of which the counters were compared.
+    """
 
     base: str
     new: str
     model: str
     machine: Machine
     max_slowdown: float
+    files: int = 0
     counters: tuple[CounterChange, ...]
     parity: tuple[ParityChange, ...]
     quality: tuple[QualityChange, ...]
@@ -78,7 +89,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     def failures(self) -> tuple[str, ...]:
         """One line for each thing that fails, the rows of times first."""
         return (
-            *(f"{r.row}: {r.why or r.verdict}" for r in self.rows if r.failed),
+            *(f"{r.row}: {r.verdict}, {r.why}" for r in self.rows if r.failed),
+            *(f"{c.path}: lost" for c in self.counters if c.what == "file" and c.new == "-"),
             *(f"{p.artifact}, {p.case}: {p.why}" for p in self.parity if p.outcome == "failed"),
             *(
                 f"{q.artifact}: SI-SDR {q.new_db:.2f} dB, in the base {q.base_db:.2f}"
@@ -88,6 +100,6 @@ class Comparison(Struct, frozen=True, kw_only=True):
             *(
                 f"{c.path}: {c.what} {c.new}, in the base {c.base}"
                 for c in self.counters
-                if c.outcome == "failed"
+                if c.outcome == "failed" and not (c.what == "file" and c.new == "-")
             ),
         )

@@ -24,6 +24,7 @@ Opener = Callable[[Case, Bundle, Float32Array], Call]
 
 # Of a row's budget, for one opening of its sessions; but no less than opening them took.
 _SHARE_OF_BUDGET = 1 / 60
+_LONGEST_BUDGET = 1_800.0  # seconds that advice asks for
 # A change of the anchor in one run that is worth a word.
 _MUCH_SLOWER = 0.15
 
@@ -190,7 +191,7 @@ def _broken(row: Row, failure: _SideFailed) -> RowVerdict:
     return RowVerdict(
         path=row.path,
         row=row.label,
-        verdict="undecided",
+        verdict="broken",
         failed=failure.new,
         why=f"the {'new' if failure.new else 'base'} file fails: {said}",
         command=row.command,
@@ -201,20 +202,23 @@ def _why(verdict: Verdict, allowance: float) -> str:
     percent = f"{100 * (verdict.ratio.middle - 1):+.1f} %"
     spread = f"{100 * (verdict.ratio.low - 1):+.1f} to {100 * (verdict.ratio.high - 1):+.1f} %"
     if verdict.word == "slower":
-        return f"slower by {percent} ({spread}); {100 * allowance:g} % are allowed"
+        return f"{percent} ({spread}), {100 * allowance:g} % are allowed"
     if verdict.word == "undecided":
-        return f"undecided after {verdict.openings} openings: {percent} ({spread})"
+        return f"{percent} ({spread}) after {verdict.openings} openings"
     return ""
 
 
 def _notes(rows: Sequence[RowVerdict], anchors: Sequence[float], timer: Timer) -> Iterator[str]:
     floors = [row.floor for row in rows if row.floor is not None]
     if floors and max(floors) > timer.max_slowdown:
+        # Noise falls with the square root of time.
+        needed = timer.budget * (max(floors) / max(timer.max_slowdown, 1e-3)) ** 2
+        time = f"give it more time (--budget {ceil(needed):g}), " * (needed <= _LONGEST_BUDGET)
         yield (
             f"base against base differs by up to {100 * max(floors):.1f} % here, more than the "
             f"{100 * timer.max_slowdown:g} % that are allowed: smaller slowdowns cannot be told "
-            "in these rows; end other work on this machine, give it more time (--budget "
-            f"{2 * timer.budget:g}), or allow as much (--max-slowdown {ceil(100 * max(floors))}%)"
+            f"in these rows; end other work on this machine, {time}or allow as much "
+            f"(--max-slowdown {ceil(100 * max(floors))}%)"
         )
     if (slower := slowed_by(anchors)) > _MUCH_SLOWER:
         yield (

@@ -81,12 +81,17 @@ class Cold(Struct, frozen=True, kw_only=True):
 
 
 class PacedStream(Struct, frozen=True, kw_only=True):
-    """A stream at real-time pace: what a hop takes, and how many were not done in time."""
+    """A stream at real-time pace: what a hop takes, and how many were not done in time.
+
+    `latest_ms` is the longest from the arrival of a hop's last sample until it was done, with the
+    time that it waited for the processor.
+    """
 
     hops: Count
     p50_ms: Milliseconds
     p99_ms: Milliseconds
     max_ms: Milliseconds
+    latest_ms: Milliseconds = 0.0
     missed: Count
 
 

@@ -9,6 +9,7 @@ from frcrn_export.runtime.bench.result import Summary
 
 _TAIL = 0.025  # on each side of a 95 % interval
 FEWEST_ROUNDS = 6  # for such an interval
+CERTAINTY = 0.02  # of a median, as a share of it
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:

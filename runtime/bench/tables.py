@@ -17,6 +17,7 @@ from frcrn_export.runtime.bench.result import (
     Slope,
 )
 from frcrn_export.runtime.bench.scaling import thread_gains
+from frcrn_export.runtime.bench.summary import CERTAINTY, FEWEST_ROUNDS, is_certain
 from frcrn_export.runtime.tables import Table
 
 _MUCH_SLOWER = 0.15
@@ -43,7 +44,8 @@ def result_tables(result: Result) -> Iterator[Table]:
         yield _layers_table(roofline)
     if result.cold:
         yield Table("In a new process", _COLD, tuple(map(_cold, result.cold)))
-    yield Table("Exact counters", _COUNTERS, tuple(map(_counters, result.files)))
+    if not (result.capacity or result.slopes or result.rooflines):
+        yield Table("Exact counters", _COUNTERS, tuple(map(_counters, result.files)))
 
 
 def result_notes(result: Result) -> Iterator[str]:
@@ -57,6 +59,12 @@ def result_notes(result: Result) -> Iterator[str]:
     )
     if result.rows:
         yield f"measured in {result.seconds:.0f} s; the interval is that of the median, 95 %"
+    timed = [row for row in result.rows if row.summary is not None]
+    if unsure := [row for row in timed if not is_certain(row.rounds, CERTAINTY)]:
+        yield (
+            f"{len(unsure)} of {len(timed)} rows are not certain to {100 * CERTAINTY:g} %: give "
+            "more time (--seconds), on a machine that does nothing else"
+        )
     if (slower := slowed_by(result.anchor_ms)) > _MUCH_SLOWER:
         yield (
             f"the machine was {100 * slower:.0f} % slower in one half of the run than in the "
@@ -69,7 +77,7 @@ def result_notes(result: Result) -> Iterator[str]:
     if result.capacity:
         best = recommended(result.capacity)
         yield (
-            "no way of running holds one stream here"
+            "no way of running held one stream here just now; end other work, and run it again"
             if best is None
             else f"recommended, for {best.streams} streams at {number(best.delay_ms)} ms of delay: "
             f"{best.command}"
@@ -104,6 +112,7 @@ _OFFLINE = (
     "backend",
     "call",
     ">threads",
+    ">calls",
     ">median ms",
     ">interval",
     ">p99",
@@ -116,6 +125,7 @@ _HOPS = (
     "backend",
     "call",
     ">threads",
+    ">calls",
     ">p50 ms",
     ">interval",
     ">p90",
@@ -123,9 +133,10 @@ _HOPS = (
     ">max",
     ">CPU ms",
     ">of real time",
-    ">paced p50",
+    ">at pace: p50",
     ">p99",
-    ">missed",
+    ">done after, at most",
+    ">late",
 )
 
 
@@ -145,7 +156,7 @@ _GAINS = ("file", "call", ">threads", ">1 thread, ms", ">ms", ">times as fast")
 _CAPACITY = (
     *("bundle", "file", "precision", ">threads x workers", ">streams", ">p99 of a call, ms"),
     *(">hop, ms", ">late at real-time pace", ">delay, ms", ">of a processor a stream", ">SNR dB"),
-    "",
+    "worth it",
 )
 _LAYERS = ("node", "operator", "shapes", ">ms", ">share", ">GFLOP/s", ">GB/s", ">of attainable")
 
@@ -173,6 +184,9 @@ def _capacity(row: CapacityRow) -> tuple[str, ...]:
     start = (row.bundle, row.path, row.precision, f"{row.threads} x {row.workers}")
     if row.failed and not row.streams:
         return (*start, "failed", *["-"] * 6, row.failed)
+    if not row.streams:
+        none = ("0", number(row.p99_ms), number(row.hop_ms), "-", number(row.delay_ms), "-")
+        return (*start, *none, f"{row.snr_db:.1f}", "")
     return (
         *start,
         str(row.streams),
@@ -198,7 +212,7 @@ def _layers_table(roofline: Roofline) -> Table:
             f"{100 * layer.share:.1f} %",
             f"{layer.gflops:.1f}" if layer.gflops else "-",
             f"{layer.gbytes:.1f}",
-            f"{100 * layer.reached:.0f} %",
+            "in a cache" if layer.reached > 1 else f"{100 * layer.reached:.0f} %",
         )
         for layer in shown
     ]
@@ -227,16 +241,29 @@ def _cold(each: Cold) -> tuple[str, ...]:
     )
 
 
+def _interval(row: Row) -> str:
+    """The interval of the median; fewer than six rounds have none."""
+    if row.summary is None or 0 < len(row.rounds) < FEWEST_ROUNDS:
+        return "-"
+    return f"{number(row.summary.low)} to {number(row.summary.high)}"
+
+
+def _percentile(row: Row, value: float, share: int) -> str:
+    """A percentile in ms, of as many calls as it needs to be one."""
+    return number(value) if len(row.samples) * (100 - share) >= 100 or not row.rounds else "-"
+
+
 def _offline(row: Row) -> tuple[str, ...]:
     found, factor = row.summary, row.real_time_factor
     start = (row.path, row.backend, row.what, str(row.threads))
     if found is None or factor is None:
-        return (*start, "failed", *["-"] * 5)
+        return (*start, "failed", *["-"] * 6)
     return (
         *start,
+        str(len(row.samples)),
         number(found.median),
-        f"{number(found.low)} to {number(found.high)}",
-        number(found.p99),
+        _interval(row),
+        _percentile(row, found.p99, 99),
         number(row.processor_ms),
         f"{factor:.4f}",
         f"{1 / factor:,.0f}",
@@ -247,19 +274,25 @@ def _hop(row: Row) -> tuple[str, ...]:
     found, factor = row.summary, row.real_time_factor
     start = (row.path, row.backend, row.what, str(row.threads))
     if found is None or factor is None:
-        return (*start, "failed", *["-"] * 9)
+        return (*start, "failed", *["-"] * 11)
     paced = row.paced
     kept = (
-        ("-", "-", "-")
+        ("-", "-", "-", "-")
         if paced is None
-        else (number(paced.p50_ms), number(paced.p99_ms), f"{paced.missed} of {paced.hops}")
+        else (
+            number(paced.p50_ms),
+            number(paced.p99_ms),
+            number(paced.latest_ms),
+            f"{paced.missed} of {paced.hops}",
+        )
     )
     return (
         *start,
+        str(len(row.samples)),
         number(found.median),
-        f"{number(found.low)} to {number(found.high)}",
-        number(found.p90),
-        number(found.p99),
+        _interval(row),
+        _percentile(row, found.p90, 90),
+        _percentile(row, found.p99, 99),
         number(found.max),
         number(row.processor_ms),
         f"{100 * factor:.1f} %",
@@ -305,11 +338,11 @@ def _layers(each: FileCounters) -> str:
 
 _TIMES = (
     *("row", "verdict", ">base ms", ">new ms", ">new/base", ">interval", ">base/base", ">openings"),
-    "",
+    "note",
 )
-_CHANGES = ("file", "what", ">base", ">new", "")
-_QUALITY = ("file", ">pairs", ">base dB", ">new dB", "")
-_PARITY = ("file", "case", ">base dB", ">new dB", ">floor", "")
+_CHANGES = ("file", "what", ">base", ">new", "outcome")
+_QUALITY = ("file", ">pairs", ">base dB", ">new dB", "outcome")
+_PARITY = ("file", "case", ">base dB", ">new dB", ">floor", "outcome")
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:
@@ -344,7 +377,11 @@ def _moved(each: ParityChange) -> tuple[str, ...]:
 def comparison_notes(comparison: Comparison) -> Iterator[str]:
     """The outcome in one line, what is the same, and the notes of the run."""
     failures = comparison.failures
-    yield f"{len(failures)} failed" if failures else "all passed"
+    compared = (
+        f"{len(comparison.rows)} rows of times, {len(comparison.parity)} comparisons of parity, "
+        f"the counters of {comparison.files} files"
+    )
+    yield f"{len(failures)} failed of {compared}" if failures else f"all passed: {compared}"
     if not comparison.counters:
         yield "counters: none differs"
     if comparison.parity:
@@ -365,7 +402,7 @@ def _verdict(row: RowVerdict) -> tuple[str, ...]:
         f"{row.ratio:.3f}",
         f"{row.low:.3f} to {row.high:.3f}",
         "-" if row.floor is None else f"{100 * row.floor:.1f} %",
-        str(row.openings),
+        str(row.openings or "-"),
         row.why,
     )
 

@@ -1,12 +1,13 @@
 """Times of two results that were measured apart, with the anchor between them."""
 
 from collections.abc import Iterator
-from math import exp, log
+from math import exp, inf, log
 
 import numpy as np
 
 from frcrn_export.runtime.bench.comparison import RowVerdict, lacking
 from frcrn_export.runtime.bench.result import Result, Row
+from frcrn_export.runtime.bench.summary import FEWEST_ROUNDS
 from frcrn_export.runtime.bench.verdict import Word
 
 
@@ -39,13 +40,14 @@ def unpaired_rows(base: Result, new: Result, allowance: float) -> Iterator[RowVe
             yield RowVerdict(
                 path=after.path,
                 row=after.label,
-                verdict="undecided",
+                verdict="broken",
                 failed=_is_broken(after) and not _is_broken(before),
                 why=why,
                 command=after.command,
             )
             continue
-        yield _unpaired_row(before, after, anchors, comparable, allowance)
+        floor = max(abs(log(anchors)), *(_unsteadiness(each) for each in (base, new)))
+        yield _unpaired_row(before, after, anchors, floor if comparable else inf, allowance)
     if base.rows:
         for row in others.values():
             yield lacking(row, in_base=False)
@@ -56,18 +58,27 @@ def _is_broken(row: Row) -> bool:
     return row.summary is None or bool(row.failed)
 
 
+def _unsteadiness(result: Result) -> float:
+    """How much the anchor varied within a run: half of what its middle 80 % span, as logarithm."""
+    if len(result.anchor_ms) < FEWEST_ROUNDS:
+        return 0.0
+    low, high = np.percentile(np.log(result.anchor_ms), (10, 90))
+    return float(high - low) / 2
+
+
 def _unpaired_row(
-    base: Row, new: Row, anchors: float, comparable: bool, allowance: float
+    base: Row, new: Row, anchors: float, floor: float, allowance: float
 ) -> RowVerdict:
+    """One row. An infinite floor, of machines that differ, decides nothing."""
     assert base.summary is not None
     assert new.summary is not None
-    divisor = 1.0 if comparable else anchors
+    divisor = 1.0 if floor < inf else anchors
     ratio = new.summary.median / base.summary.median / divisor
     low = new.summary.low / base.summary.high / divisor
     high = new.summary.high / base.summary.low / divisor
-    floor = abs(log(anchors)) if comparable else None
+    enough = all(len(row.rounds) >= FEWEST_ROUNDS for row in (base, new))
     word: Word = "undecided"
-    if floor is not None:
+    if enough and floor < inf:
         if log(low) > max(log(1 + allowance), floor):
             word = "slower"
         elif log(high) < -floor:
@@ -75,7 +86,9 @@ def _unpaired_row(
         elif log(high) <= log(1 + allowance):
             word = "same"
     shares = f"{100 * (ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %)"
-    why = "" if word in ("same", "faster") else f"{word}: {shares}"
+    why = "" if word in ("same", "faster") else shares
+    if not enough:
+        why = f"fewer than {FEWEST_ROUNDS} rounds; measure longer: --seconds 60 ({shares})"
     return RowVerdict(
         path=new.path,
         row=new.label,
@@ -86,9 +99,8 @@ def _unpaired_row(
         ratio=ratio,
         low=low,
         high=high,
-        floor=None if floor is None else exp(floor) - 1,
+        floor=exp(floor) - 1 if floor < inf else None,
         blocks=min(len(base.rounds), len(new.rounds)),
-        openings=1,
         why=why,
         command=new.command,
     )

@@ -231,6 +231,7 @@ def print_result(result: "Result") -> None:
 
 def _check_folder(folder: Path, force: bool, context: click.Context) -> None:
     from frcrn_export.runtime.bench.pictures import require_matplotlib
+    from frcrn_export.runtime.files.output import check_output
 
     require_matplotlib()
     if folder.exists() and not folder.is_dir():
@@ -239,10 +240,13 @@ def _check_folder(folder: Path, force: bool, context: click.Context) -> None:
     if there and not force:
         again = command_again(context, added=("--force",))
         raise UserError(f"{folder / there[0]}: exists; to replace it, run: {again}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}; give another folder") from error
+    if folder.exists():
+        for name in _FILES:
+            check_output(folder / name)
+        return
+    parent = next(each for each in folder.absolute().parents if each.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{folder}: no folder can be made in {parent}; give another")
 
 
 def _write(folder: Path, result: "Result") -> None:
@@ -250,6 +254,10 @@ def _write(folder: Path, result: "Result") -> None:
     from frcrn_export.runtime.bench.page import result_page
     from frcrn_export.runtime.files.output import write_output
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; give another folder") from error
     texts = (result.to_json().decode(), result_markdown(result), result_page(result))
     for name, text in zip(_FILES, texts, strict=True):
         write_output(folder / name, text)

@@ -30,7 +30,7 @@ BAD = compared(
 
 def test_what_fails_comes_first() -> None:
     first, second, third = BAD.failures
-    assert first.startswith("core.onnx, onnxruntime-cpu, pipeline, 1 s, 1 thread: slower: +100.0 %")
+    assert first.startswith("core.onnx, onnxruntime-cpu, pipeline, 1 s, 1 thread: slower, +100.0 %")
     assert "below its floor" in second
     assert "bytes 5,000, in the base 1,000" in third
     assert GOOD.failures == ()

@@ -45,6 +45,8 @@ def test_rows_that_one_side_lacks() -> None:
     base, new = result(row(), row(kind="hop")), result(row(), row(path="other.onnx"))
     found = {(each.path, each.failed) for each in unpaired_rows(base, new, 0.03)}
     assert found == {("core.onnx", False), ("core.onnx", True), ("other.onnx", False)}
+    words = {each.verdict for each in unpaired_rows(base, new, 0.03)}
+    assert words == {"same", "lost", "new"}
 
 
 def test_a_side_without_times_has_no_rows() -> None:
@@ -86,3 +88,29 @@ def test_other_exporters_are_said() -> None:
     base, new = (result(tools={"onnx": version, "torch": "2.13.0"}) for version in ("1.22", "1.23"))
     (note,) = compare_results(base, new, ("a", "b"), Limits()).notes
     assert note == "exported with other versions than the base: onnx 1.23 (base: 1.22)"
+
+
+def test_a_few_rounds_decide_nothing() -> None:
+    short = msgspec.structs.replace(row(30.0), rounds=((30.0,),))
+    found = only(result(row(10.0)), result(short))
+    assert (found.verdict, found.failed) == ("undecided", False)
+    assert "--seconds 60" in found.why
+
+
+def test_an_anchor_that_jumps_is_a_floor() -> None:
+    jumping = result(row(12.0), anchor_ms=1.0)
+    jumping = msgspec.structs.replace(jumping, anchor_ms=(1.0, 1.6) * 6)
+    found = only(result(row(10.0), anchor_ms=1.3), jumping)
+    assert found.verdict == "undecided"
+    assert found.floor is not None
+    assert found.floor > 0.2
+
+
+def test_what_was_not_compared_is_said() -> None:
+    notes = compare_results(result(row()), result(), ("a", "b"), Limits()).notes
+    assert "b has no times: none were compared" in notes
+
+
+def test_a_lost_file_is_one_failure() -> None:
+    found = compare_results(result(), result(files=(), parity=()), ("a", "b"), Limits())
+    assert found.failures == ("core.onnx: lost",)
