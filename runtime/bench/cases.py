@@ -180,6 +180,10 @@ def find_cases(bundle: Bundle, wanted: Wanted) -> Found:
             raise UserError(f"{bundle.path}: no file {name!r}; there are: {', '.join(names)}")
     for name in wanted.backends:
         require_backend(name)
+        if name == "onnxruntime-cuda" and not _has_device(name):
+            raise BackendError(
+                f"{name}: the installed ONNX Runtime has no CUDA; run: frcrn-export doctor"
+            )
     found = Found()
     for entry in bundle.manifest.files:
         if wanted.files and entry.path not in wanted.files:

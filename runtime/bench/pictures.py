@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frcrn_export.runtime.bench.result import CapacityRow, Result, Row
+from frcrn_export.runtime.bench.result import CapacityRow, Result, Roofline, Row
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MOST_LAYERS = 15
+_NEAR_THE_PEAK = 0.7
 _BEST_DB = 140.0  # better is the order of sums
 
 
@@ -41,6 +43,8 @@ def pictures(result: Result) -> Iterator[tuple[str, str]]:
         yield "Cost against streams", _streams(hops)
     if held := [row for row in result.capacity if row.streams]:
         yield "Delay, processor time and quality of streams", _front(held)
+    for roofline in result.rooflines:
+        yield f"Layers of {roofline.path}: time, and share of what is attainable", _layers(roofline)
 
 
 def _distribution(rows: Sequence[Row]) -> str:
@@ -150,6 +154,25 @@ def _groups(rows: Sequence[Row], name: Callable[[Row], str]) -> Iterator[tuple[s
     yield from groups.items()
 
 
+def _layers(roofline: Roofline) -> str:
+    """A bar for each of the layers that take the most time, and how near the peak it is."""
+    layers = roofline.layers[:_MOST_LAYERS][::-1]
+    figure = _figure(9, 1 + 0.25 * len(layers))
+    axis = figure.subplots()
+    colours = ["tab:green" if layer.reached > _NEAR_THE_PEAK else "tab:red" for layer in layers]
+    axis.barh(range(len(layers)), [layer.ms for layer in layers], color=colours)
+    names = [f"{layer.operator} {layer.shapes}" for layer in layers]
+    axis.set_yticks(range(len(layers)), names, fontsize=7)
+    for place, layer in enumerate(layers):
+        said = "in a cache" if layer.reached > 1 else f"{100 * layer.reached:.0f} %"
+        axis.text(layer.ms, place, f" {said}", va="center", fontsize=7)
+    axis.set_xlabel(
+        f"Time (ms), of {roofline.total_ms:.3g}; green: above 70 % of what is attainable"
+    )
+    axis.margins(x=0.12)
+    return _svg(figure)
+
+
 def _line(row: Row) -> str:
     return f"{row.path}, {row.threads} thread{'s' * (row.threads > 1)}"
 
@@ -168,6 +191,9 @@ def _figure(width: float, height: float) -> "Figure":
 
 def _svg(figure: "Figure") -> str:
     """The figure as an SVG element, without the prolog of a file."""
+    from matplotlib import rc_context
+
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none"}):  # text as text: to be found, and smaller
+        figure.savefig(text, format="svg", metadata={"Date": None})
     return re.sub(r"(?s)^.*?(?=<svg)", "", text.getvalue())

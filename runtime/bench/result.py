@@ -185,7 +185,9 @@ class Row(Struct, frozen=True, kw_only=True):
         if self.kind == "core":
             return f"core, {self.batch} x {each:g} s"
         hop = f"hop of {1e3 * each:g} ms"
-        return hop if self.kind == "hop" else f"{hop}, {self.batch} streams"
+        if self.kind == "hop":
+            return hop
+        return f"{hop}, {self.batch} stream{'s' * (self.batch > 1)}"
 
 
 class CapacityRow(Struct, frozen=True, kw_only=True):

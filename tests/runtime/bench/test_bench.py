@@ -1,10 +1,11 @@
+import msgspec
 import pytest
 
 from frcrn_export.runtime.bench.bench import bench
 from frcrn_export.runtime.bench.cases import Wanted
 from frcrn_export.runtime.bench.page import result_page
 from frcrn_export.runtime.bench.pictures import pictures
-from frcrn_export.runtime.bench.result import Result
+from frcrn_export.runtime.bench.result import LayerRate, Result, Roofline
 from frcrn_export.runtime.bundle.reader import Bundle
 
 
@@ -52,3 +53,23 @@ def test_the_page_needs_nothing_beside_it(measured: Result) -> None:
 def test_pictures_of_what_is_there(measured: Result) -> None:
     titles = [title for title, _ in pictures(measured)]
     assert [title.split()[0] for title in titles] == ["Latency:", "Quality", "Cost", "Cost"]
+
+
+def test_the_layers_as_a_picture(measured: Result) -> None:
+    layers = tuple(
+        LayerRate(name=f"n{n}", operator="Conv", ms=n, share=0.1, gflops=1, gbytes=1, reached=n / 5)
+        for n in range(1, 9)
+    )
+    roofline = Roofline(
+        path="core.onnx",
+        threads=1,
+        peak_gflops=100,
+        peak_int8_gops=400,
+        bandwidth_gbytes=10,
+        total_ms=36,
+        layers=layers,
+    )
+    found = dict(pictures(msgspec.structs.replace(measured, rows=(), rooflines=(roofline,))))
+    (svg,) = found.values()
+    assert "in a cache" in svg
+    assert ">20 %<" in svg.replace("> 20", ">20")
