@@ -196,7 +196,7 @@ def test_the_other_commands_are_what_they_are_said_to_be() -> None:
     assert others == [
         ["make", "demo"],
         ["make", "test"],
-        ["pip", "install", ".[cpu,export,rtx,plot,quality]"],
+        ["pip", "install", ".[cpu,export,rtx,plot,quality,bench]"],
     ]
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(r"^demo:", makefile, re.MULTILINE)
