@@ -9,6 +9,7 @@ page is not what the results make; a test runs it.
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from frcrn_export.runtime.bench.result import Result, read_result
-from frcrn_export.runtime.bench.tables import result_tables
+from frcrn_export.runtime.bench.tables import number, result_tables
 from frcrn_export.runtime.tables import Table, markdown_rows
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +76,8 @@ def roofline(name: str) -> str:
 def side_by_side(name: str) -> str:
     found = result(name)
     parts = []
-    for kind, title in (("offline", "recordings of 1 s"), ("streaming", "hops of a stream")):
+    titles = {"offline": f"recordings of {found['seconds']:g} s", "streaming": "hops of a stream"}
+    for kind, title in titles.items():
         rows = []
         snr = found[kind].get("snr_db", {})
         for row, value in found[kind]["rows"].items():
@@ -83,16 +85,20 @@ def side_by_side(name: str) -> str:
             rows.append(
                 (
                     row,
-                    f"{value['ms']:.3g} ms",
+                    f"{number(value['ms'])} ms",
                     f"{value['times ours']:.2f}",
                     f"{low:.2f} to {high:.2f}",
-                    f"{snr[row]:.0f} dB" if row in snr else "",
+                    _against(snr[row]) if row in snr else "",
                 )
             )
         rows += [(row, "did not run", "", "", why) for row, why in found[kind]["missing"].items()]
         columns = (title, ">median", ">times ours", ">95 % interval", ">against the reference")
         parts.append(table(columns, rows))
     return "\n".join(parts)
+
+
+def _against(decibels: float) -> str:
+    return "itself" if math.isinf(decibels) else f"{decibels:.0f} dB"
 
 
 def verdicts() -> str:

@@ -294,8 +294,14 @@ def recommended(rows: Sequence[CapacityRow]) -> CapacityRow | None:
 
 
 def worst_snr(bundle: Bundle, entry: FileEntry) -> float:
-    """The worst comparison of a file with its reference when it was made, in dB."""
+    """The worst comparison of a file with its reference when it was made, in dB.
+
+    For a quantized file the mean that its gate measured; 0 where nothing was.
+    """
     values = [each.snr_db for each in bundle.manifest.parity if each.artifact == entry.path]
+    if not values and entry.quantization is not None:
+        gates = (gate.value for gate in entry.quantization.gates if gate.name == "core_snr")
+        values = [value for value in gates if value is not None]
     return min(values, default=0.0)
 
 

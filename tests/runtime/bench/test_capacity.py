@@ -9,12 +9,14 @@ from frcrn_export.runtime.bench.capacity import (
     measure_capacity,
     recommended,
     search,
+    worst_snr,
 )
 from frcrn_export.runtime.bench.cases import Wanted
 from frcrn_export.runtime.bench.result import CapacityRow
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.processors import usable_processors
+from tests.int8_standins import add_int8
 from tests.streaming_bundles import Core, write_streaming_bundle
 
 ROW = CapacityRow(
@@ -119,3 +121,11 @@ def test_models_are_not_mixed(small_wave_bundle: Bundle, tmp_path: Path) -> None
     other = open_bundle(root)
     with pytest.raises(UserError, match="one model at a time"):
         measure_capacity([small_wave_bundle, other], Wanted())
+
+
+def test_the_quality_of_a_quantized_file_is_that_of_its_gate(tmp_path: Path) -> None:
+    root = write_streaming_bundle(tmp_path / "b", Core("one_pole", chunk=32), stft=None)
+    (streaming,) = open_bundle(root).manifest.files
+    entry = add_int8(root, lambda model: model, source=streaming.path)
+    assert worst_snr(open_bundle(root), entry) == 13.5
+    assert worst_snr(open_bundle(root), streaming) == 0.0
