@@ -212,8 +212,8 @@ def test_a_lost_file_fails_with_the_table_written(smaller: Repository, tmp_path:
     github = in_pull_request(tmp_path, comments="41\n42\n", GH_DENIED="1")
     done = smaller.run(BASE_REF="HEAD^", **COPY, **github)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "error: core.streaming.onnx, streaming" in done.stderr
-    assert "::error title=frcrn-export compare::core.streaming.onnx: file -" in done.stdout
+    assert "error: core.streaming.onnx: lost" in done.stderr
+    assert "::error title=frcrn-export compare::core.streaming.onnx: lost" in done.stdout
     table = (smaller.out / "table.md").read_text()
     assert table.startswith("# wave-unet-16k: FAILED")
     assert (tmp_path / "summary.md").read_text() == table
