@@ -6,6 +6,7 @@ from time import perf_counter
 import numpy as np
 
 _ROWS, _LENGTH, _REPEATS = 32, 4_096, 5
+MUCH_SLOWER = 0.15  # by which half a run may differ from the other before it is worth a word
 _FEWEST = 6  # measurements for a statement about their course
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from frcrn_export.runtime.bench.counters import count
 from frcrn_export.runtime.bench.gpu_parts import measure_parts
 from frcrn_export.runtime.bench.gpu_state import GpuWatch
 from frcrn_export.runtime.bench.machine import stolen_seconds, this_machine
-from frcrn_export.runtime.bench.measure import time_cases
+from frcrn_export.runtime.bench.measure import Progress, time_cases
 from frcrn_export.runtime.bench.result import Cold, PacedStream, Result, Row
 from frcrn_export.runtime.bench.roofline import measure_rooflines
 from frcrn_export.runtime.bench.scaling import measure_scaling, scaling_wanted, slopes
@@ -30,7 +30,6 @@ from frcrn_export.runtime.verify.streaming import keep_pace
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
 
 # `times`: rows, cold starts, streams at their pace. `counters`: nothing that is timed.
 Mode = Literal["times", "counters", "capacity", "scaling", "roofline"]

@@ -8,7 +8,7 @@ once, take no longer than the audio of a hop lasts: without a pause, and at real
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, sleep
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bench.cases import Wanted, find_cases, speech_of
 from frcrn_export.runtime.bench.machine import processor_seconds
+from frcrn_export.runtime.bench.measure import Progress
 from frcrn_export.runtime.bench.result import CapacityRow
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
@@ -25,8 +26,6 @@ from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import network_of
 from frcrn_export.runtime.streaming.session import open_stream_entry
 from frcrn_export.runtime.text import quoted
-
-Progress = Callable[[str, int, int], None]
 
 _PROBE_SECONDS, _FEWEST_CALLS = 0.7, 40
 _MOST_STREAMS = 1_024  # of a worker
@@ -145,7 +144,7 @@ class _Workers:
             while calls < _FEWEST_CALLS or perf_counter() < began + seconds:
                 arrived = began + (calls + 1) * period if pace else perf_counter()
                 if (wait := arrived - perf_counter()) > 0:
-                    threading.Event().wait(wait)
+                    sleep(wait)
                 multi.process(dict.fromkeys(numbers, self._chunks[calls % len(self._chunks)]))
                 probe.times.append(perf_counter() - arrived)
                 calls += 1

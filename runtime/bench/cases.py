@@ -11,6 +11,7 @@ from frcrn_export.runtime.audio.framing import fit, padding_samples
 from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bench.counters import made_for_processors
 from frcrn_export.runtime.bench.result import Kind, Row
+from frcrn_export.runtime.bundle.audio_cost import calls_a_second
 from frcrn_export.runtime.bundle.manifest import FileEntry, Manifest
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import streaming_hint
@@ -271,8 +272,7 @@ def _of_file(manifest: Manifest, entry: FileEntry, backend: str, wanted: Wanted)
     on_gpu = backend in GPU_BACKENDS
     processors = (1,) if on_gpu else tuple(dict.fromkeys((1, usable_processors())))
     if entry.streaming is not None:
-        frame = manifest.stft.hop_length if manifest.stft else 1
-        seconds = entry.streaming.chunk * frame / manifest.sample_rate
+        seconds = 1 / calls_a_second(manifest, entry)
         rows = entry.engine.profile.max[0] if entry.engine else None
         for threads in wanted.threads or (1,):
             if "hop" in wanted.kinds and rows in (None, 1):

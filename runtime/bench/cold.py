@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frcrn_export.runtime.bench.result import Cold
+from frcrn_export.runtime.bundle.audio_cost import calls_a_second
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError, FrcrnExportError
@@ -66,8 +67,7 @@ def _measure(bundle: Bundle, path: str, backend: str, threads: int) -> dict[str,
     if entry.streaming is None:
         case = Case(entry, backend, "offline", threads, 1, _SECONDS)
     else:
-        frame = bundle.manifest.stft.hop_length if bundle.manifest.stft else 1
-        seconds = entry.streaming.chunk * frame / bundle.manifest.sample_rate
+        seconds = 1 / calls_a_second(bundle.manifest, entry)
         rows = entry.engine.profile.max[0] if entry.engine else 1
         case = Case(entry, backend, "hops" if rows > 1 else "hop", threads, rows, seconds)
     before = _peak_bytes()

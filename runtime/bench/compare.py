@@ -1,6 +1,6 @@
 """Base against new: counters, parity, quality and times."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from frcrn_export.runtime.bench.changes import QualityChange, counter_changes, p
 from frcrn_export.runtime.bench.comparison import Comparison, Limits, RowVerdict
 from frcrn_export.runtime.bench.counters import count
 from frcrn_export.runtime.bench.machine import Machine, this_machine
+from frcrn_export.runtime.bench.measure import Progress
 from frcrn_export.runtime.bench.paired import Timer, compare_times
 from frcrn_export.runtime.bench.quality import PairSignals, quality_changes
 from frcrn_export.runtime.bench.result import FileCounters, Result
@@ -19,8 +20,6 @@ from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.text import quoted, shown
 from frcrn_export.runtime.verify.parity import check_bundle
-
-Progress = Callable[[str, int, int], None]
 
 BUDGET_SECONDS = 120.0
 # Short calls, for many blocks: a second of audio, and a hop.

@@ -10,23 +10,21 @@ import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bench.alternate import Clock, Opening, measure_opening
-from frcrn_export.runtime.bench.anchor import anchor_ms, slowed_by
+from frcrn_export.runtime.bench.anchor import MUCH_SLOWER, anchor_ms, slowed_by
 from frcrn_export.runtime.bench.cases import Call, Case, Wanted, find_cases, speech_of
 from frcrn_export.runtime.bench.comparison import RowVerdict, lacking
+from frcrn_export.runtime.bench.measure import Progress
 from frcrn_export.runtime.bench.result import Row
 from frcrn_export.runtime.bench.verdict import FEWEST_OPENINGS, Verdict, judge
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.errors import FrcrnExportError, reason
 from frcrn_export.runtime.text import shown
 
-Progress = Callable[[str, int, int], None]
 Opener = Callable[[Case, Bundle, Float32Array], Call]
 
 # Of a row's budget, for one opening of its sessions; but no less than opening them took.
 _SHARE_OF_BUDGET = 1 / 60
 _LONGEST_BUDGET = 1_800.0  # seconds that advice asks for
-# A change of the anchor in one run that is worth a word.
-_MUCH_SLOWER = 0.15
 
 
 class _SideFailed(Exception):
@@ -220,7 +218,7 @@ def _notes(rows: Sequence[RowVerdict], anchors: Sequence[float], timer: Timer) -
             f"in these rows; end other work on this machine, {time}or allow as much "
             f"(--max-slowdown {ceil(100 * max(floors))}%)"
         )
-    if (slower := slowed_by(anchors)) > _MUCH_SLOWER:
+    if (slower := slowed_by(anchors)) > MUCH_SLOWER:
         yield (
             f"the machine was {100 * slower:.0f} % slower in one half of this run than in the "
             "other: ratios are of pairs and stand, times in ms do not"

@@ -12,6 +12,7 @@ from frcrn_export.runtime.bench.result import CapacityRow, Result, Roofline, Row
 from frcrn_export.runtime.errors import UserError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MOST_LAYERS = 15
@@ -57,9 +58,7 @@ def _distribution(rows: Sequence[Row]) -> str:
     axis.set_xscale("log")
     axis.set_xlabel("Time for a second of audio (s)")
     axis.set_ylabel("Calls (%)")
-    axis.grid(alpha=0.3)
-    _legend(figure)
-    return _svg(figure)
+    return _finished(figure, axis)
 
 
 def _worst_parity(result: Result) -> dict[str, float]:
@@ -79,9 +78,7 @@ def _quality(rows: Sequence[Row], worst: dict[str, float]) -> str:
     axis.set_xlabel("Time for a second of audio (s)")
     axis.set_ylabel("Worst SNR against the reference (dB)")
     axis.set_ylim(0, _BEST_DB)
-    axis.grid(alpha=0.3)
-    _legend(figure)
-    return _svg(figure)
+    return _finished(figure, axis)
 
 
 def _lengths(rows: Sequence[Row]) -> str:
@@ -95,9 +92,7 @@ def _lengths(rows: Sequence[Row]) -> str:
     axis.set_yscale("log")
     axis.set_xlabel("Recording (s)")
     axis.set_ylabel("Time (s)")
-    axis.grid(alpha=0.3)
-    _legend(figure)
-    return _svg(figure)
+    return _finished(figure, axis)
 
 
 def _streams(rows: Sequence[Row]) -> str:
@@ -112,9 +107,7 @@ def _streams(rows: Sequence[Row]) -> str:
     axis.set_xlabel("Streams in a call")
     axis.set_ylabel("Time of a hop for one stream (ms)")
     axis.set_ylim(bottom=0)
-    axis.grid(alpha=0.3)
-    _legend(figure)
-    return _svg(figure)
+    return _finished(figure, axis)
 
 
 def _front(rows: Sequence[CapacityRow]) -> str:
@@ -141,9 +134,7 @@ def _front(rows: Sequence[CapacityRow]) -> str:
     axis.set_xlabel("Algorithmic delay (ms)")
     axis.set_ylabel("Of one processor, a stream (%)")
     axis.set_yscale("log")
-    axis.grid(alpha=0.3)
-    _legend(figure)
-    return _svg(figure)
+    return _finished(figure, axis)
 
 
 def _groups(rows: Sequence[Row], name: Callable[[Row], str]) -> Iterator[tuple[str, list[Row]]]:
@@ -177,9 +168,11 @@ def _line(row: Row) -> str:
     return f"{row.path}, {row.threads} thread{'s' * (row.threads > 1)}"
 
 
-def _legend(figure: "Figure") -> None:
-    """Below the axes, where it hides nothing."""
+def _finished(figure: "Figure", axis: "Axes") -> str:
+    """With a grid, and a legend below the axes, where it hides nothing."""
+    axis.grid(alpha=0.3)
     figure.legend(fontsize=7, loc="outside lower center", ncols=2)
+    return _svg(figure)
 
 
 def _figure(width: float, height: float) -> "Figure":

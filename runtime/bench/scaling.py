@@ -1,18 +1,16 @@
 """How the cost grows: with the length of a recording, with streams, and with threads."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter
 
 import numpy as np
 
 from frcrn_export.runtime.bench.cases import Case, Wanted, find_cases, speech_of
-from frcrn_export.runtime.bench.measure import time_cases
+from frcrn_export.runtime.bench.measure import Progress, time_cases
 from frcrn_export.runtime.bench.result import Row, Slope
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.processors import usable_processors
-
-Progress = Callable[[str, int, int], None]
 
 LENGTHS = (1.0, 4.0, 15.0, 60.0, 240.0, 900.0, 3_600.0)
 STREAMS = (1, 2, 4, 8, 16, 32, 64)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from frcrn_export.runtime.bench.anchor import slowed_by
+from frcrn_export.runtime.bench.anchor import MUCH_SLOWER, slowed_by
 from frcrn_export.runtime.bench.capacity import recommended
 from frcrn_export.runtime.bench.changes import CounterChange, ParityChange, QualityChange
 from frcrn_export.runtime.bench.comparison import Comparison, RowVerdict
@@ -20,7 +20,6 @@ from frcrn_export.runtime.bench.scaling import thread_gains
 from frcrn_export.runtime.bench.summary import CERTAINTY, FEWEST_ROUNDS, is_certain
 from frcrn_export.runtime.tables import Table
 
-_MUCH_SLOWER = 0.15
 _MOST_OPERATORS = 6
 _MOST_LAYERS = 15
 
@@ -65,7 +64,7 @@ def result_notes(result: Result) -> Iterator[str]:
             f"{len(unsure)} of {len(timed)} rows are not certain to {100 * CERTAINTY:g} %: give "
             "more time (--seconds), on a machine that does nothing else"
         )
-    if (slower := slowed_by(result.anchor_ms)) > _MUCH_SLOWER:
+    if (slower := slowed_by(result.anchor_ms)) > MUCH_SLOWER:
         yield (
             f"the machine was {100 * slower:.0f} % slower in one half of the run than in the "
             "other; measure again when it is quiet"
