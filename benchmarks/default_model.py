@@ -4,7 +4,7 @@
 
 PAIRS holds NAME.noisy.flac and NAME.clean.flac, none of them used in training. Exports the weights,
 runs them as `frcrn-export denoise` does, on one thread of ONNX Runtime, and writes
-results/default_model.json, docs/default_model.md (a table of every clip) and docs/before_after.png.
+results/default_model.json and docs/before_after.png; `make bench-tables` makes the tables of it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from frcrn_export.calibration.quality.evaluation import (
     measure,
     open_subjects,
 )
-from frcrn_export.calibration.quality.report import json_report, markdown
+from frcrn_export.calibration.quality.report import json_report
 from frcrn_export.calibration.quality.scoring import Scorer
 from frcrn_export.calibration.quality.tables import tables
 from frcrn_export.exporters.assets import ASSETS
@@ -109,7 +109,6 @@ def main() -> None:
         print(json.dumps({key: result[key] for key in result if key != "evaluation"}, indent=2))
         if args.checkpoint is None:
             write("default_model", result)
-            (DOCS / "default_model.md").write_text(markdown(evaluation))
             before_after(subject, best_pesq(evaluation), DOCS / "before_after.png")
 
 

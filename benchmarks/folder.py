@@ -1,10 +1,11 @@
 """A folder of short files: this tree against the loop before `--jobs`, whole commands in turn.
 
     python benchmarks/folder.py [--files 1000] [--seconds 1] [--repeats 5] [--revision 016e36a]
-                                [--rate 16000] [--export "--model wave-unet-16k"] [--json OUT]
+                                [--rate 16000] [--export "--model wave-unet-16k"] [--json NAME]
 
 Each command is a process of its own, from start to end. The earlier revision is unpacked from git,
 and each tree exports its own bundle. The audio is noise: time does not depend on what is said.
+Writes results/folder.json, or NAME.json there.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     python benchmarks/int8.py --calib FOLDER --pairs PAIRS [--threads 2] [--minutes 10]
 
 Each model is exported, calibrated by `frcrn-export calibrate --for cpu --auto`, and timed beside
-its float32 form, in turn: the core on a recording, and where it can stream a hop, a whole call of
-`StreamingDenoiser.process`. Models without published weights at hand have random ones: their speed
-does not depend on them, and of their quality only the core's SNR is measured. Writes
+its float32 form, in turn: the core on a recording, and where it can stream a hop, as
+`frcrn-export bench` times it. Models without published weights at hand have random ones: their
+speed does not depend on them, and of their quality only the core's SNR is measured. Writes
 results/int8.json.
 """
 
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from machine import RESULTS, summary, write
-from streaming import WARM_UP, hop_of, timed
 
-from frcrn_export.runtime.bundle.manifest import Precision
+from frcrn_export.runtime.bench.cases import Wanted, find_cases, speech_of
+from frcrn_export.runtime.bench.measure import time_cases
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.cache import CACHE_VARIABLE
 
 TOOL = str(Path(sys.executable).with_name("frcrn-export"))
@@ -39,7 +40,6 @@ MODELS = {
         "--streaming",
     ),
 }
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 
 def run(*words: str) -> str:
@@ -72,19 +72,12 @@ def calibrated(bundle: Path, arguments: argparse.Namespace, streaming: bool) -> 
     }
 
 
-def hops(bundle: Path, threads: int, seconds: float) -> dict[str, Any]:
-    """Milliseconds of a hop in both precisions, in turn, blocks of hops of each."""
-    calls = {p: hop_of(bundle, threads, seconds, p) for p in PRECISIONS}
-    times: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
-    count = min(count for _, _, count in calls.values())
-    for call, _, _ in calls.values():
-        for _ in range(WARM_UP):
-            call()
-    blocks = 10
-    for _ in range(blocks):
-        for precision, (call, _, _) in calls.items():
-            times[precision] += [timed(call) for _ in range(count // blocks)]
-    found: dict[str, Any] = {name: summary(values) for name, values in times.items()}
+def hops(path: Path, threads: int, seconds: float) -> dict[str, Any]:
+    """Milliseconds of a hop in both precisions, in turn."""
+    bundle = open_bundle(path)
+    cases = find_cases(bundle, Wanted(kinds=("hop",), threads=(threads,))).cases
+    rows = time_cases(bundle, cases, speech_of(bundle), seconds=seconds).rows
+    found: dict[str, Any] = {row.precision: summary(list(row.samples)) for row in rows}
     found["ratio"] = found["fp32"]["median"] / found["int8"]["median"]
     return found
 
@@ -95,7 +88,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=10, help="of the search for each model")
-    parser.add_argument("--seconds", type=float, default=20, help="of audio, hop by hop")
+    parser.add_argument("--seconds", type=float, default=20, help="of timing hops")
     parser.add_argument("--offline", action="store_true", help="no streams")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     arguments = parser.parse_args()

@@ -4,7 +4,8 @@
 
 Steps run one after another, each in a process of its own; nothing else should run beside them. One
 that fails is named at the end, and the others go on. `--calib` and `--pairs` are recordings for the
-INT8 files, without which they are not measured. `--long` adds what takes hours.
+INT8 files and for quality, without which these are not measured. `--long` adds what takes hours, or
+installs other versions.
 """
 
 import argparse
@@ -27,6 +28,9 @@ EXPORTS = {
     "frcrn-16k": "--model frcrn-16k --random-weights 0 --squeeze-excite cumulative --streaming",
 }
 MODES = {"times": "", "capacity": "--capacity", "scaling": "--scaling", "roofline": "--roofline"}
+# A call of FRCRN takes seconds; what a run may take, where the mode has a budget.
+SECONDS = {"frcrn-16k": "240"}
+WITH_BUDGET = ("times", "scaling")
 LONG = (
     "runtime_memory.py {frcrn} --minutes 1 --threads 2",
     "long_core.py {frcrn}",
@@ -36,16 +40,31 @@ LONG = (
     "engines.py --repeats 2",
     "soak.py",
     "lookahead.py",
+    "structure.py",
+    "tried_versions.py",
+    "where_files_run.py {wave} {frcrn}",
 )
+# Not here: stream_forms.py takes a bundle of an older release, gpu.py a machine with a GPU.
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and where its result.json goes, if it makes one there."""
+    """A command, and the name of its result in results/.
+
+    A program of this folder writes that itself. `frcrn-export bench` writes into the folder that
+    follows its -o, and the result is copied from there.
+    """
 
     name: str
     words: tuple[str, ...]
-    result: Path | None = None
+    result: str = ""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a run of `frcrn-export bench`."""
+        if self.words[:2] != (TOOL, "bench"):
+            return None
+        return Path(self.words[self.words.index("-o") + 1])
 
 
 def steps(calib: Path | None, pairs: Path | None, long: bool) -> list[Step]:
@@ -65,24 +84,35 @@ def steps(calib: Path | None, pairs: Path | None, long: bool) -> list[Step]:
         for mode, option in MODES.items():
             folder = WORK / f"{mode}.{model}"
             words = (TOOL, "bench", str(WORK / model), "-o", str(folder), "--force")
-            made = RESULTS / f"{mode}.{model}.json"
-            found.append(Step(f"{mode} {model}", (*words, *shlex.split(option)), made))
+            words += tuple(shlex.split(option))
+            if model in SECONDS and mode in WITH_BUDGET:
+                words += ("--seconds", SECONDS[model])
+            found.append(Step(f"{mode} {model}", words, f"{mode}.{model}"))
         for threads in ("1", "2"):
             words = ("side_by_side.py", str(WORK / model), "--threads", threads)
-            found.append(Step(f"side by side {model}, {threads}", script(*words)))
+            made = f"side_by_side.{model}.{threads}"
+            found.append(Step(f"side by side {model}, {threads}", script(*words), made))
     wave = str(WORK / "wave-unet-16k")
     for words in (
         ("record", wave, "--name", "quiet"),
         ("simulate",),
         ("real", wave),
     ):
-        found.append(Step(f"verdicts {words[0]}", script("verdicts.py", *words)))
-    found.append(Step("commands", script("commands.py")))
+        made = "verdict_samples.quiet" if words[0] == "record" else "verdicts"
+        found.append(Step(f"verdicts {words[0]}", script("verdicts.py", *words), made))
+    found.append(Step("commands", script("commands.py"), "commands"))
+    if pairs is not None:
+        words = ("default_model.py", str(pairs))
+        found.append(Step("default_model", script(*words), "default_model"))
+    if long and calib is not None and pairs is not None:
+        words = ("int8.py", "--calib", str(calib), "--pairs", str(pairs))
+        found.append(Step("int8", script(*words), "int8"))
     if long:
         places = {"wave": wave, "frcrn": str(WORK / "frcrn-16k")}
         for line in LONG:
             words = tuple(word.format(**places) for word in line.split())
-            found.append(Step(words[0].removesuffix(".py"), script(*words)))
+            name = words[0].removesuffix(".py")
+            found.append(Step(name, script(*words), name))
     return found
 
 
@@ -116,13 +146,14 @@ def main() -> None:
         print(f"== {step.name}: {time.perf_counter() - started:.0f} s", flush=True)
         if done.returncode:
             failed.append(step.name)
-        elif step.result is not None:
-            folder = Path(step.words[step.words.index("-o") + 1])
-            shutil.copy(folder / "result.json", step.result)
-    tables = subprocess.run(script("tables.py"), cwd=ROOT).returncode
+        elif step.folder is not None:
+            shutil.copy(step.folder / "result.json", RESULTS / f"{step.result}.json")
+    for name in ("tables.py", "picture.py"):
+        if subprocess.run(script(name), cwd=ROOT).returncode:
+            failed.append(name)
     if failed:
         print(f"failed: {', '.join(failed)}")
-    sys.exit(1 if failed or tables else 0)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 
 Every file is denoised in a fresh process, from disk to disk, through `frcrn_export.runtime`. The
 peak is the kernel's VmHWM of that process (Linux), everything included: interpreter, libraries,
-weights. The audio is noise: neither memory nor time depends on what is said.
+weights. The audio is noise: neither memory nor time depends on what is said. Writes
+results/runtime_memory.json, or OUT.
 """
 
 import argparse

@@ -6,7 +6,7 @@
 Every ONNX file of the bundles is loaded and run by every engine, on the same inputs, and compared
 with ONNX Runtime as installed here. Packages come from PyPI and npm. `--environments` keeps the
 environments for the next run, `--add` the results of other engines and files. Writes
-results/where_files_run.json, and on standard output the table behind docs/versions.md. The
+results/where_files_run.json; `make bench-tables` makes the table of docs/versions.md of it. The
 pieces in the environments are load_elsewhere.py and, for Node, load_elsewhere.mjs.
 """
 
@@ -207,24 +207,6 @@ def try_engine(engine: Engine, root: Path, cases: list[Case]) -> dict[str, Any]:
     return result
 
 
-def table(results: dict[str, Any], cases: list[str]) -> str:
-    """A Markdown table: files down, engines across; the reasons of what does not run below it."""
-    titles = [title for title in results if "not installed" not in results[title]]
-    reasons: dict[str, int] = {}
-    lines = [f"| file | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    for case in cases:
-        cells = []
-        for title in titles:
-            found = results[title].get(case, "")
-            if isinstance(found, str) and found.startswith("no: "):
-                number = reasons.setdefault(f"{title}: {found[4:]}", len(reasons) + 1)
-                found = f"no ({number})"
-            cells.append(f"{found:.0f} dB" if isinstance(found, float) else str(found))
-        lines.append(f"| {case} | {' | '.join(cells)} |")
-    lines += ["", *(f"{number}. {text}" for text, number in reasons.items())]
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundles", type=Path, nargs="+")
@@ -246,9 +228,7 @@ def main() -> None:
         made = {engine.title: try_engine(engine, root.resolve(), cases) for engine in chosen}
     found = before | {title: {**before.get(title, {}), **each} for title, each in made.items()}
     results = {engine.title: found[engine.title] for engine in ENGINES if engine.title in found}
-    print(write(NAME, {"sizes": SIZES, "engines": results}), file=sys.stderr)
-    named = (name for result in results.values() for name in result)
-    print(table(results, [name for name in dict.fromkeys(named) if ": " in name]))
+    print(write(NAME, {"sizes": SIZES, "engines": results}))
 
 
 if __name__ == "__main__":

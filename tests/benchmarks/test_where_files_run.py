@@ -1,4 +1,4 @@
-"""The table of where files run: agreement, reasons, and what a file is fed with."""
+"""Where files run: agreement, reasons, and what a file is fed with."""
 
 import math
 from pathlib import Path
@@ -46,19 +46,3 @@ def test_every_onnx_file_is_a_case_with_all_its_inputs(tmp_path: Path) -> None:
     assert list(case.inputs) == ["wave", "past"]
     assert (case.inputs["past"] == 0).all()
     assert list(case.outputs) == ["enhanced", "past.next"]
-
-
-def test_the_table_numbers_the_reasons() -> None:
-    results = {
-        "one": {"versions": {}, "a": 120.4, "b": "equal"},
-        "two": {"versions": {}, "a": "no: cannot", "b": "no: cannot"},
-        "three": {"not installed": "no wheel"},
-    }
-    assert where.table(results, ["a", "b"]).splitlines() == [
-        "| file | one | two |",
-        "|---|---|---|",
-        "| a | 120 dB | no (1) |",
-        "| b | equal | no (1) |",
-        "",
-        "1. two: cannot",
-    ]
