@@ -1,17 +1,34 @@
 """Tables as data: a terminal, a Markdown file and a page show the same cells."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from frcrn_export.runtime.text import printable
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns (">" in front: numbers, to the right) and rows of as many cells."""
+    """Columns (">" in front: numbers, to the right) and rows of as many cells.
+
+    `minor` are columns that a narrow terminal may leave out, the least important first.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    minor: tuple[str, ...] = ()
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """The cells of a column."""
+        index = self.columns.index(name)
+        return tuple(row[index] for row in self.rows)
+
+    def without(self, names: Sequence[str]) -> "Table":
+        """The table without some columns."""
+        kept = [index for index, name in enumerate(self.columns) if name not in names]
+        columns = tuple(self.columns[index] for index in kept)
+        rows = tuple(tuple(row[index] for index in kept) for row in self.rows)
+        return replace(self, columns=columns, rows=rows)
 
 
 def markdown_table(table: Table) -> str:

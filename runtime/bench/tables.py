@@ -27,24 +27,27 @@ _MOST_LAYERS = 15
 def result_tables(result: Result) -> Iterator[Table]:
     """Times, streams at their pace, cold starts and counters."""
     if offline := [row for row in result.rows if row.kind in ("offline", "core")]:
-        yield Table("Recordings", _OFFLINE, tuple(map(_offline, offline)))
+        yield Table("Recordings", _OFFLINE, tuple(map(_offline, offline)), _OFFLINE_MINOR)
     if hops := [row for row in result.rows if row.kind in ("hop", "hops")]:
-        yield Table("Streams, hop by hop", _HOPS, tuple(map(_hop, hops)))
+        yield Table("Streams, hop by hop", _HOPS, tuple(map(_hop, hops)), _HOPS_MINOR)
     if parts := [row for row in result.rows if row.parts is not None]:
         yield Table("Parts of a call on the GPU", _PARTS, tuple(map(_parts, parts)))
     if result.slopes:
-        yield Table("How the cost grows", _SLOPES, tuple(map(_slope, result.slopes)))
+        yield Table("How the cost grows", _SLOPES, tuple(map(_slope, result.slopes)), _SLOPES_MINOR)
     if gains := list(thread_gains(result.rows)):
         yield Table("Threads", _GAINS, tuple(map(_gain, gains)))
     if result.capacity:
         rows = sorted(result.capacity, key=lambda row: -row.streams)
-        yield Table("Streams that this machine holds", _CAPACITY, tuple(map(_capacity, rows)))
+        title = "Streams that this machine holds"
+        yield Table(title, _CAPACITY, tuple(map(_capacity, rows)), _CAPACITY_MINOR)
     for roofline in result.rooflines:
         yield _layers_table(roofline)
     if result.cold:
-        yield Table("In a new process", _COLD, tuple(map(_cold, result.cold)))
+        yield Table("In a new process", _COLD, tuple(map(_cold, result.cold)), _COLD_MINOR)
     if not (result.capacity or result.slopes or result.rooflines):
-        yield Table("Exact counters", _COUNTERS, tuple(map(_counters, result.files)))
+        yield Table(
+            "Exact counters", _COUNTERS, tuple(map(_counters, result.files)), _COUNTERS_MINOR
+        )
 
 
 def result_notes(result: Result) -> Iterator[str]:
@@ -119,6 +122,8 @@ _OFFLINE = (
     ">RTF",
     ">x real time",
 )
+# What a narrow terminal may leave out, the least important first.
+_OFFLINE_MINOR = (">calls", ">CPU ms", ">p99", ">interval", ">x real time", "backend")
 _HOPS = (
     "file",
     "backend",
@@ -133,9 +138,13 @@ _HOPS = (
     ">CPU ms",
     ">of real time",
     ">at pace: p50",
-    ">p99",
+    ">at pace: p99",
     ">done after, at most",
     ">late",
+)
+_HOPS_MINOR = (
+    *(">CPU ms", ">calls", ">p90", ">max", ">at pace: p50", ">done after, at most"),
+    *(">interval", ">at pace: p99", ">p99", "backend", ">threads"),
 )
 
 
@@ -144,20 +153,28 @@ _COLD = (
     *("file", "backend", ">open ms", ">first run ms", ">peak MB", ">of it added MB"),
     ">GPU MB",
 )
+_COLD_MINOR = (">of it added MB", ">GPU MB", "backend")
 _COUNTERS = (
     *("file", "precision", ">MB", ">nodes", ">GFLOP a second of audio", ">calls", ">state kB"),
     *(">activation MB", "as run here"),
 )
+_COUNTERS_MINOR = ("as run here", ">activation MB", ">calls", ">state kB", ">nodes")
 
 
 _SLOPES = ("file", "along", ">threads", ">from", ">to", ">exponent", ">each one more, ms")
+_SLOPES_MINOR = (">from", ">to")
 _GAINS = ("file", "call", ">threads", ">1 thread, ms", ">ms", ">times as fast")
 _CAPACITY = (
     *("bundle", "file", "precision", ">threads x workers", ">streams", ">p99 of a call, ms"),
     *(">hop, ms", ">late at real-time pace", ">delay, ms", ">of a processor a stream", ">SNR dB"),
     "worth it",
 )
+_CAPACITY_MINOR = (
+    *(">p99 of a call, ms", ">hop, ms", ">late at real-time pace", "precision"),
+    *(">of a processor a stream", ">SNR dB"),
+)
 _LAYERS = ("node", "operator", "shapes", ">ms", ">share", ">GFLOP/s", ">GB/s", ">of attainable")
+_LAYERS_MINOR = ("shapes", ">GB/s", ">GFLOP/s")
 
 
 def _slope(each: Slope) -> tuple[str, ...]:
@@ -225,7 +242,7 @@ def _layers_table(roofline: Roofline) -> Table:
         f"{roofline.peak_gflops:.0f} GFLOP/s, in 8 bits {roofline.peak_int8_gops:.0f}, "
         f"{roofline.bandwidth_gbytes:.0f} GB/s"
     )
-    return Table(title, _LAYERS, tuple(rows))
+    return Table(title, _LAYERS, tuple(rows), _LAYERS_MINOR)
 
 
 def _cold(each: Cold) -> tuple[str, ...]:
@@ -339,6 +356,7 @@ _TIMES = (
     *("row", "verdict", ">base ms", ">new ms", ">new/base", ">interval", ">base/base", ">openings"),
     "note",
 )
+_TIMES_MINOR = (">openings", ">base ms", ">new ms", ">base/base", ">interval")
 _CHANGES = ("file", "what", ">base", ">new", "outcome")
 _QUALITY = ("file", ">pairs", ">base dB", ">new dB", "outcome")
 _PARITY = ("file", "case", ">base dB", ">new dB", ">floor", "outcome")
@@ -348,7 +366,7 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
     """Times, counters that differ, quality, parity that moved; what fails comes first."""
     if comparison.rows:
         rows = sorted(comparison.rows, key=lambda row: not row.failed)
-        yield Table("Times", _TIMES, tuple(map(_verdict, rows)))
+        yield Table("Times", _TIMES, tuple(map(_verdict, rows)), _TIMES_MINOR)
     if comparison.counters:
         changes = sorted(comparison.counters, key=lambda change: change.outcome != "failed")
         yield Table("Counters that differ", _CHANGES, tuple(map(_change, changes)))

@@ -11,8 +11,8 @@ from frcrn_export.runtime.commands.again import command_again
 from frcrn_export.runtime.commands.console import (
     FiniteRange,
     json_option,
+    print_fitting,
     print_line,
-    print_table,
     progress_bar,
 )
 from frcrn_export.runtime.errors import CheckFailed, UserError
@@ -224,7 +224,7 @@ def print_result(result: "Result") -> None:
     from frcrn_export.runtime.bench.tables import result_notes, result_tables
 
     for table in result_tables(result):
-        print_table(table.columns, table.rows, title=table.title)
+        print_fitting(table)
     for note in result_notes(result):
         print_line(note)
 

@@ -15,9 +15,9 @@ from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.commands.console import (
     FiniteRange,
     json_option,
+    print_fitting,
     print_json,
     print_line,
-    print_table,
     progress_bar,
 )
 from frcrn_export.runtime.errors import CheckFailed, UserError
@@ -237,7 +237,7 @@ def _print(comparison: "Comparison") -> None:
     from frcrn_export.runtime.bench.tables import comparison_notes, comparison_tables
 
     for table in comparison_tables(comparison):
-        print_table(table.columns, table.rows, title=table.title)
+        print_fitting(table)
     for note in comparison_notes(comparison):
         print_line(note)
 

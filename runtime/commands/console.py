@@ -11,6 +11,7 @@ from typing import Any, Protocol, get_args
 import click
 
 from frcrn_export.runtime.bundle.manifest import Precision
+from frcrn_export.runtime.tables import Table
 from frcrn_export.runtime.text import shown
 
 _LONGEST_CELL, _LONGEST_LINE = 1_000, 4_000  # characters
@@ -95,56 +96,74 @@ def print_table(
 ) -> None:
     """A table on standard output. A column whose name starts with ">" is aligned to the right.
 
-    Text folds to the width of the terminal; numbers never do, so a table may be wider. Without a
-    terminal (and COLUMNS) no word is cut, and only sentences that make a table wider than 160
-    columns go on in a further line.
+    Text folds to the width of the terminal, and names of columns do; numbers never do, so a table
+    may be wider. Without a terminal (and COLUMNS) no word is cut, and only sentences that make a
+    table wider than 160 columns go on in a further line.
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    cells = [list(map(_cell, row)) for row in rows]
-    names = [_cell(name.lstrip(">")) for name in columns]
+    table = Table(title or "", tuple(columns), tuple(map(tuple, rows)))
+    cells = [list(map(_cell, row)) for row in table.rows]
     numeric = [name.startswith(">") for name in columns]
-    text = [[name, *(row[i] for row in cells)] for i, name in enumerate(names)]
-    console = Console()
-    if console.is_terminal or "COLUMNS" in os.environ:
-        widths = _column_widths(text, numeric, console.width, _WHOLE_WORD)
-    else:
-        widths = _column_widths(text, numeric, _PIPE_WIDTH, _LONGEST_CELL)
-    table = Table(title=None if title is None else Text(_cell(title)), title_justify="left")
-    for name, right, width in zip(names, numeric, widths, strict=True):
-        table.add_column(
-            Text(name),
+    widths = _column_widths(table, _terminal_width())
+    drawn = RichTable(title=None if title is None else Text(_cell(title)), title_justify="left")
+    for name, right, width in zip(columns, numeric, widths, strict=True):
+        drawn.add_column(
+            Text(_cell(name.lstrip(">"))),
             justify="right" if right else "left",
             overflow="fold",
-            no_wrap=right,
             width=width,
         )
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(width=max(console.width, _table_width(widths))).print(table)
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(width=max(Console().width, _table_width(widths))).print(drawn)
 
 
-def _column_widths(
-    text: Sequence[Sequence[str]], numeric: Sequence[bool], limit: int, whole_word: int
-) -> list[int]:
-    """The width of each column, for a table of at most `limit` columns where possible.
+def print_fitting(table: Table) -> None:
+    """A table, without columns that say nothing, and in a terminal without those that do not fit.
 
-    Words of up to `whole_word` characters are not cut.
+    First go those that are the same in every row, then `table.minor`; a line below says which.
     """
+    if table.rows:
+        table = table.without([n for n in table.columns if {"", "-"}.issuperset(table.column(n))])
+    width, said = _terminal_width(), []
+    same = [name for name in table.columns if len({*table.column(name)}) == 1 < len(table.rows)]
+    minor = [name for name in table.minor if name in table.columns and name not in same]
+    for name in (*same, *minor):
+        if width is None or _table_width(_column_widths(table, width)) <= width:
+            break
+        cell = f" ({table.column(name)[0]} in every row)" if name in same else ""
+        said.append(f"{name.lstrip('>')}{cell}")
+        table = table.without([name])
+    print_table(table.columns, table.rows, title=table.title)
+    if said:
+        print_line(f"too wide for this terminal, left out: {'; '.join(said)}")
+
+
+def _terminal_width() -> int | None:
+    """The width of the terminal, None without one (and without COLUMNS)."""
+    from rich.console import Console
+
+    console = Console()
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else None
+
+
+def _column_widths(table: Table, terminal: int | None) -> list[int]:
+    """The width of each column, for a table no wider than the terminal where possible."""
     from rich.cells import cell_len
 
-    widths = [
-        max((1, *(cell_len(line) for c in cells for line in c.splitlines()))) for cells in text
-    ]
-    words = [
-        [min(whole_word, cell_len(word)) for c in cells for word in c.split()] for cells in text
-    ]
-    least = [
-        width if right else max((1, *lengths))
-        for lengths, right, width in zip(words, numeric, widths, strict=True)
-    ]
+    limit = terminal or _PIPE_WIDTH
+    whole_word = _WHOLE_WORD if terminal else _LONGEST_CELL
+    widths, least = [], []
+    for index, column in enumerate(table.columns):
+        name, cells = _cell(column.lstrip(">")), [_cell(row[index]) for row in table.rows]
+        lines = [cell_len(line) for cell in (name, *cells) for line in cell.splitlines()]
+        words = [min(whole_word, cell_len(word)) for c in (name, *cells) for word in c.split()]
+        numbers = map(cell_len, cells) if column.startswith(">") else ()
+        widths.append(max((1, *lines)))
+        least.append(max((1, *words, *numbers)))
     widths = [
         max(at_least, min(width, limit)) for at_least, width in zip(least, widths, strict=True)
     ]

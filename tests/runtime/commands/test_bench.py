@@ -5,8 +5,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from frcrn_export.runtime.bench.result import read_result
+from frcrn_export.runtime.bench.tables import result_tables
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.commands.bench import bench
+from frcrn_export.runtime.commands.bench import bench, print_result
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from tests.bundles import write_bundle
 
@@ -112,3 +113,29 @@ def test_how_the_cost_grows(root: Path) -> None:
     done = call(root, "--scaling", "--threads", 1, "--seconds", 1)
     assert done.exit_code == 0, done.output
     assert "How the cost grows" in done.output
+
+
+MEASURED = sorted(
+    path
+    for mode in ("times", "capacity", "scaling", "roofline")
+    for path in (Path(__file__).parents[3] / "benchmarks" / "results").glob(f"{mode}.*.json")
+)
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("width", [80, 120])
+def test_tables_fit_the_terminal(
+    path: Path, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_result(read_result(path))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[:1] in "┏┃┡│└"]
+    assert lines
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_what_a_narrow_terminal_may_leave_out_is_a_column(path: Path) -> None:
+    for table in result_tables(read_result(path)):
+        assert set(table.minor) < set(table.columns), table.title
+        assert len(set(table.columns)) == len(table.columns), table.title

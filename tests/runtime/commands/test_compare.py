@@ -175,3 +175,16 @@ def test_a_bundle_without_parity_vectors(root: Path, twin: Path) -> None:
     done = call(root, twin, "--budget", 0)
     assert done.exit_code == 0, done.output
     assert f"{twin} has no parity vectors" in done.output
+
+
+def test_times_fit_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "core.streaming.int8.cpu.onnx"
+    sides = {"a": row(10.0, "hop", path), "b": row(12.0, "hop", path)}
+    for name, side in sides.items():
+        (tmp_path / f"{name}.json").write_bytes(result(side).to_json())
+    monkeypatch.setenv("COLUMNS", "80")
+    done = call(tmp_path / "a.json", tmp_path / "b.json")
+    lines = [line for line in done.output.splitlines() if line[:1] in "┏┃┡│└"]
+    assert "SLOWER" in done.output
+    assert "1.200" in done.output
+    assert max(map(len, lines)) <= 80

@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from frcrn_export.runtime.commands.console import print_table
+from frcrn_export.runtime.commands.console import print_fitting, print_table
+from frcrn_export.runtime.tables import Table
 
 Print = Callable[..., list[str]]
 
@@ -68,3 +70,62 @@ def test_without_rows(printed: Print) -> None:
 @pytest.mark.parametrize("width", [None, 40])
 def test_a_column_without_a_word(printed: Print, width: int | None) -> None:
     assert any("same" in line for line in printed(("row", ""), [("same", "")], width=width))
+
+
+FILES = Table(
+    "Files",
+    ("file", "backend", ">of it added MB", ">ms", ">p99", "why"),
+    tuple((f"core.{n}.onnx", "onnxruntime-cpu", "-", f"{n}.5", f"{n}.75", "") for n in (10, 20)),
+    minor=(">p99",),
+)
+
+
+@pytest.fixture
+def fitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Print:
+    def run(table: Table, width: int | None = None) -> list[str]:
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if width is not None:
+            monkeypatch.setenv("COLUMNS", str(width))
+        print_fitting(table)
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize("width", [None, 120])
+def test_columns_that_say_nothing_are_left_out(fitted: Print, width: int | None) -> None:
+    printed = "\n".join(fitted(FILES, width=width))
+    assert all(word in printed for word in ("file", "backend", "p99", "10.75"))
+    assert "added" not in printed
+    assert "why" not in printed
+    assert "left out" not in printed
+
+
+def test_what_is_the_same_in_every_row_goes_first_and_is_said(fitted: Print) -> None:
+    lines = fitted(FILES, width=40)
+    assert max(map(len, lines[:-1])) <= 40
+    assert lines[-1] == (
+        "too wide for this terminal, left out: backend (onnxruntime-cpu in every row)"
+    )
+    assert any("10.75" in line for line in lines)
+
+
+def test_what_matters_least_goes_next(fitted: Print) -> None:
+    lines = fitted(FILES, width=30)
+    assert lines[-1].endswith("left out: backend (onnxruntime-cpu in every row); p99")
+    assert any("core.20.onnx" in line and "20.5" in line for line in lines)
+
+
+def test_the_only_row_keeps_what_tells_it_from_others(fitted: Print) -> None:
+    printed = "\n".join(fitted(replace(FILES, rows=FILES.rows[:1]), width=30))
+    assert "onnxruntime-cpu" in printed
+    assert "left out: p99" in printed
+
+
+def test_a_fitting_table_without_rows(fitted: Print) -> None:
+    assert "backend" in "".join(fitted(replace(FILES, rows=()), width=120))
+
+
+def test_names_of_columns_of_numbers_fold(printed: Print) -> None:
+    columns = ("file", *(f">a name of {n} words" for n in range(3)))
+    assert max(map(len, printed(columns, [("f", "1", "2", "3")], width=50))) == 50
