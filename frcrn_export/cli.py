@@ -9,8 +9,11 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import MappingProxyType
+from typing import Any
 
 import click
 
@@ -121,8 +124,20 @@ EXTRAS = MappingProxyType(
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
+# What a shell says of a program that SIGPIPE ended, as it ends most of them.
+_CLOSED_PIPE = 128 + 13
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands' names and help lines without importing them."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _ending_with_the_reader():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _ending_with_the_reader():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -329,3 +344,20 @@ def _print_last(line: str, *, err: bool = True) -> None:
     except OSError:
         stream = sys.stderr if err else sys.stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what Python writes at its end
+
+
+@contextmanager
+def _ending_with_the_reader() -> Iterator[None]:
+    """Exit without a word where nobody reads the output any more, as in `frcrn-export … | head`.
+
+    click and rich would exit with 1, which says that a check failed.
+    """
+    try:
+        yield
+        return
+    except BrokenPipeError:
+        pass
+    except SystemExit as end:  # rich's
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+    sys.exit(_CLOSED_PIPE)

@@ -13,7 +13,7 @@ from frcrn_export.runtime.bench.measure import Progress
 from frcrn_export.runtime.bench.paired import Timer, compare_times
 from frcrn_export.runtime.bench.quality import PairSignals, quality_changes
 from frcrn_export.runtime.bench.result import FileCounters, Result
-from frcrn_export.runtime.bench.unpaired import unpaired_rows
+from frcrn_export.runtime.bench.unpaired import narrowed, unpaired_rows
 from frcrn_export.runtime.bench.verdict import require_scipy
 from frcrn_export.runtime.bundle.manifest import ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
@@ -24,6 +24,7 @@ from frcrn_export.runtime.verify.parity import check_bundle
 BUDGET_SECONDS = 120.0
 # Short calls, for many blocks: a second of audio, and a hop.
 WANTED = Wanted(kinds=("offline", "hop"), threads=(1,), lengths=(1.0,))
+ALL_ROWS = Wanted()
 LIMITS = Limits()
 
 
@@ -92,13 +93,26 @@ def compare_bundles(
 
 
 def compare_results(
-    base: Result, new: Result, names: tuple[str, str], limits: Limits
+    base: Result,
+    new: Result,
+    names: tuple[str, str],
+    limits: Limits,
+    wanted: Wanted = ALL_ROWS,
 ) -> Comparison:
     """Compare two results, whose times were measured apart.
 
-    Raises UserError for results of two models.
+    Args:
+        base: What there was.
+        new: What there is.
+        names: Of both, for the reader.
+        limits: What is accepted.
+        wanted: The rows to compare, by file, backend and threads.
+
+    Raises:
+        UserError: Results of two models, or none of the wanted rows in either.
     """
     _require_one_model(names, (base.model, new.model))
+    base, new = narrowed((base, new), wanted)
     before, after = (
         Side(
             name=name,
@@ -163,6 +177,8 @@ def _comparison(
         base=base.name,
         new=new.name,
         model=new.model,
+        base_weights=base.weights,
+        new_weights=new.weights,
         machine=new.machine,
         max_slowdown=limits.max_slowdown,
         files=len(files),

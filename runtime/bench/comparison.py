@@ -70,12 +70,15 @@ def lacking(row: Row, *, in_base: bool) -> RowVerdict:
 class Comparison(Struct, frozen=True, kw_only=True):
     """All of a comparison. `notes` are lines for the reader; they fail nothing.
 
-    `files` are those of which the counters were compared.
+    `files` are those of which the counters were compared. `base_weights` and `new_weights` are the
+    weights' hashes, or names where there are none.
     """
 
     base: str
     new: str
     model: str
+    base_weights: str = ""
+    new_weights: str = ""
     machine: Machine
     max_slowdown: float
     files: int = 0

@@ -8,7 +8,7 @@ from frcrn_export.runtime.bench.comparison import Comparison
 
 
 def history_line(comparison: Comparison, note: str = "") -> bytes:
-    """The outcome in one line: when, which machine, every row's ratio, how many things failed.
+    """The outcome in one line: when, which weights and machine, every row's ratio, what failed.
 
     `note` is what the user wants to keep with it, such as the commit.
 
@@ -20,6 +20,8 @@ def history_line(comparison: Comparison, note: str = "") -> bytes:
                 "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "note": note,
                 "model": comparison.model,
+                "base_weights": comparison.base_weights,
+                "weights": comparison.new_weights,
                 "processor": comparison.machine.processor,
                 "versions": comparison.machine.versions,
                 "failed": len(comparison.failures),

@@ -1,7 +1,7 @@
 """`result.json`: what a run of `bench` measured, with all that is needed to measure it again."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -300,9 +300,16 @@ class Result(Struct, frozen=True, kw_only=True):
     rooflines: Annotated[tuple[Roofline, ...], Meta(max_length=1_024)] = ()
     left_out: dict[str, Text] = {}
 
+    def document(self) -> dict[str, Any]:
+        """The result for JSON. Each row has its label too, which is not read again."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        labels = ({"label": row.label} for row in self.rows)
+        document["rows"] = [a | b for a, b in zip(labels, document["rows"], strict=True)]
+        return document
+
     def to_json(self) -> bytes:
         """The result as indented JSON."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        return msgspec.json.format(msgspec.json.encode(self.document()), indent=1) + b"\n"
 
 
 def read_result(path: Path) -> Result:

@@ -3,12 +3,44 @@
 from collections.abc import Iterator
 from math import exp, inf, log
 
+import msgspec
 import numpy as np
 
+from frcrn_export.runtime.bench.cases import Wanted
 from frcrn_export.runtime.bench.comparison import RowVerdict, lacking
 from frcrn_export.runtime.bench.result import Result, Row
 from frcrn_export.runtime.bench.summary import FEWEST_ROUNDS
 from frcrn_export.runtime.bench.verdict import Word
+from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.text import shown
+
+
+def narrowed(results: tuple[Result, Result], wanted: Wanted) -> tuple[Result, Result]:
+    """Two results with the rows that are wanted, by file, backend and threads.
+
+    Raises UserError where neither has any of them.
+    """
+    chosen = (("path", wanted.files), ("backend", wanted.backends), ("threads", wanted.threads))
+    given = [(name, values) for name, values in chosen if values]
+    if not given:
+        return results
+    base, new = (
+        msgspec.structs.replace(
+            each,
+            rows=tuple(
+                row for row in each.rows if all(getattr(row, name) in v for name, v in given)
+            ),
+        )
+        for each in results
+    )
+    if not base.rows and not new.rows:
+        there = dict.fromkeys(
+            f"{row.path}, {row.backend}, {row.threads} threads"
+            for each in results
+            for row in each.rows
+        )
+        raise UserError(f"no such row in either result; there are: {shown('; '.join(there))}")
+    return base, new
 
 
 def unpaired_rows(base: Result, new: Result, allowance: float) -> Iterator[RowVerdict]:

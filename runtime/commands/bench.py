@@ -12,6 +12,7 @@ from frcrn_export.runtime.commands.console import (
     FiniteRange,
     json_option,
     print_fitting,
+    print_json,
     print_line,
     progress_bar,
 )
@@ -194,7 +195,7 @@ def bench(
     if output is not None:
         _write(output, result)
     if as_json:
-        click.echo(result.to_json(), nl=False)
+        print_json(result.document())
     else:
         print_result(result)
         if output is not None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.bench.comparison import Comparison
+
+Progress = Callable[[str, int, int], None]
 
 _BUDGET = 120.0
 
@@ -79,8 +82,8 @@ class Percent(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     metavar="SECONDS",
     help=f"How long a row of times may take until its verdict; 0: none.  [default: {_BUDGET:g}]",
 )
-@click.option("--file", "files", multiple=True, metavar="NAME", help="Time this file only.")
-@click.option("-b", "--backend", "backends", multiple=True, help="Time this backend only.")
+@click.option("--file", "files", multiple=True, metavar="NAME", help="Times of this file only.")
+@click.option("-b", "--backend", "backends", multiple=True, help="Times of this backend only.")
 @click.option(
     "-t",
     "--threads",
@@ -134,7 +137,8 @@ def compare(
     Counters are compared exactly, parity and quality with their floors and the base. Times of two
     bundles are measured here in alternating blocks, and judged faster, same, slower or undecided;
     undecided does not fail. A result is compared with a bundle by its counters and parity, and with
-    another result by the times in both. Exits with 1 if anything fails.
+    another result by the times in both, of which --file, --backend and --threads choose. Exits with
+    1 if anything fails.
     """
     from frcrn_export.runtime.bench.ci_reports import annotations
     from frcrn_export.runtime.bench.ci_reports import junit as junit_text
@@ -147,10 +151,9 @@ def compare(
     for path in (*outputs, *((history,) if history else ())):
         check_output(path)
     limits = Limits(max_slowdown, max_growth, max_drift, exact)
+    asked = _Asked(base, new, limits, budget, files, backends, threads, length, pairs)
     with progress_bar("Comparing") as progress:
-        comparison = _compared(
-            base, new, limits, budget, files, backends, threads, length, pairs, progress
-        )
+        comparison = _compared(asked, progress)
     if markdown is not None:
         write_output(markdown, comparison_markdown(comparison))
     if junit is not None:
@@ -170,57 +173,75 @@ def compare(
         raise CheckFailed(f"{failures[0]}{more}")
 
 
-def _compared(
-    base: Path,
-    new: Path,
-    limits: Limits,
-    budget: float | None,
-    files: tuple[str, ...],
-    backends: tuple[str, ...],
-    threads: tuple[int, ...],
-    length: float | None,
-    pairs: Path | None,
-    progress: Callable[[str, int, int], None],
-) -> "Comparison":
+@dataclass(frozen=True)
+class _Asked:
+    """What to compare, and how; empty sequences mean all."""
+
+    base: Path
+    new: Path
+    limits: Limits
+    budget: float | None
+    files: tuple[str, ...]
+    backends: tuple[str, ...]
+    threads: tuple[int, ...]
+    length: float | None
+    pairs: Path | None
+
+
+def _compared(asked: _Asked, progress: Progress) -> "Comparison":
+    if asked.base.resolve() == asked.new.resolve():
+        raise UserError(
+            f"BASE and NEW are both {asked.base}; give two (to see how this machine's times vary, "
+            "compare a bundle with a copy of it)"
+        )
+    of_results = [_is_result(path) for path in (asked.base, asked.new)]
+    return _with_results(asked, of_results) if any(of_results) else _of_bundles(asked, progress)
+
+
+def _with_results(asked: _Asked, of_results: list[bool]) -> "Comparison":
+    """Two results, or one and the counters and parity of a bundle."""
     from frcrn_export.runtime.bench.bench import bench
     from frcrn_export.runtime.bench.cases import Wanted
-    from frcrn_export.runtime.bench.compare import WANTED, compare_bundles, compare_results
-    from frcrn_export.runtime.bench.quality import read_pairs
+    from frcrn_export.runtime.bench.compare import compare_results
     from frcrn_export.runtime.bench.result import read_result
     from frcrn_export.runtime.bundle.reader import open_bundle
 
-    if base.resolve() == new.resolve():
-        raise UserError(
-            f"BASE and NEW are both {base}; give two (to see how this machine's times vary, "
-            "compare a bundle with a copy of it)"
+    if asked.budget is not None or asked.pairs or asked.length:
+        raise click.UsageError("--budget, --pairs and --length go with two bundles; leave them out")
+    wanted = Wanted(files=asked.files, backends=asked.backends, threads=asked.threads)
+    if not all(of_results) and wanted != Wanted():
+        raise click.UsageError(
+            "--file, --backend and --threads choose rows of times, and a bundle has none; give two "
+            "bundles or two results"
         )
-    of_results = [_is_result(path) for path in (base, new)]
-    if any(of_results):
-        if budget is not None or any((pairs, length, files, backends, threads)):
-            raise click.UsageError(
-                "--budget, --pairs, --length, --file, --backend and --threads go with two bundles; "
-                "leave them out"
-            )
-        sides = [
-            read_result(path) if is_result else bench(open_bundle(path), Wanted(), "counters")
-            for path, is_result in zip((base, new), of_results, strict=True)
-        ]
-        return compare_results(sides[0], sides[1], (str(base), str(new)), limits)
-    before, after = open_bundle(base), open_bundle(new)
+    base, new = (
+        read_result(path) if is_result else bench(open_bundle(path), Wanted(), "counters")
+        for path, is_result in zip((asked.base, asked.new), of_results, strict=True)
+    )
+    return compare_results(base, new, (str(asked.base), str(asked.new)), asked.limits, wanted)
+
+
+def _of_bundles(asked: _Asked, progress: Progress) -> "Comparison":
+    from frcrn_export.runtime.bench.cases import Wanted
+    from frcrn_export.runtime.bench.compare import WANTED, compare_bundles
+    from frcrn_export.runtime.bench.quality import read_pairs
+    from frcrn_export.runtime.bundle.reader import open_bundle
+
+    base, new = open_bundle(asked.base), open_bundle(asked.new)
     wanted = Wanted(
-        files=files,
-        backends=backends,
+        files=asked.files,
+        backends=asked.backends,
         kinds=WANTED.kinds,
-        threads=threads or WANTED.threads,
-        lengths=(length,) if length else WANTED.lengths,
+        threads=asked.threads or WANTED.threads,
+        lengths=(asked.length,) if asked.length else WANTED.lengths,
     )
     return compare_bundles(
-        before,
-        after,
+        base,
+        new,
         wanted,
-        limits=limits,
-        budget=_BUDGET if budget is None else budget,
-        pairs=read_pairs(pairs, before.manifest.sample_rate) if pairs else (),
+        limits=asked.limits,
+        budget=_BUDGET if asked.budget is None else asked.budget,
+        pairs=read_pairs(asked.pairs, base.manifest.sample_rate) if asked.pairs else (),
         progress=progress,
     )
 

@@ -201,6 +201,23 @@ def test_a_closed_stream_is_no_error(closed: str) -> None:
     assert b"unexpected" not in missing.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGPIPE")
+@pytest.mark.parametrize(
+    "words", [("models",), ("models", "--json"), ("--help",), ("models", "-h")]
+)
+def test_a_reader_that_goes_away_is_no_failed_check(words: tuple[str, ...]) -> None:
+    with subprocess.Popen(
+        (sys.executable, "-m", "frcrn_export", *words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + 13  # as a shell says of SIGPIPE
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("full", ["2> /dev/full", "> /dev/full 2> /dev/full", "--json > /dev/full"])
 def test_where_an_error_cannot_be_printed_the_exit_code_stays(full: str) -> None:

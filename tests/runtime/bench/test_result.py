@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(written.to_json())
     assert read_result(path) == written
+
+
+def test_rows_in_json_have_their_label() -> None:
+    written = result(row(), row(None, kind="hop"))
+    assert [each["label"] for each in json.loads(written.to_json())["rows"]] == [
+        "core.onnx, onnxruntime-cpu, pipeline, 1 s, 1 thread",
+        "core.onnx, onnxruntime-cpu, hop of 1000 ms, 1 thread",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from frcrn_export.runtime.bench.cases import Wanted
 from frcrn_export.runtime.bench.compare import compare_results
 from frcrn_export.runtime.bench.comparison import Limits, RowVerdict
 from frcrn_export.runtime.bench.result import Result
@@ -114,3 +115,29 @@ def test_what_was_not_compared_is_said() -> None:
 def test_a_lost_file_is_one_failure() -> None:
     found = compare_results(result(), result(files=(), parity=()), ("a", "b"), Limits())
     assert found.failures == ("core.onnx: lost",)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(files=("b.onnx",)),
+        Wanted(backends=("onnxruntime-cuda",)),
+        Wanted(threads=(2,)),
+        Wanted(files=("core.onnx", "b.onnx"), threads=(2,)),
+    ],
+)
+def test_rows_of_two_results_are_chosen(wanted: Wanted) -> None:
+    """The others would fail: one is slower, and one is lost."""
+    other = msgspec.structs.replace(row(10.0, path="b.onnx"), backend="onnxruntime-cuda", threads=2)
+    base, new = result(row(10.0), row(kind="hop"), other), result(row(20.0), other)
+    assert len(compare_results(base, new, ("a", "b"), Limits()).failures) == 2
+    found = compare_results(base, new, ("a", "b"), Limits(), wanted)
+    assert [each.path for each in found.rows] == ["b.onnx"]
+    assert found.failures == ()
+
+
+def test_rows_that_neither_result_has_are_refused() -> None:
+    with pytest.raises(UserError, match=r"there are: core.onnx, onnxruntime-cpu, 1 threads$"):
+        compare_results(
+            result(row()), result(row()), ("a", "b"), Limits(), Wanted(files=("c.onnx",))
+        )

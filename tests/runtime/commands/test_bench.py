@@ -8,6 +8,7 @@ from frcrn_export.runtime.bench.result import read_result
 from frcrn_export.runtime.bench.tables import result_tables
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.commands.bench import bench, print_result
+from frcrn_export.runtime.commands.console import JsonOutput
 from frcrn_export.runtime.errors import CheckFailed, UserError
 from tests.bundles import write_bundle
 
@@ -60,6 +61,10 @@ def test_a_row_that_fails_is_exit_code_1(root: Path, monkeypatch: pytest.MonkeyP
     assert isinstance(done.exception, CheckFailed)
     assert "out of luck" in str(done.exception)
     assert "failed" in done.output
+    monkeypatch.setattr(JsonOutput, "printed", False)
+    said = call(root, *SHORT, "--json")
+    assert json.loads(said.stdout)["rows"][0]["failed"] == "out of luck"
+    assert JsonOutput.printed  # the command line adds no second document
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,31 @@ def test_options_that_cannot_be(
 
 
 def test_times_are_not_asked_of_a_result(root: Path, tmp_path: Path) -> None:
-    done = call(counters(root, tmp_path / "base"), root, "--budget", 3)
-    assert "go with two bundles" in done.output
+    base = counters(root, tmp_path / "base")
+    assert "go with two bundles" in call(base, root, "--budget", 3).output
+    for option in (("--file", "core.onnx"), ("-b", "onnxruntime-cpu"), ("-t", 1)):
+        assert "choose rows of times, and a bundle has none" in call(base, root, *option).output
+
+
+def test_rows_of_two_results_are_chosen(tmp_path: Path) -> None:
+    for name, ms in (("a", 10.0), ("b", 20.0)):
+        made = result(row(ms), row(10.0, path="other.onnx"))
+        (tmp_path / f"{name}.json").write_bytes(made.to_json())
+    paths = tmp_path / "a.json", tmp_path / "b.json"
+    assert isinstance(call(*paths).exception, CheckFailed)
+    done = call(*paths, "--file", "other.onnx")
+    assert done.exit_code == 0, done.output
+    assert "1 rows of times" in done.output
+
+
+def test_the_history_names_the_weights(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        made = result(weights_sha256=name * 64)
+        (tmp_path / f"{name}.json").write_bytes(made.to_json())
+    history = tmp_path / "history.jsonl"
+    call(tmp_path / "a.json", tmp_path / "b.json", "--history", history)
+    line = json.loads(history.read_text())
+    assert (line["base_weights"], line["weights"]) == ("a" * 64, "b" * 64)
 
 
 def test_a_result_that_is_not_there(root: Path, tmp_path: Path) -> None:
