@@ -29,6 +29,7 @@ def run_here(path: Path, frames: int, threads: int) -> None:
     import numpy as np
     import onnxruntime
 
+    from frcrn_export.runtime.bench.machine import peak_bytes
     from frcrn_export.runtime.sessions.onnx import session_options
 
     session = onnxruntime.InferenceSession(
@@ -39,9 +40,8 @@ def run_here(path: Path, frames: int, threads: int) -> None:
     wall, processor = time.perf_counter(), time.process_time()
     session.run(None, {"spec": spec})
     processor, wall = time.process_time() - processor, time.perf_counter() - wall
-    status = Path("/proc/self/status").read_text()
-    peak_kib = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
-    print(json.dumps({"cpu_seconds": processor, "seconds": wall, "peak_mib": peak_kib / 1024}))
+    peak_mib = (peak_bytes() or 0) / 2**20
+    print(json.dumps({"cpu_seconds": processor, "seconds": wall, "peak_mib": peak_mib}))
 
 
 def run(path: Path, frames: int, threads: int) -> dict[str, float]:

@@ -1,24 +1,25 @@
 """What every benchmark writes beside its figures: the machine, the versions, medians and spread."""
 
 import json
-import os
-import platform
 import statistics
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from frcrn_export.runtime.bench.machine import this_machine
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
     """Processor, cores, system and the versions that matter."""
+    here = this_machine()
     names = ("frcrn-export", "torch", "onnx", "onnxruntime", "numpy")
     return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
+        "processor": here.processor,
+        "cores": here.cores,
+        "system": here.system,
+        "python": here.python,
         "versions": {name: _version(name) for name in names},
     }
 
@@ -35,14 +36,6 @@ def write(name: str, result: dict[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
     return path
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
 
 
 def _version(name: str) -> str:

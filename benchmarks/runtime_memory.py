@@ -53,16 +53,15 @@ def write_noise(path: Path, minutes: float, rate: int) -> None:
 def denoise_here(bundle: Path, source: Path, backend: str, threads: int) -> None:
     """What the fresh process does; prints its measurement as JSON."""
     from frcrn_export.runtime import Denoiser
+    from frcrn_export.runtime.bench.machine import peak_bytes
     from frcrn_export.runtime.files.denoise import denoise_file
     from frcrn_export.runtime.files.jobs import Job
 
     denoiser = Denoiser.open(bundle, backend, threads)
     result = denoise_file(denoiser, Job(source, source.with_suffix(".out.wav")))
-    status = Path("/proc/self/status").read_text()
-    peak_kib = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
     measurement = Measurement(
         minutes=result.audio_seconds / 60,
-        peak_mib=round(peak_kib / 1024, 1),
+        peak_mib=round((peak_bytes() or 0) / 2**20, 1),
         seconds=round(result.elapsed_seconds, 2),
         real_time_factor=round(result.real_time_factor, 4),
     )

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from frcrn_export.runtime.bench.machine import peak_bytes
 from frcrn_export.runtime.bench.result import Cold
 from frcrn_export.runtime.bundle.audio_cost import calls_a_second
 from frcrn_export.runtime.bundle.manifest import FileEntry
@@ -70,7 +70,7 @@ def _measure(bundle: Bundle, path: str, backend: str, threads: int) -> dict[str,
         seconds = 1 / calls_a_second(bundle.manifest, entry)
         rows = entry.engine.profile.max[0] if entry.engine else 1
         case = Case(entry, backend, "hops" if rows > 1 else "hop", threads, rows, seconds)
-    before = _peak_bytes()
+    before = peak_bytes()
     started = time.perf_counter()
     # In the time to open: it makes CUDA's context, which would be made there anyway.
     free = free_memory() if entry.engine else None
@@ -78,7 +78,7 @@ def _measure(bundle: Bundle, path: str, backend: str, threads: int) -> dict[str,
     opened = time.perf_counter()
     call()
     done = time.perf_counter()
-    peak = _peak_bytes()
+    peak = peak_bytes()
     taken = None if free is None else max(0, free - free_memory())
     return {
         "load_ms": 1e3 * (opened - started),
@@ -87,21 +87,6 @@ def _measure(bundle: Bundle, path: str, backend: str, threads: int) -> dict[str,
         "added_bytes": None if peak is None or before is None else max(0, peak - before),
         "device_bytes": taken,
     }
-
-
-def _peak_bytes() -> int | None:
-    """The most memory that this process has held, None where the system does not say."""
-    for line in _status():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _status() -> list[str]:
-    try:
-        return Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return []
 
 
 if __name__ == "__main__":

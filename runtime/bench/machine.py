@@ -17,6 +17,7 @@ from frcrn_export.runtime.processors import usable_processors
 Word = Annotated[str, Meta(max_length=255)]
 
 _CPUINFO, _MEMINFO, _STAT = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/proc/stat")
+_STATUS, _CACHES = Path("/proc/self/status"), Path("/sys/devices/system/cpu/cpu0/cache")
 # What ONNX Runtime's kernels are chosen by.
 _INSTRUCTIONS = frozenset(
     (
@@ -78,7 +79,7 @@ def this_machine() -> Machine:
         cores=os.cpu_count() or 1,
         usable=usable_processors(),
         instructions=_instructions(),
-        memory_bytes=_memory(),
+        memory_bytes=_kilobytes(_MEMINFO, "MemTotal:") or 0,
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         gpu=gpu.name if gpu else "",
@@ -101,6 +102,20 @@ def processor_seconds() -> float:
     return time.process_time()
 
 
+def peak_bytes(status: Path = _STATUS) -> int | None:
+    """The most memory that this process has held, None where the system does not say."""
+    return _kilobytes(status, "VmHWM:")
+
+
+def cache_bytes(caches: Path = _CACHES) -> int | None:
+    """The size of a processor's second-level cache, None where the system does not say."""
+    for folder in sorted(caches.glob("index*")):
+        if _lines(folder / "level") == ["2"]:
+            size = "".join(_lines(folder / "size")).removesuffix("K")
+            return int(size) * 1024 if size.isdecimal() else None
+    return None
+
+
 def _instructions() -> tuple[str, ...]:
     words = (_field("flags") or _field("Features")).split()
     return tuple(sorted(_INSTRUCTIONS.intersection(words)))
@@ -115,12 +130,13 @@ def _field(name: str) -> str:
     return ""
 
 
-def _memory() -> int:
-    for line in _lines(_MEMINFO):
+def _kilobytes(path: Path, name: str) -> int | None:
+    """A number of kB in a file of /proc, in bytes."""
+    for line in _lines(path):
         words = line.split()
-        if words[:1] == ["MemTotal:"] and len(words) > 1 and words[1].isdecimal():
+        if words[:1] == [name] and len(words) > 1 and words[1].isdecimal():
             return int(words[1]) * 1024
-    return 0
+    return None
 
 
 def _lines(path: Path) -> list[str]:

@@ -155,8 +155,7 @@ def _layers(roofline: Roofline) -> str:
     names = [f"{layer.operator} {layer.shapes}" for layer in layers]
     axis.set_yticks(range(len(layers)), names, fontsize=7)
     for place, layer in enumerate(layers):
-        said = "in a cache" if layer.reached > 1 else f"{100 * layer.reached:.0f} %"
-        axis.text(layer.ms, place, f" {said}", va="center", fontsize=7)
+        axis.text(layer.ms, place, f" {layer.attained}", va="center", fontsize=7)
     axis.set_xlabel(
         f"Time (ms), of {roofline.total_ms:.3g}; green: above 70 % of what is attainable"
     )

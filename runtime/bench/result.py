@@ -241,7 +241,8 @@ class LayerRate(Struct, frozen=True, kw_only=True):
     """One node of a graph as ONNX Runtime runs it: its median time, and its rates.
 
     `reached` is its rate over what the machine attains for its operations and bytes; for nodes
-    without multiplications over the bandwidth alone. Above 1 where tensors stay in a cache.
+    without multiplications over the bandwidth alone. With `in_cache` the node moves more than
+    memory could, and the bandwidth is that of a cache.
     """
 
     name: Annotated[str, Meta(max_length=255)]
@@ -251,17 +252,29 @@ class LayerRate(Struct, frozen=True, kw_only=True):
     gflops: Number
     gbytes: Number
     reached: Number
+    in_cache: bool = False
     shapes: Annotated[str, Meta(max_length=255)] = ""
+
+    @property
+    def attained(self) -> str:
+        """How much it reaches, in words; above 1 without a known cache it is in one."""
+        if self.reached > 1 and not self.in_cache:
+            return "in a cache"
+        return f"{100 * self.reached:.0f} %" + ", in a cache" * self.in_cache
 
 
 class Roofline(Struct, frozen=True, kw_only=True):
-    """The layers of one core on a second of audio, or a hop, and the machine's own peaks."""
+    """The layers of one core on a second of audio, or a hop, and the machine's own peaks.
+
+    `cache_gbytes` is the bandwidth of the second-level cache, 0 where it is not known.
+    """
 
     path: RelativePath
     threads: Annotated[int, Meta(ge=1, le=65_536)]
     peak_gflops: Number
     peak_int8_gops: Number
     bandwidth_gbytes: Number
+    cache_gbytes: Number = 0.0
     total_ms: Milliseconds
     layers: Annotated[tuple[LayerRate, ...], Meta(max_length=100_000)]
 

@@ -2,23 +2,22 @@
 
 A layer with n operations that moves b bytes can run at min(peak, n / b * bandwidth) at most
 (Williams et al., "Roofline", CACM 2009). The peak is that of a large matrix product in ONNX
-Runtime, the bandwidth that of copies, both measured here with the same number of threads.
+Runtime, the bandwidth that of copies, see `peaks`.
 """
 
 import json
 import tempfile
-import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from frcrn_export.runtime.bench.cases import core_input, speech_of
 from frcrn_export.runtime.bench.counters import made_for_processors, optimised_graph, require_onnx
+from frcrn_export.runtime.bench.peaks import Peaks, measure_peaks
 from frcrn_export.runtime.bench.result import LayerRate, Roofline
 from frcrn_export.runtime.bundle.graph_cost import multiplications
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 _Tensor = tuple[str, tuple[int, ...]]  # type and shape
 
 _RUNS, _WARM_UPS = 12, 3
-_SIZE = 512  # of the matrices for the peak: a product takes milliseconds
-_COPY_BYTES = 1 << 27  # larger than any cache
-_REPEATS = 40
 # Names of types in profiles that NumPy has others for.
 _TYPES = {"float": "float32", "double": "float64"}
 # What ONNX Runtime fuses, by the operator whose operations it has.
@@ -67,14 +63,11 @@ def measure_rooflines(bundle: Bundle, threads: int, files: Sequence[str] = ()) -
     ]
     if not entries:
         raise UserError(f"{bundle.path}: no ONNX core in it that a processor runs")
-    peaks = {"float": peak_gflops(threads), "int8": peak_int8_gops(threads)}
-    bandwidth = bandwidth_gbytes(threads)
-    return [_of_file(bundle, entry, threads, peaks, bandwidth) for entry in entries]
+    peaks = measure_peaks(threads)
+    return [_of_file(bundle, entry, threads, peaks) for entry in entries]
 
 
-def _of_file(
-    bundle: Bundle, entry: FileEntry, threads: int, peaks: dict[str, float], bandwidth: float
-) -> Roofline:
+def _of_file(bundle: Bundle, entry: FileEntry, threads: int, peaks: Peaks) -> Roofline:
     times: defaultdict[str, list[float]] = defaultdict(list)
     last: dict[str, dict[str, Any]] = {}
     for event in _profile(bundle, entry, threads):
@@ -86,16 +79,17 @@ def _of_file(
     graph = optimised_graph(bundle, entry)
     tensors = _tensors(graph, last)
     layers = [
-        _rate(node, medians[node.name], total, tensors, peaks, bandwidth)
+        _rate(node, medians[node.name], total, tensors, peaks)
         for node in graph.node
         if node.name in medians
     ]
     return Roofline(
         path=entry.path,
         threads=threads,
-        peak_gflops=peaks["float"],
-        peak_int8_gops=peaks["int8"],
-        bandwidth_gbytes=bandwidth,
+        peak_gflops=peaks.gflops,
+        peak_int8_gops=peaks.int8_gops,
+        bandwidth_gbytes=peaks.memory_gbytes,
+        cache_gbytes=peaks.cache_gbytes,
         total_ms=total,
         layers=tuple(sorted(layers, key=lambda layer: -layer.ms)),
     )
@@ -130,20 +124,14 @@ def _rate(
     ms: float,
     total: float,
     tensors: Mapping[str, _Tensor],
-    peaks: dict[str, float],
-    bandwidth: float,
+    peaks: Peaks,
 ) -> LayerRate:
     there = [tensors[name] for name in (*node.input, *node.output) if name in tensors]
     moved = sum(np.dtype(dtype).itemsize * prod(shape) for dtype, shape in there)
     operations = 2 * _multiplications(node, tensors)
     seconds = max(ms, 1e-6) / 1e3
     in_8_bits = operations > 0 and any(dtype in ("uint8", "int8") for dtype, _ in there)
-    peak = 1e9 * peaks["int8" if in_8_bits else "float"]
-    if operations:
-        attainable = min(peak, operations / max(1, moved) * 1e9 * bandwidth)
-        reached = operations / seconds / attainable
-    else:
-        reached = moved / seconds / (1e9 * bandwidth)
+    reached, in_cache = peaks.reached(operations, moved, seconds, in_8_bits=in_8_bits)
     return LayerRate(
         name=node.name[:255],
         operator=node.op_type[:255],
@@ -152,6 +140,7 @@ def _rate(
         gflops=operations / seconds / 1e9,
         gbytes=moved / seconds / 1e9,
         reached=reached,
+        in_cache=in_cache,
         shapes=" x ".join(str(list(tensors[n][1])) for n in node.input[:2] if n in tensors)[:255],
     )
 
@@ -213,67 +202,3 @@ def _feeds(
     if entry.streaming.end is not None:
         feeds[entry.streaming.end] = np.full(1, UNKNOWN_END, np.float32)
     return feeds
-
-
-def peak_gflops(threads: int) -> float:
-    """The rate of a float32 matrix product [512, 512] in ONNX Runtime, in GFLOP/s."""
-    from onnx import TensorProto
-
-    values = np.random.default_rng(0).standard_normal((_SIZE, _SIZE)).astype(np.float32)
-    return _product_rate("MatMul", {"a": values, "b": values}, TensorProto.FLOAT, threads)
-
-
-def peak_int8_gops(threads: int) -> float:
-    """The rate of a product of 8-bit integers of that size, in 10^9 operations a second."""
-    from onnx import TensorProto
-
-    draw = np.random.default_rng(0)
-    feeds = {
-        "a": draw.integers(0, 255, (_SIZE, _SIZE), np.uint8),
-        "b": draw.integers(-64, 63, (_SIZE, _SIZE), np.int8),
-    }
-    return _product_rate("MatMulInteger", feeds, TensorProto.INT32, threads)
-
-
-def _product_rate(operator: str, feeds: dict[str, Any], output: int, threads: int) -> float:
-    import onnxruntime
-    from onnx import helper, numpy_helper
-
-    # The second factor is a weight: it is laid out once, as those of layers are.
-    weight = numpy_helper.from_array(feeds["b"], "b")
-    first = helper.np_dtype_to_tensor_dtype(feeds["a"].dtype)
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["a", "b"], ["c"])],
-        "product",
-        [helper.make_tensor_value_info("a", first, [_SIZE, _SIZE])],
-        [helper.make_tensor_value_info("c", output, [_SIZE, _SIZE])],
-        [weight],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
-    )
-    times = []
-    for _ in range(_REPEATS + 1):
-        started = perf_counter()
-        session.run(None, {"a": feeds["a"]})
-        times.append(perf_counter() - started)
-    return 2 * _SIZE**3 / min(times[1:]) / 1e9
-
-
-def bandwidth_gbytes(threads: int) -> float:
-    """What copies of 128 MB read and write in a second, in GB, one on each thread."""
-    pairs = [(np.ones(_COPY_BYTES // 4, np.float32), np.empty(_COPY_BYTES // 4, np.float32))]
-    pairs += [(source.copy(), target.copy()) for source, target in pairs * (threads - 1)]
-    best = float("inf")
-    for _ in range(_REPEATS):
-        copies = [
-            threading.Thread(target=np.copyto, args=(target, source)) for source, target in pairs
-        ]
-        started = perf_counter()
-        for copy in copies:
-            copy.start()
-        for copy in copies:
-            copy.join()
-        best = min(best, perf_counter() - started)
-    return 2 * _COPY_BYTES * len(pairs) / best / 1e9

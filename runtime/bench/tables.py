@@ -228,7 +228,7 @@ def _layers_table(roofline: Roofline) -> Table:
             f"{100 * layer.share:.1f} %",
             f"{layer.gflops:.1f}" if layer.gflops else "-",
             f"{layer.gbytes:.1f}",
-            "in a cache" if layer.reached > 1 else f"{100 * layer.reached:.0f} %",
+            layer.attained,
         )
         for layer in shown
     ]
@@ -242,6 +242,8 @@ def _layers_table(roofline: Roofline) -> Table:
         f"{roofline.peak_gflops:.0f} GFLOP/s, in 8 bits {roofline.peak_int8_gops:.0f}, "
         f"{roofline.bandwidth_gbytes:.0f} GB/s"
     )
+    if roofline.cache_gbytes:
+        title += f", in a cache {roofline.cache_gbytes:.0f}"
     return Table(title, _LAYERS, tuple(rows), _LAYERS_MINOR)
 
 

@@ -3,7 +3,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frcrn_export.runtime.bench.machine import Machine, stolen_seconds, this_machine
+from frcrn_export.runtime.bench.machine import (
+    Machine,
+    cache_bytes,
+    peak_bytes,
+    stolen_seconds,
+    this_machine,
+)
 from tests.runtime.bench.results import MACHINE
 
 
@@ -43,3 +49,24 @@ def test_stolen_time(tmp_path: Path) -> None:
     stat.write_text("cpu 1 2\n")
     assert stolen_seconds(stat) is None
     assert stolen_seconds(tmp_path / "missing") is None
+
+
+def test_the_most_memory_that_was_held(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("VmPeak:\t  900 kB\nVmHWM:\t   300 kB\nVmRSS:\t  200 kB\n")
+    assert peak_bytes(status) == 300 * 1024
+    status.write_text("VmHWM:\n")
+    assert peak_bytes(status) is None
+    assert peak_bytes(tmp_path / "missing") is None
+
+
+def test_the_second_level_cache(tmp_path: Path) -> None:
+    for index, (level, size) in enumerate((("1", "32K"), ("2", "1024K"), ("3", "32768K"))):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        (folder / "level").write_text(f"{level}\n")
+        (folder / "size").write_text(f"{size}\n")
+    assert cache_bytes(tmp_path) == 1 << 20
+    (tmp_path / "index1" / "size").write_text("large\n")
+    assert cache_bytes(tmp_path) is None
+    assert cache_bytes(tmp_path / "missing") is None

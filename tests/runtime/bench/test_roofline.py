@@ -2,13 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from frcrn_export.runtime.bench import roofline
-from frcrn_export.runtime.bench.roofline import (
-    bandwidth_gbytes,
-    measure_rooflines,
-    peak_gflops,
-    peak_int8_gops,
-)
+from frcrn_export.runtime.bench import peaks, roofline
+from frcrn_export.runtime.bench.peaks import Peaks
+from frcrn_export.runtime.bench.roofline import measure_rooflines
 from frcrn_export.runtime.bundle.graph_cost import graph_cost
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
@@ -17,8 +13,8 @@ from tests.bundles import write_bundle
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roofline, "_REPEATS", 2)
-    monkeypatch.setattr(roofline, "_COPY_BYTES", 1 << 22)
+    monkeypatch.setattr(peaks, "_REPEATS", 2)
+    monkeypatch.setattr(peaks, "_COPY_BYTES", 1 << 22)
 
 
 def test_all_operations_of_a_core_are_found_in_its_layers(small_wave_bundle: Bundle) -> None:
@@ -43,10 +39,25 @@ def test_layers_that_move_bytes_have_no_operations(small_wave_bundle: Bundle) ->
     assert all(layer.gflops == 0 and layer.gbytes > 0 for layer in moved)
 
 
-def test_the_machine_has_peaks() -> None:
-    assert peak_gflops(1) > 0.1
-    assert peak_int8_gops(1) > 0.1
-    assert bandwidth_gbytes(2) > 0.01
+@pytest.mark.parametrize("cache_gbytes", [0.0, 1e3])
+def test_layers_that_move_more_than_memory_could_are_in_a_cache(
+    cache_gbytes: float, small_wave_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memory as slow as this one none of them reads."""
+    slow = Peaks(gflops=1e6, int8_gops=1e6, memory_gbytes=1e-9, cache_gbytes=cache_gbytes)
+    monkeypatch.setattr(roofline, "measure_peaks", lambda threads: slow)
+    (core,) = measure_rooflines(small_wave_bundle, 1, ("core.onnx",))
+    assert core.cache_gbytes == cache_gbytes
+    moving = [layer for layer in core.layers if layer.gbytes]
+    assert moving
+    for layer in moving:
+        assert layer.in_cache is bool(cache_gbytes)
+        if cache_gbytes:
+            expected = max(layer.gbytes / cache_gbytes, layer.gflops / 1e6)
+            assert layer.reached == pytest.approx(expected)
+            assert layer.attained == f"{100 * expected:.0f} %, in a cache"
+        else:
+            assert layer.attained == "in a cache"
 
 
 def test_a_bundle_without_a_core_for_processors(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_capacity_with_its_picture_and_its_line(
 
 
 def test_the_layers_of_a_core(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frcrn_export.runtime.bench.roofline._REPEATS", 1)
+    monkeypatch.setattr("frcrn_export.runtime.bench.peaks._REPEATS", 1)
     done = call(root, "--roofline", "--threads", 1)
     assert done.exit_code == 0, done.output
     assert "of attainable" in done.output
