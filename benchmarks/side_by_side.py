@@ -38,7 +38,7 @@ from frcrn_export.runtime.audio.framing import padding_samples
 from frcrn_export.runtime.audio.level import measure_gain
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.bench.alternate import rounds, warm_up
-from frcrn_export.runtime.bench.cases import Case, speech_of
+from frcrn_export.runtime.bench.cases import Case, hop_of, speech_of
 from frcrn_export.runtime.bench.verdict import interval
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
@@ -204,12 +204,7 @@ def streaming(
 
     def ours(precision: str) -> Callable[[], Any]:
         entry = file_of(bundle, "core_streaming", precision)
-        assert entry.streaming is not None
-        hop = entry.streaming.chunk * (
-            bundle.manifest.stft.hop_length if bundle.manifest.stft else 1
-        )
-        seconds = hop / bundle.manifest.sample_rate
-        return Case(entry, "onnxruntime-cpu", "hop", threads, 1, seconds).open(bundle, wave)
+        return hop_of(bundle.manifest, entry, "onnxruntime-cpu", threads).open(bundle, wave)
 
     def window() -> Callable[[], Any]:
         given = torch.from_numpy(wave[None])

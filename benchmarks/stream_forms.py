@@ -17,8 +17,7 @@ import numpy as np
 from machine import summary, write
 
 from frcrn_export.runtime.bench.alternate import rounds, warm_up
-from frcrn_export.runtime.bench.cases import Call, Case, speech_of
-from frcrn_export.runtime.bundle.audio_cost import calls_a_second
+from frcrn_export.runtime.bench.cases import Call, Case, hop_of, speech_of
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END, Precision, Target
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.streaming.session import open_stream_entry
@@ -31,8 +30,7 @@ def case_of(bundle: Bundle, precision: Precision, threads: int, streams: int) ->
     """A hop of so many streams."""
     entry = bundle.manifest.file("core_streaming", "onnx", precision, TARGETS[precision])
     assert entry is not None
-    seconds = 1 / calls_a_second(bundle.manifest, entry)
-    return Case(entry, BACKEND, "hop" if streams == 1 else "hops", threads, streams, seconds)
+    return hop_of(bundle.manifest, entry, BACKEND, threads, streams)
 
 
 def session(bundle: Bundle, case: Case) -> Call:

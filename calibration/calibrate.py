@@ -8,7 +8,6 @@ from pathlib import Path
 from frcrn_export.calibration.graph.dtypes import QuantizedPrecision
 from frcrn_export.calibration.int8_gates import failures, passed, quality_gates, speed_gate
 from frcrn_export.calibration.int8_report import Report, WorstClip
-from frcrn_export.calibration.int8_report_page import require_matplotlib
 from frcrn_export.calibration.plan import Plan, Settings, make_plan
 from frcrn_export.calibration.quality.scoring import require_packages
 from frcrn_export.calibration.quality_scores import METRICS, Evaluator, Quality, evaluating
@@ -22,6 +21,7 @@ from frcrn_export.calibration.switches import SwitchedCore
 from frcrn_export.runtime.audio.pairs import Pair
 from frcrn_export.runtime.bundle.manifest import CalibrationMethod, GateResult, Target
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
+from frcrn_export.runtime.drawing import require_matplotlib
 from frcrn_export.runtime.errors import CheckFailed, UserError
 
 _SENSITIVITY_PAIRS = 2  # the shortest: little audio shows the noise of a single layer
@@ -116,7 +116,7 @@ def calibrate_with(
     progress: Progress = lambda phase, done, steps: None,
 ) -> Report:
     """Calibrate the bundle at `path` as the settings say; see `calibrate`."""
-    require_matplotlib()
+    require_matplotlib("the report")
     require_packages(METRICS)
     bundle = open_bundle(path, int8=not force)  # the file to replace may be damaged
     if checkpoint is not None:  # even if it is not used

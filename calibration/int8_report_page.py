@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from frcrn_export.calibration.quality.tables import METRICS as TITLES
 from frcrn_export.calibration.quality_scores import METRICS
 from frcrn_export.runtime.audio.spectrogram import spectrogram_dbfs
 from frcrn_export.runtime.commands.inspect_tables import gate_words
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.drawing import require_matplotlib
 from frcrn_export.runtime.tables import Table, markdown_table
 
 if TYPE_CHECKING:
@@ -26,17 +25,9 @@ _DPI = 120
 _MOST_NAMES = 40
 
 
-def require_matplotlib() -> None:
-    """Raise UserError if pictures cannot be drawn, before the work begins."""
-    if find_spec("matplotlib") is None:
-        raise UserError(
-            'the report\'s pictures need matplotlib; run: pip install "frcrn-export[plot]"'
-        )
-
-
 def draw(report: Report, worst: WorstClip) -> Iterator[tuple[str, bytes]]:
     """The report's pictures, each with its kind. Raises UserError."""
-    require_matplotlib()
+    require_matplotlib("the report")
     yield "worst", worst_clip(worst, _titles(report, worst.name))
     if report.ranges:
         yield "ranges", ranges(report.ranges)

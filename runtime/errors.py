@@ -79,7 +79,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed, in a few words."""
+    """Why something failed, in a few words; the message of our own errors."""
+    if isinstance(error, FrcrnExportError):
+        return str(error)
     if out_of_memory(error):
         return "it needs more memory than there is"
     if isinstance(error, RecursionError):

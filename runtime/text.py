@@ -25,6 +25,11 @@ def shown(text: object, longest: int = _LONGEST) -> str:
     return printable(whole)
 
 
+def counted(number: int, word: str) -> str:
+    """A number of things: "1 thread", "2 threads"."""
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
 def quoted(text: object) -> str:
     """A value as one word of a command to paste into a shell, whatever it holds."""
     return shlex.quote(shown(text, _LONGEST_PATH))

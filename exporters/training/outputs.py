@@ -15,6 +15,7 @@ from safetensors.torch import save
 from frcrn_export.exporters.training.run import TrainingRun
 from frcrn_export.exporters.training_task import SAMPLE_RATE
 from frcrn_export.runtime.bundle.transaction import replace_file
+from frcrn_export.runtime.drawing import require_matplotlib
 from frcrn_export.runtime.errors import UserError
 
 STATE_NAME = "last.pt"
@@ -148,13 +149,10 @@ def plot_curve(run_dir: Path, png: Path) -> None:
     points = read_curve(run_dir)
     if not points:
         raise UserError(f"{run_dir} holds no {CURVE_NAME} with a validation; train there first")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError(
-            'a curve needs matplotlib; run: pip install "frcrn-export[plot]"'
-        ) from error
+    require_matplotlib("a curve")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     validation, loss, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))

@@ -7,6 +7,7 @@ import numpy as np
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.file import FileSource
 from frcrn_export.runtime.audio.partial import partial_of
+from frcrn_export.runtime.drawing import require_matplotlib
 from frcrn_export.runtime.errors import UserError, reading
 from frcrn_export.runtime.text import shown
 
@@ -17,20 +18,12 @@ _WINDOW_SECONDS = 0.032
 _RANGE_DB = 80.0
 
 
-def require_matplotlib() -> None:
-    """Raise UserError where matplotlib is missing."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise UserError('--plot needs matplotlib; run: pip install "frcrn-export[plot]"') from error
-
-
 def plot_before_after(before: Path, after: Path, picture: Path) -> None:
     """Draw the first channel of two audio files, at most their first minute, into a PNG file.
 
     Raises AudioError for files that cannot be read and UserError where matplotlib is missing.
     """
-    require_matplotlib()
+    require_matplotlib("--plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -25,7 +25,7 @@ from frcrn_export.runtime.bench.roofline import measure_rooflines
 from frcrn_export.runtime.bench.scaling import measure_scaling, scaling_wanted, slopes
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError, FrcrnExportError
-from frcrn_export.runtime.verify.parity import check_bundle
+from frcrn_export.runtime.verify.parity import stored_parity
 from frcrn_export.runtime.verify.streaming import keep_pace
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def bench(
     started, stolen = time.perf_counter(), stolen_seconds()
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     manifest, machine = bundle.manifest, this_machine()
-    progress("counters", 0, 0)
+    progress("counters and parity", 0, 0)
     result = Result(
         tool=f"frcrn-export {version('frcrn-export')}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -95,11 +95,9 @@ def bench(
         machine=machine,
         seconds=0.0,
         files=tuple(count(bundle)),
+        parity=stored_parity(bundle),
     )
     replace = msgspec.structs.replace
-    if manifest.file("parity", "npz") is not None:
-        progress("parity", 0, 0)
-        result = replace(result, parity=tuple(check_bundle(bundle)))
     if mode == "times":
         left = seconds - (time.perf_counter() - started)
         result = _timed(bundle, wanted, result, left, seed, progress)

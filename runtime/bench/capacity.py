@@ -20,11 +20,11 @@ from frcrn_export.runtime.bench.measure import Progress
 from frcrn_export.runtime.bench.result import CapacityRow
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.errors import FrcrnExportError, UserError, reason
+from frcrn_export.runtime.errors import UserError, reason
 from frcrn_export.runtime.processors import usable_processors
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import network_of
-from frcrn_export.runtime.streaming.session import open_stream_entry
+from frcrn_export.runtime.streaming.session import open_stream_entry, rows_of
 from frcrn_export.runtime.text import quoted
 
 _PROBE_SECONDS, _FEWEST_CALLS = 0.7, 40
@@ -91,7 +91,7 @@ class _Workers:
 
     def __init__(self, way: Way, speech: Float32Array) -> None:
         self._way = way
-        rows = way.entry.engine.profile.max[0] if way.entry.engine else 1
+        rows = rows_of(way.entry)
         self._streams = [
             MultiStream(
                 network_of(
@@ -152,7 +152,7 @@ class _Workers:
                     break  # far too many
         except Exception as error:  # of one worker: none holds this many
             ready.abort()
-            probe.failed = str(error) if isinstance(error, FrcrnExportError) else reason(error)
+            probe.failed = reason(error)
 
 
 def measure_capacity(
@@ -189,8 +189,7 @@ def measure_capacity(
 
 def _row(way: Way) -> CapacityRow:
     workers = _Workers(way, speech_of(way.bundle))
-    engine = way.entry.engine
-    least = engine.profile.max[0] if engine else 1
+    engine, least = way.entry.engine, rows_of(way.entry)
     most = least if engine else _MOST_STREAMS
     held, probe = search(
         lambda streams: workers.probe(streams, _PROBE_SECONDS),

@@ -1,7 +1,7 @@
 """What can be timed of a bundle on this machine: a file, a backend, and one kind of call."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 
 import numpy as np
@@ -30,7 +30,7 @@ from frcrn_export.runtime.sessions.registry import (
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from frcrn_export.runtime.streaming.multi import MultiStream
 from frcrn_export.runtime.streaming.network import network_of
-from frcrn_export.runtime.streaming.session import STREAM_BACKENDS, open_stream_entry
+from frcrn_export.runtime.streaming.session import STREAM_BACKENDS, open_stream_entry, rows_of
 from frcrn_export.runtime.text import quoted
 from frcrn_export.runtime.verify.parity import read_cases
 
@@ -142,6 +142,14 @@ class Case:
         streams = MultiStream(network_of(bundle, session), self.batch)
         numbers = [streams.add() for _ in range(self.batch)]
         return lambda: streams.process({number: next(chunks) for number in numbers})
+
+
+def hop_of(
+    manifest: Manifest, entry: FileEntry, backend: str, threads: int, streams: int = 1
+) -> Case:
+    """A call of a streaming core: a hop of one stream, or of a batch of them."""
+    kind: Kind = "hop" if streams == 1 else "hops"
+    return Case(entry, backend, kind, threads, streams, 1 / calls_a_second(manifest, entry))
 
 
 def core_input(manifest: Manifest, wave: Float32Array, batch: int) -> Float32Array:
@@ -272,14 +280,14 @@ def _of_file(manifest: Manifest, entry: FileEntry, backend: str, wanted: Wanted)
     on_gpu = backend in GPU_BACKENDS
     processors = (1,) if on_gpu else tuple(dict.fromkeys((1, usable_processors())))
     if entry.streaming is not None:
-        seconds = 1 / calls_a_second(manifest, entry)
-        rows = entry.engine.profile.max[0] if entry.engine else None
+        rows = rows_of(entry) if entry.engine else None
         for threads in wanted.threads or (1,):
+            hop = hop_of(manifest, entry, backend, threads)
             if "hop" in wanted.kinds and rows in (None, 1):
-                yield Case(entry, backend, "hop", threads, 1, seconds)
+                yield hop
             if "hops" in wanted.kinds and rows != 1:
                 for streams in (rows,) if rows else wanted.streams:
-                    yield Case(entry, backend, "hops", threads, streams, seconds)
+                    yield replace(hop, kind="hops", batch=streams)
         return
     for seconds in wanted.lengths:
         if "offline" in wanted.kinds:

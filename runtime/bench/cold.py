@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from frcrn_export.runtime.bench.machine import peak_bytes
 from frcrn_export.runtime.bench.result import Cold
-from frcrn_export.runtime.bundle.audio_cost import calls_a_second
 from frcrn_export.runtime.bundle.manifest import FileEntry
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import BackendError, FrcrnExportError
@@ -58,8 +57,9 @@ def main(words: Sequence[str]) -> None:
 
 def _measure(bundle: Bundle, path: str, backend: str, threads: int) -> dict[str, float | None]:
     # Imported here: `cases` needs what this process is to import before memory is looked at.
-    from frcrn_export.runtime.bench.cases import Case, speech_of
+    from frcrn_export.runtime.bench.cases import Case, hop_of, speech_of
     from frcrn_export.runtime.sessions.registry import require_backend
+    from frcrn_export.runtime.streaming.session import rows_of
 
     (entry,) = (entry for entry in bundle.manifest.files if entry.path == path)
     require_backend(backend)
@@ -67,9 +67,7 @@ def _measure(bundle: Bundle, path: str, backend: str, threads: int) -> dict[str,
     if entry.streaming is None:
         case = Case(entry, backend, "offline", threads, 1, _SECONDS)
     else:
-        seconds = 1 / calls_a_second(bundle.manifest, entry)
-        rows = entry.engine.profile.max[0] if entry.engine else 1
-        case = Case(entry, backend, "hops" if rows > 1 else "hop", threads, rows, seconds)
+        case = hop_of(bundle.manifest, entry, backend, threads, rows_of(entry))
     before = peak_bytes()
     started = time.perf_counter()
     # In the time to open: it makes CUDA's context, which would be made there anyway.

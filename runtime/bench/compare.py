@@ -19,7 +19,7 @@ from frcrn_export.runtime.bundle.manifest import ParityResult
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle
 from frcrn_export.runtime.errors import UserError
 from frcrn_export.runtime.text import quoted, shown
-from frcrn_export.runtime.verify.parity import check_bundle
+from frcrn_export.runtime.verify.parity import stored_parity
 
 BUDGET_SECONDS = 120.0
 # Short calls, for many blocks: a second of audio, and a hop.
@@ -149,7 +149,6 @@ def _require_one_model(names: tuple[str, str], models: tuple[str, str]) -> None:
 
 def _side(bundle: Bundle, progress: Progress) -> Side:
     progress(f"counters and parity of {bundle.path}", 0, 0)
-    has_parity = bundle.manifest.file("parity", "npz") is not None
     manifest = bundle.manifest
     return Side(
         name=str(bundle.path),
@@ -158,7 +157,7 @@ def _side(bundle: Bundle, progress: Progress) -> Side:
         tools=manifest.tools,
         machine=this_machine(),
         files=list(count(bundle)),
-        parity=list(check_bundle(bundle)) if has_parity else [],
+        parity=stored_parity(bundle),
     )
 
 

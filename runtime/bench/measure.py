@@ -15,7 +15,7 @@ from frcrn_export.runtime.bench.machine import processor_seconds
 from frcrn_export.runtime.bench.result import Row
 from frcrn_export.runtime.bench.summary import CERTAINTY, is_certain, summarise
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.errors import FrcrnExportError, reason
+from frcrn_export.runtime.errors import reason
 from frcrn_export.runtime.text import shown
 
 logger = logging.getLogger(__name__)
@@ -155,6 +155,5 @@ def _turn(each: Timed) -> None:
 
 
 def _fail(each: Timed, error: Exception) -> None:
-    said = str(error) if isinstance(error, FrcrnExportError) else reason(error)
-    each.failed = shown(said, 1_000)
+    each.failed = shown(reason(error), 1_000)
     logger.warning("%s, %s: %s", each.case.entry.path, each.case.kind, each.failed)

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from html import escape
 
-from frcrn_export.runtime.bench.pictures import pictures, require_matplotlib
+from frcrn_export.runtime.bench.pictures import pictures
 from frcrn_export.runtime.bench.result import Result
 from frcrn_export.runtime.bench.tables import result_notes, result_tables
+from frcrn_export.runtime.drawing import require_matplotlib
 from frcrn_export.runtime.tables import Table
 
 _STYLE = """
@@ -25,7 +26,7 @@ def result_page(result: Result) -> str:
 
     Raises UserError without matplotlib.
     """
-    require_matplotlib()
+    require_matplotlib("the page", "bench")
     title = escape(f"Benchmark of {result.model}")
     parts = [f"<h1>{title}</h1>", _list(result_notes(result))]
     for caption, picture in pictures(result):

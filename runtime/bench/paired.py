@@ -17,7 +17,7 @@ from frcrn_export.runtime.bench.measure import Progress
 from frcrn_export.runtime.bench.result import Row
 from frcrn_export.runtime.bench.verdict import FEWEST_OPENINGS, Verdict, judge
 from frcrn_export.runtime.bundle.reader import Bundle
-from frcrn_export.runtime.errors import FrcrnExportError, reason
+from frcrn_export.runtime.errors import reason
 from frcrn_export.runtime.text import shown
 
 Opener = Callable[[Case, Bundle, Float32Array], Call]
@@ -184,8 +184,7 @@ def compare_times(
 
 def _broken(row: Row, failure: _SideFailed) -> RowVerdict:
     """A row whose session failed. That of the base is no regression."""
-    error = failure.error
-    said = shown(str(error) if isinstance(error, FrcrnExportError) else reason(error), 1_000)
+    said = shown(reason(failure.error), 1_000)
     return RowVerdict(
         path=row.path,
         row=row.label,
@@ -197,12 +196,10 @@ def _broken(row: Row, failure: _SideFailed) -> RowVerdict:
 
 
 def _why(verdict: Verdict, allowance: float) -> str:
-    percent = f"{100 * (verdict.ratio.middle - 1):+.1f} %"
-    spread = f"{100 * (verdict.ratio.low - 1):+.1f} to {100 * (verdict.ratio.high - 1):+.1f} %"
     if verdict.word == "slower":
-        return f"{percent} ({spread}), {100 * allowance:g} % are allowed"
+        return f"{verdict.ratio.change}, {100 * allowance:g} % are allowed"
     if verdict.word == "undecided":
-        return f"{percent} ({spread}) after {verdict.openings} openings"
+        return f"{verdict.ratio.change} after {verdict.openings} openings"
     return ""
 
 

@@ -3,13 +3,12 @@
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from frcrn_export.runtime.bench.result import CapacityRow, Result, Roofline, Row
-from frcrn_export.runtime.errors import UserError
+from frcrn_export.runtime.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,14 +17,6 @@ if TYPE_CHECKING:
 _MOST_LAYERS = 15
 _NEAR_THE_PEAK = 0.7
 _BEST_DB = 140.0  # better is the order of sums
-
-
-def require_matplotlib() -> None:
-    """Raise UserError where pictures cannot be drawn."""
-    if find_spec("matplotlib") is None:
-        raise UserError(
-            'the page\'s pictures need matplotlib; run: pip install "frcrn-export[bench]"'
-        )
 
 
 def pictures(result: Result) -> Iterator[tuple[str, str]]:
@@ -164,7 +155,7 @@ def _layers(roofline: Roofline) -> str:
 
 
 def _line(row: Row) -> str:
-    return f"{row.path}, {row.threads} thread{'s' * (row.threads > 1)}"
+    return f"{row.path}, {counted(row.threads, 'thread')}"
 
 
 def _finished(figure: "Figure", axis: "Axes") -> str:

@@ -17,6 +17,7 @@ from frcrn_export.runtime.bundle.manifest import (
     Role,
 )
 from frcrn_export.runtime.errors import UserError, reading
+from frcrn_export.runtime.text import counted
 
 RESULT_NAME = "result.json"
 _MOST_BYTES = 64 << 20
@@ -173,8 +174,7 @@ class Row(Struct, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """The row in words."""
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{self.path}, {self.backend}, {self.what}, {threads}"
+        return f"{self.path}, {self.backend}, {self.what}, {counted(self.threads, 'thread')}"
 
     @property
     def what(self) -> str:
@@ -187,7 +187,7 @@ class Row(Struct, frozen=True, kw_only=True):
         hop = f"hop of {1e3 * each:g} ms"
         if self.kind == "hop":
             return hop
-        return f"{hop}, {self.batch} stream{'s' * (self.batch > 1)}"
+        return f"{hop}, {counted(self.batch, 'stream')}"
 
 
 class CapacityRow(Struct, frozen=True, kw_only=True):

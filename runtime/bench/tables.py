@@ -19,6 +19,7 @@ from frcrn_export.runtime.bench.result import (
 from frcrn_export.runtime.bench.scaling import thread_gains
 from frcrn_export.runtime.bench.summary import CERTAINTY, FEWEST_ROUNDS, is_certain
 from frcrn_export.runtime.tables import Table
+from frcrn_export.runtime.text import counted
 
 _MOST_OPERATORS = 6
 _MOST_LAYERS = 15
@@ -236,9 +237,9 @@ def _layers_table(roofline: Roofline) -> Table:
         share = f"{100 * sum(layer.share for layer in rest):.1f} %"
         ms = number(sum(layer.ms for layer in rest))
         rows.append((f"{len(rest)} others", "", "", ms, share, "-", "-", "-"))
-    threads = f"{roofline.threads} thread{'s' * (roofline.threads > 1)}"
     title = (
-        f"{roofline.path}, {threads}: {number(roofline.total_ms)} ms in layers; this machine: "
+        f"{roofline.path}, {counted(roofline.threads, 'thread')}: "
+        f"{number(roofline.total_ms)} ms in layers; this machine: "
         f"{roofline.peak_gflops:.0f} GFLOP/s, in 8 bits {roofline.peak_int8_gops:.0f}, "
         f"{roofline.bandwidth_gbytes:.0f} GB/s"
     )
@@ -397,15 +398,17 @@ def comparison_notes(comparison: Comparison) -> Iterator[str]:
     """The outcome in one line, what is the same, and the notes of the run."""
     failures = comparison.failures
     compared = (
-        f"{len(comparison.rows)} rows of times, {len(comparison.parity)} comparisons of parity, "
-        f"the counters of {comparison.files} files"
+        f"{counted(len(comparison.rows), 'row')} of times, "
+        f"{counted(len(comparison.parity), 'comparison')} of parity, "
+        f"the counters of {counted(comparison.files, 'file')}"
     )
     yield f"{len(failures)} failed of {compared}" if failures else f"all passed: {compared}"
     if not comparison.counters:
         yield "counters: none differs"
     if comparison.parity:
         same = sum(each.outcome == "same" for each in comparison.parity)
-        yield f"parity: {len(comparison.parity)} comparisons, {same} the same to 0.01 dB"
+        compared = counted(len(comparison.parity), "comparison")
+        yield f"parity: {compared}, {same} the same to 0.01 dB"
     yield from comparison.notes
 
 

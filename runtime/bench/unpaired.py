@@ -10,9 +10,9 @@ from frcrn_export.runtime.bench.cases import Wanted
 from frcrn_export.runtime.bench.comparison import RowVerdict, lacking
 from frcrn_export.runtime.bench.result import Result, Row
 from frcrn_export.runtime.bench.summary import FEWEST_ROUNDS
-from frcrn_export.runtime.bench.verdict import Word
+from frcrn_export.runtime.bench.verdict import Ratio, word_of
 from frcrn_export.runtime.errors import UserError
-from frcrn_export.runtime.text import shown
+from frcrn_export.runtime.text import counted, shown
 
 
 def narrowed(results: tuple[Result, Result], wanted: Wanted) -> tuple[Result, Result]:
@@ -35,7 +35,7 @@ def narrowed(results: tuple[Result, Result], wanted: Wanted) -> tuple[Result, Re
     )
     if not base.rows and not new.rows:
         there = dict.fromkeys(
-            f"{row.path}, {row.backend}, {row.threads} threads"
+            f"{row.path}, {row.backend}, {counted(row.threads, 'thread')}"
             for each in results
             for row in each.rows
         )
@@ -105,22 +105,16 @@ def _unpaired_row(
     assert base.summary is not None
     assert new.summary is not None
     divisor = 1.0 if floor < inf else anchors
-    ratio = new.summary.median / base.summary.median / divisor
-    low = new.summary.low / base.summary.high / divisor
-    high = new.summary.high / base.summary.low / divisor
+    ratio = Ratio(
+        middle=new.summary.median / base.summary.median / divisor,
+        low=new.summary.low / base.summary.high / divisor,
+        high=new.summary.high / base.summary.low / divisor,
+    )
     enough = all(len(row.rounds) >= FEWEST_ROUNDS for row in (base, new))
-    word: Word = "undecided"
-    if enough and floor < inf:
-        if log(low) > max(log(1 + allowance), floor):
-            word = "slower"
-        elif log(high) < -floor:
-            word = "faster"
-        elif log(high) <= log(1 + allowance):
-            word = "same"
-    shares = f"{100 * (ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %)"
-    why = "" if word in ("same", "faster") else shares
+    word = word_of(ratio, allowance, floor) if enough and floor < inf else "undecided"
+    why = "" if word in ("same", "faster") else ratio.change
     if not enough:
-        why = f"fewer than {FEWEST_ROUNDS} rounds; measure longer: --seconds 60 ({shares})"
+        why = f"fewer than {FEWEST_ROUNDS} rounds; measure longer: --seconds 60 ({why})"
     return RowVerdict(
         path=new.path,
         row=new.label,
@@ -128,9 +122,9 @@ def _unpaired_row(
         failed=word == "slower",
         base_ms=base.summary.median,
         new_ms=new.summary.median,
-        ratio=ratio,
-        low=low,
-        high=high,
+        ratio=ratio.middle,
+        low=ratio.low,
+        high=ratio.high,
         floor=exp(floor) - 1 if floor < inf else None,
         blocks=min(len(base.rounds), len(new.rounds)),
         why=why,

@@ -30,6 +30,12 @@ class Ratio:
     low: float
     high: float
 
+    @property
+    def change(self) -> str:
+        """The ratio as a change: "+5.0 % (+4.1 to +6.0 %)"."""
+        ratios = (self.middle, self.low, self.high)
+        return "{:+.1f} % ({:+.1f} to {:+.1f} %)".format(*(100 * (each - 1) for each in ratios))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -80,16 +86,18 @@ def judge(
     ratio = interval(np.asarray(new, np.float64), confidence, seed)
     noise = interval(np.asarray(again, np.float64), confidence, seed)
     floor = max(abs(log(noise.low)), abs(log(noise.high)))
-    limit = max(log(1 + allowance), floor)
-    word: Word = "undecided"
-    if len(new) >= FEWEST_OPENINGS:
-        if log(ratio.low) > limit:
-            word = "slower"
-        elif log(ratio.high) < -floor:
-            word = "faster"
-        elif abs(log(ratio.low)) <= log(1 + allowance) and log(ratio.high) <= log(1 + allowance):
-            word = "same"
+    word = word_of(ratio, allowance, floor) if len(new) >= FEWEST_OPENINGS else "undecided"
     return Verdict(word, ratio, exp(floor) - 1, len(new))
+
+
+def word_of(ratio: Ratio, allowance: float, floor: float) -> Word:
+    """The word for a ratio whose noise is `floor`, as logarithm; see `judge`."""
+    low, high, allowed = log(ratio.low), log(ratio.high), log(1 + allowance)
+    if low > max(allowed, floor):
+        return "slower"
+    if high < -floor:
+        return "faster"
+    return "same" if abs(low) <= allowed and high <= allowed else "undecided"
 
 
 def interval(logarithms: FloatArray, confidence: float, seed: int = 0) -> Ratio:

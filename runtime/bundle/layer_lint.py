@@ -14,6 +14,7 @@ from frcrn_export.runtime.bundle.layer_report import (
     run_types,
 )
 from frcrn_export.runtime.bundle.manifest import Precision
+from frcrn_export.runtime.text import counted
 
 Kind = Literal["precision", "conversion", "channels"]
 # The precisions of files in the builder's words.
@@ -64,7 +65,7 @@ def lint(report: LayerReport, precision: Precision) -> tuple[Finding, ...]:
 def said_of(report: LayerReport, findings: Iterable[Finding], kind: Kind) -> str:
     """How many layers a lint found of one kind, and their share of the work, in words."""
     own = [finding.share for finding in findings if finding.kind == kind]
-    layers = f"{len(own)} layer{'s' * (len(own) != 1)}"
+    layers = counted(len(own), "layer")
     if kind == "conversion":
         return f"{layers} of {len(report.layers)}"
     if not any(node.is_weighted for node in report.nodes.values()):

@@ -231,10 +231,10 @@ def print_result(result: "Result") -> None:
 
 
 def _check_folder(folder: Path, force: bool, context: click.Context) -> None:
-    from frcrn_export.runtime.bench.pictures import require_matplotlib
+    from frcrn_export.runtime.drawing import require_matplotlib
     from frcrn_export.runtime.files.output import check_output
 
-    require_matplotlib()
+    require_matplotlib("--output", "bench")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder")
     there = [name for name in _FILES if (folder / name).exists()]

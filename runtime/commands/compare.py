@@ -1,7 +1,6 @@
 """`frcrn-export compare`: a base against what is to replace it."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +25,7 @@ from frcrn_export.runtime.text import quoted
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.bench.comparison import Comparison
-
-Progress = Callable[[str, int, int], None]
+    from frcrn_export.runtime.bench.measure import Progress
 
 _BUDGET = 120.0
 
@@ -188,7 +186,7 @@ class _Asked:
     pairs: Path | None
 
 
-def _compared(asked: _Asked, progress: Progress) -> "Comparison":
+def _compared(asked: _Asked, progress: "Progress") -> "Comparison":
     if asked.base.resolve() == asked.new.resolve():
         raise UserError(
             f"BASE and NEW are both {asked.base}; give two (to see how this machine's times vary, "
@@ -221,7 +219,7 @@ def _with_results(asked: _Asked, of_results: list[bool]) -> "Comparison":
     return compare_results(base, new, (str(asked.base), str(asked.new)), asked.limits, wanted)
 
 
-def _of_bundles(asked: _Asked, progress: Progress) -> "Comparison":
+def _of_bundles(asked: _Asked, progress: "Progress") -> "Comparison":
     from frcrn_export.runtime.bench.cases import Wanted
     from frcrn_export.runtime.bench.compare import WANTED, compare_bundles
     from frcrn_export.runtime.bench.quality import read_pairs

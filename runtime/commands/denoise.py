@@ -133,9 +133,9 @@ def denoise(
     if plot and to_stream:
         raise click.UsageError("--plot needs an output with a name", context)
     if plot:
-        from frcrn_export.runtime.audio.spectrogram import require_matplotlib
+        from frcrn_export.runtime.drawing import require_matplotlib
 
-        require_matplotlib()
+        require_matplotlib("--plot")
     if format and not to_stream:
         raise click.UsageError("--format is for -o -; the suffix of a name decides", context)
     suffix = f".{format.lower().lstrip('.')}" if format else ""

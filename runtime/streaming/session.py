@@ -142,6 +142,11 @@ def open_stream_entry(
     return open_onnx(bundle, entry, backend, threads)
 
 
+def rows_of(entry: FileEntry) -> int:
+    """The streams to open a streaming core with: those of an engine, else one."""
+    return entry.engine.profile.max[0] if entry.engine else 1
+
+
 def _open_engine(
     bundle: Bundle, batch: int, precision: Precision | None
 ) -> tuple[StreamSession | None, str]:

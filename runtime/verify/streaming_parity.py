@@ -16,6 +16,7 @@ from frcrn_export.runtime.streaming.session import (
     STREAM_BACKENDS,
     StreamSession,
     open_stream_entry,
+    rows_of,
 )
 
 _DEFAULT_BACKENDS = ("onnxruntime-cpu", *ENGINE_BACKENDS)
@@ -38,7 +39,7 @@ class StreamedCore:
     @property
     def rows(self) -> int:
         """The number of streams that an engine takes; 1 for other files."""
-        return _rows(self.entry)
+        return rows_of(self.entry)
 
     def __call__(self, given: Float32Array) -> Float32Array:
         """Whole streams [B, ..., T], call by call, to their outputs of the same shape.
@@ -90,14 +91,9 @@ def open_streamed(bundle: Bundle, backends: tuple[str, ...] = ()) -> Iterator[St
                 continue  # an engine for another GPU, where there is one for this
             label = entry.path if len(backends) < 2 else f"{entry.path} ({backend})"
             try:
-                session = open_stream_entry(bundle, entry, backend, batch=_rows(entry))
+                session = open_stream_entry(bundle, entry, backend, batch=rows_of(entry))
             except BackendError:
                 if backends or entry.engine is None:
                     raise
                 continue  # an engine for another machine
             yield StreamedCore(label, entry, session)
-
-
-def _rows(entry: FileEntry) -> int:
-    """The rows to open a core with."""
-    return entry.engine.profile.max[0] if entry.engine else 1

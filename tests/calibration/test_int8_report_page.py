@@ -4,7 +4,6 @@ import pytest
 
 from frcrn_export.calibration import int8_report_page as pictures
 from frcrn_export.calibration.int8_report import SearchPoint, TensorRange
-from frcrn_export.runtime.errors import UserError
 from tests.calibration.reports import report, worst
 
 pytest.importorskip("matplotlib")
@@ -52,9 +51,3 @@ def test_any_number_of_tensors(count: int) -> None:
 def test_candidates_without_a_value_are_left_out() -> None:
     nothing = pictures.search([SearchPoint(0.5, None, None, passed=False)])
     assert pictures.search([SearchPoint(0.5, 10.0, None, passed=False)]) != nothing
-
-
-def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'run: pip install "frcrn-export\[plot\]"'):
-        pictures.require_matplotlib()

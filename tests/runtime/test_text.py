@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frcrn_export.runtime.errors import BundleError, FrcrnExportError, UserError, reading
-from frcrn_export.runtime.text import printable, quoted, shown
+from frcrn_export.runtime.errors import BundleError, FrcrnExportError, UserError, reading, reason
+from frcrn_export.runtime.text import counted, printable, quoted, shown
 
 HOSTILE = [
     "\x1b]0;owned\x07",
@@ -79,3 +79,14 @@ def test_what_passes_the_boundary_as_it_is(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, reading("f", "not a thing", "copy it again"):
         raise error
     assert caught.value is error
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(n, "thread") for n in range(3)] == ["0 threads", "1 thread", "2 threads"]
+
+
+def test_the_reason_of_our_own_error_is_its_whole_message() -> None:
+    """Another library's is cut: a file may have made it."""
+    command = "x" * 300
+    assert reason(UserError(f"run: {command}")) == f"run: {command}"
+    assert len(reason(ValueError(command))) < len(command)

@@ -24,6 +24,11 @@ def test_results_of_one_machine_are_judged(ms: float, word: str) -> None:
     assert found.failed == (word == "slower")
 
 
+def test_faster_by_less_than_the_anchor_moved_is_undecided() -> None:
+    """As `judge` says of two bundles: the row may be much faster, or not at all."""
+    assert only(result(row(10.0)), result(row(8.0), anchor_ms=1.3)).verdict == "undecided"
+
+
 def test_a_machine_that_was_slower_itself_blames_nobody() -> None:
     """Its anchor took 1.5 times as long, and so did the row."""
     found = only(result(row(10.0)), result(row(15.0), anchor_ms=1.5))
@@ -137,7 +142,7 @@ def test_rows_of_two_results_are_chosen(wanted: Wanted) -> None:
 
 
 def test_rows_that_neither_result_has_are_refused() -> None:
-    with pytest.raises(UserError, match=r"there are: core.onnx, onnxruntime-cpu, 1 threads$"):
+    with pytest.raises(UserError, match=r"there are: core.onnx, onnxruntime-cpu, 1 thread$"):
         compare_results(
             result(row()), result(row()), ("a", "b"), Limits(), Wanted(files=("c.onnx",))
         )

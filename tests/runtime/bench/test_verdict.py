@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frcrn_export.runtime.bench.verdict import FEWEST_OPENINGS, Verdict, interval, judge
+from frcrn_export.runtime.bench.verdict import (
+    FEWEST_OPENINGS,
+    Ratio,
+    Verdict,
+    interval,
+    judge,
+    word_of,
+)
 
 
 def judged(ratio: float, *, spread: float = 0.01, openings: int = 40, seed: int = 0) -> Verdict:
@@ -58,3 +65,24 @@ def test_the_interval_scales_with_the_ratio(ratio: float, seed: int) -> None:
 def test_equal_openings_need_no_bootstrap() -> None:
     found = judge([0.0] * 10, [0.0] * 10, allowance=0.0, comparisons=1)
     assert (found.word, found.floor) == ("same", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "floor", "word"),
+    [
+        (1.04, 1.06, 0.0, "slower"),
+        (1.04, 1.06, 0.1, "undecided"),  # less than base against base shows
+        (1.02, 1.06, 0.0, "undecided"),
+        (0.99, 1.02, 0.0, "same"),
+        (0.90, 1.02, 0.0, "undecided"),  # it may be much faster
+        (0.90, 0.95, 0.0, "faster"),
+        (0.90, 0.95, 0.1, "undecided"),
+        (0.98, 0.99, 0.0, "faster"),
+    ],
+)
+def test_the_word_for_an_interval(low: float, high: float, floor: float, word: str) -> None:
+    assert word_of(Ratio((low + high) / 2, low, high), 0.03, floor) == word
+
+
+def test_a_ratio_as_a_change() -> None:
+    assert Ratio(1.05, 0.99, 1.1).change == "+5.0 % (-1.0 to +10.0 %)"

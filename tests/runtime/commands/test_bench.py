@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,16 @@ def test_a_run_there_is_not_replaced_unasked(root: Path, tmp_path: Path) -> None
     assert (tmp_path / "result.json").read_text() == "mine"
     assert call(root, "--counters", "-o", tmp_path, "--force").exit_code == 0
     assert read_result(tmp_path / "result.json").rows == ()
+
+
+def test_a_page_needs_matplotlib_before_any_work(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr("frcrn_export.runtime.bench.bench.bench", lambda *_: pytest.fail("began"))
+    done = call(root, "--counters", "-o", tmp_path / "out")
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception).endswith('pip install "frcrn-export[bench]"')
 
 
 def test_json_alone_is_printed(root: Path) -> None:

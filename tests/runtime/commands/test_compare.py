@@ -147,7 +147,7 @@ def test_rows_of_two_results_are_chosen(tmp_path: Path) -> None:
     assert isinstance(call(*paths).exception, CheckFailed)
     done = call(*paths, "--file", "other.onnx")
     assert done.exit_code == 0, done.output
-    assert "1 rows of times" in done.output
+    assert "1 row of times" in done.output
 
 
 def test_the_history_names_the_weights(tmp_path: Path) -> None:
