@@ -69,7 +69,7 @@ $(VENV)/installed: pyproject.toml
 		echo "pesq was not compiled (see $(VENV)/quality.log): no frcrn-export evaluate, its tests are skipped"
 	@touch $@
 
-# Everything that one machine measures, 40 minutes of it alone; then the tables of all pages.
+# Everything that one machine measures, about an hour of it alone; then the tables of all pages.
 bench: install
 	$(BIN)/python benchmarks/run.py $(BENCH)
 

@@ -3,13 +3,9 @@
 from collections.abc import Iterable
 
 from frcrn_export.runtime.bench.comparison import Comparison
+from frcrn_export.runtime.bench.comparison_tables import comparison_notes, comparison_tables
 from frcrn_export.runtime.bench.result import Result
-from frcrn_export.runtime.bench.tables import (
-    comparison_notes,
-    comparison_tables,
-    result_notes,
-    result_tables,
-)
+from frcrn_export.runtime.bench.tables import result_notes, result_tables
 from frcrn_export.runtime.tables import Table, markdown_table
 from frcrn_export.runtime.text import printable
 

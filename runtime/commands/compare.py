@@ -253,7 +253,7 @@ def _is_result(path: Path) -> bool:
 
 
 def _print(comparison: "Comparison") -> None:
-    from frcrn_export.runtime.bench.tables import comparison_notes, comparison_tables
+    from frcrn_export.runtime.bench.comparison_tables import comparison_notes, comparison_tables
 
     for table in comparison_tables(comparison):
         print_fitting(table)
