@@ -64,6 +64,7 @@ def conv_of(
     stride: tuple[int, int] = (1, 1),
     padding: tuple[int, int] = (0, 0),
     groups: int = 1,
+    dilation: tuple[int, int] = (1, 1),
 ) -> nn.Conv2d:
     """A convolution with the given weight [C', C / groups, T, F] and bias [C']."""
     out_channels, group_channels, *kernel_size = weight.shape
@@ -73,7 +74,8 @@ def conv_of(
         (kernel_size[0], kernel_size[1]),
         stride,
         padding,
-        groups=groups,
+        dilation,
+        groups,
         bias=bias is not None,
         dtype=weight.dtype,
     )
@@ -94,9 +96,23 @@ def complex_linear(layer: ComplexConv2d) -> nn.Conv2d:
     return conv_of(torch.cat((real, imag)), bias)
 
 
-def depthwise_of(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+def depthwise_of(
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+) -> nn.Conv2d:
     """A depthwise convolution with the given weight [C, 1, T, F] and bias [C]."""
-    return conv_of(weight, bias, groups=len(weight))
+    return conv_of(weight, bias, stride, groups=len(weight), dilation=dilation)
+
+
+def decoder_taps(weight: Tensor, phase: int, inputs: int) -> list[Tensor]:
+    """The filters of the even (0) or odd (1) output rows of a transposed convolution of stride 2.
+
+    From [inputs * C, C', K, 2] to one [C', C, 2, K / 2] for each input.
+    """
+    taps = weight[:, :, phase::2].flip(2, 3).permute(1, 0, 3, 2)
+    return list(taps.chunk(inputs, dim=1))
 
 
 class ThreeProductConv(nn.Module):
@@ -147,13 +163,18 @@ class AffineLeakyReLU(nn.Module):
     """Biases of a complex convolution, batch norm and LeakyReLU, as a 1x1 depthwise convolution.
 
     The two parts are scaled differently, so the scales cannot go into weights that both share;
-    and a runtime can fuse the activation into this convolution, though not into a sum.
+    and a runtime can fuse the activation into this convolution, though not into a sum. The last
+    ``surplus`` rows are left out, by taps of 0.
     """
 
-    def __init__(self, weights: ComplexWeights) -> None:
+    def __init__(self, weights: ComplexWeights, surplus: int = 0) -> None:
         super().__init__()
-        self.real = depthwise_of(weights.scale_re[:, None, None, None], weights.shift_re)
-        self.imag = depthwise_of(weights.scale_im[:, None, None, None], weights.shift_im)
+
+        def affine(scale: Tensor, shift: Tensor) -> nn.Conv2d:
+            return depthwise_of(F.pad(scale[:, None, None, None], (0, surplus)), shift)
+
+        self.real = affine(weights.scale_re, weights.shift_re)
+        self.imag = affine(weights.scale_im, weights.shift_im)
 
     def forward(self, x: ComplexPair) -> ComplexPair:
         re, im = x

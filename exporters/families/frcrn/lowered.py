@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from frcrn_export.exporters.families.frcrn import network as frcrn
 from frcrn_export.exporters.families.frcrn import network as frcrn_layers
+from frcrn_export.exporters.families.frcrn.fast_filters import FastDecoder, FastEncoder
 from frcrn_export.exporters.families.frcrn.layers import (
     AffineLeakyReLU,
     ComplexFsmn,
@@ -22,8 +23,13 @@ from frcrn_export.exporters.families.frcrn.layers import (
     complex_linear,
     complex_weights,
     conv_of,
+    decoder_taps,
 )
 from frcrn_export.exporters.families.frcrn.network import FRCRN, LEAKY_SLOPE
+
+# Encoders and decoders that give as many rows make three at a time. They hold most products; the
+# others hold most weights, which that would multiply.
+FAST_ROWS = 60
 
 
 class FirstEncoder(nn.Module):
@@ -75,12 +81,8 @@ class Decoder(nn.Module):
 
     @staticmethod
     def _phase(weights: ComplexWeights, phase: int, inputs: int) -> ThreeProductConv:
-        def taps(weight: Tensor) -> list[Tensor]:  # [inputs * C, C', K, 2]
-            taps = weight[:, :, phase::2].flip(2, 3).permute(1, 0, 3, 2)
-            return list(taps.chunk(inputs, dim=1))  # [C', C, 2, K / 2] for each input
-
-        past = taps(weights.re)[0].shape[3] - 1
-        return ThreeProductConv(taps(weights.re), taps(weights.im), (1, 1), (0, past))
+        re, im = (decoder_taps(weight, phase, inputs) for weight in (weights.re, weights.im))
+        return ThreeProductConv(re, im, (1, 1), (0, re[0].shape[3] - 1))
 
     def forward(self, *inputs: ComplexPair) -> ComplexPair:
         even_re, even_im = self.even(*inputs)
@@ -130,9 +132,12 @@ class LastDecoder(nn.Module):
 
 
 class LoweredUNet(nn.Module):
-    """[B, 2, T, F] to the same shape; the unused layers of the published files are left out."""
+    """[B, 2, T, F] to the same shape; the unused layers of the published files are left out.
 
-    def __init__(self, unet: frcrn.UNet) -> None:
+    ``fast``: the widest encoders and decoders make three rows at a time.
+    """
+
+    def __init__(self, unet: frcrn.UNet, fast: bool = True) -> None:
         super().__init__()
         layer: Callable[[str], Any] = unet.get_submodule
         last = unet.depth - 1
@@ -141,16 +146,26 @@ class LoweredUNet(nn.Module):
             re, im = (layer(f"{name}.fsmn_{part}_L{index}") for part in ("re", "im"))
             return ComplexFsmn(re, im, over_time)
 
+        def encoder(i: int) -> nn.Module:
+            rows = unet.rows[i + 1]
+            if fast and rows >= FAST_ROWS:
+                return FastEncoder(layer(f"encoder{i}"), rows)
+            return Encoder(layer(f"encoder{i}"))
+
+        def decoder(i: int) -> nn.Module:
+            rows, inputs = unet.rows[last - i], 1 if i == 0 else 2
+            if fast and rows >= FAST_ROWS:
+                return FastDecoder(layer(f"decoder{i}"), inputs, rows)
+            return Decoder(layer(f"decoder{i}"), inputs)
+
         self.first_encoder = FirstEncoder(layer("encoder0"))
         self.skip_gains = nn.ModuleList(
             ComplexSqueezeExcite(layer(f"se_layer_enc{i}")) for i in range(last)
         )
         self.encoder_fsmns = nn.ModuleList(fsmn(f"fsmn_enc{i + 1}") for i in range(last))
-        self.encoders = nn.ModuleList(Encoder(layer(f"encoder{i + 1}")) for i in range(last))
+        self.encoders = nn.ModuleList(encoder(i + 1) for i in range(last))
         self.bottleneck = nn.Sequential(*(fsmn("fsmn", i, over_time=True) for i in (1, 2)))
-        self.decoders = nn.ModuleList(
-            Decoder(layer(f"decoder{i}"), inputs=1 if i == 0 else 2) for i in range(last)
-        )
+        self.decoders = nn.ModuleList(decoder(i) for i in range(last))
         self.decoder_fsmns = nn.ModuleList(fsmn(f"fsmn_dec{i}") for i in range(last))
         self.decoder_gains = nn.ModuleList(
             ComplexSqueezeExcite(layer(f"se_layer_dec{i}")) for i in range(last - 1)
@@ -180,10 +195,10 @@ class LoweredFrcrn(nn.Module):
 
     alike = ("unet", "unet2")
 
-    def __init__(self, network: FRCRN) -> None:
+    def __init__(self, network: FRCRN, fast: bool = True) -> None:
         super().__init__()
-        self.unet = LoweredUNet(network.unet)
-        self.unet2 = LoweredUNet(network.unet2)
+        self.unet = LoweredUNet(network.unet, fast)
+        self.unet2 = LoweredUNet(network.unet2, fast)
 
     def forward(self, spec: Tensor) -> Tensor:
         u1 = self.unet(spec.transpose(2, 3))  # [B, 2, T, F]

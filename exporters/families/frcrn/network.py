@@ -262,6 +262,7 @@ class UNet(nn.Module):
     def __init__(self, config: FrcrnConfig) -> None:
         super().__init__()
         self.depth = config.depth
+        self.rows = config.rows
         C = config.channels
         fsmn = (C, config.fsmn_hidden, config.fsmn_lorder)
 
