@@ -320,6 +320,10 @@ class Family(ABC):
         """`gpu_form` before its conversion to float16: the weights of layers kept in float32."""
         return self.lower(network)
 
+    def static_form(self, network: "nn.Module") -> "nn.Module":
+        """The float32 form of one input shape, for toolchains that quantize it themselves."""
+        return self.lower(network)
+
     def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":
         """The float32 form that is the source of INT8 files for processors."""
         return self.lower(network)

@@ -46,7 +46,7 @@ def static_graph(model: LoadedModel, shape: StaticShape) -> Graph:
     sizes = (shape.batch, *dynamic.input.shape[1:-1], shape.length)
     example = torch.randn(*map(int, sizes))
     tensors = (_tensor(each.name, sizes) for each in (dynamic.input, dynamic.output))
-    return Graph(model.lowered, example, *tensors)
+    return Graph(model.family.static_form(model.network), example, *tensors)
 
 
 def check_static(model: LoadedModel, shape: StaticShape) -> None:

@@ -12,6 +12,7 @@ from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import make_again
 from frcrn_export.runtime.errors import BackendError, reading
 from frcrn_export.runtime.processors import usable_processors
+from frcrn_export.runtime.sessions.heap import large_blocks_returned
 from frcrn_export.runtime.sessions.onnx_errors import reason_of, what_to_do
 from frcrn_export.runtime.sessions.run_limit import Opening, RunLimit
 from frcrn_export.runtime.sessions.session import check_input, check_output
@@ -184,7 +185,7 @@ def _try(
         onnxruntime.preload_dlls()
     options = session_options(threads, spinning=spinning)
     try:
-        with Opening(options):
+        with large_blocks_returned(), Opening(options):
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=_CHAINS[provider], enable_fallback=0
             )

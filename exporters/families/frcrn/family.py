@@ -151,6 +151,12 @@ class Frcrn(Family):
 
         return pair_frcrn(_frcrn(network))
 
+    def static_form(self, network: "nn.Module") -> "nn.Module":
+        """Plain convolutions: the sums that make three rows at a time would need a ninth bit."""
+        from frcrn_export.exporters.families.frcrn.lowered import lower_frcrn
+
+        return lower_frcrn(_frcrn(network), fast=False)
+
     def int8_cpu_form(self, network: "nn.Module") -> "nn.Module":
         """Every position of the spectrum as a row: large convolutions with little between them."""
         from frcrn_export.exporters.families.frcrn.int8_cpu import row_frcrn

@@ -209,10 +209,12 @@ class LoweredFrcrn(nn.Module):
         return torch.cat((mask_re * re - mask_im * im, mask_re * im + mask_im * re), dim=1)
 
 
-def lower_frcrn(network: FRCRN) -> nn.Module:
+def lower_frcrn(network: FRCRN, fast: bool = True) -> nn.Module:
     """The deployable form of ``network``, in eval mode and of its dtype; the weights are copied.
+
+    ``fast``: with fewer products and more sums, for processors.
 
     It equals the network in eval mode, for every batch size and every T >= 1.
     """
     with torch.no_grad():
-        return LoweredFrcrn(network).eval()
+        return LoweredFrcrn(network, fast).eval()
