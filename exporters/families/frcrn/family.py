@@ -172,7 +172,7 @@ class Frcrn(Family):
         """
         from frcrn_export.exporters.families.frcrn.streaming import stream_frcrn
 
-        core = stream_frcrn(_frcrn(network), chunk, lookahead, rows=form == "int8_cpu")
+        core = stream_frcrn(_frcrn(network), chunk, lookahead, form)
         if form == "fp16":
             for unet in ("unet", "unet2"):
                 core.module.get_submodule(unet).half()

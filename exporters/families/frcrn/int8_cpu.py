@@ -29,7 +29,7 @@ from frcrn_export.exporters.streaming_core import States
 
 
 class StreamingRowUNet(StreamingPart):
-    """[B, 2, P, F] to the same shape, `delay` frames behind. `ahead` as in StreamingUNet."""
+    """[B, 2, P, F] to the same shape, `delay` frames behind. `ahead` as in StreamingPairedUNet."""
 
     def __init__(self, unet: frcrn.UNet, ahead: Sequence[bool]) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def _inside(stage: Stage) -> Tensor:
 class RowUNet(nn.Module):
     """[B, 2, T, F] to the same shape. `ahead`: which decoders take a future frame; by default all.
 
-    Streams go through its layers one by one, see streaming_row_unet.py.
+    Streams go through its layers one by one, see StreamingRowUNet.
     """
 
     def __init__(

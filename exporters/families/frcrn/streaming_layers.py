@@ -1,4 +1,4 @@
-"""The layers of FRCRN that keep state: running means, the clock, the decoder's delay."""
+"""What all forms of FRCRN's stream share: the clock, running means, the gains made of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frcrn_export.exporters.families.frcrn.gpu import PairedDecoder, PairedGains, cross
-from frcrn_export.exporters.families.frcrn.layers import conv_of
+from frcrn_export.exporters.families.frcrn.gpu import PairedGains
 from frcrn_export.exporters.streaming_core import States
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The frames of a call at one place in the network, [B, 1, P, 1].
+    """The frames of a call at one place in the network, [B, 1, P, 1], or at n places.
 
     `inside` is 1 where a frame belongs to the stream there, else 0; `count`, at least 1, is how
     many there were up to it.
@@ -25,6 +24,10 @@ class Stage:
 
     inside: Tensor
     count: Tensor
+
+    def places(self, first: int, end: int) -> Stage:
+        """At some of its places."""
+        return Stage(self.inside[:, first:end], self.count[:, first:end])
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,22 @@ class Clock:
         """The clock of a network that is `frames` frames later."""
         return replace(self, index=self.index - frames) if frames else self
 
-    def stages(self, places: Sequence[tuple[int, int]]) -> list[Stage]:
-        """For places (late, longer), whose frames come `late` frames later, `longer` more of them.
+    def stage(self, places: Sequence[tuple[int, int]]) -> Stage:
+        """At places (late, longer), whose frames come `late` frames later, `longer` more of them.
 
         All places at once: a small operation takes as long for one as for twenty.
         """
-        if not places:
-            return []
         late, longer = torch.tensor(places, dtype=self.index.dtype).T[:, :, None, None]
         index = self.index - late  # [B, places, P, 1]
         inside = ((index >= 0) & (index < self.end + longer)).to(self.dtype)
-        count = (index + 1).clamp(min=1)
-        pairs = zip(inside.split(1, dim=1), count.split(1, dim=1), strict=True)
+        return Stage(inside, (index + 1).clamp(min=1))
+
+    def stages(self, places: Sequence[tuple[int, int]]) -> list[Stage]:
+        """The stage at each place."""
+        if not places:
+            return []
+        stage = self.stage(places)
+        pairs = zip(*(x.chunk(len(places), 1) for x in (stage.inside, stage.count)), strict=True)
         return [Stage(*pair) for pair in pairs]
 
 
@@ -186,33 +193,3 @@ def twice(conv: nn.Conv2d) -> Tensor:
     assert conv.bias is not None
     re, im = conv.bias.chunk(2)
     return torch.cat((re, re, im, im)).detach()
-
-
-class StreamingDecoder(nn.Module):
-    """Doubles the frequency axis of frames that come with their next frame, if it `waits`.
-
-    Without it that frame is taken for zeros, and the filters have one tap over time. Even and odd
-    rows have a convolution each, as long as their filters are.
-    """
-
-    def __init__(self, decoder: nn.Module, waits: bool) -> None:
-        super().__init__()
-        assert isinstance(decoder, PairedDecoder)
-        weight = decoder.conv.weight[:, :, : 2 if waits else 1]  # [2 * 2C', C, 2, taps]
-        even_re, odd_re, even_im, odd_im = weight.chunk(4)
-        self.rows_less = decoder.rows_less
-        even, odd = torch.cat((even_re, even_im)), torch.cat((odd_re, odd_im))
-        # The first tap of the shorter filter is its zero padding.
-        self.even, self.odd = conv_of(even), conv_of(odd[..., self.rows_less :])
-        self.affine = decoder.affine
-
-    def forward(self, x: Tensor) -> Tensor:
-        around = self.even.kernel_size[1] - 1
-        even_re, even_im = cross(self.even(F.pad(x, (around, around))))  # [B, C', P, F']
-        odd_re, odd_im = cross(self.odd(F.pad(x, (around - self.rows_less, around))))
-        _, channels, frames, half = even_re.shape
-        phases = torch.cat((even_re, odd_re, even_im, odd_im), dim=1)
-        rows = phases.view(-1, 2, channels * frames, half).permute(0, 2, 3, 1)
-        parts = rows.contiguous().view(-1, 2 * channels, frames, 2 * half)  # rows in turn
-        y: Tensor = self.affine(parts[..., : 2 * half - self.rows_less])
-        return y

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from frcrn_export.exporters.families.frcrn.network import FRCRN, FRCRN_16K, FrcrnConfig, Pooling
 from frcrn_export.exporters.families.frcrn.streaming import decoders_ahead, stream_frcrn
+from frcrn_export.exporters.family import Form
 from frcrn_export.exporters.streaming_core import StreamingCore, run_streaming
 from frcrn_export.runtime.bundle.manifest import UNKNOWN_END
 from frcrn_export.runtime.errors import UserError
@@ -20,6 +21,7 @@ SMALL = FrcrnConfig(
     bins=25, encoder_kernels=((5, 2), (5, 2), (4, 2)), channels=4, fsmn_hidden=5, fsmn_lorder=4,
     se_reduction=2,
 )  # fmt: skip
+FORMS: tuple[Form, ...] = ("fp32", "fp16")  # for processors and GPUs; test_int8_cpu.py has its own
 POOLINGS: tuple[Pooling, ...] = ("cumulative", 1, 5)
 
 
@@ -32,35 +34,38 @@ def spectrum(frames: int, batch: int = 2, config: FrcrnConfig = SMALL) -> torch.
     return torch.randn(batch, 2, config.bins, frames, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("pooling", POOLINGS)
 @given(chunk=st.integers(1, 16), frames=st.integers(1, 40))
 @settings(max_examples=12)
 @torch.inference_mode()
 def test_equals_the_whole_utterance_from_start_to_end(
-    pooling: Pooling, chunk: int, frames: int
+    form: Form, pooling: Pooling, chunk: int, frames: int
 ) -> None:
     network = small_network(pooling)
     spec = spectrum(frames)
-    core = stream_frcrn(network, chunk)
+    core = stream_frcrn(network, chunk, form=form)
     assert core.lookahead == 2 * SMALL.depth
     assert relative_error(run_streaming(core, spec), network(spec)) < 1e-9
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("chunk", [1, 4])
 @torch.inference_mode()
-def test_the_published_size(chunk: int) -> None:
+def test_the_published_size(form: Form, chunk: int) -> None:
     network = random_network(replace(FRCRN_16K, pooling="cumulative")).double()
     spec = spectrum(9, batch=1, config=FRCRN_16K)
-    core = stream_frcrn(network, chunk)
+    core = stream_frcrn(network, chunk, form=form)
     assert core.lookahead == 14
     assert relative_error(run_streaming(core, spec), network(spec)) < 1e-9
 
 
+@pytest.mark.parametrize("form", FORMS)
 @torch.inference_mode()
-def test_streams_of_a_batch_start_and_end_on_their_own() -> None:
+def test_streams_of_a_batch_start_and_end_on_their_own(form: Form) -> None:
     """One stream joins later than the other, and ends sooner."""
     network = small_network()
-    core = stream_frcrn(network, 1)
+    core = stream_frcrn(network, 1, form=form)
     first, second = spectrum(20, batch=1), spectrum(7, batch=1)
     join = 5
     silence = torch.zeros(1, 2, SMALL.bins, 1, dtype=torch.float64)
@@ -116,10 +121,11 @@ def test_less_lookahead_is_less_delay(lookahead: int) -> None:
     assert per_frame[8 - lookahead] > 0
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("chunk", [1, 3])
 @pytest.mark.parametrize("lookahead", range(2 * SMALL.depth))
 @torch.inference_mode()
-def test_without_lookahead_future_frames_are_zeros(lookahead: int, chunk: int) -> None:
+def test_without_lookahead_future_frames_are_zeros(form: Form, lookahead: int, chunk: int) -> None:
     """Exactly the network whose decoders multiply the frame after the present one by zero."""
     network = small_network()
     blind = copy.deepcopy(network)
@@ -131,7 +137,7 @@ def test_without_lookahead_future_frames_are_zeros(lookahead: int, chunk: int) -
                 if not decoder_waits:
                     layer.weight[..., 0] = 0
     spec = spectrum(11)
-    streamed = run_streaming(stream_frcrn(network, chunk, lookahead), spec)
+    streamed = run_streaming(stream_frcrn(network, chunk, lookahead, form), spec)
     assert relative_error(streamed, blind(spec)) < 1e-9
     assert relative_error(streamed, network(spec)) > 1e-3
 
