@@ -1,11 +1,12 @@
 """A streaming core against another form of it: two bundles of one network, hop by hop in turn.
 
-    python benchmarks/stream_forms.py BEFORE AFTER [--threads 1 2] [--streams 1 4 16]
+    python benchmarks/stream_forms.py BEFORE AFTER [--threads 1 2] [--streams 1 4 16] [--name NAME]
 
 BEFORE may be exported by an older release: the manifest of each describes its states. For float32,
 and for INT8 where both bundles have it, the session alone (a batch of streams) and the whole call
 (`StreamingDenoiser.process`, or `MultiStream.process` for several streams). A ratio is BEFORE's
-median of a block of hops over AFTER's. Writes results/stream_forms.json.
+median of a block of hops over AFTER's. Writes results/stream_forms.NAME.json; NAME is that of the
+model.
 """
 
 import argparse
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--name")
     arguments = parser.parse_args()
     bundles = open_bundle(arguments.before), open_bundle(arguments.after)
     results: dict[str, Any] = {}
@@ -103,7 +105,8 @@ def main() -> None:
                     spread = f"{ratio['q1']:.2f} to {ratio['q3']:.2f}"
                     print(f"{name:38s} {ratio['median']:.2f} ({spread}), {used:.0f} us a stream")
     model = bundles[1].manifest.model
-    print(write("stream_forms", {"model": model, "results": results}))
+    name = f"stream_forms.{arguments.name or model}"
+    print(write(name, {"model": model, "results": results}))
 
 
 if __name__ == "__main__":

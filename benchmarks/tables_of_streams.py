@@ -40,9 +40,9 @@ def threads_of_streams() -> str:
     return table(columns, rows)
 
 
-def stream_forms() -> str:
+def stream_forms(name: str) -> str:
     """How many times as fast the form of today is as the one before."""
-    found = result("stream_forms")["results"]
+    found = result(name)["results"]
     cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     for name, each in found.items():
         precision, threads, streams, way = name.split(", ")
