@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,9 @@ EXPORTS = {
     "wave-unet-16k": "--model wave-unet-16k --streaming",
     "frcrn-16k": "--model frcrn-16k --random-weights 0 --squeeze-excite cumulative --streaming",
 }
+# Also frames of FRCRN's streams in a call: less work a frame, and more delay.
+CHUNKS = (2, 4)
+CHUNKED = {f"frcrn-16k.{n}": f"{EXPORTS['frcrn-16k']} --chunk {n}" for n in CHUNKS}
 MODES = {"times": "", "capacity": "--capacity", "scaling": "--scaling", "roofline": "--roofline"}
 # A call of FRCRN takes seconds; what a run may take, where the mode has a budget.
 SECONDS = {"frcrn-16k": "240"}
@@ -80,18 +84,23 @@ def steps(calib: Path | None, pairs: Path | None, long: bool) -> list[Step]:
                 quantize = (TOOL, "calibrate", bundle, "--for", "cpu", "--auto", *recordings)
                 name = f"INT8 of {model}{' streaming' * bool(kind)}"
                 found.append(Step(name, (*quantize, "--allow-slower", *kind)))
+    for model, options in CHUNKED.items():
+        words = (TOOL, "onnx", *shlex.split(options), "--force", "--output", str(WORK / model))
+        found.append(Step(f"export {model}", words))
     for model in EXPORTS:
         for mode, option in MODES.items():
-            folder = WORK / f"{mode}.{model}"
-            words = (TOOL, "bench", str(WORK / model), "-o", str(folder), "--force")
-            words += tuple(shlex.split(option))
+            words = shlex.split(option)
             if model in SECONDS and mode in WITH_BUDGET:
-                words += ("--seconds", SECONDS[model])
-            found.append(Step(f"{mode} {model}", words, f"{mode}.{model}"))
+                words += ["--seconds", SECONDS[model]]
+            chunked = [name for name in CHUNKED if mode == "capacity" and name.startswith(model)]
+            found.append(measured(f"{mode}.{model}", (model, *chunked), *words))
         for threads in ("1", "2"):
             words = ("side_by_side.py", str(WORK / model), "--threads", threads)
             made = f"side_by_side.{model}.{threads}"
             found.append(Step(f"side by side {model}, {threads}", script(*words), made))
+    for model in ("frcrn-16k", *CHUNKED):
+        words = ("--kind", "hop", "--threads", "1", "--threads", "2")
+        found.append(measured(f"hops.{model}", (model,), *words))
     wave = str(WORK / "wave-unet-16k")
     for words in (
         ("record", wave, "--name", "quiet"),
@@ -114,6 +123,13 @@ def steps(calib: Path | None, pairs: Path | None, long: bool) -> list[Step]:
             name = words[0].removesuffix(".py")
             found.append(Step(name, script(*words), name))
     return found
+
+
+def measured(result: str, bundles: Sequence[str], *options: str) -> Step:
+    """A run of `frcrn-export bench`."""
+    words = (TOOL, "bench", *(str(WORK / name) for name in bundles))
+    words += ("-o", str(WORK / result), "--force", *options)
+    return Step(result.replace(".", " ", 1), words, result)
 
 
 def script(name: str, *words: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from benchmarks.run import LONG, ROOT, TOOL, Step, steps
+from benchmarks.run import LONG, ROOT, TOOL, WORK, Step, steps
 from frcrn_export.runtime.commands.bench import bench
 from frcrn_export.runtime.errors import BundleError
 
@@ -45,9 +45,9 @@ def test_every_program_is_there_and_makes_what_it_says() -> None:
 def test_bench_takes_the_options_of_its_steps() -> None:
     """That the bundle does not exist is the first thing that is wrong with each of them."""
     runs = [step for step in steps(None, None, long=False) if step.folder is not None]
-    assert len(runs) == 8
+    assert len(runs) == 11
     for step in runs:
-        _, _, _, output, folder, force, *options = step.words
+        output, folder, force, *options = step.words[step.words.index("-o") :]
         assert (output, force) == ("-o", "--force")
         assert Path(folder).name == step.result
         done = CliRunner().invoke(bench, ["nowhere", *options])
@@ -59,6 +59,19 @@ def test_frcrn_has_more_time_where_a_mode_has_a_budget() -> None:
     for mode, budget in {"times": True, "scaling": True, "capacity": False}.items():
         assert ("--seconds" in by_name[f"{mode} frcrn-16k"].words) is budget
         assert "--seconds" not in by_name[f"{mode} wave-unet-16k"].words
+
+
+def test_frcrn_streams_in_chunks_beside_single_frames() -> None:
+    by_name = named(steps(None, None, long=False))
+    bundles = [str(WORK / name) for name in ("frcrn-16k", "frcrn-16k.2", "frcrn-16k.4")]
+    *words, output = by_name["capacity frcrn-16k"].words[1:6]
+    assert words == ["bench", *bundles]
+    assert output == "-o"
+    exports = [by_name[f"export frcrn-16k.{n}"].words for n in (2, 4)]
+    assert [(*words[-5:-3], words[-1]) for words in exports] == [
+        ("--chunk", "2", bundles[1]), ("--chunk", "4", bundles[2])
+    ]  # fmt: skip
+    assert by_name["hops frcrn-16k.4"].words[2] == bundles[2]
 
 
 def test_list_names_the_steps() -> None:
