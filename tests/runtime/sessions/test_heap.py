@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -30,10 +31,14 @@ print(Path("/proc/self/status").read_text())
 """
 
 
-def memory(context: str) -> float:
+def memory(context: str, **environment: str) -> float:
     """MiB of a process after it freed its blocks."""
     command = [sys.executable, "-c", CODE.replace("{context}", context)]
-    status = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    env = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=env | environment
+    )
+    status = done.stdout
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found
     return int(found[1]) / 1024
@@ -44,6 +49,15 @@ def memory(context: str) -> float:
 )
 def test_freed_blocks_go_back_to_the_system() -> None:
     assert memory("large_blocks_returned") < memory("nullcontext") - 80
+
+
+@pytest.mark.skipif(
+    _glibc() is None or not Path("/proc/self/status").exists(), reason="needs glibc and Linux"
+)
+def test_limits_of_the_environment_stay() -> None:
+    large = str(2**25)
+    own = memory("large_blocks_returned", MALLOC_MMAP_THRESHOLD_=large)
+    assert own > memory("large_blocks_returned") + 80
 
 
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
