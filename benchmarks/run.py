@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-WORK = ROOT / "build" / "bench"
+WORK = Path("build/bench")  # in ROOT, where every step runs: results name it
 TOOL = str(Path(sys.executable).with_name("frcrn-export"))
 
 # Random weights: the speed of FRCRN does not depend on them.
@@ -153,7 +153,7 @@ def main() -> None:
     if arguments.list:
         print("\n".join(step.name for step in chosen))
         return
-    WORK.mkdir(parents=True, exist_ok=True)
+    (ROOT / WORK).mkdir(parents=True, exist_ok=True)
     failed = []
     for step in chosen:
         started = time.perf_counter()
@@ -163,7 +163,7 @@ def main() -> None:
         if done.returncode:
             failed.append(step.name)
         elif step.folder is not None:
-            shutil.copy(step.folder / "result.json", RESULTS / f"{step.result}.json")
+            shutil.copy(ROOT / step.folder / "result.json", RESULTS / f"{step.result}.json")
     for name in ("tables.py", "picture.py"):
         if subprocess.run(script(name), cwd=ROOT).returncode:
             failed.append(name)

@@ -27,8 +27,8 @@ def stream_checks() -> str:
 def threads_of_streams() -> str:
     found = result("stream_threads")["streams"]
     titles = {
-        "before": "two threads that wait busily (before)",
-        "2 threads": "two threads that sleep",
+        "before": "two threads that always wait busily (before)",
+        "2 threads": "two threads that sleep between hops",
         "1 thread": "one thread (the default)",
     }
 

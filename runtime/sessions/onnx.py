@@ -124,8 +124,8 @@ def session_options(threads: int | None, *, spinning: bool = True) -> "onnxrunti
     """Session options: all optimizations, memory returned after runs, nothing on standard error.
 
     `threads`: None is one for each processor that this process may use; more than the machine has
-    would only wait for each other, and are not started. `spinning`: whether idle threads wait
-    busily, which is faster for one session and takes the processors from others.
+    would only wait for each other, and are not started. `spinning`: whether they also wait busily
+    between runs, which takes the processors from others, and not only within one.
     """
     import onnxruntime
 
@@ -136,7 +136,7 @@ def session_options(threads: int | None, *, spinning: bool = True) -> "onnxrunti
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.intra_op_num_threads = min(threads, os.cpu_count() or 1) if threads else _own_choice()
     if not spinning:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     # A memory pattern holds a second copy of all activations: 8 s through a large network take 2.3
     # GiB with it and 1.3 GiB without, in the same time.
     options.enable_mem_pattern = False

@@ -54,6 +54,11 @@ def test_bench_takes_the_options_of_its_steps() -> None:
         assert isinstance(done.exception, BundleError), (step.name, done.output)
 
 
+def test_results_name_no_folder_of_this_machine() -> None:
+    for step in steps(*FOLDERS, long=True):
+        assert not any(word.startswith("/") for word in step.words[2:]), step.name
+
+
 def test_frcrn_has_more_time_where_a_mode_has_a_budget() -> None:
     by_name = named(steps(None, None, long=False))
     for mode, budget in {"times": True, "scaling": True, "capacity": False}.items():

@@ -71,7 +71,7 @@ def test_int8_states_of_another_kind_are_refused(change: dict[str, Any], tmp_pat
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(None, 1), (2, 2)])
-def test_a_stream_has_one_thread_and_none_waits_busily(
+def test_a_stream_has_one_thread_and_none_waits_busily_between_hops(
     tmp_path: Path, threads: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
@@ -80,4 +80,4 @@ def test_a_stream_has_one_thread_and_none_waits_busily(
     assert isinstance(session, OnnxStreamSession)
     options = session._session.get_session_options()
     assert options.intra_op_num_threads == expected
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
