@@ -17,6 +17,7 @@ from frcrn_export.exporters.families.frcrn.layers import (
     complex_weights,
     conv_of,
     depthwise_of,
+    memory_taps,
     pool,
 )
 from frcrn_export.exporters.families.frcrn.lowered import FirstEncoder
@@ -154,8 +155,7 @@ class PairedFsmn(nn.Module):
 
     def __init__(self, re: Fsmn, im: Fsmn, over_time: bool = False) -> None:
         super().__init__()
-        taps = torch.cat((re.conv1.weight, im.conv1.weight)).detach().clone()  # [2C, 1, lorder, 1]
-        taps[:, :, -1] += 1
+        taps = torch.cat((memory_taps(re), memory_taps(im)))  # [2C, 1, lorder, 1]
         past = re.lorder - 1
         self.padding = (0, 0, past, 0) if over_time else (past, 0, 0, 0)
         linear = torch.cat((re.linear.weight, im.linear.weight))[:, :, None, None]

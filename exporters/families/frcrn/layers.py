@@ -181,6 +181,13 @@ class AffineLeakyReLU(nn.Module):
         return F.leaky_relu(self.real(re), LEAKY_SLOPE), F.leaky_relu(self.imag(im), LEAKY_SLOPE)
 
 
+def memory_taps(fsmn: Fsmn) -> Tensor:
+    """The depthwise filter [C, 1, lorder, 1] of p + D(p): the identity is 1 more at the present."""
+    taps = fsmn.conv1.weight.detach().clone()
+    taps[:, :, -1] += 1
+    return taps
+
+
 class Memory(nn.Module):
     """p + D(p), p = P relu(L x + b): two 1x1 convolutions and a depthwise one, all causal.
 
@@ -189,8 +196,7 @@ class Memory(nn.Module):
 
     def __init__(self, fsmn: Fsmn, over_time: bool, sign: int = 1) -> None:
         super().__init__()
-        taps = fsmn.conv1.weight.detach().clone()  # [C, 1, lorder, 1]
-        taps[:, :, -1] += 1
+        taps = memory_taps(fsmn)
         past = fsmn.lorder - 1
         self.padding = (0, 0, past, 0) if over_time else (past, 0, 0, 0)
         self.linear = conv_of(fsmn.linear.weight[:, :, None, None], fsmn.linear.bias)

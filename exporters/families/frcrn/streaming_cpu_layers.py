@@ -21,10 +21,12 @@ from frcrn_export.exporters.families.frcrn.layers import (
     complex_linear,
     complex_weights,
     conv_of,
+    decoder_taps,
     depthwise_of,
+    memory_taps,
 )
 from frcrn_export.exporters.families.frcrn.network import LEAKY_SLOPE, Fsmn
-from frcrn_export.exporters.families.frcrn.streaming_layers import Stage, running_means
+from frcrn_export.exporters.families.frcrn.streaming_layers import Stage, running_means, twice
 from frcrn_export.exporters.streaming_core import States
 
 # Rows from which three products are faster than four: these take fewer weights, and a layer of
@@ -51,8 +53,7 @@ class FourProducts(nn.Module):
         self.re = conv_of(re, _constant(re), (1, stride))
         self.im = conv_of(im, None, (1, stride))
         # A stride of 2 gives every row its own taps: (-imaginary, real, nothing).
-        self.times_i = depthwise_of(_taps(len(im), (1, 0, 0, -1), im))
-        self.times_i.stride = (2, 1)
+        self.times_i = depthwise_of(_taps(len(im), (1, 0, 0, -1), im), stride=(2, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         turned = self.times_i(F.pad(self.im(F.pad(x, (self.before, 0))), (0, 0, 2, 4)))
@@ -112,8 +113,7 @@ class PartsConv(nn.Module):
         ):
             taps[:, 0, own + row, 0] = scale
             taps[:, 0, own + 2, 0] = shift / CONSTANT - scale
-        self.affine = depthwise_of(taps)
-        self.affine.stride = (3, 1)
+        self.affine = depthwise_of(taps, stride=(3, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.affine(F.pad(self.products(x), (0, 0, 3, 3)))
@@ -176,9 +176,8 @@ def _phase(weight: Tensor, first: int, waits: bool) -> Tensor:
 
     Each of its n inputs has its frames side by side.
     """
-    inputs = len(weight) // weight.shape[1]
-    taps = weight[:, :, first::2].flip(2, 3).permute(1, 0, 3, 2)[:, :, : 2 if waits else 1]
-    return torch.cat([side_by_side(part) for part in taps.chunk(inputs, 1)], dim=1)
+    inputs = decoder_taps(weight, first, len(weight) // weight.shape[1])
+    return torch.cat([side_by_side(taps[:, :, : 2 if waits else 1]) for taps in inputs], dim=1)
 
 
 class PartsLastDecoder(nn.Module):
@@ -229,11 +228,10 @@ class PartsFsmn(nn.Module):
             conv_of(f.linear.weight[:, :, None, None], f.linear.bias) for f in (re, im)
         )
         self.projects = nn.ModuleList(conv_of(f.project.weight[:, :, None, None]) for f in (re, im))
-        of_re, of_im = (_memory_taps(f) for f in (re, im))
+        of_re, of_im = (memory_taps(f).transpose(2, 3) for f in (re, im))
         self.memory = depthwise_of(of_re)
         # i times a filter: out of the imaginary part, negative, and into it.
-        self.turned = depthwise_of(torch.cat((of_im, -of_im), dim=2))
-        self.turned.dilation = (2, 1)
+        self.turned = depthwise_of(torch.cat((of_im, -of_im), dim=2), dilation=(2, 1))
         self.residual = depthwise_of(_taps(len(of_re), (1, 1, -1), of_re))
         self.residual.padding = (1, 0)
 
@@ -255,12 +253,6 @@ class PartsFsmn(nn.Module):
         return y
 
 
-def _memory_taps(fsmn: Fsmn) -> Tensor:
-    taps = fsmn.conv1.weight.detach().clone()  # [C, 1, lorder, 1]
-    taps[:, :, -1] += 1
-    return taps.transpose(2, 3)
-
-
 class PartsGains(nn.Module):
     """The channel gains of n layers at once, for frames [N, C, 2, F]: n gains [N, C, 2, 1].
 
@@ -274,7 +266,7 @@ class PartsGains(nn.Module):
         assert pooling != "global", "a mean over the whole utterance cannot stream"
         self.window = None if pooling == "cumulative" else pooling
         self.down = nn.Buffer(torch.stack([_down(layer.down.weight) for layer in layers]))
-        self.down_bias = nn.Buffer(torch.stack([_each(layer.down) for layer in layers]))
+        self.down_bias = nn.Buffer(torch.stack([twice(layer.down) for layer in layers]))
         self.up_re, self.up_re_bias, self.up_im, self.up_im_bias = (
             nn.Buffer(torch.stack(of_layers))
             for of_layers in zip(*(_ups(layer.up) for layer in layers), strict=True)
@@ -314,12 +306,6 @@ def _of_part(matrix: Tensor, part: int) -> Tensor:
     filled = torch.zeros(len(matrix), 2, matrix.shape[1], dtype=matrix.dtype)
     filled[:, part] = matrix
     return filled.flatten(0, 1)
-
-
-def _each(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None
-    re, im = conv.bias.chunk(2)
-    return torch.cat((re, re, im, im)).detach()
 
 
 def _ups(conv: nn.Conv2d) -> tuple[Tensor, Tensor, Tensor, Tensor]:
