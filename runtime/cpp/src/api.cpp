@@ -1,0 +1,422 @@
+// The C interface: checks of arguments, and statuses for exceptions.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "denoise.h"
+#include "error.h"
+#include "frcrn.h"
+#include "live.h"
+#include "model.h"
+#include "resampled_stream.h"
+#include "verify.h"
+
+namespace {
+
+using frcrn::Error;
+using frcrn::guarded;
+
+// The caller's options, or the defaults. A smaller struct is of an earlier header: its fields come first.
+template <typename Options>
+Options options_of(const Options *given, const Options &defaults, const char *name) {
+    if (given == nullptr) return defaults;
+    constexpr size_t least = sizeof(size_t);
+    if (given->size < least || given->size > sizeof(Options))
+        throw Error(FRCRN_ARGUMENT, std::string(name) + ".size is " + std::to_string(given->size) + ", this library's is " +
+                                        std::to_string(sizeof(Options)) + "; begin with " + name + "'s _INIT");
+    Options options = defaults;
+    std::memcpy(&options, given, given->size);
+    return options;
+}
+
+template <typename Result>
+void give(Result *result, Result value, const char *name) {
+    if (result == nullptr) throw Error(FRCRN_ARGUMENT, std::string(name) + " is NULL");
+    const size_t size = result->size;
+    if (size < sizeof(size_t) || size > sizeof(Result))
+        throw Error(FRCRN_ARGUMENT, std::string(name) + "->size is " + std::to_string(size) + ", this library's is " +
+                                        std::to_string(sizeof(Result)));
+    value.size = size;
+    std::memcpy(result, &value, size);
+}
+
+void require(const void *pointer, const char *name) {
+    if (pointer == nullptr) throw Error(FRCRN_ARGUMENT, std::string(name) + " is NULL");
+}
+
+std::string text_of(const char *text, const char *otherwise) { return text != nullptr ? text : otherwise; }
+
+frcrn::StreamSettings stream_settings(const frcrn_stream_options &options) {
+    frcrn::StreamSettings settings;
+    settings.restore_level = options.keep_level == 0;
+    settings.noisy_share = frcrn::noisy_share(options.attenuation_limit_db);
+    settings.gain = options.gain;
+    return settings;
+}
+
+void require_capacity(size_t capacity, size_t needed) {
+    if (capacity < needed)
+        throw Error(FRCRN_CAPACITY, "a capacity of " + std::to_string(capacity) + " samples, " +
+                                        std::to_string(needed) + " are needed");
+}
+
+frcrn_stream_stats stats_of(const frcrn::StreamCounts &counts, const frcrn::GroupTimes &times) {
+    frcrn_stream_stats stats = FRCRN_STREAM_STATS_INIT;
+    stats.samples_in = counts.given;
+    stats.samples_out = counts.returned;
+    stats.replaced_samples = counts.replaced;
+    stats.failed_calls = counts.failed;
+    stats.limited_calls = counts.limited;
+    stats.calls = times.calls;
+    stats.late_calls = times.late;
+    stats.worst_ms = times.worst_ms;
+    stats.mean_ms = times.calls > 0 ? times.total_ms / static_cast<double>(times.calls) : 0.0;
+    return stats;
+}
+
+}  // namespace
+
+// The owner of a model and of everything made from it share it.
+struct frcrn_model {
+    std::shared_ptr<const frcrn::Model> model;
+    frcrn_model_info info;
+};
+
+struct frcrn_stream {
+    std::shared_ptr<const frcrn::Model> model;
+    std::unique_ptr<frcrn::ResampledStream> stream;
+};
+
+struct frcrn_batch {
+    std::shared_ptr<const frcrn::Model> model;
+    std::unique_ptr<frcrn::Group> group;
+    std::vector<frcrn::Sink> sinks;
+};
+
+struct frcrn_live {
+    frcrn_stream *stream;
+    std::unique_ptr<frcrn::Live> live;
+};
+
+extern "C" {
+
+const char *frcrn_status_name(frcrn_status status) {
+    static const char *const names[] = {"FRCRN_OK",       "FRCRN_ARGUMENT", "FRCRN_BUNDLE",       "FRCRN_UNSUPPORTED",
+                                        "FRCRN_RUNTIME",  "FRCRN_BACKEND",  "FRCRN_OUTPUT",       "FRCRN_CAPACITY",
+                                        "FRCRN_STATE",    "FRCRN_AUDIO",    "FRCRN_CHECK_FAILED", "FRCRN_MEMORY",
+                                        "FRCRN_INTERNAL"};
+    const auto index = static_cast<int>(status);
+    return index >= 0 && index <= FRCRN_INTERNAL ? names[index] : "unknown status";
+}
+
+#define FRCRN_TEXT_OF(NUMBER) #NUMBER
+#define FRCRN_TEXT(NUMBER) FRCRN_TEXT_OF(NUMBER)
+
+const char *frcrn_version(void) {
+    return FRCRN_TEXT(FRCRN_VERSION_MAJOR) "." FRCRN_TEXT(FRCRN_VERSION_MINOR) "." FRCRN_TEXT(FRCRN_VERSION_PATCH);
+}
+
+frcrn_status frcrn_model_open(const char *bundle, const frcrn_model_options *options, frcrn_model **model,
+                              frcrn_error *error) {
+    if (model != nullptr) *model = nullptr;
+    return guarded(error, [&] {
+        require(model, "model");
+        require(bundle, "bundle");
+        const frcrn_model_options defaults = FRCRN_MODEL_OPTIONS_INIT;
+        const frcrn_model_options chosen = options_of(options, defaults, "frcrn_model_options");
+        frcrn::ModelSettings settings;
+        settings.precision = text_of(chosen.precision, "fp32");
+        settings.provider = text_of(chosen.provider, "cpu");
+        settings.provider_library = text_of(chosen.provider_library, "");
+        settings.threads = chosen.threads;
+        settings.stream_threads = chosen.stream_threads;
+        settings.high_pass = chosen.high_pass;
+        if (chosen.threads < 0 || chosen.stream_threads < 0)
+            throw Error(FRCRN_ARGUMENT, "threads are " + std::to_string(std::min(chosen.threads, chosen.stream_threads)) +
+                                            "; give 0 or more");
+        if (chosen.high_pass < -1 || chosen.high_pass > 1)
+            throw Error(FRCRN_ARGUMENT, "high_pass is " + std::to_string(chosen.high_pass) + "; give -1, 0 or 1");
+        auto ort = std::make_shared<const frcrn::OnnxRuntime>(chosen.ort_api_base, text_of(chosen.onnxruntime, ""));
+        auto opened = std::make_unique<frcrn_model>();
+        opened->model = std::make_shared<const frcrn::Model>(bundle, std::move(ort), settings);
+        const frcrn::Model &own = *opened->model;
+        const frcrn::Manifest &manifest = own.manifest();
+        frcrn_model_info info = FRCRN_MODEL_INFO_INIT;
+        info.name = manifest.model.c_str();
+        info.licence = manifest.licence.c_str();
+        info.attribution = manifest.attribution.c_str();
+        info.onnxruntime = own.ort().version().c_str();
+        info.sample_rate = static_cast<uint32_t>(manifest.sample_rate);
+        info.random_weights = manifest.random_weights ? 1 : 0;
+        info.offline = own.core() != nullptr ? 1 : 0;
+        info.streaming = own.streaming_core() != nullptr ? 1 : 0;
+        if (own.streaming_core() != nullptr) {
+            const frcrn::Latency latency = frcrn::stream_transform(manifest, *own.streaming_core())->latency;
+            info.chunk = static_cast<uint32_t>(latency.chunk);
+            info.window = static_cast<uint32_t>(latency.window);
+            info.lookahead = static_cast<uint32_t>(latency.lookahead);
+            info.latency = static_cast<uint32_t>(latency.samples());
+        }
+        opened->info = info;
+        *model = opened.release();
+    });
+}
+
+void frcrn_model_free(frcrn_model *model) { delete model; }
+
+frcrn_status frcrn_model_get_info(const frcrn_model *model, frcrn_model_info *info, frcrn_error *error) {
+    return guarded(error, [&] {
+        require(model, "model");
+        give(info, model->info, "info");
+    });
+}
+
+frcrn_status frcrn_model_verify(const frcrn_model *model, frcrn_check_function report, void *user, frcrn_error *error) {
+    return guarded(error, [&] {
+        require(model, "model");
+        std::string worst;
+        const size_t failed = frcrn::verify(*model->model, [&](const frcrn::Comparison &found) {
+            const frcrn_check check = {found.artifact.c_str(), found.name.c_str(), found.snr_db,
+                                       found.max_abs,          found.floor_db,     found.passed ? 1 : 0};
+            if (!found.passed && worst.empty())
+                worst = found.artifact + ", " + found.name + ": " + frcrn::number(found.snr_db) + " dB, the floor is " +
+                        frcrn::number(found.floor_db);
+            return report == nullptr || report(&check, user) == 0;
+        });
+        if (failed > 0)
+            throw Error(FRCRN_CHECK_FAILED, std::to_string(failed) + " comparisons missed their floor, the first: " + worst);
+    });
+}
+
+frcrn_status frcrn_denoise(const frcrn_model *model, const float *in, float *out, size_t n,
+                           const frcrn_denoise_options *options, frcrn_error *error) {
+    return guarded(error, [&] {
+        require(model, "model");
+        const frcrn_denoise_options defaults = FRCRN_DENOISE_OPTIONS_INIT;
+        const frcrn_denoise_options chosen = options_of(options, defaults, "frcrn_denoise_options");
+        if (n > 0) require(in, "in"), require(out, "out");
+        frcrn::DenoiseSettings settings;
+        settings.sample_rate = chosen.sample_rate;
+        settings.restore_level = chosen.keep_level == 0;
+        settings.noisy_share = frcrn::noisy_share(chosen.attenuation_limit_db);
+        frcrn::denoise(*model->model, in, out, n, settings);
+    });
+}
+
+frcrn_status frcrn_stream_create(const frcrn_model *model, const frcrn_stream_options *options, frcrn_stream **stream,
+                                 frcrn_error *error) {
+    if (stream != nullptr) *stream = nullptr;
+    return guarded(error, [&] {
+        require(stream, "stream");
+        require(model, "model");
+        const frcrn_stream_options defaults = FRCRN_STREAM_OPTIONS_INIT;
+        const frcrn_stream_options chosen = options_of(options, defaults, "frcrn_stream_options");
+        auto created = std::make_unique<frcrn_stream>();
+        created->model = model->model;
+        created->stream = std::make_unique<frcrn::ResampledStream>(*model->model, chosen.sample_rate, stream_settings(chosen));
+        *stream = created.release();
+    });
+}
+
+void frcrn_stream_free(frcrn_stream *stream) { delete stream; }
+
+size_t frcrn_stream_max_out(const frcrn_stream *stream, size_t n) {
+    return stream != nullptr ? stream->stream->max_out(n) : SIZE_MAX;
+}
+
+size_t frcrn_stream_pending(const frcrn_stream *stream) { return stream != nullptr ? stream->stream->pending() : 0; }
+
+frcrn_status frcrn_stream_process(frcrn_stream *stream, const float *in, size_t n, float *out, size_t capacity,
+                                  size_t *written, frcrn_error *error) {
+    if (written != nullptr) *written = 0;
+    return guarded(error, [&] {
+        require(stream, "stream");
+        require(written, "written");
+        if (n > 0) require(in, "in");
+        frcrn::ResampledStream &own = *stream->stream;
+        if (own.finished()) throw Error(FRCRN_STATE, "the stream was flushed; call frcrn_stream_reset first");
+        require_capacity(capacity, own.max_out(n));
+        if (capacity > 0) require(out, "out");
+        *written = own.process(in, n, out, capacity);
+    });
+}
+
+frcrn_status frcrn_stream_flush(frcrn_stream *stream, float *out, size_t capacity, size_t *written, frcrn_error *error) {
+    if (written != nullptr) *written = 0;
+    return guarded(error, [&] {
+        require(stream, "stream");
+        require(written, "written");
+        frcrn::ResampledStream &own = *stream->stream;
+        if (own.finished()) throw Error(FRCRN_STATE, "the stream was flushed already; call frcrn_stream_reset first");
+        require_capacity(capacity, own.pending());
+        if (own.pending() > 0) require(out, "out");
+        *written = own.flush(out);
+    });
+}
+
+frcrn_status frcrn_stream_reset(frcrn_stream *stream, frcrn_error *error) {
+    return guarded(error, [&] {
+        require(stream, "stream");
+        stream->stream->reset();
+    });
+}
+
+frcrn_status frcrn_stream_get_stats(const frcrn_stream *stream, frcrn_stream_stats *stats, frcrn_error *error) {
+    return guarded(error, [&] {
+        require(stream, "stream");
+        give(stats, stats_of(stream->stream->counts(), stream->stream->times()), "stats");
+    });
+}
+
+frcrn_status frcrn_batch_create(const frcrn_model *model, size_t streams, const frcrn_stream_options *options,
+                                frcrn_batch **batch, frcrn_error *error) {
+    if (batch != nullptr) *batch = nullptr;
+    return guarded(error, [&] {
+        require(batch, "batch");
+        require(model, "model");
+        if (streams < 1 || streams > FRCRN_MAX_BATCH)
+            throw Error(FRCRN_ARGUMENT, std::to_string(streams) + " streams; give 1 to " + std::to_string(FRCRN_MAX_BATCH));
+        const frcrn_stream_options defaults = FRCRN_STREAM_OPTIONS_INIT;
+        const frcrn_stream_options chosen = options_of(options, defaults, "frcrn_stream_options");
+        const frcrn::Model &own = *model->model;
+        const frcrn::File &file = own.require_streaming_core();
+        if (chosen.sample_rate != 0 && chosen.sample_rate != own.manifest().sample_rate)
+            throw Error(FRCRN_AUDIO, "a batch at " + std::to_string(chosen.sample_rate) + " Hz; its streams have the model's " +
+                                         std::to_string(own.manifest().sample_rate) + " Hz: resample the blocks");
+        auto created = std::make_unique<frcrn_batch>();
+        created->model = model->model;
+        created->group = std::make_unique<frcrn::Group>(own.session(file, true), own.manifest(), file, streams,
+                                                        stream_settings(chosen));
+        created->sinks.resize(streams);
+        *batch = created.release();
+    });
+}
+
+void frcrn_batch_free(frcrn_batch *batch) { delete batch; }
+
+size_t frcrn_batch_max_out(const frcrn_batch *batch, size_t n) {
+    return batch != nullptr ? batch->group->stream(0).max_out(n) : SIZE_MAX;
+}
+
+size_t frcrn_batch_pending(const frcrn_batch *batch, size_t stream) {
+    return batch != nullptr && stream < batch->group->size() ? batch->group->pending(stream) : 0;
+}
+
+frcrn_status frcrn_batch_process(frcrn_batch *batch, const float *const *in, const size_t *n, float *const *out,
+                                 const size_t *capacity, size_t *written, frcrn_error *error) {
+    if (batch != nullptr && written != nullptr) std::fill(written, written + batch->group->size(), 0);
+    return guarded(error, [&] {
+        require(batch, "batch");
+        require(in, "in");
+        require(n, "n");
+        require(out, "out");
+        require(capacity, "capacity");
+        require(written, "written");
+        frcrn::Group &group = *batch->group;
+        for (size_t i = 0; i < group.size(); ++i) {
+            if (n[i] == 0) continue;
+            require(in[i], "in[i]");
+            if (group.stream(i).finished())
+                throw Error(FRCRN_STATE, "stream " + std::to_string(i) + " was flushed; call frcrn_batch_reset first");
+            require_capacity(capacity[i], group.stream(i).max_out(n[i]));
+            require(out[i], "out[i]");
+        }
+        for (size_t i = 0; i < group.size(); ++i) batch->sinks[i] = {out[i], n[i] > 0 ? capacity[i] : 0, 0};
+        group.process(in, n, batch->sinks.data());
+        for (size_t i = 0; i < group.size(); ++i) written[i] = batch->sinks[i].count;
+    });
+}
+
+frcrn_status frcrn_batch_flush(frcrn_batch *batch, size_t stream, float *out, size_t capacity, size_t *written,
+                               frcrn_error *error) {
+    if (written != nullptr) *written = 0;
+    return guarded(error, [&] {
+        require(batch, "batch");
+        require(written, "written");
+        frcrn::Group &group = *batch->group;
+        if (stream >= group.size())
+            throw Error(FRCRN_ARGUMENT, "stream " + std::to_string(stream) + " of " + std::to_string(group.size()));
+        if (group.stream(stream).finished())
+            throw Error(FRCRN_STATE, "stream " + std::to_string(stream) + " was flushed already; call frcrn_batch_reset first");
+        require_capacity(capacity, group.pending(stream));
+        if (group.pending(stream) > 0) require(out, "out");
+        frcrn::Sink sink{out, static_cast<size_t>(group.pending(stream)), 0};
+        group.flush(stream, sink);
+        *written = sink.count;
+    });
+}
+
+frcrn_status frcrn_batch_reset(frcrn_batch *batch, size_t stream, frcrn_error *error) {
+    return guarded(error, [&] {
+        require(batch, "batch");
+        if (stream >= batch->group->size())
+            throw Error(FRCRN_ARGUMENT, "stream " + std::to_string(stream) + " of " + std::to_string(batch->group->size()));
+        batch->group->reset(stream);
+    });
+}
+
+frcrn_status frcrn_batch_get_stats(const frcrn_batch *batch, size_t stream, frcrn_stream_stats *stats, frcrn_error *error) {
+    return guarded(error, [&] {
+        require(batch, "batch");
+        if (stream >= batch->group->size())
+            throw Error(FRCRN_ARGUMENT, "stream " + std::to_string(stream) + " of " + std::to_string(batch->group->size()));
+        give(stats, stats_of(batch->group->stream(stream).counts, batch->group->times(stream)), "stats");
+    });
+}
+
+frcrn_status frcrn_live_start(frcrn_stream *stream, const frcrn_live_options *options, frcrn_live **live,
+                              frcrn_error *error) {
+    if (live != nullptr) *live = nullptr;
+    return guarded(error, [&] {
+        require(live, "live");
+        require(stream, "stream");
+        const frcrn_live_options defaults = FRCRN_LIVE_OPTIONS_INIT;
+        const frcrn_live_options chosen = options_of(options, defaults, "frcrn_live_options");
+        constexpr size_t standard_block = 1024, most = size_t{1} << 20;
+        const size_t max_block = chosen.max_block != 0 ? chosen.max_block : standard_block;
+        if (max_block > most || chosen.margin > most)
+            throw Error(FRCRN_ARGUMENT, "max_block " + std::to_string(max_block) + ", margin " +
+                                            std::to_string(chosen.margin) + "; give at most " + std::to_string(most));
+        frcrn::ResampledStream *own = stream->stream.get();
+        own->reset();
+        auto created = std::make_unique<frcrn_live>();
+        created->stream = stream;
+        const size_t most_out = own->max_out(max_block);
+        const auto process = [own, most_out](const float *in, size_t n, float *out) {
+            try {
+                return own->process(in, n, out, most_out);
+            } catch (...) {  // ONNX Runtime failed: silence, and a new beginning
+                own->reset();
+                std::fill(out, out + n, 0.0F);
+                return n;
+            }
+        };
+        created->live = std::make_unique<frcrn::Live>(process, most_out, max_block,
+                                                      own->delay() + max_block + chosen.margin);
+        *live = created.release();
+    });
+}
+
+void frcrn_live_stop(frcrn_live *live) {
+    if (live == nullptr) return;
+    frcrn_stream *stream = live->stream;
+    delete live;
+    frcrn_stream_reset(stream, nullptr);
+}
+
+size_t frcrn_live_latency(const frcrn_live *live) { return live != nullptr ? live->live->delay() : 0; }
+
+frcrn_status frcrn_live_exchange(frcrn_live *live, const float *in, float *out, size_t n) {
+    if (live == nullptr || (n > 0 && (in == nullptr || out == nullptr)) || n > live->live->max_block())
+        return FRCRN_ARGUMENT;
+    live->live->exchange(in, out, n);
+    return FRCRN_OK;
+}
+
+uint64_t frcrn_live_late_samples(const frcrn_live *live) { return live != nullptr ? live->live->late_samples() : 0; }
+
+}  // extern "C"
