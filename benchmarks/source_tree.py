@@ -14,6 +14,9 @@ ROOT = "frcrn_export"
 # From the lowest to the highest: a package imports from itself and from those before it.
 PACKAGES = ("runtime", "exporters", "calibration", "engines", ROOT)
 FAMILIES = "exporters/families"
+CPP = "runtime/cpp"
+# The name of the C++ library, and of a family.
+_LIBRARY = "frcrn"
 # What ships may be C++ as well.
 _SOURCES = (".py", ".c", ".cpp", ".h", ".hpp")
 
@@ -130,6 +133,7 @@ class SourceTree:
             for number, line in enumerate(text.splitlines(), 1)
             for name, pattern in names.items()
             if pattern.search(_PRODUCT.sub("", line))
+            and not (name == _LIBRARY and file.startswith(f"{CPP}/"))
         ]
 
     def network_names(self) -> dict[str, re.Pattern[str]]:

@@ -147,6 +147,18 @@ def test_an_import_of_the_face_is_found(text: str, found: list[int], tmp_path: P
     assert [each.line for each in tree.face_at_import()] == found
 
 
+def test_the_cpp_library_may_bear_the_name_of_a_family_and_no_other(tmp_path: Path) -> None:
+    text = "namespace frcrn { /* WaveUNet */ }"
+    families = {f"exporters/families/{name}/__init__.py": "" for name in ("frcrn", "wave_unet")}
+    tree = product(tmp_path, {**families, "runtime/cpp/a.cpp": text, "runtime/a.cpp": text})
+    found = [(each.file, each.name) for each in tree.namings(tree.network_names())]
+    assert sorted(found) == [
+        ("runtime/a.cpp", "frcrn"),
+        ("runtime/a.cpp", "wave_unet"),
+        ("runtime/cpp/a.cpp", "wave_unet"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "names"),
     [
