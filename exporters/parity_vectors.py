@@ -1,14 +1,15 @@
 """Parity vectors: inputs and the reference's outputs, the content of `parity.npz`.
 
 Real speech, at lengths that were not traced, single and in batches, quiet and loud. Names are
-`stage.case.input` and `stage.case.output`; `frcrn_export.runtime.verify.parity` reads them.
+`stage.case.input` and `stage.case.output`, see docs/bundle.md; `frcrn_export.runtime.verify.parity`
+reads them.
 """
 
+from collections.abc import Iterator
 from io import BytesIO
-from typing import Any
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,11 +17,15 @@ from frcrn_export.exporters.assets import read_speech
 from frcrn_export.exporters.graphs import StaticShape
 from frcrn_export.exporters.loading import LoadedModel
 from frcrn_export.exporters.reference import level_gain
+from frcrn_export.exporters.reference_high_pass import filtered_recording, filtered_stream
 from frcrn_export.exporters.stft_ops import StftAnalysis, StftSynthesis
+from frcrn_export.exporters.stream_vectors import stream_vectors
 from frcrn_export.exporters.streaming_export import StreamingForms
+from frcrn_export.runtime.arrays import Float32Array
+from frcrn_export.runtime.bundle.manifest import HighPass
 from frcrn_export.runtime.verify.parity import LOUD
 
-Vectors = dict[str, npt.NDArray[np.float32]]
+Vectors = dict[str, Float32Array]
 
 # Of a streaming core, at least.
 _STREAMED_FRAMES, _STREAMED_CALLS = 101, 36
@@ -30,14 +35,20 @@ _STREAMED_FRAMES, _STREAMED_CALLS = 101, 36
 _LOUD = (1, 3, 10)
 _LOUD_FRAMES = 24
 _QUIET = 10 ** (-30 / 20)
+_RUMBLE_SECONDS, _RUMBLE_HZ, _RUMBLE, _OFFSET = 0.5, 7.0, 0.2, 0.1
 
 
 def parity_npz(forms: StreamingForms) -> bytes:
-    """The parity vectors as a file, those of the streaming core included."""
+    """The parity vectors as a file, those of the streaming core included.
+
+    As `np.savez` writes it, without its ZIP64 fields: a reader needs neither those nor inflate.
+    """
     file = BytesIO()
-    # No allow_pickle: a NumPy before 2.2 takes it for one of the arrays.
-    vectors: Any = parity_vectors(forms)
-    np.savez_compressed(file, **vectors)
+    with ZipFile(file, "w", ZIP_STORED) as archive:
+        for name, values in parity_vectors(forms).items():
+            member = BytesIO()
+            np.lib.format.write_array(member, values, version=(1, 0), allow_pickle=False)
+            archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue())
     return file.getvalue()
 
 
@@ -74,6 +85,8 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
             record("streaming", case, given, forms.reference(streaming, given))
         for case, given in _loud_inputs(model, speech, frames // 2).items():
             record("streaming", case, given, forms.reference(streaming, given))
+        for name, values in stream_vectors(forms, speech.numpy()).items():
+            vectors[f"stream.{name}"] = values
     if (stft := model.spec.stft) is not None:
         wave = torch.stack([speech[:4321], speech[9000:13321]])
         spec = StftAnalysis(stft)(wave)
@@ -83,7 +96,24 @@ def parity_vectors(forms: StreamingForms) -> Vectors:
     record("pipeline", "speech", speech, pipeline(speech))
     record("pipeline", "short-quiet", speech[:7001] * _QUIET, pipeline(speech[:7001] * _QUIET))
     record("levelled", "speech", speech, pipeline(speech, restore_level=False))
+    if (high_pass := model.processing.high_pass) is not None:
+        for name, values in _high_pass_vectors(speech.numpy(), high_pass, model.sample_rate):
+            vectors[f"high_pass.{name}"] = values
     return vectors
+
+
+def _high_pass_vectors(
+    speech: Float32Array, spec: HighPass, sample_rate: int
+) -> Iterator[tuple[str, Float32Array]]:
+    """Speech on an offset, with a rumble, filtered as a recording and as a stream."""
+    count = int(_RUMBLE_SECONDS * sample_rate)
+    times = np.arange(count) / sample_rate
+    rumble = _OFFSET + _RUMBLE * np.sin(2 * np.pi * _RUMBLE_HZ * times)
+    given = (np.resize(speech, count) + rumble).astype(np.float32)
+    yield "recording.input", given
+    yield "recording.output", filtered_recording(given, spec.cutoff_hz, sample_rate)
+    yield "stream.input", given
+    yield "stream.output", filtered_stream(given, spec.streaming_cutoff_hz, sample_rate)
 
 
 def static_input(model: LoadedModel, speech: Tensor, shape: StaticShape) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from frcrn_export.runtime.bundle.manifest import (
     Level,
     Manifest,
     Padding,
+    ParityResult,
     Role,
     Segments,
     StftSpec,
@@ -73,6 +75,11 @@ def manifest(
         segments=segments or frcrn_segments(),
         files=files,
     )
+
+
+def compared_files(results: Iterable[ParityResult]) -> set[str]:
+    """The files that were compared; comparisons of the runtime's own NumPy are left out."""
+    return {result.artifact for result in results if not result.artifact.endswith("(numpy)")}
 
 
 def core_entry(

@@ -3,15 +3,14 @@
 Needs neither torch nor the checkpoint, so the target machine can run it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.audio.measures import snr_db
-from frcrn_export.runtime.audio.stft import Stft
 from frcrn_export.runtime.bundle.manifest import (
     QUANTIZED,
     FileEntry,
@@ -33,7 +32,9 @@ from frcrn_export.runtime.sessions.registry import (
 )
 from frcrn_export.runtime.sessions.session import Session
 from frcrn_export.runtime.text import shown
+from frcrn_export.runtime.verify.stream_parity import stream_output, takes_streams
 from frcrn_export.runtime.verify.streaming_parity import open_streamed
+from frcrn_export.runtime.verify.surroundings import surrounding_op
 
 FLOOR_DB: dict[Precision, float] = {"fp32": 90.0, "fp16": 45.0, "int8": 20.0, "fp8": 20.0}
 # The cases of inputs as loud as the level rules give at most, and louder, begin so.
@@ -58,12 +59,13 @@ _STAGES: dict[Role, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One input and the reference's output for it."""
+    """One input and the reference's output for it; `more` are a stage's further arrays."""
 
     stage: str
     name: str
     input: Float32Array
     output: Float32Array
+    more: Mapping[str, Float32Array] = field(default_factory=dict)
 
 
 def read_cases(bundle: Bundle) -> list[Case]:
@@ -73,11 +75,14 @@ def read_cases(bundle: Bundle) -> list[Case]:
         raise BundleError(f"{bundle.path}: no parity vectors; run: {export_again(bundle.manifest)}")
     path = bundle.file(entry)
     with reading(path, "not parity vectors", _again(bundle)):
-        arrays = read_arrays(path, _MOST_BYTES)
-        names = sorted({name.rsplit(".", 1)[0] for name in arrays})
+        cases: dict[tuple[str, str], dict[str, Float32Array]] = {}
+        for name, values in sorted(read_arrays(path, _MOST_BYTES).items()):
+            whole, array = name.rsplit(".", 1)
+            stage, case = whole.split(".", 1)
+            cases.setdefault((stage, case), {})[array] = values
         return [
-            Case(stage, case, arrays[f"{stage}.{case}.input"], arrays[f"{stage}.{case}.output"])
-            for stage, case in (name.split(".", 1) for name in names)
+            Case(*key, arrays.pop("input"), arrays.pop("output"), arrays)
+            for key, arrays in cases.items()
         ]
 
 
@@ -158,8 +163,13 @@ def check_bundle(
                 name = f"{case.stage}.{case.name}"
                 allowed = _allowed_db(case)
                 yield compare(streamed.label, name, case.output, output, streamed.entry, allowed)
-    if bundle.manifest.stft is not None:
-        yield from _check_numpy_ops(bundle, cases)
+            if case.stage == "stream" and takes_streams(streamed.entry):
+                with _comparing(bundle, case):
+                    whole = stream_output(bundle, streamed, case.input, case.more)
+                if whole is not None:
+                    name = f"{case.stage}.{case.name}"
+                    yield compare(streamed.label, name, case.output, whole, streamed.entry)
+    yield from _check_surroundings(bundle, cases)
 
 
 def _comparing(bundle: Bundle, case: Case) -> AbstractContextManager[None]:
@@ -231,13 +241,13 @@ def _run(bundle: Bundle, session: Session, case: Case) -> Float32Array:
     return denoiser(case.input, bundle.manifest.sample_rate, case.stage == "pipeline")
 
 
-def _check_numpy_ops(bundle: Bundle, cases: list[Case]) -> Iterator[ParityResult]:
-    """Compare the runtime's NumPy STFT, which surrounds the core."""
-    assert bundle.manifest.stft is not None
-    stft = Stft(bundle.manifest.stft)
+def _check_surroundings(bundle: Bundle, cases: list[Case]) -> Iterator[ParityResult]:
+    """Compare what surrounds the core in NumPy: STFT, high-pass, and the level of streams."""
     for case in cases:
-        if case.stage in ("pre", "post"):
-            run = stft.analysis if case.stage == "pre" else stft.synthesis
+        op = surrounding_op(bundle.manifest, case.stage, case.name)
+        if op is not None:
+            name, run = op
             with _comparing(bundle, case):
+                expected = case.more["gains"] if case.stage == "stream" else case.output
                 output = run(case.input)
-            yield compare("stft (numpy)", f"{case.stage}.{case.name}", case.output, output, None)
+            yield compare(f"{name} (numpy)", f"{case.stage}.{case.name}", expected, output, None)

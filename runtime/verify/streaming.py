@@ -5,7 +5,7 @@ Runs on the bundle's own speech and needs neither torch nor the checkpoint.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -19,10 +19,10 @@ from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BundleError, CheckFailed, UserError
 from frcrn_export.runtime.sessions.registry import BACKENDS, require_backend
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
-from frcrn_export.runtime.streaming.network import network_of
 from frcrn_export.runtime.streaming.session import streaming_entry
 from frcrn_export.runtime.streaming.transforms import Latency
 from frcrn_export.runtime.verify.parity import FLOOR_DB, Case, compare, read_cases
+from frcrn_export.runtime.verify.stream_parity import stream_denoiser
 from frcrn_export.runtime.verify.streaming_parity import StreamedCore, open_streamed
 
 _PERCENTILES = (50, 90, 99, 100)
@@ -258,11 +258,8 @@ def _is_offline_network(offline: Denoiser, cases: Sequence[Case]) -> bool:
 
 def _denoiser(bundle: Bundle, core: StreamedCore, wave: Float32Array) -> StreamingDenoiser:
     """A denoiser at the offline gain: the causal gain would change the network's input."""
-    initial = core.session.initial_states()
-    core.session.load([state.repeat(core.rows, axis=0) for state in initial], core.rows)
     gain = float(measure_gain(lambda: [wave[None]], bundle.manifest.level)[0])
-    plain = replace(bundle, manifest=bundle.manifest.with_high_pass(False))
-    return StreamingDenoiser(network_of(plain, core.session), gain=gain)
+    return stream_denoiser(bundle, core, gain)
 
 
 def _whole(denoiser: StreamingDenoiser, wave: Float32Array) -> Float32Array:

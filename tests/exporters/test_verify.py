@@ -12,7 +12,7 @@ from frcrn_export.exporters.verify import load_reference, verify
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BackendError, BundleError, UserError
-from tests.bundles import write_manifest
+from tests.bundles import compared_files, write_manifest
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_report(wave_unet_bundle: Path) -> None:
     report = verify(open_bundle(wave_unet_bundle), progress=told.append)
     assert report.passed
     assert report.reference
-    assert {result.artifact for result in report.results} == {"core.onnx"}
+    assert compared_files(report.results) == {"core.onnx"}
     assert report.unchecked == ("core.pt",)  # TorchScript runs code: by name alone
     assert "comparing with the reference outputs" in told
 
@@ -91,7 +91,7 @@ def test_a_miss_raises_nothing(wave_unet_bundle: Path, monkeypatch: pytest.Monke
 
 def test_backends_are_those_that_are_named(wave_unet_bundle: Path) -> None:
     report = verify(str(wave_unet_bundle), backends=["torchscript"])
-    assert {result.artifact for result in report.results} == {"core.pt"}
+    assert compared_files(report.results) == {"core.pt"}
     assert report.unchecked == ("core.onnx",)
     with pytest.raises(BackendError):
         verify(wave_unet_bundle, backends=["onnxruntime-cuda"])

@@ -318,7 +318,7 @@ def test_a_streaming_core_from_export_to_verify(
     assert code == 0
     found = json.loads(out)
     cases = [r["case"] for r in found["parity"] if r["artifact"] == "core.streaming.onnx"]
-    assert len(cases) == 4
+    assert len(cases) == 7
     assert found["unchecked"] == []
     code, out, _ = run(capsys, "inspect", out_path, "--json")
     costs = {path: cost["flop"] for path, cost in json.loads(out)["graphs"].items()}
@@ -331,7 +331,7 @@ def test_verify(wave_unet_bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert code == 0
     found = json.loads(out)
     assert found["reference"] is True
-    assert {result["artifact"] for result in found["parity"]} == {"core.onnx"}
+    assert {result["artifact"] for result in found["parity"]} == {"core.onnx", "high-pass (numpy)"}
     assert any(result["case"].startswith("reference.") for result in found["parity"])
 
 
