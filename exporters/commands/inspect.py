@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
+def _print_schema(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from frcrn_export.runtime.bundle.schema import manifest_schema
+
+        click.echo(manifest_schema(), nl=False)
+        context.exit()
+
+
 @click.command()
 @click.argument("path", metavar="BUNDLE|CHECKPOINT", type=click.Path(path_type=Path))
 @click.option("--state-dict", metavar="KEY", help="Which state dict of a checkpoint.")
@@ -35,6 +43,14 @@ _SHOWN = 5
     type=click.Path(path_type=Path),
     metavar="OTHER",
     help="Compare engines: of two bundles, two engine files, or two layer reports.",
+)
+@click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON Schema of manifest.json, and exit.",
 )
 @json_option
 def inspect(

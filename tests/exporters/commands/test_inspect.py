@@ -10,6 +10,7 @@ import torch
 from frcrn_export import load_model
 from frcrn_export.cli import main
 from frcrn_export.exporters.families.wave_unet.network import WaveUNet, WaveUNetConfig
+from frcrn_export.runtime.bundle.schema import manifest_schema
 from tests.bundles import write_bundle
 
 CONFIG = WaveUNetConfig(channels=(4, 6), strides=(2, 3), kernel_size=7)
@@ -179,3 +180,8 @@ def test_nothing_to_compare_with_is_named(
         main(["inspect", str(tmp_path), "--against", str(tmp_path / "nosuch")])
     assert left.value.code == 2
     assert f"{tmp_path / 'nosuch'}: no such bundle, engine" in capsys.readouterr().err
+
+
+def test_the_schema_of_manifests(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "inspect", "--schema")
+    assert (code, out, err) == (0, manifest_schema(), "")
