@@ -18,10 +18,11 @@ def packages(folder: Path, present: set[str], user: int = 0) -> tuple[int, str, 
     stubs = {
         "apt-get": APT_GET,
         "id": f"#!/bin/sh\necho {user}\n",
-        **dict.fromkeys(("make", "git", "jq", "cc"), "#!/bin/sh\n"),
+        **dict.fromkeys(("make", "git", "jq", "cc", *CPP), "#!/bin/sh\n"),
+        "bash": f'#!/bin/sh\nexec "{shutil.which("bash")}" "$@"\n',
         "python3": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
     }
-    for name in present:
+    for name in present | {"bash"}:
         (folder / name).write_text(stubs[name])
         (folder / name).chmod(0o755)
     bash = shutil.which("bash")
@@ -37,7 +38,8 @@ def packages(folder: Path, present: set[str], user: int = 0) -> tuple[int, str, 
     return done.returncode, done.stdout + done.stderr, called
 
 
-ALL = {"apt-get", "id", "make", "git", "jq", "cc", "python3"}
+CPP = {"c++", "cmake", "pkg-config"}
+ALL = {"apt-get", "id", "make", "git", "jq", "cc", "python3"} | CPP
 
 
 def test_nothing_is_installed_where_nothing_is_missing(tmp_path: Path) -> None:
@@ -55,7 +57,8 @@ def test_what_is_missing_is_installed_after_an_update(tmp_path: Path) -> None:
 
 def test_a_machine_with_nothing_gets_python_too(tmp_path: Path) -> None:
     _, _, called = packages(tmp_path / "bin", {"apt-get", "id"})
-    assert called[-1].endswith("make git jq python3 gcc libc6-dev python3-dev python3-venv")
+    assert "make git jq python3 gcc libc6-dev python3-dev python3-venv g++ cmake" in called[-1]
+    assert called[-1].endswith("libsoxr-dev libsndfile1-dev ladspa-sdk doctest-dev")
 
 
 @pytest.mark.parametrize(("present", "user"), [(ALL - {"cc"}, 1000), ({"id", "python3"}, 0)])
@@ -107,3 +110,11 @@ def test_make_test_compares_with_the_baseline() -> None:
     )
     assert "compare benchmarks/baseline.json build/regression --exact" in done.stdout
     assert done.stdout.index("--exact") < done.stdout.index("pytest")
+
+
+def test_make_test_builds_and_tests_the_library_where_it_can() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "runtime/cpp/build release --test" in done.stdout
+    assert done.stdout.index("runtime/cpp/build") < done.stdout.index("-m pytest")
