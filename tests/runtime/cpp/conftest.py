@@ -1,0 +1,47 @@
+"""A build of the C++ runtime for the tests that load it."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.cpp.library import Library
+
+ROOT = Path(__file__).parents[3]
+BUILD = ROOT / "build" / "cpp"
+
+
+@pytest.fixture(scope="session")
+def cpp_build() -> Path:
+    """The folder of the build, made by `make cpp` where it is out of date."""
+    for tool in ("make", "c++", "cmake"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs a C++ compiler: no {tool} here")
+    BUILD.parent.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    with (BUILD.parent / "cpp.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the processes of a test run builds
+        made = subprocess.run(
+            ["make", "cpp"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+    assert made.returncode == 0, made.stdout + made.stderr
+    return BUILD
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_library() -> Path:
+    """The library that ONNX Runtime's Python package brings."""
+    import onnxruntime
+
+    found = sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def library(cpp_build: Path, onnxruntime_library: Path) -> Library:
+    """libfrcrn, which finds ONNX Runtime through its environment variable."""
+    os.environ["FRCRN_ONNXRUNTIME"] = str(onnxruntime_library)
+    return Library(cpp_build / "libfrcrn.so")
