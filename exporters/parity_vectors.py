@@ -6,8 +6,6 @@ reads them.
 """
 
 from collections.abc import Iterator
-from io import BytesIO
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from frcrn_export.exporters.stream_vectors import stream_vectors
 from frcrn_export.exporters.streaming_export import StreamingForms
 from frcrn_export.runtime.arrays import Float32Array
 from frcrn_export.runtime.bundle.manifest import HighPass
+from frcrn_export.runtime.bundle.npz import write_arrays
 from frcrn_export.runtime.verify.parity import LOUD
 
 Vectors = dict[str, Float32Array]
@@ -39,17 +38,8 @@ _RUMBLE_SECONDS, _RUMBLE_HZ, _RUMBLE, _OFFSET = 0.5, 7.0, 0.2, 0.1
 
 
 def parity_npz(forms: StreamingForms) -> bytes:
-    """The parity vectors as a file, those of the streaming core included.
-
-    As `np.savez` writes it, without its ZIP64 fields: a reader needs neither those nor inflate.
-    """
-    file = BytesIO()
-    with ZipFile(file, "w", ZIP_STORED) as archive:
-        for name, values in parity_vectors(forms).items():
-            member = BytesIO()
-            np.lib.format.write_array(member, values, version=(1, 0), allow_pickle=False)
-            archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue())
-    return file.getvalue()
+    """The parity vectors as a file, those of the streaming core included."""
+    return write_arrays(parity_vectors(forms))
 
 
 @torch.inference_mode()

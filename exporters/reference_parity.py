@@ -23,7 +23,6 @@ from frcrn_export.runtime.streaming.onnx_session import OnnxStreamSession
 from frcrn_export.runtime.streaming.session import (
     StreamSession,
     open_stream_entry,
-    streaming_entry,
 )
 from frcrn_export.runtime.verify.parity import compare, open_artifacts
 from frcrn_export.runtime.verify.streaming_parity import open_streamed
@@ -125,12 +124,13 @@ def _check_stream_levels(
 ) -> Iterator[ParityResult]:
     """Streams in lower precision, with their causal level, against the float32 core's streams.
 
-    (The float32 core is compared with the network itself.) Both get what the lower precision
-    takes.
+    (The float32 core is compared with the network itself, and may have been left out of a pack.)
+    Both get what the lower precision takes.
     """
     files = bundle.manifest.files
     lower = tuple(e for e in files if e.role == "core_streaming" and e.precision != "fp32")
-    if not lower:
+    exact_core = whole.manifest.file("core_streaming", "onnx")
+    if not lower or exact_core is None:
         return
     waves = hard_waves(bundle.manifest.sample_rate)
     expected: dict[tuple[str, float | None], Float32Array] = {}
@@ -138,7 +138,7 @@ def _check_stream_levels(
     for streamed in open_streamed(lowered, backends):
         entry, limit = streamed.entry, streamed.entry.input_limit
         if (JUMP, limit) not in expected:
-            float32 = msgspec.structs.replace(streaming_entry(whole), input_limit=limit)
+            float32 = msgspec.structs.replace(exact_core, input_limit=limit)
             session = open_stream_entry(whole, float32, "onnxruntime-cpu")
             for name, wave in waves.items():
                 expected[name, limit] = _stream(whole, session, wave)

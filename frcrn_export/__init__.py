@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         FrcrnExportError,
         UserError,
     )
+    from frcrn_export.runtime.pack.pack import pack
     from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
     from frcrn_export.runtime.streaming.multi import MultiStream
 
@@ -55,6 +56,7 @@ __all__ = [
     "export_torchscript",
     "load_model",
     "open_bundle",
+    "pack",
     "verify",
 ]
 
@@ -83,6 +85,7 @@ _MODULES = MappingProxyType(
         "export_torchscript": "frcrn_export.exporters.bundle",
         "load_model": "frcrn_export.exporters.loading",
         "open_bundle": "frcrn_export.runtime.bundle.reader",
+        "pack": "frcrn_export.runtime.pack.pack",
         "verify": "frcrn_export.exporters.verify",
     }
 )

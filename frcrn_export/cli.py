@@ -47,7 +47,11 @@ GROUPS = MappingProxyType(
             ),
             "refit": (
                 "frcrn_export.engines.commands.refit:refit",
-                "Give the engines of a bundle other weights, without a new build.",
+                "Give a bundle's engines other weights, without a new build.",
+            ),
+            "pack": (
+                "frcrn_export.runtime.commands.pack:pack",
+                "Pack the part of a bundle that one target needs.",
             ),
         },
         "Run": {

@@ -40,7 +40,7 @@ WaveFunction = Callable[[Float32Array], Float32Array]
 _BATCH = {"cpu": 1, "cuda": 16}
 # A core without a long form takes utterances whole up to this many times the length at which
 # `core_long` begins: 20 s of a network of 14 M parameters, which takes 2 GB.
-_WHOLE_WITHOUT_LONG = 4
+WHOLE_WITHOUT_LONG = 4
 # The power of DC and infrasound over the rest that is worth a warning: the level is off by 1 dB.
 _MUCH_INFRASOUND_DB = -6.0
 
@@ -120,7 +120,7 @@ def _fits_whole(samples: int, session: Session, manifest: Manifest) -> bool:
     long_core = manifest.file("core_long", entry.format)
     if long_core is None or entry.precision == "fp32" or session.device != "cpu":
         return True
-    return length <= _WHOLE_WITHOUT_LONG * long_core.above_frames
+    return length <= WHOLE_WITHOUT_LONG * long_core.above_frames
 
 
 def rows_at_once(session: Session) -> int:

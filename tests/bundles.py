@@ -157,6 +157,15 @@ def write_manifest(path: Path, described: Manifest) -> None:
     (path / MANIFEST_NAME).write_bytes(described.to_json())
 
 
+def leave_out(path: Path, *names: str) -> None:
+    """Take files out of a bundle, as `pack` does."""
+    described = parse_manifest((path / MANIFEST_NAME).read_bytes())
+    for name in names:
+        (path / name).unlink()
+    kept = tuple(entry for entry in described.files if entry.path not in names)
+    write_manifest(path, msgspec.structs.replace(described, files=kept))
+
+
 def replace_core(path: Path, content: bytes) -> None:
     """Give a bundle's first file other content that its manifest agrees with."""
     described = parse_manifest((path / MANIFEST_NAME).read_bytes())

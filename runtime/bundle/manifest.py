@@ -20,6 +20,11 @@ MANIFEST_NAME = "manifest.json"
 # transaction.py.
 TRANSACTION_NAME = ".transaction"
 COMMIT_NAME = "commit"
+# What a packed bundle holds besides: for people and for `sha256sum -c`, not for a runtime. No
+# manifest lists them.
+LICENCE_NAME = "LICENCE.txt"
+SUMS_NAME = "SHA256SUMS"
+NOTE_NAMES = frozenset({LICENCE_NAME, SUMS_NAME})
 
 EXPORT_AGAIN = "export the bundle again: frcrn-export onnx -o NEW_BUNDLE"
 

@@ -110,7 +110,7 @@ def _check(manifest: Manifest, source: str) -> None:
             _check_streaming(entry, entry.streaming, source)
         if entry.engine is not None:
             _check_engine(entry, entry.engine, source)
-        for name in _named_files(entry):
+        for name in named_files(entry):
             if name not in paths:
                 raise BundleError(f"{source}: {name!r} of {entry.path} is not listed")
     if (manifest.domain == "spectrum") != (manifest.stft is not None):
@@ -127,7 +127,7 @@ def _check(manifest: Manifest, source: str) -> None:
         )
 
 
-def _named_files(entry: FileEntry) -> Iterator[str]:
+def named_files(entry: FileEntry) -> Iterator[str]:
     """The files that are read with this one."""
     if entry.engine is not None:
         yield entry.engine.layers

@@ -25,6 +25,8 @@ NEW_BUNDLE = "-o NEW_BUNDLE"
 FOR_VALUES: dict[Target, str] = {"tensorrt": "rtx4090d", "cpu": "cpu"}
 # The suffixes of files that may hold weights.
 _WEIGHTS = (".pth", ".pt", ".bin", ".th", ".tar", ".ckpt", ".safetensors")
+# The formats of ONNX files and of what is built from them; a pack may hold engines alone.
+_FROM_ONNX = ("onnx", "engine")
 # The dynamic axes that `frcrn-export trt` has an option for.
 _AXES = ("batch", "frames", "samples")
 
@@ -90,7 +92,7 @@ def _can_stream(manifest: Manifest) -> bool:
 def export_again(manifest: Manifest) -> str:
     """The command that exports the same weights into the same kinds of files, in a new bundle."""
     commands = []
-    if any(entry.format == "onnx" for entry in manifest.files):
+    if any(entry.format in _FROM_ONNX for entry in manifest.files):
         commands.append(_onnx_again(manifest))
     if manifest.file("core", "torchscript") or not commands:
         commands.append(f"frcrn-export torchscript {options_of(manifest)} {NEW_BUNDLE}")
@@ -98,11 +100,12 @@ def export_again(manifest: Manifest) -> str:
 
 
 def _onnx_again(manifest: Manifest, fp16: bool = False, floor: float | None = None) -> str:
-    streaming = manifest.file("core_streaming", "onnx")
+    files = [entry for entry in manifest.files if entry.format in _FROM_ONNX]
+    streaming = next((entry for entry in files if entry.streaming is not None), None)
     command = ["frcrn-export onnx", options_of(manifest, streaming=streaming is not None)]
-    if manifest.file("pipeline", "onnx"):
+    if any(entry.role == "pipeline" for entry in files):
         command.append("--stft inline")
-    halves = [f for f in manifest.files if f.format == "onnx" and f.precision == "fp16"]
+    halves = [entry for entry in files if entry.precision == "fp16"]
     if fp16 or halves:
         command.append("--fp16")
     floors = [f.floor_db for f in halves if f.floor_db is not None] if floor is None else [floor]

@@ -10,7 +10,8 @@ cannot be replaced in the same step; they follow it:
 2. Under the lock the manifest is read again, changed and written into that folder; then the folder
    is renamed `.transaction/commit/`.
 3. `commit/manifest.json` is renamed `manifest.json`: from here on the bundle is the new one.
-4. The files move from `commit/` to their places, those listed no more are removed, then `commit/`.
+4. The files move from `commit/` to their places, and the notes of a pack (NOTE_NAMES) with them;
+   those listed no more are removed, then `commit/`.
 
 `open_bundle` looks for each file in `commit/` first, then in its place. So it finds all files even
 after a kill between 3 and 4, without writing anything. The next command that writes finishes the
@@ -35,6 +36,7 @@ from frcrn_export.runtime.bundle.filesystem import FileSystem
 from frcrn_export.runtime.bundle.manifest import (
     COMMIT_NAME,
     MANIFEST_NAME,
+    NOTE_NAMES,
     TRANSACTION_NAME,
     FileEntry,
     Manifest,
@@ -114,6 +116,12 @@ class Transaction:
                 (self._folder / entry.path).unlink()
             _write(self._folder / entry.path, content)
         self._staged[entry.path] = entry
+
+    def note(self, content: bytes, name: str) -> None:
+        """Write a file that no manifest lists. Raises UserError where it cannot."""
+        assert name in NOTE_NAMES
+        with _explained(self._destination):
+            _write(self._folder / name, content)
 
     def describe(self, entry: FileEntry) -> None:
         """Give a file of this transaction another entry."""
@@ -343,7 +351,7 @@ def _settle(root: Path) -> None:
     if not DISK.exists(commit / MANIFEST_NAME):  # committed: go on
         listed = listed_files(DISK.read(root / MANIFEST_NAME))
         for name in DISK.names(commit):
-            if name in listed:
+            if name in listed or name in NOTE_NAMES:
                 DISK.rename(commit / name, root / name)
         for path in listed_files(DISK.read(commit / _PREVIOUS_NAME)) - listed:
             if (root / path).parent.resolve().is_relative_to(root):

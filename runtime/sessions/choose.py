@@ -26,7 +26,7 @@ from frcrn_export.runtime.sessions.session import Backend
 from frcrn_export.runtime.text import quoted
 
 # Precisions that may run unasked, the best first. INT8 and FP8 trade quality away.
-_PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
+UNASKED: tuple[Precision, ...] = ("fp16", "fp32")
 _ROLES: tuple[Role, ...] = ("core", "pipeline")
 
 
@@ -64,13 +64,13 @@ def choose_streaming_engine(
 ) -> FileEntry | None:
     """The engine for `batch` streams, else one for another number; chosen as above."""
     entries = _entries(bundle, backend, ("core_streaming",), precision)
-    return min(entries, key=lambda e: (_streams(e) != batch, *_speed(e)), default=None)
+    return min(entries, key=lambda e: (_streams(e) != batch, *engine_rank(e)), default=None)
 
 
 def _entries(
     bundle: Bundle, backend: TensorrtBackend, roles: tuple[Role, ...], precision: Precision | None
 ) -> list[FileEntry]:
-    precisions = _PRECISIONS if precision is None else (precision,)
+    precisions = UNASKED if precision is None else (precision,)
     return [
         entry
         for entry in engine_entries(bundle, backend)
@@ -84,14 +84,15 @@ def _streams(entry: FileEntry) -> int:
 
 
 def _rank(entry: FileEntry) -> tuple[int, bool, bool, int]:
-    return _ROLES.index(entry.role), *_speed(entry)
+    return _ROLES.index(entry.role), *engine_rank(entry)
 
 
-def _speed(entry: FileEntry) -> tuple[bool, bool, int]:
+def engine_rank(entry: FileEntry) -> tuple[bool, bool, int]:
+    """Sorts engines that run on the same GPU: the fastest first."""
     assert entry.engine is not None
     # Hardware-compatible engines are slower, those for several SMs may be.
     info = entry.engine
-    return info.hardware_compatible, entry.precision != _PRECISIONS[0], len(info.sms)
+    return info.hardware_compatible, entry.precision != UNASKED[0], len(info.sms)
 
 
 def _has_gpu() -> bool:
@@ -128,6 +129,12 @@ def choose_file(
     return next(filter(None, files), None)
 
 
+def quantized_file(manifest: Manifest, role: Role, backend: str) -> FileEntry | None:
+    """An INT8 or FP8 ONNX file of a role: it runs where it is asked for. None without one."""
+    files = (choose_file(manifest, role, "onnx", p, backend) for p in sorted(QUANTIZED))
+    return next(filter(None, files), None)
+
+
 def missing_file(
     bundle: Bundle,
     name: str,
@@ -140,7 +147,14 @@ def missing_file(
     """The error for a missing file of `backend`, named `name`, with the command that makes it."""
     if backend.format == "torchscript" and (precision not in (None, "fp32") or streaming):
         return BackendError(f"{name} runs in fp32 and offline; take --backend onnxruntime")
+    role: Role = "core_streaming" if streaming else "core"
     what = f"{'streaming ' * streaming}{precision or backend.format} file"
+    quantized = quantized_file(bundle.manifest, role, name)
+    if precision is None and quantized is not None and backend.format == "onnx":
+        return BackendError(
+            f"{bundle.path}: {quantized.path} runs only where it is asked for; add --precision "
+            f"{quantized.precision}"
+        )
     command = _command(bundle, name, backend, precision, streaming, batch)
     return BackendError(f"{bundle.path}: no {what} in this bundle for {name}; run: {command}")
 

@@ -14,7 +14,12 @@ from frcrn_export.runtime.bundle.manifest import (
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.bundle.remedies import onnx_command
 from frcrn_export.runtime.errors import BackendError, UserError
-from frcrn_export.runtime.sessions.choose import check_precision, choose_file, missing_file
+from frcrn_export.runtime.sessions.choose import (
+    check_precision,
+    choose_file,
+    missing_file,
+    quantized_file,
+)
 from frcrn_export.runtime.sessions.session import Backend, Session
 from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
 
@@ -80,6 +85,8 @@ def open_session(
     engine, why_not = _open_engine(bundle, precision)
     if engine is not None:
         return engine
+    if why_not and artifact(bundle, _AUTO, precision) is None:  # as in a pack for a GPU
+        raise BackendError(why_not)
     session = _open(bundle, _choose(bundle, precision), threads, precision)
     if why_not:
         warn_instead(session.entry, session.device, why_not)
@@ -161,7 +168,7 @@ def _choose(bundle: Bundle, precision: Precision | None) -> str:
         if is_installed(found.package):
             return _AUTO
         raise BackendError(f"no backend is installed; run: {_install_line(found)}")
-    if precision is not None:
+    if precision is not None or quantized_file(bundle.manifest, "core", _AUTO) is not None:
         raise missing_file(bundle, _AUTO, found, precision)
     if script := artifact(bundle, "torchscript"):
         raise BackendError(

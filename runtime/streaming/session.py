@@ -99,11 +99,14 @@ def open_stream_session(
     check_threads(threads)
     check_precision(precision)
     if precision is None:
-        streaming_entry(bundle)
+        require_streaming(bundle)
     if backend == "auto":
         engine, why_not = _open_engine(bundle, batch, precision)
         if engine is not None:
             return engine
+        file = choose_file(bundle.manifest, "core_streaming", "onnx", precision, "onnxruntime")
+        if why_not and file is None:  # as in a pack for a GPU
+            raise BackendError(why_not)
         session = _open_file(bundle, "onnxruntime", threads, batch, precision)
         if why_not:
             warn_instead(session.entry, session.device, why_not)
@@ -165,13 +168,11 @@ def _open_engine(
     return None, reasons[0] if reasons else ""
 
 
-def streaming_entry(bundle: Bundle, *, windows: bool = True) -> FileEntry:
-    """The bundle's streaming core. Raises BundleError where there is none.
+def require_streaming(bundle: Bundle, *, windows: bool = True) -> None:
+    """Raise BundleError for a bundle without a streaming core.
 
     `windows`: whether windowed streaming would do instead.
     """
-    entry = bundle.manifest.file("core_streaming", "onnx")
-    if entry is None:
+    if all(entry.role != "core_streaming" for entry in bundle.manifest.files):
         hint = streaming_hint(bundle.manifest, windows=windows)
         raise BundleError(f"{bundle.path}: no streaming core in this bundle; {hint}")
-    return entry

@@ -6,6 +6,7 @@ Needs neither torch nor the checkpoint, so the target machine can run it.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -68,15 +69,25 @@ class Case:
     more: Mapping[str, Float32Array] = field(default_factory=dict)
 
 
-def read_cases(bundle: Bundle) -> list[Case]:
-    """The cases in the bundle's `parity.npz`. Raises BundleError if it is missing or damaged."""
+def parity_arrays(bundle: Bundle) -> dict[str, Float32Array]:
+    """The arrays of the bundle's `parity.npz`, by name: "stage.case.input" and so on.
+
+    Raises BundleError if it is missing or damaged.
+    """
     entry = bundle.manifest.file("parity", "npz")
     if entry is None:
         raise BundleError(f"{bundle.path}: no parity vectors; run: {export_again(bundle.manifest)}")
     path = bundle.file(entry)
-    with reading(path, "not parity vectors", _again(bundle)):
+    with _vectors(bundle, path):
+        return read_arrays(path, _MOST_BYTES)
+
+
+def read_cases(bundle: Bundle) -> list[Case]:
+    """The cases in the bundle's `parity.npz`. Raises BundleError if it is missing or damaged."""
+    found = parity_arrays(bundle)
+    with _vectors(bundle, bundle.path):
         cases: dict[tuple[str, str], dict[str, Float32Array]] = {}
-        for name, values in sorted(read_arrays(path, _MOST_BYTES).items()):
+        for name, values in sorted(found.items()):
             whole, array = name.rsplit(".", 1)
             stage, case = whole.split(".", 1)
             cases.setdefault((stage, case), {})[array] = values
@@ -170,6 +181,10 @@ def check_bundle(
                     name = f"{case.stage}.{case.name}"
                     yield compare(streamed.label, name, case.output, whole, streamed.entry)
     yield from _check_surroundings(bundle, cases)
+
+
+def _vectors(bundle: Bundle, path: Path) -> AbstractContextManager[None]:
+    return reading(path, "not parity vectors", _again(bundle))
 
 
 def _comparing(bundle: Bundle, case: Case) -> AbstractContextManager[None]:

@@ -19,8 +19,9 @@ from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BundleError, CheckFailed, UserError
 from frcrn_export.runtime.sessions.registry import BACKENDS, require_backend
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
-from frcrn_export.runtime.streaming.session import streaming_entry
+from frcrn_export.runtime.streaming.session import require_streaming
 from frcrn_export.runtime.streaming.transforms import Latency
+from frcrn_export.runtime.text import quoted
 from frcrn_export.runtime.verify.parity import FLOOR_DB, Case, compare, read_cases
 from frcrn_export.runtime.verify.stream_parity import stream_denoiser
 from frcrn_export.runtime.verify.streaming_parity import StreamedCore, open_streamed
@@ -143,13 +144,13 @@ def check_streams(
     core, no offline core or no speech, BackendError where a backend cannot run, UserError where
     none runs a streaming core.
     """
-    streaming_entry(bundle, windows=False)
+    require_streaming(bundle, windows=False)
     for backend in backends:
         require_backend(backend)
     cases = read_cases(bundle)
+    offline = _offline(bundle)
     wave = _speech(bundle, cases)
     progress("running the offline network")
-    offline = _offline(bundle)
     expected = offline(wave, bundle.manifest.sample_rate)
     streamed_cases = [case for case in cases if case.stage == "streaming"]
     exact = _is_offline_network(offline, streamed_cases)
@@ -241,8 +242,11 @@ def _offline(bundle: Bundle) -> Denoiser:
     """The whole utterance at once, in float32."""
     entry: FileEntry | None = bundle.manifest.file("core", "onnx")
     if entry is None:
-        again = export_again(bundle.manifest)
-        raise BundleError(f"{bundle.path}: no core.onnx to compare with; run: {again}")
+        stored = f"frcrn-export verify {quoted(bundle.path)}"
+        raise BundleError(
+            f"{bundle.path}: no core.onnx to compare streams with, as in a bundle that was packed "
+            f"for streams; compare with the stored outputs: {stored}"
+        )
     require_backend(_REFERENCE_BACKEND)
     manifest = bundle.manifest.with_high_pass(False)
     return Denoiser(manifest, BACKENDS[_REFERENCE_BACKEND].open(bundle, entry, None))

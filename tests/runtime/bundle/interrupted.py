@@ -21,7 +21,13 @@ import msgspec
 from frcrn_export.runtime.bundle import transaction as module
 from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.filesystem import FileSystem
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, Manifest
+from frcrn_export.runtime.bundle.manifest import (
+    COMMIT_NAME,
+    MANIFEST_NAME,
+    NOTE_NAMES,
+    TRANSACTION_NAME,
+    Manifest,
+)
 from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.bundle.transaction import transaction
 from frcrn_export.runtime.errors import UserError
@@ -66,10 +72,14 @@ class Failing(Quick):
         return call
 
 
-def _create(path: Path, names: str, *, content: bytes, force: bool = False) -> None:
+def _create(
+    path: Path, names: str, *, content: bytes, force: bool = False, notes: bool = False
+) -> None:
     with transaction(path) as work:
         for name in names:
             work.write(content, file_entry(content, name, "report", "json"))
+        for name in sorted(NOTE_NAMES) if notes else ():
+            work.note(content, name)
         work.create(msgspec.structs.replace(manifest(), files=work.files), force=force)
 
 
@@ -96,6 +106,7 @@ def start(path: Path) -> None:
 COMMANDS: dict[str, Callable[[Path], None]] = {
     "new": lambda path: _create(path, "abc", content=b"after"),
     "again": lambda path: _create(path, "bcd", content=b"after", force=True),
+    "pack": lambda path: _create(path, "bcd", content=b"after", force=True, notes=True),
     "add": lambda path: _add(path, "e", b"after"),
     "add-another": lambda path: _add(path, "f", b"after"),
     "replace": lambda path: _add(path, "b", b"after", force=True),
@@ -110,6 +121,10 @@ def state(path: Path) -> dict[str, bytes] | None:
         return None
     bundle = open_bundle(path)
     found = {entry.path: bundle.file(entry).read_bytes() for entry in bundle.manifest.files}
+    commit = path / TRANSACTION_NAME / COMMIT_NAME
+    folders = (path,) if (commit / MANIFEST_NAME).exists() else (path, commit)
+    notes = [folder / name for folder in folders for name in NOTE_NAMES]
+    found |= {note.name: note.read_bytes() for note in notes if note.exists()}
     assert _tree(path) == before
     return {**found, MANIFEST_NAME: bundle.manifest.to_json()}
 
@@ -191,7 +206,7 @@ def parallel(folder: Path, *commands: str) -> None:
         found = state(path)
         assert found is not None
         assert {p.name for p in path.iterdir()} == set(found), sorted(path.rglob("*"))
-        if "again" not in pair:  # which drops what others added
+        if not {"again", "pack"}.intersection(pair):  # which drop what others added
             assert codes == [0, 0], pair
             assert {"add": "e", "add-another": "f"}.get(pair[0], "a") in found
             assert {"add": "e", "add-another": "f"}.get(pair[1], "a") in found

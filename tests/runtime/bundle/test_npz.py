@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle.npz import read_arrays
+from frcrn_export.runtime.bundle.npz import read_arrays, write_arrays
 
 
 def write(path: Path, members: dict[str, bytes]) -> Path:
@@ -29,6 +29,19 @@ def test_arrays_come_back(tmp_path: Path) -> None:
     for name, expected in (("one", values), ("two", values), ("none", values[:0])):
         np.testing.assert_array_equal(arrays[name], expected)
         assert arrays[name].flags.writeable
+
+
+def test_what_is_written_is_stored_and_the_same_each_time(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    arrays = {"core.a.input": values, "none": values[:0]}
+    (tmp_path / "a.npz").write_bytes(write_arrays(arrays))
+    assert write_arrays(arrays) == (tmp_path / "a.npz").read_bytes()
+    for found in (read_arrays(tmp_path / "a.npz", 1_000), np.load(tmp_path / "a.npz")):
+        assert list(found) == list(arrays)
+        for name, expected in arrays.items():
+            np.testing.assert_array_equal(found[name], expected)
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,11 @@ def test_a_bundle_is_exported_again_with_all_that_it_had() -> None:
         "frcrn-export onnx --model gain --random-weights 0 --fp16 "
         "--streaming --chunk 2 --lookahead 14 -o NEW_BUNDLE"
     )
+    engine = msgspec.structs.replace(streaming, format="engine", precision="fp16")
+    assert export_again(described(files=(engine,))) == (  # in a pack
+        "frcrn-export onnx --model gain --random-weights 0 --fp16 "
+        "--streaming --chunk 2 --lookahead 14 -o NEW_BUNDLE"
+    )
     whole = msgspec.structs.replace(core, role="pipeline")
     assert "--stft inline -o NEW_BUNDLE" in export_again(described(files=(whole,)))
     script = msgspec.structs.replace(core, format="torchscript")

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.bundles import (
     GainSession,
     core_entry,
     frcrn_segments,
+    leave_out,
     manifest,
     write_bundle,
     write_gain_onnx,
@@ -252,6 +254,44 @@ def test_a_missing_streaming_file(tmp_path: Path) -> None:
     offline = open_bundle(write_bundle(tmp_path / "c"))
     with pytest.raises(BackendError, match="run: frcrn-export onnx .* --streaming -o NEW_BUNDLE"):
         StreamingDenoiser.open(offline, precision="int8")
+
+
+def test_int8_alone_is_named_where_it_was_not_asked_for(tmp_path: Path) -> None:
+    """In a bundle that was packed for it."""
+    for name, source, root in (
+        ("core.int8.cpu.onnx", "core.onnx", write_bundle(tmp_path / "a")),
+        (
+            "core.streaming.int8.cpu.onnx",
+            "core.streaming.onnx",
+            write_streaming_bundle(tmp_path / "b", Core(chunk=4), stft=None),
+        ),
+    ):
+        add_int8(root, lambda model: scaled(model, 3.0), source=source)
+        leave_out(root, source)
+        opener = open_stream_session if "streaming" in name else open_session
+        with pytest.raises(BackendError, match=f"{name} runs only .* add --precision int8"):
+            opener(open_bundle(root))
+        assert opener(open_bundle(root), precision="int8").entry.path == name
+
+
+def test_engines_alone_run_or_say_why_not(gpu: SimulatedGpu, tmp_path: Path) -> None:
+    """In a bundle that was packed for a GPU."""
+    roots = (
+        write_bundle(tmp_path / "a"),
+        write_streaming_bundle(tmp_path / "b", Core(chunk=4), stft=None),
+    )
+    for root, opener in zip(roots, (open_session, open_stream_session), strict=True):
+        (source,) = open_bundle(root).manifest.files
+        shape = (1, 1, 4)
+        for sm in (89, 75):
+            other = Path(shutil.copytree(root, tmp_path / f"{root.name}-{sm}"))
+            add_engine(other, low=shape, best=shape, high=shape, sm=sm)
+            leave_out(other, source.path)
+            if sm == 89:
+                assert opener(open_bundle(other)).backend == "tensorrt"
+            else:
+                with pytest.raises(BackendError, match=r"7\.5"):
+                    opener(open_bundle(other))
 
 
 @pytest.mark.parametrize("opener", [open_session, open_stream_session])

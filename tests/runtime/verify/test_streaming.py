@@ -14,7 +14,7 @@ from frcrn_export.runtime.verify.streaming import (
     keep_pace,
     require_streams,
 )
-from tests.bundles import STFT, write_bundle
+from tests.bundles import STFT, leave_out, write_bundle
 from tests.checked_streams import with_lookahead, write_checked_bundle
 from tests.int8_standins import add_int8, scaled
 from tests.standin.gpu import SimulatedGpu
@@ -184,6 +184,10 @@ def test_what_cannot_be_checked(tmp_path: Path) -> None:
     path = write_checked_bundle(tmp_path / "b", Core())
     with pytest.raises(UserError, match="no backend here runs its streaming cores"):
         check_streams(open_bundle(path), ("torchscript",))
+    leave_out(path, "core.onnx")
+    with pytest.raises(BundleError, match=rf"no core\.onnx .*: frcrn-export verify {path}$"):
+        check(path)
+    path = write_checked_bundle(tmp_path / "c", Core())
     np.savez(path / "parity.npz", allow_pickle=False)
     with pytest.raises(BundleError, match="parity"):
         check(path)
