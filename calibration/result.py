@@ -21,6 +21,7 @@ from frcrn_export.calibration.plan import Plan
 from frcrn_export.calibration.quality_scores import Evaluator, Quality
 from frcrn_export.calibration.search import Search
 from frcrn_export.calibration.speed import Speed
+from frcrn_export.exporters.graph_metadata import with_metadata
 from frcrn_export.exporters.onnx_versions import with_versions
 from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import FileEntry, Format, GateResult, QuantizationInfo
@@ -129,6 +130,7 @@ def add_to_bundle(plan: Plan, content: bytes, report: Report, worst: WorstClip) 
         input_limit=source.entry.input_limit,
     )
     entry = with_versions(entry, onnx.load_from_string(content))
+    content, entry = with_metadata(content, bundle.manifest, entry)
     with transaction(bundle.path) as work:
         work.write(content, entry)
         for made, described in report_files(report, worst):

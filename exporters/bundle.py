@@ -27,6 +27,7 @@ from frcrn_export.exporters.family import (
     settings_of,
 )
 from frcrn_export.exporters.float16.fit import Fitted, fit_float16
+from frcrn_export.exporters.graph_metadata import with_metadata
 from frcrn_export.exporters.graphs import StaticShape, check_static
 from frcrn_export.exporters.input_limits import with_input_limits
 from frcrn_export.exporters.loading import LoadedModel
@@ -312,6 +313,8 @@ def _write(
     content, entry = row.make(forms)
     if entry.precision == "fp16":
         entry = msgspec.structs.replace(entry, floor_db=fp16_floor)
+    if entry.format == "onnx":
+        content, entry = with_metadata(content, manifest_of(forms.model, ()), entry)
     work.write(content, entry)
 
 
@@ -335,8 +338,10 @@ class _Comparison:
         Raises CheckFailed for a miss.
         """
         self.progress("comparing with the reference")
-        for limited in with_input_limits(self._bundle(self.work.files)):
-            self.work.describe(limited)
+        bundle = self._bundle(self.work.files)
+        for limited in with_input_limits(bundle):
+            content = bundle.file(limited).read_bytes()
+            self.work.write(*with_metadata(content, self.manifest, limited))
         results = tuple(self._compare(self.work.files))
         half = {row.path: row for row in self.rows if row.precision == "fp16"}
         require_parity(tuple(r for r in results if r.artifact not in half))

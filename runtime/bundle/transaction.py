@@ -123,11 +123,6 @@ class Transaction:
         with _explained(self._destination):
             _write(self._folder / name, content)
 
-    def describe(self, entry: FileEntry) -> None:
-        """Give a file of this transaction another entry."""
-        assert entry.path in self._staged
-        self._staged[entry.path] = entry
-
     def preview(self, manifest: Manifest) -> Bundle:
         """The bundle as it would be with this manifest, for checks before the commit."""
         return Bundle(
