@@ -25,7 +25,7 @@ from frcrn_export.runtime.pack.notes import licence_text, sums_text
 from frcrn_export.runtime.pack.vectors import reduced_vectors, vectors_of
 from frcrn_export.runtime.text import shown
 
-_CHANGED = "pack it again"
+_AGAIN = "pack it again"
 # What the files are that no manifest lists.
 _ROLES: Mapping[str, str] = MappingProxyType(
     {MANIFEST_NAME: "manifest", LICENCE_NAME: "licence", SUMS_NAME: "hashes"}
@@ -74,10 +74,10 @@ class Contents:
         if entry.role == "parity" and self._vectors is not None:
             return self._vectors
         path = self._bundle.file(entry)
-        with reading(path, "cannot be read", _CHANGED):
+        with reading(path, "cannot be read", _AGAIN):
             content = path.read_bytes()
         if _sha256(content) != entry.sha256:
-            raise BundleError(f"{path}: changed while it was packed; {_CHANGED}")
+            raise BundleError(f"{path}: changed while it was packed; {_AGAIN}")
         return content
 
     def members(self) -> Iterator[tuple[str, bytes]]:

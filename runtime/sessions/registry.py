@@ -22,6 +22,7 @@ from frcrn_export.runtime.sessions.choose import (
 )
 from frcrn_export.runtime.sessions.session import Backend, Session
 from frcrn_export.runtime.sessions.tensorrt_backends import TENSORRT_BACKENDS
+from frcrn_export.runtime.text import quoted
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +175,11 @@ def _choose(bundle: Bundle, precision: Precision | None) -> str:
         raise BackendError(
             f"{bundle.path / script.path}: {RUNS_CODE}; if you trust it, add --backend "
             f"torchscript, or make a file without code: {onnx_command(bundle.manifest)}"
+        )
+    if any(entry.streaming is not None for entry in bundle.manifest.files):
+        raise BackendError(
+            f"{bundle.path}: its core is for streams alone; run: frcrn-export stream "
+            f"{quoted(bundle.path)} < IN.wav > OUT.wav"
         )
     raise BackendError(
         f"{bundle.path}: no file in this bundle that can be run; "

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.layer_report import (
     EngineLayer,
     LayerReport,
@@ -15,7 +16,6 @@ from frcrn_export.runtime.bundle.layer_report import (
 from frcrn_export.runtime.bundle.manifest import (
     MANIFEST_NAME,
     Assumption,
-    FileEntry,
     Manifest,
     ParityResult,
 )
@@ -34,6 +34,7 @@ def bundles(folder: Path) -> list[Path]:
     if not roots[0].exists():
         write_bundle(roots[0])
         write_bundle(roots[1], _described())
+        _write_vectors(roots[1], vectors(folder)[0])
         write_streaming_bundle(roots[2], Core("coarse", 2, 1), STFT)
         write_bundle(roots[3])
         shapes = {"low": (1, 1, 1), "best": (1, 1, 100), "high": (4, 1, 1_000)}
@@ -82,6 +83,7 @@ def read_manifest(folder: Path, data: bytes) -> None:
     try:
         command("inspect", root)
         command("inspect", root, "--json")
+        command("pack", root, "--target", "cpu", "-o", folder / "packed.zip", "--force")
         if root.name == "stream":
             command("stream", root, "--format", "s16le", stdin=noise().tobytes())
         else:
@@ -162,21 +164,19 @@ def vectors(folder: Path) -> list[bytes]:
     return found
 
 
+def _write_vectors(root: Path, data: bytes) -> None:
+    """Vectors for a bundle, with a manifest that agrees."""
+    (root / "parity.npz").write_bytes(data)
+    described = parse_manifest((root / MANIFEST_NAME).read_bytes())
+    entry = file_entry(data, "parity.npz", "parity", "npz")
+    write_manifest(root, msgspec.structs.replace(described, files=(described.files[0], entry)))
+
+
 def read_vectors(folder: Path, data: bytes) -> None:
     root = bundles(folder)[0]
-    path = root / "parity.npz"
-    path.write_bytes(data)
-    described = parse_manifest((root / MANIFEST_NAME).read_bytes())
-    entry = FileEntry(
-        path=path.name,
-        role="parity",
-        format="npz",
-        precision="fp32",
-        sha256=sha256_of(path),
-        bytes=len(data),
-    )
-    write_manifest(root, msgspec.structs.replace(described, files=(described.files[0], entry)))
+    _write_vectors(root, data)
     command("verify", root)
+    command("pack", root, "--target", "cpu", "-o", folder / "packed", "--force")
 
 
 # Layer reports of engines.

@@ -8,11 +8,16 @@ import pytest
 from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
 from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
+from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.errors import BundleError, UserError
 from frcrn_export.runtime.pack.pack import pack
+from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
+from frcrn_export.runtime.verify.engine_status import record_runs
 from frcrn_export.runtime.verify.parity import check_bundle
 from tests.bundles import write_manifest
 from tests.runtime.pack.bundles import enter, open_unchecked, write_full_bundle
+from tests.standin.gpu import SimulatedGpu
+from tests.standin.install import add_engine
 
 TEXTS = {"LICENCE.txt", "SHA256SUMS", "manifest.json"}
 
@@ -150,3 +155,23 @@ def test_names_and_notes_that_are_not_listed_stay_behind(full: Path, tmp_path: P
     pack(full, "cpu", tmp_path / "other")
     assert contents(tmp_path / "part") == contents(tmp_path / "other")
     assert (tmp_path / "part" / MANIFEST_NAME).is_file()
+
+
+def test_a_pack_for_a_gpu_runs_and_records_its_engines(
+    gpu: SimulatedGpu, full: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(full, tmp_path / "bundle"))
+    shape = (1, 2, 321, 2)  # of a call of the streaming core
+    for source, high in (("core.onnx", (1, 2, 321, 600)), ("core.streaming.onnx", shape)):
+        add_engine(path, "tensorrt-rtx", low=shape, best=shape, high=high, source=source)
+    packed = pack(path, "tensorrt-rtx:sm89", tmp_path / "part")
+    assert {entry.format for entry in packed.manifest.files} == {"engine", "json", "npz"}
+    opened = open_bundle(packed.output)
+    results = list(check_bundle(opened, ("tensorrt-rtx",)))
+    assert len({result.artifact for result in results if "engine" in result.artifact}) == 2
+    assert all(result.passed for result in results)
+    record_runs(opened, results, "this GPU")
+    engines = [e.engine for e in open_bundle(packed.output).manifest.files if e.engine is not None]
+    assert {engine.verified_on for engine in engines} == {"this GPU"}
+    assert StreamingDenoiser.open(packed.output).sample_rate == 16_000
+    assert Denoiser.open(packed.output).session.backend == "tensorrt-rtx"

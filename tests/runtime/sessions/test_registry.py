@@ -9,6 +9,7 @@ from frcrn_export.runtime.errors import BackendError, UserError
 from frcrn_export.runtime.sessions.registry import BACKENDS, open_session
 from frcrn_export.runtime.sessions.session import check_input
 from tests.bundles import core_entry, manifest, write_bundle, write_manifest
+from tests.streaming_bundles import Core, write_streaming_bundle
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,9 @@ def test_a_bundle_without_the_file_says_how_to_make_it(tmp_path: Path) -> None:
     write_manifest(tmp_path / "empty", manifest())
     with pytest.raises(BackendError, match="no file in this bundle that can be run"):
         open_session(open_bundle(tmp_path / "empty"))
+    streams = open_bundle(write_streaming_bundle(tmp_path / "a b", Core()))
+    with pytest.raises(BackendError, match=f"run: frcrn-export stream '{tmp_path}/a b' < IN.wav >"):
+        open_session(streams)
 
 
 def test_inputs_of_another_shape_are_refused() -> None:
