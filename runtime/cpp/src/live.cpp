@@ -26,9 +26,14 @@ Live::~Live() {
 }
 
 void Live::exchange(const float *in, float *out, size_t n) {
-    // Input that finds no room is lost, and its place is kept: the worker gives silence for it.
-    const size_t written = input_.write(in, n);
-    if (written < n) lost_.fetch_add(n - written, std::memory_order_release);
+    // Input that finds no room is lost, and its place is kept: the worker takes silence for it as soon as
+    // it has caught up, and nothing enters before that.
+    const bool catching_up = lost_.load(std::memory_order_acquire) > 0;
+    const size_t written = catching_up ? 0 : input_.write(in, n);
+    if (written < n) {
+        lost_.fetch_add(n - written, std::memory_order_release);
+        late_.fetch_add(n - written, std::memory_order_relaxed);
+    }
     sem_post(&arrived_);
     // What came too late last time has been replaced by silence; dropping it keeps the delay.
     owed_ -= output_.read(nullptr, owed_);
@@ -42,23 +47,26 @@ void Live::exchange(const float *in, float *out, size_t n) {
 void Live::work() {
     while (true) {
         sem_wait(&arrived_);
-        if (stopping_.load()) return;
         while (true) {
-            const size_t n = input_.read(block_.data(), block_.size());
-            size_t silence = 0;
+            if (stopping_.load()) return;
+            // Looked at first: while something is lost nothing enters, so an empty queue after that is one
+            // whose samples all came before.
+            const uint64_t lost = lost_.load(std::memory_order_acquire);
+            size_t n = input_.read(block_.data(), block_.size());
             if (n == 0) {
-                silence = static_cast<size_t>(
-                    std::min<uint64_t>(lost_.load(std::memory_order_acquire), block_.size()));
-                if (silence == 0) break;
-                lost_.fetch_sub(silence, std::memory_order_relaxed);
-                std::fill(block_.begin(), block_.begin() + static_cast<std::ptrdiff_t>(silence), 0.0F);
+                n = static_cast<size_t>(std::min<uint64_t>(lost, block_.size()));
+                if (n == 0) break;
+                std::fill(block_.begin(), block_.begin() + static_cast<std::ptrdiff_t>(n), 0.0F);
+                lost_.fetch_sub(n, std::memory_order_release);
             }
-            const size_t count = process_(block_.data(), n + silence, done_.data());
+            const size_t count = process_(block_.data(), n, done_.data());
             // The callback takes as much as it gives, so there is room as soon as it has caught up.
-            for (size_t sent = 0; sent < count && !stopping_.load();) {
+            for (size_t sent = 0; sent < count;) {
                 const size_t now = output_.write(done_.data() + sent, count - sent);
                 sent += now;
-                if (now == 0) sem_wait(&arrived_);
+                if (now > 0) continue;
+                sem_wait(&arrived_);
+                if (stopping_.load()) return;
             }
         }
     }

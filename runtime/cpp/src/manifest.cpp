@@ -60,7 +60,9 @@ public:
     }
 
     int64_t integer(int64_t least, int64_t most) const {
-        if (!value_.is_number_integer()) refuse("must be a whole number");
+        if (!value_.is_number_integer())
+            refuse(value_.is_number() ? "is " + value_.dump() + ", it must be a whole number"
+                                      : "must be a whole number");
         const bool beyond = value_.is_number_unsigned() && value_.get<uint64_t>() > INT64_MAX;
         const int64_t number = beyond ? INT64_MAX : value_.get<int64_t>();
         if (beyond || number < least || number > most)
