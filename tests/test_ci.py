@@ -38,7 +38,7 @@ def packages(folder: Path, present: set[str], user: int = 0) -> tuple[int, str, 
     return done.returncode, done.stdout + done.stderr, called
 
 
-CPP = {"c++", "cmake", "pkg-config"}
+CPP = {"c++", "cmake", "pkg-config", "dpkg-shlibdeps", "file"}
 ALL = {"apt-get", "id", "make", "git", "jq", "cc", "python3"} | CPP
 
 
@@ -57,7 +57,9 @@ def test_what_is_missing_is_installed_after_an_update(tmp_path: Path) -> None:
 
 def test_a_machine_with_nothing_gets_python_too(tmp_path: Path) -> None:
     _, _, called = packages(tmp_path / "bin", {"apt-get", "id"})
-    assert "make git jq python3 gcc libc6-dev python3-dev python3-venv g++ cmake" in called[-1]
+    assert (
+        "make git jq python3 gcc libc6-dev dpkg-dev file python3-dev python3-venv g++" in called[-1]
+    )
     assert called[-1].endswith("libsoxr-dev libsndfile1-dev ladspa-sdk doctest-dev")
 
 

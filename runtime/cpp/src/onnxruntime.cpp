@@ -13,6 +13,8 @@ namespace {
 using GetApiBase = const OrtApiBase *(*)();
 
 const char *const kVariable = "FRCRN_ONNXRUNTIME";
+// Distributions name the library with its minor version: libonnxruntime.so.1.23.
+constexpr int kOldestMinor = 17, kNewestMinor = 99;
 
 // The path of a copy that the process has loaded: two copies in one process clash.
 std::string loaded_copy() {
@@ -42,9 +44,23 @@ GetApiBase open_library(const std::string &name, std::string &tried) {
     return reinterpret_cast<GetApiBase>(found);
 }
 
+// The newest library whose name ends in a minor version; NULL where there is none.
+GetApiBase open_versioned(std::string &tried) {
+    std::string unusable;
+    for (int minor = kNewestMinor; minor >= kOldestMinor; --minor) {
+        const std::string name = "libonnxruntime.so.1." + std::to_string(minor);
+        std::string problem;
+        if (const GetApiBase get = open_library(name, problem)) return get;
+        if (problem.find("No such file") == std::string::npos) unusable += "; " + problem;
+    }
+    tried += "; libonnxruntime.so.1." + std::to_string(kOldestMinor) + " to ." + std::to_string(kNewestMinor) + unusable;
+    return nullptr;
+}
+
 const OrtApiBase *find_base(const std::string &library) {
     std::string tried;
     std::vector<std::string> names;
+    bool versioned = false;
     const char *variable = std::getenv(kVariable);
     if (!library.empty()) {
         names = {library};
@@ -54,9 +70,11 @@ const OrtApiBase *find_base(const std::string &library) {
         names = {variable};
     } else {
         names = {"libonnxruntime.so.1", "libonnxruntime.so"};
+        versioned = true;
     }
     for (const std::string &name : names)
         if (const GetApiBase get = open_library(name, tried)) return get();
+    if (const GetApiBase get = versioned ? open_versioned(tried) : nullptr) return get();
     throw Error(FRCRN_RUNTIME, "no ONNX Runtime was found; tried: " + tried + "; set " + kVariable +
                                    " to the path of its library, such as "
                                    "/usr/lib/libonnxruntime.so.1");
