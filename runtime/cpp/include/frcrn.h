@@ -204,6 +204,9 @@ FRCRN_API void frcrn_stream_free(frcrn_stream *stream);
 /* The most samples that frcrn_stream_process gives for n; SIZE_MAX for NULL. */
 FRCRN_API size_t frcrn_stream_max_out(const frcrn_stream *stream, size_t n);
 
+/* As frcrn_model_info.latency, in samples of the stream's own rate, with what resampling adds; 0 for NULL. */
+FRCRN_API size_t frcrn_stream_latency(const frcrn_stream *stream);
+
 /* Samples that went in and have not come out: what frcrn_stream_flush gives; 0 for NULL. */
 FRCRN_API size_t frcrn_stream_pending(const frcrn_stream *stream);
 
@@ -224,6 +227,11 @@ FRCRN_API frcrn_status frcrn_stream_flush(frcrn_stream *stream, float *out, size
 
 /* Begin a new stream; allocates nothing. */
 FRCRN_API frcrn_status frcrn_stream_reset(frcrn_stream *stream, frcrn_error *error);
+
+/* Another attenuation_limit_db while the stream runs: the next samples that come out fade to it. It stays
+ * through frcrn_stream_reset. Allocates nothing. */
+FRCRN_API frcrn_status frcrn_stream_set_attenuation_limit(frcrn_stream *stream, double limit_db,
+                                                          frcrn_error *error);
 
 typedef struct frcrn_stream_stats {
     size_t size;
@@ -301,6 +309,9 @@ FRCRN_API size_t frcrn_live_latency(const frcrn_live *live);
  * delay stays. Waits for nothing: it copies.
  */
 FRCRN_API frcrn_status frcrn_live_exchange(frcrn_live *live, const float *in, float *out, size_t n);
+
+/* As frcrn_stream_set_attenuation_limit; from any thread, waits for nothing. */
+FRCRN_API frcrn_status frcrn_live_set_attenuation_limit(frcrn_live *live, double limit_db);
 
 /* Samples of silence that went out because the worker was late; from any thread. */
 FRCRN_API uint64_t frcrn_live_late_samples(const frcrn_live *live);

@@ -1,5 +1,6 @@
 // The C interface: checks of arguments, and statuses for exceptions.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -99,6 +100,7 @@ struct frcrn_batch {
 
 struct frcrn_live {
     frcrn_stream *stream;
+    std::atomic<double> noisy_share;  // from any thread to the worker
     std::unique_ptr<frcrn::Live> live;
 };
 
@@ -228,6 +230,8 @@ size_t frcrn_stream_max_out(const frcrn_stream *stream, size_t n) {
     return stream != nullptr ? stream->stream->max_out(n) : SIZE_MAX;
 }
 
+size_t frcrn_stream_latency(const frcrn_stream *stream) { return stream != nullptr ? stream->stream->delay() : 0; }
+
 size_t frcrn_stream_pending(const frcrn_stream *stream) { return stream != nullptr ? stream->stream->pending() : 0; }
 
 frcrn_status frcrn_stream_process(frcrn_stream *stream, const float *in, size_t n, float *out, size_t capacity,
@@ -262,6 +266,13 @@ frcrn_status frcrn_stream_reset(frcrn_stream *stream, frcrn_error *error) {
     return guarded(error, [&] {
         require(stream, "stream");
         stream->stream->reset();
+    });
+}
+
+frcrn_status frcrn_stream_set_attenuation_limit(frcrn_stream *stream, double limit_db, frcrn_error *error) {
+    return guarded(error, [&] {
+        require(stream, "stream");
+        stream->stream->set_noisy_share(frcrn::noisy_share(limit_db));
     });
 }
 
@@ -385,14 +396,19 @@ frcrn_status frcrn_live_start(frcrn_stream *stream, const frcrn_live_options *op
         own->reset();
         auto created = std::make_unique<frcrn_live>();
         created->stream = stream;
-        const size_t most_out = own->max_out(max_block);
-        const auto process = [own, most_out](const float *in, size_t n, float *out) {
+        created->noisy_share = own->noisy_share();
+        // Of a call, or silence for all that had gone in.
+        const size_t most_out = own->delay() + own->max_out(max_block);
+        const auto process = [own, most_out, &share = created->noisy_share](const float *in, size_t n, float *out) {
+            const size_t missing = own->pending() + n;
             try {
+                own->set_noisy_share(share.load(std::memory_order_relaxed));
                 return own->process(in, n, out, most_out);
-            } catch (...) {  // ONNX Runtime failed: silence, and a new beginning
+            } catch (...) {  // ONNX Runtime failed: silence for what is missing, and a new beginning
                 own->reset();
-                std::fill(out, out + n, 0.0F);
-                return n;
+                const size_t silence = std::min(missing, most_out);
+                std::fill(out, out + silence, 0.0F);
+                return silence;
             }
         };
         created->live = std::make_unique<frcrn::Live>(process, most_out, max_block,
@@ -414,6 +430,12 @@ frcrn_status frcrn_live_exchange(frcrn_live *live, const float *in, float *out, 
     if (live == nullptr || (n > 0 && (in == nullptr || out == nullptr)) || n > live->live->max_block())
         return FRCRN_ARGUMENT;
     live->live->exchange(in, out, n);
+    return FRCRN_OK;
+}
+
+frcrn_status frcrn_live_set_attenuation_limit(frcrn_live *live, double limit_db) {
+    if (live == nullptr || std::isnan(limit_db)) return FRCRN_ARGUMENT;
+    live->noisy_share.store(frcrn::noisy_share(limit_db), std::memory_order_relaxed);
     return FRCRN_OK;
 }
 

@@ -34,6 +34,7 @@ public:
     // End one stream.
     void flush(size_t index, Sink &out);
     void reset(size_t index);
+    void set_noisy_share(size_t index, double share) { streams_[index].set_noisy_share(share); }
 
 private:
     static constexpr size_t kParked = SIZE_MAX;

@@ -25,6 +25,8 @@ public:
     size_t process(const float *in, size_t n, float *out, size_t capacity);
     size_t flush(float *out);
     void reset();
+    void set_noisy_share(double share) { group_.set_noisy_share(0, share); }
+    double noisy_share() const { return group_.stream(0).noisy_share(); }
 
     StreamCounts counts() const;
     const GroupTimes &times() const { return group_.times(0); }

@@ -48,7 +48,7 @@ Stream::Stream(const Manifest &manifest, const File &file, const StreamSettings 
       // came from.
       input_(longest_call(*transform_) + static_cast<size_t>(transform_->latency.chunk)),
       gains_(most_pending(*transform_)),
-      noisy_(settings.noisy_share > 0 ? most_pending(*transform_) : 0),
+      noisy_(most_pending(*transform_)),  // kept in any case: the share may change
       wave_(longest_call(*transform_)) {
     if (settings.high_pass && manifest.high_pass)
         high_pass_.emplace(manifest.high_pass->streaming_cutoff_hz, static_cast<double>(manifest.sample_rate));
@@ -61,6 +61,7 @@ void Stream::reset() {
     if (high_pass_) high_pass_->reset();
     for (Fifo *fifo : {&input_, &gains_, &noisy_}) fifo->clear();
     counts = StreamCounts{};
+    share_ = settings_.noisy_share;
     finished_ = false;
     padding_ = 0;
 }
@@ -87,10 +88,8 @@ void Stream::fill(float *row, size_t values, double limit) {
     padding_ -= std::min(padding_, n - sound);
     float *gains = gains_.extend(n);
     level_.gains(wave_.data(), gains, n);
-    if (settings_.noisy_share > 0) {
-        float *noisy = noisy_.extend(n);
-        for (size_t i = 0; i < n; ++i) noisy[i] = settings_.restore_level ? wave_[i] : wave_[i] * gains[i];
-    }
+    float *noisy = noisy_.extend(n);
+    for (size_t i = 0; i < n; ++i) noisy[i] = settings_.restore_level ? wave_[i] : wave_[i] * gains[i];
     for (size_t i = 0; i < n; ++i) wave_[i] *= gains[i];
     transform_->analyse(wave_.data(), n, row);
     if (limit <= 0) return;
@@ -114,13 +113,21 @@ void Stream::take(float *row, size_t values, Sink &out) {
 
 void Stream::restore(const Samples &wave, Sink &out) {
     const float *gains = gains_.read(wave.count);
-    const float *noisy = settings_.noisy_share > 0 ? noisy_.read(wave.count) : nullptr;
-    const auto share = static_cast<float>(settings_.noisy_share), rest = static_cast<float>(1 - settings_.noisy_share);
+    const float *noisy = noisy_.read(wave.count);
+    const double before = share_, now = settings_.noisy_share;
+    const auto share = static_cast<float>(now), rest = static_cast<float>(1 - now);
+    const auto fading = static_cast<double>(wave.count);
+    if (wave.count > 0) share_ = now;
     size_t count = std::min(wave.count, out.capacity - out.count);
     if (finished_) count = std::min<size_t>(count, counts.given - counts.returned);
     for (size_t i = 0; i < count; ++i) {
         const float clean = settings_.restore_level ? wave.data[i] / gains[i] : wave.data[i];
-        out.data[out.count + i] = noisy != nullptr ? share * noisy[i] + rest * clean : clean;
+        if (before != now) {  // no step in the sound
+            const double faded = before + (now - before) * static_cast<double>(i + 1) / fading;
+            out.data[out.count + i] = static_cast<float>(faded * noisy[i] + (1 - faded) * clean);
+        } else {
+            out.data[out.count + i] = now > 0 ? share * noisy[i] + rest * clean : clean;
+        }
     }
     out.count += count;
     counts.returned += count;

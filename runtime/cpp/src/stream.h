@@ -15,7 +15,7 @@ namespace frcrn {
 
 struct StreamSettings {
     bool restore_level = true;
-    double noisy_share = 0.0;  // how much of the noisy signal stays in the output
+    double noisy_share = 0.0;  // how much of the noisy signal stays in the output, 0 to 1
     double gain = 0.0;         // a fixed one; 0 follows the input
     bool high_pass = true;     // where the bundle has one
 };
@@ -40,6 +40,10 @@ public:
     Stream(const Manifest &manifest, const File &file, const StreamSettings &settings);
 
     void reset();
+
+    // Another share from now on; the next output fades to it.
+    void set_noisy_share(double share) { settings_.noisy_share = share; }
+    double noisy_share() const { return settings_.noisy_share; }
 
     // The most samples that come out for n that go in.
     size_t max_out(size_t n) const { return n + static_cast<size_t>(transform_->latency.chunk) - 1; }
@@ -75,6 +79,7 @@ private:
     std::optional<HighPassFilter> high_pass_;
     Fifo input_, gains_, noisy_;
     std::vector<float> wave_;
+    double share_ = 0.0;  // of the noisy signal, in the last output
     bool finished_ = false;
     size_t padding_ = 0;  // samples of silence after the last, in the remaining calls
 };

@@ -132,6 +132,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "frcrn_stream_flush": (c_void_p, _Floats, c_size_t, POINTER(c_size_t), POINTER(Error)),
     "frcrn_stream_reset": (c_void_p, POINTER(Error)),
+    "frcrn_stream_set_attenuation_limit": (c_void_p, c_double, POINTER(Error)),
     "frcrn_stream_get_stats": (c_void_p, POINTER(StreamStats), POINTER(Error)),
     "frcrn_batch_create": (
         c_void_p,
@@ -161,6 +162,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "frcrn_batch_get_stats": (c_void_p, c_size_t, POINTER(StreamStats), POINTER(Error)),
     "frcrn_live_start": (c_void_p, POINTER(LiveOptions), POINTER(c_void_p), POINTER(Error)),
     "frcrn_live_exchange": (c_void_p, _Floats, _Floats, c_size_t),
+    "frcrn_live_set_attenuation_limit": (c_void_p, c_double),
 }
 
 
@@ -185,7 +187,7 @@ class Library:
         for name in ("stream_max_out", "batch_max_out", "batch_pending"):
             getattr(self.c, f"frcrn_{name}").argtypes = (c_void_p, c_size_t)
             getattr(self.c, f"frcrn_{name}").restype = c_size_t
-        for name in ("stream_pending", "live_latency"):
+        for name in ("stream_pending", "stream_latency", "live_latency"):
             getattr(self.c, f"frcrn_{name}").argtypes = (c_void_p,)
             getattr(self.c, f"frcrn_{name}").restype = c_size_t
         self.c.frcrn_live_late_samples.argtypes = (c_void_p,)
