@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.cpp.library import Library
+from tests.runtime.cpp.tool import Tool
 
 ROOT = Path(__file__).parents[3]
 BUILD = ROOT / "build" / "cpp"
@@ -45,3 +46,21 @@ def library(cpp_build: Path, onnxruntime_library: Path) -> Library:
     """libfrcrn, which finds ONNX Runtime through its environment variable."""
     os.environ["FRCRN_ONNXRUNTIME"] = str(onnxruntime_library)
     return Library(cpp_build / "libfrcrn.so")
+
+
+@pytest.fixture(scope="session")
+def tool(cpp_build: Path, onnxruntime_library: Path) -> Tool:
+    """The program `frcrn`."""
+    return Tool(cpp_build / "tool" / "frcrn", onnxruntime_library)
+
+
+@pytest.fixture(scope="session")
+def default_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model with its own weights: core and streaming core."""
+    from frcrn_export.exporters.bundle import export_onnx
+    from frcrn_export.exporters.loading import load_model
+    from frcrn_export.exporters.streaming_export import StreamingOptions
+
+    path = tmp_path_factory.mktemp("bundles") / "default"
+    export_onnx(load_model(), path, streaming=StreamingOptions())
+    return path
