@@ -15,7 +15,7 @@ from frcrn_export.runtime.commands.console import (
     print_table,
     status,
 )
-from frcrn_export.runtime.text import quoted
+from frcrn_export.runtime.text import counted, quoted
 
 if TYPE_CHECKING:
     from frcrn_export.runtime.bundle.manifest import Precision
@@ -95,12 +95,18 @@ def _verified(packed: "Pack", target: str) -> list[str]:
     """What is known of the files, in sentences."""
     manifest = packed.manifest
     said = [f"{e.path}: {e.engine.verification}" for e in manifest.files if e.engine is not None]
-    if manifest.parity:
-        worst = min(manifest.parity, key=lambda result: result.snr_db - result.floor_db)
+    for entry in manifest.files:
+        gates = entry.quantization.gates if entry.quantization is not None else ()
+        if passed := [gate.name for gate in gates if gate.passed]:
+            said.append(f"{entry.path}: passed its gates where it was made: {', '.join(passed)}.")
+    files = {entry.path for entry in manifest.files}
+    results = [each for each in manifest.parity if each.artifact.split(" ")[0] in files]
+    if results:
+        worst = min(results, key=lambda result: result.snr_db - result.floor_db)
         said.append(
-            f"Compared with the PyTorch reference where they were made: {len(manifest.parity)} "
-            f"times, the closest to its floor of {worst.floor_db:g} dB is {worst.artifact}, "
-            f"{worst.case}: {worst.snr_db:.1f} dB."
+            "Parity with the PyTorch reference, where the files were made: of "
+            f"{counted(len(results), 'comparison')} {worst.artifact}, {worst.case} is the closest "
+            f"to its floor: {worst.snr_db:.1f} dB, at least {worst.floor_db:g}."
         )
     if target == "arm64":
         said.append(

@@ -6,7 +6,7 @@ from pathlib import Path
 from frcrn_export.runtime.bundle.manifest import NOTE_NAMES, Manifest, Precision
 from frcrn_export.runtime.bundle.reader import Bundle, open_bundle, path_of
 from frcrn_export.runtime.bundle.transaction import require_free, transaction
-from frcrn_export.runtime.errors import BundleError, UserError
+from frcrn_export.runtime.errors import BundleError, UserError, reason
 from frcrn_export.runtime.files.output import check_output
 from frcrn_export.runtime.pack.archive import archive_suffix, folder_in, write_archive
 from frcrn_export.runtime.pack.contents import Contents, PackedFile, contents_of
@@ -98,7 +98,13 @@ def pack(
 
 
 def _check_output(path: Path, suffix: str | None, bundle: Path, force: bool) -> None:
-    if path.exists() and bundle.exists() and path.samefile(bundle):
+    try:
+        is_bundle = path.exists() and bundle.exists() and path.samefile(bundle)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({reason(error)}); choose another -o"
+        ) from error
+    if is_bundle:
         raise UserError(f"{path}: is the bundle itself; choose another -o")
     if suffix is None:
         require_free(path, force=force)

@@ -6,15 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
 from frcrn_export.runtime.bundle.reader import Bundle
 from frcrn_export.runtime.commands.pack import pack
-from tests.bundles import write_bundle
+from tests.bundles import write_bundle, write_manifest
 from tests.int8_standins import add_int8, scaled
-from tests.runtime.pack.bundles import write_full_bundle
+from tests.runtime.pack.bundles import open_unchecked, results, write_full_bundle
 from tests.standin.install import add_engine
 
 ROOT = Path(__file__).parents[3]
@@ -68,7 +69,12 @@ def test_int8_is_asked_for_in_the_commands(full: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(full, tmp_path / "bundle"))
     add_int8(bundle, lambda model: scaled(model, 1.001))
     options = ("--target", "cpu", "--precision", "int8", "-o", tmp_path / "part.zip", "--json")
-    commands = json.loads(call(bundle, *options).stdout)["commands"]
+    found = json.loads(call(bundle, *options).stdout)
+    commands = found["commands"]
+    assert found["verified"] == [
+        "core.int8.cpu.onnx: passed its gates where it was made: pesq.",
+        "Random weights: for dry runs only, the output is not speech.",
+    ]
     assert commands["Unpack"] == "unzip part.zip"
     assert commands["Denoise"].endswith("denoise part noisy.wav -o clean.wav --precision int8")
     assert "Stream" not in commands
@@ -134,3 +140,17 @@ def test_a_bundle_for_another_target(tmp_path: Path) -> None:
     result = call(bundle, "--target", "tensorrt-rtx:sm89", "-o", tmp_path / "part.tar")
     assert "frcrn-export trt" in str(result.exception)
     assert not (tmp_path / "part.tar").exists()
+
+
+def test_parity_of_the_files_alone_is_said(full: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(full, tmp_path / "bundle"))
+    compared = {"core.onnx": "core.noise", "pre.onnx": "pre.silence", "stft (numpy)": "pre.silence"}
+    described = msgspec.structs.replace(open_unchecked(bundle), parity=results(compared))
+    write_manifest(bundle, described)
+    options = ("--target", "cpu", "--json", "-o")
+    parity, _ = json.loads(call(bundle, *options, tmp_path / "a").stdout)["verified"]
+    assert parity.endswith(
+        "of 1 comparison core.onnx, core.noise is the closest to its floor: 120.0 dB, at least 90."
+    )
+    found = json.loads(call(bundle, "--streaming", *options, tmp_path / "b").stdout)
+    assert len(found["verified"]) == 1

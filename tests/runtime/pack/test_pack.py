@@ -108,6 +108,8 @@ def test_what_is_no_bundle_is_never_replaced(full: Path, tmp_path: Path) -> None
         pack(full, "cpu", tmp_path / "folder.tar", force=True)
     with pytest.raises(UserError, match="no such folder; make it"):
         pack(full, "cpu", tmp_path / "gone" / "a.tar")
+    with pytest.raises(UserError, match=r"cannot be written \(File name too long\)"):
+        pack(full, "cpu", tmp_path / f"{'a' * 300}.tar")
 
 
 def test_an_error_leaves_nothing(full: Path, tmp_path: Path) -> None:
