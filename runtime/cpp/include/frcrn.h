@@ -310,6 +310,13 @@ FRCRN_API size_t frcrn_live_latency(const frcrn_live *live);
  */
 FRCRN_API frcrn_status frcrn_live_exchange(frcrn_live *live, const float *in, float *out, size_t n);
 
+/*
+ * The same, but waits for the worker where it is late, so that every sample comes: for hosts that send
+ * recordings through their audio callback, faster than real time.
+ */
+FRCRN_API frcrn_status frcrn_live_exchange_blocking(frcrn_live *live, const float *in, float *out,
+                                                    size_t n);
+
 /* As frcrn_stream_set_attenuation_limit; from any thread, waits for nothing. */
 FRCRN_API frcrn_status frcrn_live_set_attenuation_limit(frcrn_live *live, double limit_db);
 

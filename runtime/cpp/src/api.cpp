@@ -426,11 +426,23 @@ void frcrn_live_stop(frcrn_live *live) {
 
 size_t frcrn_live_latency(const frcrn_live *live) { return live != nullptr ? live->live->delay() : 0; }
 
-frcrn_status frcrn_live_exchange(frcrn_live *live, const float *in, float *out, size_t n) {
+namespace {
+
+frcrn_status exchange(frcrn_live *live, const float *in, float *out, size_t n, bool waits) {
     if (live == nullptr || (n > 0 && (in == nullptr || out == nullptr)) || n > live->live->max_block())
         return FRCRN_ARGUMENT;
-    live->live->exchange(in, out, n);
+    live->live->exchange(in, out, n, waits);
     return FRCRN_OK;
+}
+
+}  // namespace
+
+frcrn_status frcrn_live_exchange(frcrn_live *live, const float *in, float *out, size_t n) {
+    return exchange(live, in, out, n, false);
+}
+
+frcrn_status frcrn_live_exchange_blocking(frcrn_live *live, const float *in, float *out, size_t n) {
+    return exchange(live, in, out, n, true);
 }
 
 frcrn_status frcrn_live_set_attenuation_limit(frcrn_live *live, double limit_db) {

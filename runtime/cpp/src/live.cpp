@@ -15,6 +15,7 @@ Live::Live(Process process, size_t most_out, size_t max_block, size_t delay)
     const std::vector<float> silence(delay);
     output_.write(silence.data(), delay);
     sem_init(&arrived_, 0, 0);
+    sem_init(&finished_, 0, 0);
     worker_ = std::thread(&Live::work, this);
 }
 
@@ -23,9 +24,12 @@ Live::~Live() {
     sem_post(&arrived_);
     worker_.join();
     sem_destroy(&arrived_);
+    sem_destroy(&finished_);
 }
 
-void Live::exchange(const float *in, float *out, size_t n) {
+void Live::exchange(const float *in, float *out, size_t n, bool waits) {
+    if (waits) catch_up();
+    given_ += n;
     // Input that finds no room is lost, and its place is kept: the worker takes silence for it as soon as
     // it has caught up, and nothing enters before that.
     const bool catching_up = lost_.load(std::memory_order_acquire) > 0;
@@ -37,11 +41,39 @@ void Live::exchange(const float *in, float *out, size_t n) {
     sem_post(&arrived_);
     // What came too late last time has been replaced by silence; dropping it keeps the delay.
     owed_ -= output_.read(nullptr, owed_);
+    if (waits) wait_for(n);
     const size_t there = owed_ == 0 ? output_.read(out, n) : 0;
     std::fill(out + there, out + n, 0.0F);
     if (there == n) return;
     owed_ += n - there;
     late_.fetch_add(n - there, std::memory_order_relaxed);
+}
+
+// Until no sample is owed or lost.
+void Live::catch_up() {
+    while (owed_ > 0 && wait_for(1)) {
+        owed_ -= output_.read(nullptr, owed_);
+        sem_post(&arrived_);  // the worker may have waited for room
+    }
+    if (lost_.load(std::memory_order_acquire) > 0) wait_for(SIZE_MAX);
+}
+
+// Until the worker has put out that many, or has nothing left to do; whether they are there. The fences
+// order the flag and the work: either the callback sees what was done, or the worker sees the flag.
+bool Live::wait_for(size_t samples) {
+    const auto over = [&] { return output_.size() >= samples || processed_.load() == given_; };
+    while (!over()) {
+        awaited_.store(true);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (over()) break;
+        sem_wait(&finished_);
+    }
+    return output_.size() >= samples;
+}
+
+void Live::announce() {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (awaited_.exchange(false)) sem_post(&finished_);
 }
 
 void Live::work() {
@@ -64,10 +96,13 @@ void Live::work() {
             for (size_t sent = 0; sent < count;) {
                 const size_t now = output_.write(done_.data() + sent, count - sent);
                 sent += now;
+                announce();
                 if (now > 0) continue;
                 sem_wait(&arrived_);
                 if (stopping_.load()) return;
             }
+            processed_.fetch_add(n);
+            announce();
         }
     }
 }

@@ -41,8 +41,11 @@ public:
 
     void reset();
 
-    // Another share from now on; the next output fades to it.
-    void set_noisy_share(double share) { settings_.noisy_share = share; }
+    // Another share from now on; the next output fades to it, unless it is the first.
+    void set_noisy_share(double share) {
+        settings_.noisy_share = share;
+        if (counts.returned == 0) share_ = share;
+    }
     double noisy_share() const { return settings_.noisy_share; }
 
     // The most samples that come out for n that go in.

@@ -162,6 +162,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "frcrn_batch_get_stats": (c_void_p, c_size_t, POINTER(StreamStats), POINTER(Error)),
     "frcrn_live_start": (c_void_p, POINTER(LiveOptions), POINTER(c_void_p), POINTER(Error)),
     "frcrn_live_exchange": (c_void_p, _Floats, _Floats, c_size_t),
+    "frcrn_live_exchange_blocking": (c_void_p, _Floats, _Floats, c_size_t),
     "frcrn_live_set_attenuation_limit": (c_void_p, c_double),
 }
 

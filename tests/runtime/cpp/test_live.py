@@ -2,6 +2,7 @@
 
 import time
 from ctypes import byref, c_void_p, sizeof
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,11 @@ class Live:
         self.library.call("frcrn_live_start", stream.handle, byref(options), byref(self.handle))
         self.latency = self.library.c.frcrn_live_latency(self.handle)
 
-    def exchange(self, block: np.ndarray) -> np.ndarray:
+    def exchange(self, block: np.ndarray, *, waits: bool = False) -> np.ndarray:
         buffer = np.array(block, np.float32)  # a copy: the samples come back in it
-        status = self.library.c.frcrn_live_exchange(
-            self.handle, _pointer(buffer), _pointer(buffer), buffer.size
-        )
+        name = "frcrn_live_exchange_blocking" if waits else "frcrn_live_exchange"
+        call = getattr(self.library.c, name)
+        status = call(self.handle, _pointer(buffer), _pointer(buffer), buffer.size)
         assert status == 0
         return buffer
 
@@ -95,3 +96,53 @@ def test_a_block_that_is_too_large_is_refused(stream: Stream) -> None:
     live.stop()
     with pytest.raises(Exception, match="FRCRN_ARGUMENT.*max_block"):
         Live(stream, (1 << 20) + 1)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("blocks", [[1] * 400, [1024] * 20, [3, 700, 64, 1000, 333] * 8])
+def test_a_callback_that_waits_gets_every_sample(
+    rate: int, blocks: list[int], library: Library, tmp_path: Path
+) -> None:
+    """As a host does that sends a recording through, faster than real time."""
+    model = library.open(write_streaming_bundle(tmp_path / "bundle", Core("one_pole", 32), None))
+    live = Live(model.stream(sample_rate=rate), 1024)
+    wave = noise(sum(blocks), level=1.0)
+    edges = np.cumsum([0, *blocks])
+    found = np.concatenate([live.exchange(wave[a:b], waits=True) for a, b in pairwise(edges)])
+    assert live.late == 0
+    live.stop()
+    stream = model.stream(sample_rate=rate)
+    expected = np.concatenate([stream.process(wave), stream.flush()])
+    delayed = np.concatenate([np.zeros(live.latency, np.float32), expected])[: len(found)]
+    np.testing.assert_allclose(found, delayed, rtol=0, atol=1e-6 if rate != 16_000 else 0)
+
+
+@pytest.mark.parametrize("late_blocks", [8, 500])
+def test_a_callback_may_begin_to_wait(late_blocks: int, stream: Stream) -> None:
+    """What came too late stays silence; from then on every sample comes, at the same delay."""
+    live = Live(stream, 100)
+    wave = noise(80_000, level=1.0)
+    starts = range(0, len(wave), 100)
+    out = np.concatenate(
+        [live.exchange(wave[n : n + 100], waits=n >= 100 * late_blocks) for n in starts]
+    )
+    live.stop()
+    expected = np.concatenate([np.zeros(live.latency, np.float32), wave])[: len(out)]
+    settled = 100 * late_blocks + live.latency
+    np.testing.assert_array_equal(out[settled:], expected[settled:])
+
+
+def test_a_worker_that_runs_follows_the_limit(library: Library, tmp_path: Path) -> None:
+    bundle = write_streaming_bundle(tmp_path / "bundle", Core("one_pole", 32), None)
+    live = Live(library.open(bundle).stream(), 500)
+    wave = noise(20_000, level=1.0)
+    for limit in (-1.0, 0.0):
+        assert library.c.frcrn_live_set_attenuation_limit(live.handle, limit) == 0
+        found = np.concatenate(
+            [live.exchange(wave[n : n + 500], waits=True) for n in range(0, len(wave), 500)]
+        )
+    # Without any attenuation the input comes out, as it went in.
+    np.testing.assert_array_equal(found[5_000:], wave[5_000 - live.latency : -live.latency])
+    assert library.c.frcrn_live_set_attenuation_limit(live.handle, float("nan")) == 1
+    assert library.c.frcrn_live_set_attenuation_limit(None, 1.0) == 1
+    live.stop()
