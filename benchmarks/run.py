@@ -109,6 +109,8 @@ def steps(calib: Path | None, pairs: Path | None, long: bool) -> list[Step]:
     ):
         made = "verdict_samples.quiet" if words[0] == "record" else "verdicts"
         found.append(Step(f"verdicts {words[0]}", script("verdicts.py", *words), made))
+    frcrn = str(WORK / "frcrn-16k")
+    found.append(Step("C++", script("cpp.py", wave, frcrn), "cpp"))
     found.append(Step("commands", script("commands.py"), "commands"))
     if pairs is not None:
         words = ("default_model.py", str(pairs))

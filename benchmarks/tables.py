@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))  # `benchmarks`, run as a script too
 
 from benchmarks import (  # noqa: E402
     tables_of_bench,
+    tables_of_cpp,
     tables_of_files,
     tables_of_project,
     tables_of_quality,
@@ -31,6 +32,7 @@ _PLACE = re.compile(r"(<!-- table ([\w.-]+(?: [\w.-]+)*) -->\n).*?(<!-- end -->)
 
 _PARTS = (
     tables_of_bench,
+    tables_of_cpp,
     tables_of_files,
     tables_of_project,
     tables_of_quality,

@@ -43,9 +43,12 @@ def onnxruntime_library() -> Path:
 
 @pytest.fixture(scope="session")
 def library(cpp_build: Path, onnxruntime_library: Path) -> Library:
-    """libfrcrn, which finds ONNX Runtime through its environment variable."""
+    """libfrcrn, which finds ONNX Runtime through its environment variable.
+
+    FRCRN_LIBRARY names another build of it, such as one with sanitizers.
+    """
     os.environ["FRCRN_ONNXRUNTIME"] = str(onnxruntime_library)
-    return Library(cpp_build / "libfrcrn.so")
+    return Library(Path(os.environ.get("FRCRN_LIBRARY", cpp_build / "libfrcrn.so")))
 
 
 @pytest.fixture(scope="session")
