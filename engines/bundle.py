@@ -7,6 +7,7 @@ import msgspec
 
 from frcrn_export.engines.build import BuiltEngine, build_plan
 from frcrn_export.engines.build_log import Progress
+from frcrn_export.engines.ep_context import context_name, ep_context
 from frcrn_export.engines.options import BuildOptions
 from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.manifest import (
@@ -71,7 +72,7 @@ def add_engine(
     progress: Progress | None = None,
     keep_log: Callable[[str], None] = lambda text: None,
 ) -> tuple[FileEntry, float]:
-    """Build an engine from a bundle's ONNX core and add it with its layer report.
+    """Build an engine from a bundle's ONNX core; add it, its layer report and EPContext file.
 
     With `options.states` it builds from the streaming core.
 
@@ -93,7 +94,7 @@ def add_engine(
     plan, layer_report = built.plan, built.layers.to_json()
     engine = msgspec.structs.replace(
         file_entry(plan, name, source.role, "engine", precision, source.inputs, source.outputs),
-        engine=_info(bundle.manifest, source, layers_name, options, built),
+        engine=_info(bundle.manifest, source, name, layers_name, options, built),
         streaming=source.streaming,
         input_limit=source.input_limit,
         floor_db=source.floor_db if precision == "fp16" else None,
@@ -102,12 +103,19 @@ def add_engine(
     with transaction(bundle.path) as work:
         work.write(plan, engine)
         work.write(layer_report, layers)
+        if engine.engine is not None and engine.engine.context is not None:
+            work.write(*ep_context(engine))
         work.add(bundle.manifest, needs=(source,), force=force)
     return engine, built.seconds
 
 
 def _info(
-    manifest: Manifest, source: FileEntry, layers: str, options: BuildOptions, built: BuiltEngine
+    manifest: Manifest,
+    source: FileEntry,
+    name: str,
+    layers: str,
+    options: BuildOptions,
+    built: BuiltEngine,
 ) -> EngineInfo:
     return EngineInfo(
         backend=options.backend,
@@ -119,6 +127,7 @@ def _info(
         source_sha256=source.sha256,
         profile=options.profile,
         layers=layers,
+        context=None if options.strip_weights else context_name(name),
         verification=_verification(manifest, source, options, built),
         hardware_compatible=options.hardware_compatible,
         refittable=options.refittable,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from frcrn_export.engines.ep_context import ep_context
 from frcrn_export.engines.weight_map import require_refittable
 from frcrn_export.runtime.bundle.entries import file_entry
 from frcrn_export.runtime.bundle.layer_report import layer_report
@@ -126,7 +127,7 @@ def _require_whole(
 def _refitted(
     bundle: Bundle, entry: FileEntry, made: Bundle, checkpoint: Path
 ) -> list[tuple[bytes, FileEntry]]:
-    """The engine with the weights of the bundle `made`, and its layer report."""
+    """The engine with the weights of the bundle `made`, and the files that it names."""
     info = entry.engine
     assert info is not None
     source = next(file for file in made.manifest.files if file.path == info.source)
@@ -155,7 +156,10 @@ def _refitted(
     )
     layers = report.to_json()
     listed = file_entry(layers, info.layers, "layers", "json", entry.precision)
-    return [(plan, described), (layers, listed)]
+    files = [(plan, described), (layers, listed)]
+    if info.context is not None:
+        files.append(ep_context(described))
+    return files
 
 
 def _build(manifest: Manifest, entry: FileEntry, checkpoint: Path) -> str:

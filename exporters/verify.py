@@ -150,7 +150,7 @@ def require_same_checkpoint(manifest: Manifest, checkpoint: Path) -> None:
 def _unchecked(bundle: Bundle, results: tuple[ParityResult, ...]) -> tuple[str, ...]:
     """The artifacts without a comparison. Raises UserError if none has one."""
     checked = {result.artifact.split(" ")[0] for result in results}
-    apart = ("parity", "layers", "report")
+    apart = ("parity", "layers", "context", "report")
     files = [entry.path for entry in bundle.manifest.files if entry.role not in apart]
     if not checked.intersection(files):
         raise UserError(

@@ -13,7 +13,7 @@ from frcrn_export.runtime.bundle.manifest import (
     TensorSpec,
     Weights,
 )
-from frcrn_export.runtime.bundle.parse import is_inside
+from frcrn_export.runtime.bundle.parse import is_inside, named_files
 
 
 def file_entry(
@@ -58,11 +58,19 @@ def listed_files(manifest: bytes | None) -> set[str]:
 
 
 def with_files(present: Manifest, added: tuple[FileEntry, ...]) -> Manifest:
-    """The manifest with these files, without the results of the files that they replace."""
+    """The manifest with these files, without those that they replace.
+
+    Their results go with them, and what was read with them and is named by no file any more.
+    """
     paths = {entry.path for entry in added}
+    kept = [entry for entry in present.files if entry.path not in paths]
+    replaced = [entry for entry in present.files if entry.path in paths]
+    files = (*kept, *added)
+    named = {name for entry in files for name in named_files(entry)}
+    gone = {name for entry in replaced for name in named_files(entry)} - named - paths
     return msgspec.structs.replace(
         present,
-        files=(*(entry for entry in present.files if entry.path not in paths), *added),
+        files=tuple(entry for entry in files if entry.path not in gone),
         parity=tuple(r for r in present.parity if r.artifact.split(" ")[0] not in paths),
     )
 

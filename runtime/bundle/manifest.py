@@ -68,9 +68,10 @@ Role = Literal[
     "pipeline",
     "parity",
     "layers",
+    "context",
     "report",
 ]
-Format = Literal["onnx", "torchscript", "engine", "npz", "json", "markdown", "png"]
+Format = Literal["onnx", "torchscript", "engine", "epcontext", "npz", "json", "markdown", "png"]
 TensorrtBackend = Literal["tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "int8", "fp8"]
 # Precisions of calibrated files: INT8, or for TensorRT alone FP8 (float8e4m3fn).
@@ -202,7 +203,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     `sms` are the compute capabilities without their dot (89 is 8.9); `hardware_compatible` engines
     also run on later ones. `version` is the builder's, which the runtime must have; `cuda` the
     major version of CUDA that the driver must serve. `source` is the ONNX file of the bundle it was
-    built from, `layers` the layer report beside it. `verification` says in words what was verified
+    built from, `layers` the layer report beside it, `context` the EPContext file with which ONNX
+    Runtime opens the engine, None where it has none. `verification` says in words what was verified
     on a GPU; `stripped` engines hold no weights and take those of `source` when they are opened.
     `verified_on` names the GPU on which parity passed, None before. `tf32` lets float32
     convolutions round their inputs, `workspace_bytes` limited the scratch memory of a layer: what a
@@ -219,6 +221,7 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     profile: Profile
     layers: RelativePath
     verification: Text
+    context: RelativePath | None = None
     verified_on: Name | None = None
     hardware_compatible: bool = False
     refittable: bool = False

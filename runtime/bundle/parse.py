@@ -131,6 +131,8 @@ def named_files(entry: FileEntry) -> Iterator[str]:
     """The files that are read with this one."""
     if entry.engine is not None:
         yield entry.engine.layers
+        if entry.engine.context is not None:
+            yield entry.engine.context
     if entry.quantization is not None and entry.quantization.report is not None:
         yield entry.quantization.report
 

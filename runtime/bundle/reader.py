@@ -59,7 +59,8 @@ def open_bundle(path: Path | str, *, engines: bool = True, int8: bool = True) ->
 
     Args:
         path: The bundle's folder.
-        engines: Check the engines and their reports; False where one is to be built again.
+        engines: Check the engines and the files beside them; False where one is to be built
+            again.
         int8: Check the INT8 and FP8 files and their reports; False where one is to be made again.
 
     Returns:
@@ -100,7 +101,7 @@ def _read_manifest(root: Path) -> bytes:
 
 
 def _is_checked(entry: FileEntry, engines: bool, int8: bool) -> bool:
-    is_engine = entry.format == "engine" or entry.role == "layers"
+    is_engine = entry.format == "engine" or entry.role in ("layers", "context")
     is_int8 = entry.precision in QUANTIZED and not is_engine
     return (engines or not is_engine) and (int8 or not is_int8)
 

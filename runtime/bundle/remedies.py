@@ -153,7 +153,8 @@ def calibrate_command(
 def make_again(root: Path, manifest: Manifest, entry: FileEntry) -> str:
     """The command that makes a file again: an engine, INT8 or FP8 file alone, else its bundle."""
     for built in manifest.files:
-        if built.engine is not None and entry.path in (built.path, built.engine.layers):
+        engine = built.engine
+        if engine is not None and entry.path in (built.path, engine.layers, engine.context):
             return build_again(root, built)
     quantized = [made for made in manifest.files if made.quantization is not None]
     for made in sorted(quantized, key=lambda made: -len(made.path)):

@@ -78,6 +78,7 @@ def print_engine(entry: FileEntry, report: "LayerReport") -> None:
             ("narrow channels", said_of(report, findings, "channels")),
             ("only convert", said_of(report, findings, "conversion")),
             ("refittable", _refittable(engine)),
+            ("in ONNX Runtime", engine.context or "no EPContext file"),
             ("verification", engine.verification),
         ),
         title=entry.path,

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from frcrn_export.engines.ep_context import context_name, ep_context
 from frcrn_export.runtime import gpu as runtime_gpu
 from frcrn_export.runtime.bundle.layer_report import LayerReport
 from frcrn_export.runtime.bundle.manifest import (
@@ -86,11 +87,12 @@ def add_engine(
     refittable: tuple[str, ...] = (),
     stripped: bool = False,
     source: str | None = None,
+    context: bool = False,
     **changes: object,
 ) -> FileEntry:
     """Add an engine of one of a bundle's ONNX files, by default the first.
 
-    `changes` are made to its `EngineInfo`.
+    With `context` it gets its EPContext file. `changes` are made to its `EngineInfo`.
     """
     bundle = open_bundle(root)
     onnx = [entry for entry in bundle.manifest.files if entry.format == "onnx"]
@@ -108,6 +110,7 @@ def add_engine(
         "layers": f"{path.name}.layers.json",
         "refittable": bool(refittable),
         "stripped": stripped,
+        "context": context_name(path.name) if context else None,
     }
     info = engine_info(Profile(min=low, opt=best, max=high), **{**facts, **changes})
     entry = FileEntry(
@@ -132,6 +135,10 @@ def add_engine(
         sha256=sha256_of(layers),
         bytes=layers.stat().st_size,
     )
-    files = (*bundle.manifest.files, entry, report)
-    write_manifest(root, msgspec.structs.replace(bundle.manifest, files=files))
+    files = [*bundle.manifest.files, entry, report]
+    if context:
+        content, described = ep_context(entry)
+        (root / described.path).write_bytes(content)
+        files.append(described)
+    write_manifest(root, msgspec.structs.replace(bundle.manifest, files=tuple(files)))
     return entry

@@ -194,6 +194,7 @@ Engine read_engine(const Field &field) {
     Engine engine;
     engine.backend = field["backend"].one_of({"tensorrt", "tensorrt-rtx"});
     engine.source = field["source"].text();
+    if (field.has("context")) engine.context = field["context"].text();
     const std::vector<Field> most = field["profile"]["max"].list(kMostAxes);
     if (most.empty()) field.refuse("has a profile without axes");
     engine.rows = most[0].integer(1, kMost31);
@@ -254,7 +255,7 @@ File read_file(const Field &field) {
     if (const std::string problem = path_problem(file.path); !problem.empty())
         field["path"].refuse(problem + " (" + shown(file.path) + "); refusing to open it");
     file.role = field["role"].one_of({"core", "core_long", "core_static", "core_streaming", "pre", "post",
-                                      "pipeline", "parity", "layers", "report"});
+                                      "pipeline", "parity", "layers", "context", "report"});
     file.format = field["format"].text();
     file.precision = field["precision"].one_of({"fp32", "fp16", "int8", "fp8"});
     file.sha256 = field["sha256"].text();

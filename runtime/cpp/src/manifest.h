@@ -76,6 +76,7 @@ struct Streaming {
 
 struct Engine {
     std::string backend, source;
+    std::string context;  // the EPContext file that names it; "" where there is none
     int64_t rows = 1;  // the largest batch of its profile
     std::vector<int64_t> sms;
 };

@@ -55,6 +55,7 @@ def test_adds_the_fp16_file_and_the_engine_to_a_bundle(
         ("core.fp16.onnx", "core", "fp16"),
         (ENGINE, "core", "fp16"),
         ("core.fp16.sm89.tensorrt-rtx.layers.json", "layers", "fp16"),
+        ("core.fp16.sm89.tensorrt-rtx.context.onnx", "context", "fp16"),
     ]
     assert set(before.parity) <= set(after.parity)
     fp16 = [result for result in after.parity if result.artifact == "core.fp16.onnx"]
