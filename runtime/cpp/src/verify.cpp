@@ -74,6 +74,11 @@ private:
         if (stage == "high_pass" && model_.bundle().manifest().high_pass) compare_high_pass(name, input, output);
     }
 
+    std::vector<float> values_of(const std::string &name) const {
+        const auto found = arrays_.find(name);
+        return found != arrays_.end() ? found->second.values : std::vector<float>{};
+    }
+
     void compare(const std::string &artifact, const std::string &name, const Array &expected, const float *values,
                  size_t count, double floor_db) {
         Comparison result{artifact, name, -kIdenticalDb, std::numeric_limits<float>::max(), floor_db, false};
@@ -165,21 +170,25 @@ private:
         StreamSettings settings;
         settings.high_pass = false;
         Group group(model_.session(file, true), model_.manifest(), file, 1, settings);
-        const auto blocks = arrays_.find(name + ".blocks");
         std::vector<float> found(input.values.size());
         Sink sink{found.data(), found.size(), 0};
+        // As many samples must come out of each call as the reference says, the last time at the end.
+        const std::vector<float> blocks = values_of(name + ".blocks"), returned = values_of(name + ".returned");
+        bool in_time = returned.size() == blocks.size() + 1;
         size_t at = 0;
-        const auto give = [&](size_t n) {
-            n = std::min(n, input.values.size() - at);
+        for (size_t i = 0; i < blocks.size() && in_time; ++i) {
+            const size_t rest = input.values.size() - at, before = sink.count;
+            const bool fits = blocks[i] >= 0 && blocks[i] <= static_cast<float>(rest);  // false for NaN
+            const size_t n = fits ? static_cast<size_t>(blocks[i]) : rest;
             const float *in = input.values.data() + at;
             group.process(&in, &n, &sink);
             at += n;
-        };
-        if (blocks != arrays_.end())
-            for (const float block : blocks->second.values)
-                if (block >= 0 && block <= static_cast<float>(input.values.size())) give(static_cast<size_t>(block));
-        give(input.values.size());
+            in_time = static_cast<float>(sink.count - before) == returned[i];
+        }
+        const size_t before = sink.count;
         group.flush(0, sink);
+        in_time = in_time && static_cast<float>(sink.count - before) == returned.back();
+        if (!in_time) sink.count = 0;  // fails
         compare(file.path, name, output, found.data(), sink.count, floor_of(file, name));
     }
 
