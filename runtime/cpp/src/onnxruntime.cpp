@@ -90,6 +90,7 @@ OnnxRuntime::OnnxRuntime(const void *base, const std::string &library)
         throw Error(FRCRN_RUNTIME, "ONNX Runtime " + version_ + " is too old: it has no C API " +
                                        std::to_string(kBaseApi) + "; take 1.17 or later");
     check(api_->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "frcrn", &env_));
+    check(api_->DisableTelemetryEvents(env_));  // builds of some systems report by default
 }
 
 OnnxRuntime::~OnnxRuntime() {

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
@@ -78,6 +79,7 @@ int main(int count, char **given) {
     // What opening a network frees goes back to the system, so that its peak is a tenth lower.
     mallopt(M_MMAP_THRESHOLD, 1 << 16);
 #endif
+    ::setenv("ORT_DISABLE_TELEMETRY", "1", 0);
     std::signal(SIGPIPE, SIG_IGN);  // writing gives EPIPE instead
     std::signal(SIGXFSZ, SIG_IGN);  // and EFBIG
     try {
