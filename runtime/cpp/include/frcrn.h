@@ -101,11 +101,12 @@ typedef struct frcrn_model_options {
     const char *onnxruntime;
     const void *ort_api_base;
     /* "cpu" (NULL), "cuda", "tensorrt", "tensorrt-rtx". The last two take prebuilt engines where the
-     * bundle has one for them, else the ONNX file. */
+     * bundle has one for them with its EPContext file, else the ONNX file. */
     const char *provider;
     /* "tensorrt-rtx": the library of the plugin provider. */
     const char *provider_library;
-    /* "fp32" (NULL), "fp16", "int8", "fp8": which file of the bundle. */
+    /* "fp32", "fp16", "int8", "fp8": which file of the bundle. NULL: of engines fp16 before fp32, of ONNX
+     * files fp32. */
     const char *precision;
     /* Processor threads; 0 is all processors for recordings, and 1 for streams. */
     int threads, stream_threads;

@@ -131,7 +131,7 @@ frcrn_status frcrn_model_open(const char *bundle, const frcrn_model_options *opt
         const frcrn_model_options defaults = FRCRN_MODEL_OPTIONS_INIT;
         const frcrn_model_options chosen = options_of(options, defaults, "frcrn_model_options");
         frcrn::ModelSettings settings;
-        settings.precision = text_of(chosen.precision, "fp32");
+        settings.precision = text_of(chosen.precision, "");
         settings.provider = text_of(chosen.provider, "cpu");
         settings.provider_library = text_of(chosen.provider_library, "");
         settings.threads = chosen.threads;
@@ -294,7 +294,7 @@ frcrn_status frcrn_batch_create(const frcrn_model *model, size_t streams, const 
         const frcrn_stream_options defaults = FRCRN_STREAM_OPTIONS_INIT;
         const frcrn_stream_options chosen = options_of(options, defaults, "frcrn_stream_options");
         const frcrn::Model &own = *model->model;
-        const frcrn::File &file = own.require_streaming_core();
+        const frcrn::File &file = own.require_streaming_core(streams);
         if (chosen.sample_rate != 0 && chosen.sample_rate != own.manifest().sample_rate)
             throw Error(FRCRN_AUDIO, "a batch at " + std::to_string(chosen.sample_rate) + " Hz; its streams have the model's " +
                                          std::to_string(own.manifest().sample_rate) + " Hz: resample the blocks");

@@ -72,6 +72,10 @@ public:
 
 private:
     Output run(const File &file, const std::vector<float> &given, const std::vector<int64_t> &shape) {
+        if (file.engine && !file.engine->takes(shape))
+            throw Error(FRCRN_UNSUPPORTED, file.path + ": its profile takes no input of " + std::to_string(shape.back()) +
+                                               " frames or samples; build it again: " + model_.build_command(file) +
+                                               " --force");
         const auto session = &file == &core_ ? session_ : model_.session(file, false);
         Output output = session->run(file.inputs[0].name, given.data(), shape, file.outputs[0].name);
         if (output.shape != shape)
@@ -102,6 +106,9 @@ bool fits_whole(const Model &model, const File &core, int64_t n) {
     const Manifest &manifest = model.manifest();
     const int64_t padded = n + manifest.padding.samples(n);
     const int64_t length = manifest.stft ? manifest.stft->frames(padded) : padded;
+    if (core.engine)
+        return core.engine->takes(manifest.stft ? std::vector<int64_t>{1, 2, manifest.stft->bins(), length}
+                                                : std::vector<int64_t>{1, 1, length});
     const File *long_core = manifest.file("core_long", core.format, "fp32");
     if (long_core == nullptr || core.precision == "fp32" || !model.on_processor()) return true;
     return length <= kWholeWithoutLong * long_core->above_frames;

@@ -29,6 +29,18 @@ inline std::string shown(const std::string &text) {
     return out + (text.size() > most ? "...'" : "'");
 }
 
+// A word of a command to paste into a shell.
+inline std::string quoted(const std::string &word) {
+    constexpr char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=.,/:@%";
+    if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+    std::string out = "'";
+    for (const char c : word) {
+        if (c == '\'') out += "'\"'\"";
+        out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+    }
+    return out + "'";
+}
+
 // A number as people write it: 8000, 0.5.
 inline std::string number(double value) {
     char text[32];

@@ -194,10 +194,13 @@ Engine read_engine(const Field &field) {
     Engine engine;
     engine.backend = field["backend"].one_of({"tensorrt", "tensorrt-rtx"});
     engine.source = field["source"].text();
+    engine.gpu = field["gpu"].text();
     if (field.has("context")) engine.context = field["context"].text();
-    const std::vector<Field> most = field["profile"]["max"].list(kMostAxes);
-    if (most.empty()) field.refuse("has a profile without axes");
-    engine.rows = most[0].integer(1, kMost31);
+    for (auto [name, shape] : {std::pair{"min", &engine.least}, {"max", &engine.most}})
+        for (const Field &size : field["profile"][name].list(kMostAxes)) shape->push_back(size.integer(1, kMost31));
+    if (engine.most.empty() || engine.least.size() != engine.most.size())
+        field.refuse("has a profile whose shapes have no axes, or not the same");
+    if (field.has("hardware_compatible")) engine.hardware_compatible = field["hardware_compatible"].boolean();
     for (const Field &sm : field["sms"].list(32)) engine.sms.push_back(sm.integer(1, 999));
     return engine;
 }
@@ -375,6 +378,19 @@ int64_t State::row_values() const {
     int64_t values = 1;
     for (const int64_t size : row_shape) values *= size;
     return values;
+}
+
+bool Engine::takes(const std::vector<int64_t> &shape) const {
+    if (shape.size() != least.size()) return false;
+    for (size_t axis = 0; axis < shape.size(); ++axis)
+        if (shape[axis] < least[axis] || shape[axis] > most[axis]) return false;
+    return true;
+}
+
+const File *Manifest::file(const std::string &path) const {
+    for (const File &file : files)
+        if (file.path == path) return &file;
+    return nullptr;
 }
 
 const File *Manifest::file(const std::string &role, const std::string &format, const std::string &precision,

@@ -75,10 +75,15 @@ struct Streaming {
 };
 
 struct Engine {
-    std::string backend, source;
+    std::string backend, source, gpu;
     std::string context;  // the EPContext file that names it; "" where there is none
-    int64_t rows = 1;  // the largest batch of its profile
+    std::vector<int64_t> least, most;  // the shapes of its input
     std::vector<int64_t> sms;
+    bool hardware_compatible = false;
+
+    // Of streams: the number of rows, used or not.
+    int64_t rows() const { return most[0]; }
+    bool takes(const std::vector<int64_t> &shape) const;
 };
 
 struct File {
@@ -102,6 +107,8 @@ struct Manifest {
     std::optional<HighPass> high_pass;
     std::vector<File> files;
 
+    // The file of this path; or NULL.
+    const File *file(const std::string &path) const;
     // The file of this role, format and precision, quantized for `target`; or NULL.
     const File *file(const std::string &role, const std::string &format, const std::string &precision,
                      const std::string &target = "") const;

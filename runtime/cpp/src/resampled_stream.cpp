@@ -19,7 +19,7 @@ StreamSettings inner_settings(StreamSettings settings, bool resampled) {
 }  // namespace
 
 ResampledStream::ResampledStream(const Model &model, int64_t sample_rate, const StreamSettings &settings)
-    : group_(model.session(model.require_streaming_core(), true), model.manifest(), model.require_streaming_core(), 1,
+    : group_(model.session(model.require_streaming_core(1), true), model.manifest(), model.require_streaming_core(1), 1,
              inner_settings(settings, sample_rate != 0 && sample_rate != model.manifest().sample_rate)),
       rate_(sample_rate != 0 ? sample_rate : model.manifest().sample_rate),
       model_rate_(model.manifest().sample_rate),

@@ -94,7 +94,8 @@ int thread_count(int wanted) {
 Owned<OrtSessionOptions> session_options(const OnnxRuntime &ort, const SessionSettings &settings) {
     const OrtApi &api = ort.api();
     auto options = made<OrtSessionOptions>(ort, [&](auto **out) { return api.CreateSessionOptions(out); });
-    ort.check(api.SetSessionGraphOptimizationLevel(options.get(), ORT_ENABLE_ALL));
+    const GraphOptimizationLevel level = settings.optimized ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
+    ort.check(api.SetSessionGraphOptimizationLevel(options.get(), level));
     ort.check(api.SetSessionLogSeverityLevel(options.get(), kFatal));
     // Independent of the file name: `.ort` would be taken as another format.
     ort.check(api.AddSessionConfigEntry(options.get(), "session.load_model_format", "ONNX"));

@@ -14,6 +14,7 @@ struct SessionSettings {
     std::string provider = "cpu";  // "cpu", "cuda", "tensorrt", "tensorrt-rtx"
     std::string provider_library;  // of plugin providers
     int threads = 0;               // of a processor; 0 is all
+    bool optimized = true;         // whether ONNX Runtime rewrites the graph; an engine is one node
     bool spinning = true;          // whether threads wait busily between runs, too
 };
 

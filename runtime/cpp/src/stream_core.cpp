@@ -28,23 +28,33 @@ AlignedBytes::AlignedBytes(size_t bytes) : held_(new uint8_t[bytes + kAlignment]
 StreamCore::StreamCore(std::shared_ptr<const Session> session, const File &file, size_t rows)
     : session_(std::move(session)),
       file_(file),
+      rows_(rows_of(file, rows)),
       row_values_(static_cast<size_t>(file.inputs[0].row_values())),
-      input_(rows * row_values_ * sizeof(float)),
-      output_(rows * row_values_ * sizeof(float)),
-      ends_(rows * sizeof(float)) {
+      input_(rows_ * row_values_ * sizeof(float)),
+      output_(rows_ * row_values_ * sizeof(float)),
+      ends_(rows_ * sizeof(float)) {
     const OnnxRuntime &ort = session_->ort();
     options_ = made<OrtRunOptions>(ort, [&](auto **out) { return ort.api().CreateRunOptions(out); });
     ort.check(ort.api().RunOptionsSetRunLogSeverityLevel(options_.get(), ORT_LOGGING_LEVEL_FATAL));
     for (const State &state : file_.streaming->states) {
         state_bytes_ += state.row_bytes();
-        for (auto &set : states_) set.emplace_back(rows * state.row_bytes());
+        for (auto &set : states_) set.emplace_back(rows_ * state.row_bytes());
     }
-    for (size_t count = 1; count <= rows; ++count)
+    for (size_t count = file_.engine ? rows_ : 1; count <= rows_; ++count)
         for (const size_t before : {0, 1}) bound_[before].push_back(bind(count, before));
-    for (size_t row = 0; row < rows; ++row) {
+    for (size_t row = 0; row < rows_; ++row) {
         reset(row);
         set_end(row, kUnknownEnd);
     }
+}
+
+size_t StreamCore::rows_of(const File &file, size_t rows) {
+    if (!file.engine) return rows;
+    const auto built = static_cast<size_t>(file.engine->rows());
+    if (rows > built)
+        throw Error(FRCRN_UNSUPPORTED,
+                    file.path + " has " + std::to_string(built) + " rows, not " + std::to_string(rows));
+    return built;
 }
 
 StreamCore::Bound StreamCore::bind(size_t rows, size_t before) {
@@ -82,8 +92,8 @@ StreamCore::Bound StreamCore::bind(size_t rows, size_t before) {
 
 void StreamCore::run(size_t rows) {
     const OnnxRuntime &ort = session_->ort();
-    ort.check(ort.api().RunWithBinding(session_->get(), options_.get(),
-                                       bound_[now_][rows - 1].binding.get()));
+    const Bound &bound = bound_[now_][file_.engine ? 0 : rows - 1];
+    ort.check(ort.api().RunWithBinding(session_->get(), options_.get(), bound.binding.get()));
     now_ = 1 - now_;
 }
 

@@ -23,9 +23,11 @@ private:
 };
 
 // Two sets of states: a call reads one and writes the other. All is bound once for each number of rows,
-// so a call allocates nothing here.
+// so a call allocates nothing here. An engine has the rows that it was built with: all of them run in each
+// call, used or not.
 class StreamCore {
 public:
+    // Raises Error(FRCRN_UNSUPPORTED) for more rows than an engine has.
     StreamCore(std::shared_ptr<const Session> session, const File &file, size_t rows);
 
     // The input and output of a row: [bins, frames] planes, or samples.
@@ -56,15 +58,17 @@ private:
     float *outputs() { return reinterpret_cast<float *>(output_.data()); }
     float *ends() { return reinterpret_cast<float *>(ends_.data()); }
     Bound bind(size_t rows, size_t before);
+    static size_t rows_of(const File &file, size_t rows);
     uint8_t *state(size_t set, size_t index, size_t row) const;
 
     std::shared_ptr<const Session> session_;
     Owned<OrtRunOptions> options_;
     const File file_;
+    const size_t rows_;
     size_t row_values_, state_bytes_ = 0;
     AlignedBytes input_, output_, ends_;
     std::vector<AlignedBytes> states_[2];
-    std::vector<Bound> bound_[2];  // by the set that is read; of 1, 2, ... rows
+    std::vector<Bound> bound_[2];  // by the set that is read; of 1, 2, ... rows, or of an engine's
     size_t now_ = 0;
 };
 

@@ -111,7 +111,7 @@ private:
     }
 
     void compare_core(const std::string &name, const File &file, const Array &input, const Array &output) {
-        if (!takes(file, name, input)) return;
+        if (!takes(file, name, input) || (file.engine && !file.engine->takes(input.shape))) return;
         const auto session = model_.session(file, false);
         const Output found = session->run(file.inputs.at(0).name, input.values.data(), input.shape,
                                           file.outputs.at(0).name);
@@ -127,6 +127,7 @@ private:
         const auto batch = static_cast<size_t>(input.shape[0]);
         if (batch < 1 || batch > FRCRN_MAX_BATCH || frames < 1)
             throw Error(FRCRN_BUNDLE, "parity vector " + shown(name) + " is of an impossible shape");
+        if (file.engine && static_cast<int64_t>(batch) > file.engine->rows()) return;
         StreamCore core(model_.session(file, true), file, batch);
         const auto planes = static_cast<int64_t>(core.row_values()) / chunk;
         if (static_cast<int64_t>(input.values.size()) != static_cast<int64_t>(batch) * planes * frames)

@@ -61,7 +61,7 @@ std::string manifest() {
  {"path": "core.engine", "role": "core", "format": "engine", "precision": "int8", "bytes": 4,
   "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
   "quantization": {"target": "tensorrt"},
-  "engine": {"backend": "tensorrt-rtx", "source": "core.onnx", "sms": [89],
+  "engine": {"backend": "tensorrt-rtx", "source": "core.onnx", "gpu": "8.9", "sms": [89],
    "profile": {"min": [1, 2, 5, 1], "opt": [1, 2, 5, 9], "max": [4, 2, 5, 99]}}}
 ]})";
 }

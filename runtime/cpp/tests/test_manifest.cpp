@@ -73,7 +73,13 @@ TEST_CASE("manifest: what is read") {
     CHECK(manifest.files[0].inputs[0].shape == std::vector<int64_t>{-1, 2, 5, -1});
     CHECK(manifest.files[1].streaming->states[0].row_shape == std::vector<int64_t>{2, 3});
     CHECK(manifest.files[1].floor_db == 90);
-    CHECK(manifest.files[2].engine->rows == 4);
+    CHECK(manifest.files[2].engine->rows() == 4);
+    CHECK(manifest.files[2].engine->gpu == "8.9");
+    CHECK(manifest.files[2].engine->takes({2, 2, 5, 99}));
+    CHECK_FALSE(manifest.files[2].engine->takes({2, 2, 5, 100}));
+    CHECK_FALSE(manifest.files[2].engine->takes({2, 2, 5}));
+    CHECK(manifest.file("core.onnx") == &manifest.files[0]);
+    CHECK(manifest.file("none") == nullptr);
     CHECK(manifest.file("core", "onnx", "fp32") == &manifest.files[0]);
     CHECK(manifest.file("core", "onnx", "fp16") == nullptr);
     CHECK(manifest.file("core", "engine", "int8", "tensorrt") == &manifest.files[2]);
@@ -99,6 +105,7 @@ TEST_CASE("manifest: every number has bounds") {
         {"/files/1/streaming/states/0/initial", -3.4e38, 3.4e38, -3.5e38, 3.5e38},
         {"/files/0/inputs/0/shape/1", 1, 1000, 0, most31 + 1},
         {"/files/2/engine/profile/max/0", 1, most31, 0, most31 + 1},
+        {"/files/2/engine/profile/min/0", 1, most31, 0, most31 + 1},
         {"/files/2/engine/sms/0", 1, 999, 0, 1000},
         {"/high_pass/cutoff_hz", 1e-3, 200, 0, 200.1},
         {"/high_pass/streaming_cutoff_hz", 1e-3, 200, 0, 200.1},
@@ -143,7 +150,8 @@ TEST_CASE("manifest: numbers that contradict each other") {
     CHECK(has(refusal_with("/files/1/streaming/states/0/next", "past"), "shares a name"));
     CHECK(has(refusal_with("/files/1/streaming/states/0/shape/0", "rows"), "batch as its first axis"));
     CHECK(has(refusal_with("/files/1/streaming/states/0/shape", Json::array()), "batch as its first axis"));
-    CHECK(has(refusal_with("/files/2/engine/profile/max", Json::array()), "profile without axes"));
+    CHECK(has(refusal_with("/files/2/engine/profile/max", Json::array()), "whose shapes have no axes"));
+    CHECK(has(refusal_with("/files/2/engine/profile/min", Json::array({1})), "or not the same"));
 }
 
 TEST_CASE("manifest: a row of tensors has an end") {

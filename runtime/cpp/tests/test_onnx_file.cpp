@@ -1,6 +1,7 @@
 #include "onnx_file.h"
 
 #include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -11,10 +12,26 @@ using namespace frcrn::samples;
 
 namespace {
 
-std::string foreign(const std::string &content, bool compiled_allowed = false) {
+std::string foreign(const std::string &content) {
     const File file(content);
-    return frcrn::foreign_part(file.path(), compiled_allowed);
+    return frcrn::foreign_part(file.path());
 }
+
+std::string foreign_context(const std::string &content) {
+    const File file(content);
+    return frcrn::foreign_part_of_context(file.path(), "a.engine");
+}
+
+std::string context(const std::vector<std::string> &nodes) { return foreign_context(onnx(graph(nodes))); }
+
+// A varint field of one byte.
+std::string number_field(char number, char value) { return {static_cast<char>(number << 3), value}; }
+
+std::string integer_attribute(const char *name, char value) {
+    return field(5, field(1, name) + number_field(3, value));
+}
+
+std::string text_attribute(const char *name, const char *text) { return field(5, field(1, name) + field(4, text)); }
 
 std::string foreign_node(const std::string &content) { return foreign(onnx(graph({node("Relu"), content}))); }
 
@@ -58,7 +75,6 @@ TEST_CASE("onnx: nodes that may never end") {
 
 TEST_CASE("onnx: compiled code, functions, weights elsewhere") {
     CHECK(has(foreign_node(node("EPContext")), "compiled code"));
-    CHECK(foreign(onnx(graph({node("EPContext")})), true) == "");
     CHECK(foreign(onnx(kBody) + field(25, "f")) == "functions of its own");
     const std::string external = field(13, "location");
     CHECK(has(foreign(onnx(kBody + field(5, external))), "another file"));
@@ -68,6 +84,33 @@ TEST_CASE("onnx: compiled code, functions, weights elsewhere") {
     CHECK(has(foreign_node(node("Constant", field(5, field(10, external)))), "another file"));
     CHECK(has(foreign_node(node("Constant", field(5, field(22, field(1, external))))), "another file"));
     CHECK(has(foreign_node(node("If", attribute_graph(kBody + field(5, external)))), "another file"));
+}
+
+TEST_CASE("onnx: an EPContext file") {
+    const std::string mode = integer_attribute("embed_mode", 0), one = text_attribute("ep_cache_context", "a.engine");
+    const std::string intact = node("EPContext", mode + one + text_attribute("source", "Provider"));
+    CHECK(context({intact}) == "");
+    CHECK(context({intact, intact}) == "more than one node");
+    CHECK(context({}) == "no node");
+    CHECK(foreign_context(onnx(graph({intact})) + onnx(graph({intact}))) == "more than one node");
+    CHECK(has(context({node("If", mode + one)}), "a node 'If'"));
+    CHECK(has(context({node("EPContext", mode + one) + field(4, "If")}), "a node 'If'"));
+    CHECK(has(context({node("EPContext", mode + one) + field(4, "EPContext")}), "no operator, or several"));
+    CHECK(has(context({mode + one}), "no operator, or several"));
+    for (const char *other : {"../a.engine", "b.engine", "sub/a.engine", "/a.engine", "a.engine/", ""})
+        CHECK(has(context({node("EPContext", mode + text_attribute("ep_cache_context", other))}), "another file"));
+    CHECK(has(context({node("EPContext", integer_attribute("embed_mode", 1) + one)}), "an engine of its own"));
+    CHECK(has(context({node("EPContext", one)}), "without `ep_cache_context` or `embed_mode`"));
+    CHECK(has(context({node("EPContext", mode)}), "without `ep_cache_context` or `embed_mode`"));
+    CHECK(has(context({node("EPContext", mode + one + one)}), "'ep_cache_context' twice"));
+    const std::string twice = field(5, field(1, "embed_mode") + number_field(3, 0) + number_field(3, 1));
+    CHECK(has(context({node("EPContext", twice + one)}), "two values"));
+    CHECK(has(context({node("EPContext", mode + one + text_attribute("onnx_model_filename", "b"))}),
+              "an attribute 'onnx_model_filename'"));
+    CHECK(has(context({node("EPContext", mode + one + attribute_graph(kBody))}), "no number and no text"));
+    CHECK(foreign_context(onnx(graph({intact})) + field(25, "f")) == "functions of its own");
+    CHECK(foreign_context(onnx(graph({intact}) + field(5, ""))) == "weights");
+    CHECK(foreign_context(onnx(graph({intact}) + field(15, ""))) == "weights");
 }
 
 TEST_CASE("onnx: graphs in graphs, and many nodes") {
