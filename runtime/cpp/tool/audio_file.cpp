@@ -67,22 +67,31 @@ bool has_full_scale(int subtype) {
            subtype != SF_FORMAT_OPUS && subtype != SF_FORMAT_MPEG_LAYER_III;
 }
 
-// An interrupt waits while this is there, so that it leaves no half-written file.
+// An interrupt waits while this is there, so that it leaves no half-written file. By a handler and not by a
+// mask: masks are of one thread, and ONNX Runtime has others.
 class Uninterrupted {
 public:
     Uninterrupted() {
-        sigset_t blocked;
-        sigemptyset(&blocked);
-        for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&blocked, number);
-        pthread_sigmask(SIG_BLOCK, &blocked, &before_);
+        waiting_ = 0;
+        struct sigaction action {};
+        action.sa_handler = [](int number) { waiting_ = number; };
+        action.sa_flags = SA_RESTART;
+        for (size_t i = 0; i < kCount; ++i) ::sigaction(kSignals[i], &action, &before_[i]);
     }
-    ~Uninterrupted() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    ~Uninterrupted() {
+        for (size_t i = 0; i < kCount; ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+        if (waiting_ != 0) ::raise(waiting_);
+    }
     Uninterrupted(const Uninterrupted &) = delete;
     Uninterrupted &operator=(const Uninterrupted &) = delete;
 
 private:
-    sigset_t before_;
+    static constexpr size_t kCount = 3;
+    static constexpr int kSignals[kCount] = {SIGINT, SIGTERM, SIGHUP};
+    static volatile std::sig_atomic_t waiting_;
+    struct sigaction before_[kCount] {};
 };
+volatile std::sig_atomic_t Uninterrupted::waiting_ = 0;
 
 // A file beside its output, hidden, until it is complete.
 class PartialFile {
@@ -157,7 +166,9 @@ Recording read_recording(const std::string &path) {
         }
         frames += read;
     }
-    if (frames == 0) throw Failure(path + ": no samples in it; give audio with at least one sample");
+    if (frames == 0)
+        throw Failure(path + ": no samples in it, says its header; give audio with at least one sample, or where the "
+                             "writer never completed it: frcrn stream BUNDLE < IN > OUT");
     const bool is_mp3 = (info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_MPEG;
     const sf_count_t missing = info.frames - frames;
     if (missing > (is_mp3 ? kMp3Tolerance : 0) && missing < kUnknownFrames) {

@@ -3,6 +3,9 @@
 #include <malloc.h>
 #endif
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -43,6 +46,13 @@ bool asks_for_help(const Words &words) {
     return false;
 }
 
+// Where a standard stream is closed, the next file that is opened would take its place.
+void occupy_standard_streams() {
+    for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+        if (::fcntl(descriptor, F_GETFD) < 0)  // using it fails still: it is open in the other direction
+            ::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int run(const Words &words) {
     if (words.empty()) throw Failure("no command; see: frcrn --help");
     if (words[0] == "--help" || words[0] == "-h") return std::fputs(overview().c_str(), stdout), 0;
@@ -80,6 +90,7 @@ int main(int count, char **given) {
     mallopt(M_MMAP_THRESHOLD, 1 << 16);
 #endif
     ::setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+    occupy_standard_streams();
     std::signal(SIGPIPE, SIG_IGN);  // writing gives EPIPE instead
     std::signal(SIGXFSZ, SIG_IGN);  // and EFBIG
     try {

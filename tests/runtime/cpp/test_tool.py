@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import resource
 import shutil
 import signal
@@ -153,6 +154,7 @@ def test_inputs_that_are_no_audio_are_one_line(bundle: Path, tool: Tool, tmp_pat
         ("empty.wav", b"", "zero length"),
         ("text.wav", b"hello, world" * 10, "cannot be read as audio"),
         ("header.wav", whole[:44], "no samples"),
+        ("begun.wav", whole[:40] + bytes(4) + whole[44:], "no samples in it, says its header"),
         ("half-header.wav", whole[:30], "cannot be read as audio"),
         ("rate.wav", of_one_hz, "a sample rate of 1 Hz"),
         ("channels.wav", wav(noise(10, 65)), "65 channels"),
@@ -215,6 +217,34 @@ def test_a_full_disk_leaves_no_half_file(bundle: Path, tool: Tool, tmp_path: Pat
     assert b"File too large" in done.stderr
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "out.wav").read_text() == "mine"
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_stream_is_not_taken_for_a_file(
+    closed: int, bundle: Path, tool: Tool, tmp_path: Path
+) -> None:
+    source = written(tmp_path / "in.wav", noise())
+    done = tool(*("denoise", bundle, source, tmp_path / "out.wav"), before=lambda: os.close(closed))
+    assert done.returncode == (2 if closed == 1 else 0)
+    expected = python_denoise(bundle, source, tmp_path / "python.wav")
+    assert (tmp_path / "out.wav").read_bytes() == expected.read_bytes()
+
+
+def test_an_interrupt_leaves_no_half_file(bundle: Path, tool: Tool, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.wav", noise(60_000, 64))
+    out = tmp_path / "out.wav"
+    seen = False
+    for _ in range(20):
+        running = tool.start("denoise", bundle, source, out, "-f", stdout=subprocess.DEVNULL)
+        while running.poll() is None and not seen:
+            seen = bool(list(tmp_path.glob(".*.partial")))
+        running.terminate()
+        running.wait(30)
+        assert sorted(tmp_path.iterdir()) in ([source], [source, out])
+        if seen:
+            break
+    assert seen
+    assert not out.exists() or soundfile.info(out).frames == 60_000
 
 
 # --------------------------------------------------------------------- streams
