@@ -40,14 +40,14 @@ TEST_CASE("ONNX Runtime: a library that is something else") {
 // ctest runs it again with a folder of LD_LIBRARY_PATH that holds the one name or none.
 TEST_CASE("ONNX Runtime: a library with its minor version, as distributions name it") {
     const char *expected = std::getenv("FRCRN_TEST_FOUND");
-    if (expected == nullptr) return;
+    // A system that has one under its plain name is asked for that first.
+    if (expected == nullptr || refusal(nullptr, "libonnxruntime.so.1").empty()) return;
     if (std::string(expected) == "none") {
         const std::string said = refusal(nullptr, "");
-        if (said.empty()) return;  // the system has one
         CHECK(has(said, "libonnxruntime.so.1 (libonnxruntime.so.1: cannot open shared object file"));
         CHECK(has(said, "libonnxruntime.so.1.17 to .99; set FRCRN_ONNXRUNTIME"));
     } else {
-        CHECK(OnnxRuntime(nullptr, "").version() == expected);
+        CHECK(OnnxRuntime(nullptr, "").version() == std::string(expected));
     }
 }
 
