@@ -12,7 +12,7 @@ BASELINE := benchmarks/baseline.json
 REGRESSION := build/regression
 
 .PHONY: demo test test-fast lint types regression baseline $(REGRESSION) \
-	cpp cpp-test bench bench-tables install clean
+	cpp cpp-test cpp-sanitize cpp-aarch64 bench bench-tables install clean
 
 demo: install
 	@mkdir -p $(DEMO)
@@ -80,6 +80,18 @@ cpp:
 cpp-test:
 	@runtime/cpp/dependencies
 	@runtime/cpp/build release --test
+
+# Its tests with the sanitizers of addresses and undefined behaviour, and of threads.
+cpp-sanitize:
+	@runtime/cpp/dependencies
+	@runtime/cpp/build asan --test
+	@runtime/cpp/build tsan --test
+
+# Cross-built for 64-bit ARM and tested under qemu, into build/cpp-aarch64.
+cpp-aarch64:
+	@runtime/cpp/dependencies
+	@PYTHON=$(PYTHON) runtime/cpp/dependencies-aarch64
+	@runtime/cpp/build aarch64 --test
 
 # Everything that one machine measures, about an hour of it alone; then the tables of all pages.
 bench: install

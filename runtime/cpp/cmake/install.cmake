@@ -14,6 +14,9 @@ write_basic_package_version_file(frcrn-config-version.cmake COMPATIBILITY SameMi
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/frcrn-config.cmake ${CMAKE_CURRENT_BINARY_DIR}/frcrn-config-version.cmake
         DESTINATION ${FRCRN_CMAKE_DIR})
 
+# The tool (bin/) and the plugin (lib/ladspa/) find the library from where they lie.
+set(CMAKE_INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR} $ORIGIN/..)
+
 # Paths are relative to the file, so that an unpacked archive works wherever it lies.
 set(FRCRN_PC_DIR ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 file(RELATIVE_PATH FRCRN_PC_PREFIX /${FRCRN_PC_DIR} /)

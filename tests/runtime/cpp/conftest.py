@@ -1,35 +1,19 @@
 """A build of the C++ runtime for the tests that load it."""
 
-import fcntl
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.runtime.cpp.builds import make
 from tests.runtime.cpp.library import Library
 from tests.runtime.cpp.tool import Tool
-
-ROOT = Path(__file__).parents[3]
-BUILD = ROOT / "build" / "cpp"
 
 
 @pytest.fixture(scope="session")
 def cpp_build() -> Path:
     """The folder of the build, made by `make cpp` where it is out of date."""
-    for tool in ("make", "c++", "cmake"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"needs a C++ compiler: no {tool} here")
-    BUILD.parent.mkdir(exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    with (BUILD.parent / "cpp.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the processes of a test run builds
-        made = subprocess.run(
-            ["make", "cpp"], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
-    assert made.returncode == 0, made.stdout + made.stderr
-    return BUILD
+    return make("cpp", "cpp", ())
 
 
 @pytest.fixture(scope="session")

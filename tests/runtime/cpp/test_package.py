@@ -82,6 +82,7 @@ def test_the_package_says_what_it_needs(packages: dict[str, Path]) -> None:
     control = run("dpkg-deb", "--field", packages["control"])
     depends = re.findall(r"^Depends: (.*)", control, re.MULTILINE)[0]
     assert "libsoxr0" in depends
+    assert "libsndfile1" in depends
     assert "libc6" in depends
     assert "onnxruntime" not in depends
     assert "Recommends: libonnxruntime" in control
@@ -100,6 +101,11 @@ def test_a_package_holds_the_licence_and_no_file_of_the_tests(
     assert not [path for path in files if "test" in path.name or "onnxruntime" in path.name]
     for path in files:  # nothing of the place where it was built
         assert os.fsencode(ROOT) not in (prefix / path).read_bytes(), path
+
+
+@pytest.mark.parametrize("kind", ["deb", "tar.gz"])
+def test_the_tool_runs_from_where_it_lies(kind: str, packages: dict[str, Path]) -> None:
+    assert VERSION in run(packages[kind] / "bin/frcrn", "--version")
 
 
 @pytest.mark.parametrize("kind", ["deb", "tar.gz"])
