@@ -15,6 +15,7 @@ const OrtApiBase *fake_runtime() {
             *out = reinterpret_cast<OrtEnv *>(out);
             return nullptr;
         };
+        table.DisableTelemetryEvents = [](const OrtEnv *) noexcept -> OrtStatusPtr { return nullptr; };
         table.ReleaseEnv = [](OrtEnv *) noexcept {};
         return table;
     }();
