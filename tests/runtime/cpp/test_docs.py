@@ -11,7 +11,7 @@ import pytest
 
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
 from tests.bundles import STFT
-from tests.runtime.cpp.conftest import ROOT
+from tests.runtime.cpp.builds import ROOT
 from tests.runtime.cpp.test_recordings import noise, same
 from tests.streaming_bundles import Core, write_streaming_bundle
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.bundles import STFT
-from tests.runtime.cpp.conftest import ROOT
+from tests.runtime.cpp.builds import ROOT
 from tests.runtime.cpp.library import FrcrnError, Library
 from tests.runtime.cpp.test_recordings import noise
 from tests.streaming_bundles import Core, write_streaming_bundle

@@ -11,7 +11,7 @@ from frcrn_export.cli import main
 from frcrn_export.runtime.audio.measures import snr_db
 from frcrn_export.runtime.denoiser import Denoiser
 from frcrn_export.runtime.streaming.denoiser import StreamingDenoiser
-from tests.runtime.cpp.conftest import ROOT
+from tests.runtime.cpp.builds import ROOT
 from tests.runtime.cpp.library import FrcrnError, Library
 
 pytestmark = pytest.mark.slow

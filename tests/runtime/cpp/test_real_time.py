@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bundles import STFT
-from tests.runtime.cpp.conftest import ROOT
+from tests.runtime.cpp.builds import ROOT
 from tests.runtime.cpp.test_streams import MIRRORED
 from tests.streaming_bundles import Core, write_streaming_bundle
 
