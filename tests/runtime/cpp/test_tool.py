@@ -489,8 +489,14 @@ def test_the_default_model(default_bundle: Path, tool: Tool, tmp_path: Path) -> 
     found = soundfile.read(tmp_path / "cpp.wav")[0]
     np.testing.assert_allclose(found, soundfile.read(expected)[0], rtol=0, atol=1e-6)
     data = wav(speech, rate)
-    found_bytes = tool("stream", default_bundle, data=data).stdout
-    assert found_bytes == python_stream(data, default_bundle)
+    streams = (
+        tool("stream", default_bundle, data=data).stdout,
+        python_stream(data, default_bundle),
+    )
+    in_cpp, in_python = (np.frombuffer(stream, np.int16).astype(int) for stream in streams)
+    assert in_cpp.shape == in_python.shape
+    assert np.abs(in_cpp - in_python).max() <= 1
+    assert np.mean(in_cpp == in_python) > 0.999
 
 
 @pytest.mark.slow
