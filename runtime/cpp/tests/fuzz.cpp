@@ -36,7 +36,12 @@ void read_manifest(const std::string &content) {
 
 void read_npz(const std::string &content) { frcrn::read_npz(File(content).path()); }
 
-void read_onnx(const std::string &content) { frcrn::foreign_part(File(content).path()); }
+// As a network, and as the EPContext file of an engine.
+void read_onnx(const std::string &content) {
+    const File file(content);
+    frcrn::foreign_part(file.path());
+    frcrn::foreign_part_of_context(file.path(), "a.engine");
+}
 
 std::vector<std::string> npz_seeds() {
     return {zip({{"core.a.input.npy", npy("(1, 2, 3)", {1, 2, 3, 4, 5, 6})}, {"core.a.output.npy", npy("(2,)", {1, 2})}}),
@@ -45,7 +50,9 @@ std::vector<std::string> npz_seeds() {
 
 std::vector<std::string> onnx_seeds() {
     const std::string body = graph({node("Add")});
-    return {onnx(graph({node("Conv"), node("Relu"), node("Scan", attribute_graph(body))})),
+    const std::string mode = field(5, field(1, "embed_mode") + "\x18" + '\0');
+    return {onnx(graph({node("EPContext", mode + field(5, field(1, "ep_cache_context") + field(4, "a.engine")))})),
+            onnx(graph({node("Conv"), node("Relu"), node("Scan", attribute_graph(body))})),
             onnx(graph({node("If", attribute_graph(body) + attribute_graph(body))}) + field(5, field(8, "weights")))};
 }
 

@@ -12,7 +12,7 @@ from tests.runtime.cpp.test_damaged_files import check_readers
 
 pytestmark = [pytest.mark.slow, pytest.mark.longest]
 
-TESTS = ("recordings", "streams", "batches", "live", "bad_input")
+TESTS = ("recordings", "streams", "batches", "live", "bad_input", "engines")
 
 
 @pytest.fixture(scope="module")
