@@ -5,6 +5,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 # ONNX Runtime comes in one package for CPUs and one for GPUs; a machine gets one of them.
 RUNTIME := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+CPP = $(shell find runtime/cpp -name '*.cpp' -o -name '*.h' -o -name '*.c')
 PACKAGES := calibration engines exporters runtime
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO := demo
@@ -36,6 +37,7 @@ test-fast: install
 lint: install
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || (echo "run: $(BIN)/ruff format ." && false)
+	@$(BIN)/clang-format --dry-run --Werror $(CPP) || (echo "run: $(BIN)/clang-format -i" '$$(git ls-files "*.cpp" "*.h" "*.c")' && false)
 
 # mypy sees the packages under their import names, and TensorRT's signatures where they are at hand.
 types: install

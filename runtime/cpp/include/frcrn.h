@@ -120,20 +120,20 @@ typedef struct frcrn_model_options {
  * Open a bundle. Reads and checks its manifest; each file is checked against its hash before it is
  * first used. Loads ONNX Runtime; the networks are opened by what needs them.
  */
-FRCRN_API frcrn_status frcrn_model_open(const char *bundle, const frcrn_model_options *options,
-                                        frcrn_model **model, frcrn_error *error);
+FRCRN_API frcrn_status frcrn_model_open(const char *bundle, const frcrn_model_options *options, frcrn_model **model,
+                                        frcrn_error *error);
 
 FRCRN_API void frcrn_model_free(frcrn_model *model);
 
 typedef struct frcrn_model_info {
     size_t size;
-    const char *name;            /* texts live as long as the model */
-    const char *licence;         /* of the weights, "" where not known */
-    const char *attribution;     /* of the weights */
-    const char *onnxruntime;     /* the version that was loaded */
+    const char *name;        /* texts live as long as the model */
+    const char *licence;     /* of the weights, "" where not known */
+    const char *attribution; /* of the weights */
+    const char *onnxruntime; /* the version that was loaded */
     uint32_t sample_rate;
-    int random_weights;          /* never trained: the output is not speech */
-    int offline, streaming;      /* what the bundle can do with this provider and precision */
+    int random_weights;     /* never trained: the output is not speech */
+    int offline, streaming; /* what the bundle can do with this provider and precision */
     /* Of streams, in samples; 0 where there is no streaming core. Sample i of the output has come once
      * sample i + latency - 1 went in. latency = chunk + window + lookahead. */
     uint32_t chunk, window, lookahead, latency;
@@ -141,8 +141,7 @@ typedef struct frcrn_model_info {
 
 #define FRCRN_MODEL_INFO_INIT {sizeof(frcrn_model_info), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0}
 
-FRCRN_API frcrn_status frcrn_model_get_info(const frcrn_model *model, frcrn_model_info *info,
-                                            frcrn_error *error);
+FRCRN_API frcrn_status frcrn_model_get_info(const frcrn_model *model, frcrn_model_info *info, frcrn_error *error);
 
 /* One comparison with the reference outputs that the bundle holds. Texts live during the call. */
 typedef struct frcrn_check {
@@ -159,16 +158,16 @@ typedef int (*frcrn_check_function)(const frcrn_check *check, void *user);
  * Check every file against its hash, and compare the networks, the transforms and whole streams with
  * the outputs of the PyTorch reference in the bundle. FRCRN_CHECK_FAILED where one missed its floor.
  */
-FRCRN_API frcrn_status frcrn_model_verify(const frcrn_model *model, frcrn_check_function report,
-                                          void *user, frcrn_error *error);
+FRCRN_API frcrn_status frcrn_model_verify(const frcrn_model *model, frcrn_check_function report, void *user,
+                                          frcrn_error *error);
 
 /* -------------------------------------------------------------- recordings */
 
 typedef struct frcrn_denoise_options {
     size_t size;
-    uint32_t sample_rate;         /* of the audio; 0 is the model's. Others are resampled and back. */
-    int keep_level;               /* 1: leave the output at the level that the network works at */
-    double attenuation_limit_db;  /* the most that noise is lowered by, >= 0; negative: no limit */
+    uint32_t sample_rate;        /* of the audio; 0 is the model's. Others are resampled and back. */
+    int keep_level;              /* 1: leave the output at the level that the network works at */
+    double attenuation_limit_db; /* the most that noise is lowered by, >= 0; negative: no limit */
 } frcrn_denoise_options;
 
 #define FRCRN_DENOISE_OPTIONS_INIT {sizeof(frcrn_denoise_options), 0, 0, -1.0}
@@ -186,18 +185,17 @@ typedef struct frcrn_stream frcrn_stream;
 
 typedef struct frcrn_stream_options {
     size_t size;
-    uint32_t sample_rate;         /* of the audio; 0 is the model's. Others are resampled and back,
-                                     which adds to the delay and may allocate. */
-    int keep_level;               /* as in frcrn_denoise_options */
-    double attenuation_limit_db;  /* as in frcrn_denoise_options */
-    double gain;                  /* a fixed linear input gain; 0: the automatic level */
+    uint32_t sample_rate;        /* of the audio; 0 is the model's. Others are resampled and back,
+                                    which adds to the delay and may allocate. */
+    int keep_level;              /* as in frcrn_denoise_options */
+    double attenuation_limit_db; /* as in frcrn_denoise_options */
+    double gain;                 /* a fixed linear input gain; 0: the automatic level */
 } frcrn_stream_options;
 
 #define FRCRN_STREAM_OPTIONS_INIT {sizeof(frcrn_stream_options), 0, 0, -1.0, 0.0}
 
 /* Allocates everything that the stream will need, and runs the network once on silence. */
-FRCRN_API frcrn_status frcrn_stream_create(const frcrn_model *model,
-                                           const frcrn_stream_options *options,
+FRCRN_API frcrn_status frcrn_stream_create(const frcrn_model *model, const frcrn_stream_options *options,
                                            frcrn_stream **stream, frcrn_error *error);
 
 FRCRN_API void frcrn_stream_free(frcrn_stream *stream);
@@ -223,16 +221,15 @@ FRCRN_API frcrn_status frcrn_stream_process(frcrn_stream *stream, const float *i
                                             size_t capacity, size_t *written, frcrn_error *error);
 
 /* End the stream: its remaining samples, so that as many came out as went in. Then reset or free it. */
-FRCRN_API frcrn_status frcrn_stream_flush(frcrn_stream *stream, float *out, size_t capacity,
-                                          size_t *written, frcrn_error *error);
+FRCRN_API frcrn_status frcrn_stream_flush(frcrn_stream *stream, float *out, size_t capacity, size_t *written,
+                                          frcrn_error *error);
 
 /* Begin a new stream; allocates nothing. */
 FRCRN_API frcrn_status frcrn_stream_reset(frcrn_stream *stream, frcrn_error *error);
 
 /* Another attenuation_limit_db while the stream runs: the next samples that come out fade to it. It stays
  * through frcrn_stream_reset. Allocates nothing. */
-FRCRN_API frcrn_status frcrn_stream_set_attenuation_limit(frcrn_stream *stream, double limit_db,
-                                                          frcrn_error *error);
+FRCRN_API frcrn_status frcrn_stream_set_attenuation_limit(frcrn_stream *stream, double limit_db, frcrn_error *error);
 
 typedef struct frcrn_stream_stats {
     size_t size;
@@ -257,9 +254,8 @@ typedef struct frcrn_batch frcrn_batch;
 #define FRCRN_MAX_BATCH 256
 
 /* `streams` streams, numbered from 0, through one network: those with enough samples run together. */
-FRCRN_API frcrn_status frcrn_batch_create(const frcrn_model *model, size_t streams,
-                                          const frcrn_stream_options *options, frcrn_batch **batch,
-                                          frcrn_error *error);
+FRCRN_API frcrn_status frcrn_batch_create(const frcrn_model *model, size_t streams, const frcrn_stream_options *options,
+                                          frcrn_batch **batch, frcrn_error *error);
 
 FRCRN_API void frcrn_batch_free(frcrn_batch *batch);
 
@@ -279,8 +275,8 @@ FRCRN_API frcrn_status frcrn_batch_process(frcrn_batch *batch, const float *cons
 FRCRN_API frcrn_status frcrn_batch_flush(frcrn_batch *batch, size_t stream, float *out, size_t capacity,
                                          size_t *written, frcrn_error *error);
 FRCRN_API frcrn_status frcrn_batch_reset(frcrn_batch *batch, size_t stream, frcrn_error *error);
-FRCRN_API frcrn_status frcrn_batch_get_stats(const frcrn_batch *batch, size_t stream,
-                                             frcrn_stream_stats *stats, frcrn_error *error);
+FRCRN_API frcrn_status frcrn_batch_get_stats(const frcrn_batch *batch, size_t stream, frcrn_stream_stats *stats,
+                                             frcrn_error *error);
 
 /* ---------------------------------------------------------- audio callbacks */
 
@@ -295,8 +291,8 @@ typedef struct frcrn_live_options {
 #define FRCRN_LIVE_OPTIONS_INIT {sizeof(frcrn_live_options), 0, 0}
 
 /* Start a worker thread that runs the stream, which belongs to the worker until it is stopped. */
-FRCRN_API frcrn_status frcrn_live_start(frcrn_stream *stream, const frcrn_live_options *options,
-                                        frcrn_live **live, frcrn_error *error);
+FRCRN_API frcrn_status frcrn_live_start(frcrn_stream *stream, const frcrn_live_options *options, frcrn_live **live,
+                                        frcrn_error *error);
 
 /* Stop the worker and free it; the stream belongs to the caller again, reset. */
 FRCRN_API void frcrn_live_stop(frcrn_live *live);
@@ -315,8 +311,7 @@ FRCRN_API frcrn_status frcrn_live_exchange(frcrn_live *live, const float *in, fl
  * The same, but waits for the worker where it is late, so that every sample comes: for hosts that send
  * recordings through their audio callback, faster than real time.
  */
-FRCRN_API frcrn_status frcrn_live_exchange_blocking(frcrn_live *live, const float *in, float *out,
-                                                    size_t n);
+FRCRN_API frcrn_status frcrn_live_exchange_blocking(frcrn_live *live, const float *in, float *out, size_t n);
 
 /* As frcrn_stream_set_attenuation_limit; from any thread, waits for nothing. */
 FRCRN_API frcrn_status frcrn_live_set_attenuation_limit(frcrn_live *live, double limit_db);

@@ -11,9 +11,9 @@
 #include "denoise.h"
 #include "error.h"
 #include "frcrn.h"
-#include "live.h"
-#include "model.h"
-#include "resampled_stream.h"
+#include "sessions/model.h"
+#include "streaming/live.h"
+#include "streaming/resampled_stream.h"
 #include "verify.h"
 
 namespace {
@@ -27,8 +27,9 @@ Options options_of(const Options *given, const Options &defaults, const char *na
     if (given == nullptr) return defaults;
     constexpr size_t least = sizeof(size_t);
     if (given->size < least || given->size > sizeof(Options))
-        throw Error(FRCRN_ARGUMENT, std::string(name) + ".size is " + std::to_string(given->size) + ", this library's is " +
-                                        std::to_string(sizeof(Options)) + "; begin with " + name + "'s _INIT");
+        throw Error(FRCRN_ARGUMENT, std::string(name) + ".size is " + std::to_string(given->size) +
+                                        ", this library's is " + std::to_string(sizeof(Options)) + "; begin with " +
+                                        name + "'s _INIT");
     Options options = defaults;
     std::memcpy(&options, given, given->size);
     return options;
@@ -107,9 +108,9 @@ struct frcrn_live {
 extern "C" {
 
 const char *frcrn_status_name(frcrn_status status) {
-    static const char *const names[] = {"FRCRN_OK",       "FRCRN_ARGUMENT", "FRCRN_BUNDLE",       "FRCRN_UNSUPPORTED",
-                                        "FRCRN_RUNTIME",  "FRCRN_BACKEND",  "FRCRN_OUTPUT",       "FRCRN_CAPACITY",
-                                        "FRCRN_STATE",    "FRCRN_AUDIO",    "FRCRN_CHECK_FAILED", "FRCRN_MEMORY",
+    static const char *const names[] = {"FRCRN_OK",      "FRCRN_ARGUMENT", "FRCRN_BUNDLE",       "FRCRN_UNSUPPORTED",
+                                        "FRCRN_RUNTIME", "FRCRN_BACKEND",  "FRCRN_OUTPUT",       "FRCRN_CAPACITY",
+                                        "FRCRN_STATE",   "FRCRN_AUDIO",    "FRCRN_CHECK_FAILED", "FRCRN_MEMORY",
                                         "FRCRN_INTERNAL"};
     const auto index = static_cast<int>(status);
     return index >= 0 && index <= FRCRN_INTERNAL ? names[index] : "unknown status";
@@ -138,8 +139,9 @@ frcrn_status frcrn_model_open(const char *bundle, const frcrn_model_options *opt
         settings.stream_threads = chosen.stream_threads;
         settings.high_pass = chosen.high_pass;
         if (chosen.threads < 0 || chosen.stream_threads < 0)
-            throw Error(FRCRN_ARGUMENT, "threads are " + std::to_string(std::min(chosen.threads, chosen.stream_threads)) +
-                                            "; give 0 or more");
+            throw Error(
+                FRCRN_ARGUMENT,
+                "threads are " + std::to_string(std::min(chosen.threads, chosen.stream_threads)) + "; give 0 or more");
         if (chosen.high_pass < -1 || chosen.high_pass > 1)
             throw Error(FRCRN_ARGUMENT, "high_pass is " + std::to_string(chosen.high_pass) + "; give -1, 0 or 1");
         auto ort = std::make_shared<const frcrn::OnnxRuntime>(chosen.ort_api_base, text_of(chosen.onnxruntime, ""));
@@ -190,7 +192,8 @@ frcrn_status frcrn_model_verify(const frcrn_model *model, frcrn_check_function r
             return report == nullptr || report(&check, user) == 0;
         });
         if (failed > 0)
-            throw Error(FRCRN_CHECK_FAILED, std::to_string(failed) + " comparisons missed their floor, the first: " + worst);
+            throw Error(FRCRN_CHECK_FAILED,
+                        std::to_string(failed) + " comparisons missed their floor, the first: " + worst);
     });
 }
 
@@ -219,7 +222,8 @@ frcrn_status frcrn_stream_create(const frcrn_model *model, const frcrn_stream_op
         const frcrn_stream_options chosen = options_of(options, defaults, "frcrn_stream_options");
         auto created = std::make_unique<frcrn_stream>();
         created->model = model->model;
-        created->stream = std::make_unique<frcrn::ResampledStream>(*model->model, chosen.sample_rate, stream_settings(chosen));
+        created->stream =
+            std::make_unique<frcrn::ResampledStream>(*model->model, chosen.sample_rate, stream_settings(chosen));
         *stream = created.release();
     });
 }
@@ -249,7 +253,8 @@ frcrn_status frcrn_stream_process(frcrn_stream *stream, const float *in, size_t 
     });
 }
 
-frcrn_status frcrn_stream_flush(frcrn_stream *stream, float *out, size_t capacity, size_t *written, frcrn_error *error) {
+frcrn_status frcrn_stream_flush(frcrn_stream *stream, float *out, size_t capacity, size_t *written,
+                                frcrn_error *error) {
     if (written != nullptr) *written = 0;
     return guarded(error, [&] {
         require(stream, "stream");
@@ -290,13 +295,15 @@ frcrn_status frcrn_batch_create(const frcrn_model *model, size_t streams, const 
         require(batch, "batch");
         require(model, "model");
         if (streams < 1 || streams > FRCRN_MAX_BATCH)
-            throw Error(FRCRN_ARGUMENT, std::to_string(streams) + " streams; give 1 to " + std::to_string(FRCRN_MAX_BATCH));
+            throw Error(FRCRN_ARGUMENT,
+                        std::to_string(streams) + " streams; give 1 to " + std::to_string(FRCRN_MAX_BATCH));
         const frcrn_stream_options defaults = FRCRN_STREAM_OPTIONS_INIT;
         const frcrn_stream_options chosen = options_of(options, defaults, "frcrn_stream_options");
         const frcrn::Model &own = *model->model;
         const frcrn::File &file = own.require_streaming_core(streams);
         if (chosen.sample_rate != 0 && chosen.sample_rate != own.manifest().sample_rate)
-            throw Error(FRCRN_AUDIO, "a batch at " + std::to_string(chosen.sample_rate) + " Hz; its streams have the model's " +
+            throw Error(FRCRN_AUDIO, "a batch at " + std::to_string(chosen.sample_rate) +
+                                         " Hz; its streams have the model's " +
                                          std::to_string(own.manifest().sample_rate) + " Hz: resample the blocks");
         auto created = std::make_unique<frcrn_batch>();
         created->model = model->model;
@@ -352,7 +359,8 @@ frcrn_status frcrn_batch_flush(frcrn_batch *batch, size_t stream, float *out, si
         if (stream >= group.size())
             throw Error(FRCRN_ARGUMENT, "stream " + std::to_string(stream) + " of " + std::to_string(group.size()));
         if (group.stream(stream).finished())
-            throw Error(FRCRN_STATE, "stream " + std::to_string(stream) + " was flushed already; call frcrn_batch_reset first");
+            throw Error(FRCRN_STATE,
+                        "stream " + std::to_string(stream) + " was flushed already; call frcrn_batch_reset first");
         require_capacity(capacity, group.pending(stream));
         if (group.pending(stream) > 0) require(out, "out");
         frcrn::Sink sink{out, static_cast<size_t>(group.pending(stream)), 0};
@@ -365,16 +373,19 @@ frcrn_status frcrn_batch_reset(frcrn_batch *batch, size_t stream, frcrn_error *e
     return guarded(error, [&] {
         require(batch, "batch");
         if (stream >= batch->group->size())
-            throw Error(FRCRN_ARGUMENT, "stream " + std::to_string(stream) + " of " + std::to_string(batch->group->size()));
+            throw Error(FRCRN_ARGUMENT,
+                        "stream " + std::to_string(stream) + " of " + std::to_string(batch->group->size()));
         batch->group->reset(stream);
     });
 }
 
-frcrn_status frcrn_batch_get_stats(const frcrn_batch *batch, size_t stream, frcrn_stream_stats *stats, frcrn_error *error) {
+frcrn_status frcrn_batch_get_stats(const frcrn_batch *batch, size_t stream, frcrn_stream_stats *stats,
+                                   frcrn_error *error) {
     return guarded(error, [&] {
         require(batch, "batch");
         if (stream >= batch->group->size())
-            throw Error(FRCRN_ARGUMENT, "stream " + std::to_string(stream) + " of " + std::to_string(batch->group->size()));
+            throw Error(FRCRN_ARGUMENT,
+                        "stream " + std::to_string(stream) + " of " + std::to_string(batch->group->size()));
         give(stats, stats_of(batch->group->stream(stream).counts, batch->group->times(stream)), "stats");
     });
 }
@@ -411,8 +422,8 @@ frcrn_status frcrn_live_start(frcrn_stream *stream, const frcrn_live_options *op
                 return silence;
             }
         };
-        created->live = std::make_unique<frcrn::Live>(process, most_out, max_block,
-                                                      own->delay() + max_block + chosen.margin);
+        created->live =
+            std::make_unique<frcrn::Live>(process, most_out, max_block, own->delay() + max_block + chosen.margin);
         *live = created.release();
     });
 }

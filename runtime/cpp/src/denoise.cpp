@@ -5,11 +5,11 @@
 #include <optional>
 #include <vector>
 
+#include "audio/high_pass.h"
+#include "audio/level.h"
+#include "audio/resampler.h"
+#include "audio/stft.h"
 #include "denormals.h"
-#include "high_pass.h"
-#include "level.h"
-#include "resampler.h"
-#include "stft.h"
 
 namespace frcrn {
 namespace {
@@ -73,9 +73,9 @@ public:
 private:
     Output run(const File &file, const std::vector<float> &given, const std::vector<int64_t> &shape) {
         if (file.engine && !file.engine->takes(shape))
-            throw Error(FRCRN_UNSUPPORTED, file.path + ": its profile takes no input of " + std::to_string(shape.back()) +
-                                               " frames or samples; build it again: " + model_.build_command(file) +
-                                               " --force");
+            throw Error(FRCRN_UNSUPPORTED,
+                        file.path + ": its profile takes no input of " + std::to_string(shape.back()) +
+                            " frames or samples; build it again: " + model_.build_command(file) + " --force");
         const auto session = &file == &core_ ? session_ : model_.session(file, false);
         Output output = session->run(file.inputs[0].name, given.data(), shape, file.outputs[0].name);
         if (output.shape != shape)
@@ -83,9 +83,7 @@ private:
         return output;
     }
 
-    static std::vector<float> values(const Output &output) {
-        return {output.data, output.data + output.values()};
-    }
+    static std::vector<float> values(const Output &output) { return {output.data, output.data + output.values()}; }
 
     // What enters the core is bounded to what its precision was verified for.
     const std::vector<float> &bounded(std::vector<float> &given) const {
@@ -178,8 +176,9 @@ std::vector<float> enhance(const Model &model, const std::vector<float> &wave, c
     if (settings.check_finite)
         for (const float value : enhanced)
             if (!std::isfinite(value))
-                throw Error(FRCRN_OUTPUT, core.path + " gave samples that are NaN or infinite; take "
-                                                      "precision fp32, or export the bundle again");
+                throw Error(FRCRN_OUTPUT, core.path +
+                                              " gave samples that are NaN or infinite; take "
+                                              "precision fp32, or export the bundle again");
     return enhanced;
 }
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "model.h"
+#include "sessions/model.h"
 
 namespace frcrn {
 

@@ -6,11 +6,11 @@
 #include <optional>
 #include <vector>
 
+#include "audio/high_pass.h"
+#include "audio/stft.h"
+#include "bundle/npz.h"
 #include "denoise.h"
-#include "group.h"
-#include "high_pass.h"
-#include "npz.h"
-#include "stft.h"
+#include "streaming/group.h"
 
 namespace frcrn {
 namespace {
@@ -113,8 +113,8 @@ private:
     void compare_core(const std::string &name, const File &file, const Array &input, const Array &output) {
         if (!takes(file, name, input) || (file.engine && !file.engine->takes(input.shape))) return;
         const auto session = model_.session(file, false);
-        const Output found = session->run(file.inputs.at(0).name, input.values.data(), input.shape,
-                                          file.outputs.at(0).name);
+        const Output found =
+            session->run(file.inputs.at(0).name, input.values.data(), input.shape, file.outputs.at(0).name);
         compare(file.path, name, output, found.data, static_cast<size_t>(found.values()), floor_of(file, name));
     }
 

@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "model.h"
+#include "sessions/model.h"
 
 namespace frcrn {
 

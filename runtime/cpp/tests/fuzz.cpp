@@ -14,12 +14,12 @@
 #include <string>
 #include <vector>
 
+#include "bundle/manifest.h"
+#include "bundle/npz.h"
+#include "bundle/onnx_file.h"
 #include "error.h"
-#include "manifest.h"
-#include "npz.h"
-#include "onnx_file.h"
 #include "samples.h"
-#include "transform.h"
+#include "streaming/transform.h"
 
 namespace {
 
@@ -44,8 +44,9 @@ void read_onnx(const std::string &content) {
 }
 
 std::vector<std::string> npz_seeds() {
-    return {zip({{"core.a.input.npy", npy("(1, 2, 3)", {1, 2, 3, 4, 5, 6})}, {"core.a.output.npy", npy("(2,)", {1, 2})}}),
-            zip({{"scalar.npy", npy("()", {7})}})};
+    return {
+        zip({{"core.a.input.npy", npy("(1, 2, 3)", {1, 2, 3, 4, 5, 6})}, {"core.a.output.npy", npy("(2,)", {1, 2})}}),
+        zip({{"scalar.npy", npy("()", {7})}})};
 }
 
 std::vector<std::string> onnx_seeds() {
@@ -63,15 +64,30 @@ struct Reader {
 };
 
 std::string damaged(std::mt19937_64 &random, std::string data) {
-    static const uint64_t extremes[] = {0,          1,          0x7f,       0xff,       0xffff,       0x7fffffff,
+    static const uint64_t extremes[] = {0,          1,          0x7f,       0xff,       0xffff,     0x7fffffff,
                                         0x80000000, 0xfffffffe, 0xffffffff, 1ULL << 40, ~0ULL >> 1, ~0ULL};
-    static const char *const words[] = {"1e999", "-1", "null", "{}", "[", "\"", "99999999999999999999", "../", "Loop",
-                                        "PK\x01\x02", "(4294967296, 4294967296)", "\xff\xfe", "true", "0.5", "2097153"};
+    static const char *const words[] = {"1e999",
+                                        "-1",
+                                        "null",
+                                        "{}",
+                                        "[",
+                                        "\"",
+                                        "99999999999999999999",
+                                        "../",
+                                        "Loop",
+                                        "PK\x01\x02",
+                                        "(4294967296, 4294967296)",
+                                        "\xff\xfe",
+                                        "true",
+                                        "0.5",
+                                        "2097153"};
     const auto place = [&] { return data.empty() ? 0 : random() % data.size(); };
     for (uint64_t times = random() % 4 + 1; times > 0; --times) {
         const size_t at = place();
         switch (random() % 6) {
-            case 0: if (!data.empty()) data[at] = static_cast<char>(data[at] ^ (1 << random() % 8)); break;
+            case 0:
+                if (!data.empty()) data[at] = static_cast<char>(data[at] ^ (1 << random() % 8));
+                break;
             case 1: data.replace(at, std::min<size_t>(data.size() - at, 4), little(extremes[random() % 12], 4)); break;
             case 2: data.replace(at, std::min<size_t>(data.size() - at, 8), little(extremes[random() % 12], 8)); break;
             case 3: data.resize(at); break;
@@ -109,9 +125,8 @@ void serve(const Reader &reader) {
 }  // namespace
 
 int main(int count, char **arguments) {
-    const Reader readers[] = {{"manifest", read_manifest, {manifest()}},
-                              {"npz", read_npz, npz_seeds()},
-                              {"onnx", read_onnx, onnx_seeds()}};
+    const Reader readers[] = {
+        {"manifest", read_manifest, {manifest()}}, {"npz", read_npz, npz_seeds()}, {"onnx", read_onnx, onnx_seeds()}};
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which take all addresses
     const rlimit limit = {kRoomBytes, kRoomBytes};
     ::setrlimit(RLIMIT_AS, &limit);

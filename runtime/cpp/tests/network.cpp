@@ -70,7 +70,8 @@ Wave streamed(frcrn_stream *stream, const Wave &wave, unsigned seed) {
     for (size_t at = 0; at < wave.size();) {
         const size_t n = std::min<size_t>(random() % 700, wave.size() - at);
         Wave block(frcrn_stream_max_out(stream, n));
-        REQUIRE(frcrn_stream_process(stream, wave.data() + at, n, block.data(), block.size(), &written, &error) == FRCRN_OK);
+        REQUIRE(frcrn_stream_process(stream, wave.data() + at, n, block.data(), block.size(), &written, &error) ==
+                FRCRN_OK);
         out.insert(out.end(), block.begin(), block.begin() + static_cast<std::ptrdiff_t>(written));
         at += n;
     }
@@ -108,7 +109,8 @@ TEST_CASE("network: recordings, in place and from several threads") {
     Wave alone(wave.size());
     REQUIRE(frcrn_denoise(own.model, wave.data(), alone.data(), wave.size(), nullptr, &own.error) == FRCRN_OK);
     Wave waves[2] = {wave, wave};
-    std::thread other([&] { frcrn_denoise(own.model, waves[0].data(), waves[0].data(), wave.size(), nullptr, nullptr); });
+    std::thread other(
+        [&] { frcrn_denoise(own.model, waves[0].data(), waves[0].data(), wave.size(), nullptr, nullptr); });
     frcrn_denoise(own.model, waves[1].data(), waves[1].data(), wave.size(), nullptr, nullptr);
     other.join();
     CHECK(worst(waves[0], alone) == 0);
@@ -177,8 +179,7 @@ TEST_CASE("network: a batch gives each stream its own") {
             at[i] += n[i];
         }
         REQUIRE(frcrn_batch_process(batch, in, n, out, capacity, written, &own.error) == FRCRN_OK);
-        for (size_t i = 0; i < 3; ++i)
-            outs[i].insert(outs[i].end(), out[i], out[i] + written[i]);
+        for (size_t i = 0; i < 3; ++i) outs[i].insert(outs[i].end(), out[i], out[i] + written[i]);
     }
     for (size_t i = 0; i < 3; ++i) {
         Wave rest(frcrn_batch_pending(batch, i) + 1);

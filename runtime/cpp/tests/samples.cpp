@@ -81,7 +81,8 @@ std::string zip(const Members &members) {
     std::string out, directory;
     for (const auto &[name, content] : members) {
         const std::string sizes = little(0, 4) + little(content.size(), 4) + little(content.size(), 4);
-        const std::string about = little(0, 2) + little(0, 2) + little(0, 4) + sizes + little(name.size(), 2) + little(0, 2);
+        const std::string about =
+            little(0, 2) + little(0, 2) + little(0, 4) + sizes + little(name.size(), 2) + little(0, 2);
         directory += "PK\x01\x02" + little(20, 2) + little(20, 2) + about + little(0, 2) + little(0, 2) + little(0, 2) +
                      little(0, 4) + little(out.size(), 4) + name;
         out += "PK\x03\x04" + little(20, 2) + about + name + content;

@@ -22,7 +22,9 @@ TEST_CASE("denormals: zero for the call, then as before") {
 #if defined(__SSE__) || defined(__aarch64__)
         CHECK_FALSE(has_denormals());
 #endif
-        { const frcrn::DenormalsAsZero inner; }
+        {
+            const frcrn::DenormalsAsZero inner;
+        }
         CHECK_FALSE(has_denormals());
     }
     CHECK(has_denormals());

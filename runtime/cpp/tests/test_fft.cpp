@@ -1,4 +1,4 @@
-#include "fft.h"
+#include "audio/fft.h"
 
 #include <cmath>
 #include <complex>

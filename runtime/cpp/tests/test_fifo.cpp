@@ -1,4 +1,4 @@
-#include "fifo.h"
+#include "streaming/fifo.h"
 
 #include <random>
 

@@ -1,4 +1,4 @@
-#include "high_pass.h"
+#include "audio/high_pass.h"
 
 #include <algorithm>
 #include <cmath>

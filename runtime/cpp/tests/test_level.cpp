@@ -1,4 +1,4 @@
-#include "level.h"
+#include "audio/level.h"
 
 #include <cmath>
 #include <random>
@@ -101,6 +101,8 @@ TEST_CASE("stream level: fixed gains") {
 
 TEST_CASE("stream level: extreme samples leave finite gains") {
     StreamLevel level("active_rms", 0.0, 16000, 320);
-    for (const float gain : gains_of(level, std::vector<float>(3200, 65536.0F))) REQUIRE((gain >= 1e-6F && gain <= 100.0F));
-    for (const float gain : gains_of(level, std::vector<float>(160'000, 1e-3F))) REQUIRE((gain >= 1e-6F && gain <= 100.0F));
+    for (const float gain : gains_of(level, std::vector<float>(3200, 65536.0F)))
+        REQUIRE((gain >= 1e-6F && gain <= 100.0F));
+    for (const float gain : gains_of(level, std::vector<float>(160'000, 1e-3F)))
+        REQUIRE((gain >= 1e-6F && gain <= 100.0F));
 }

@@ -1,4 +1,4 @@
-#include "manifest.h"
+#include "bundle/manifest.h"
 
 #include <functional>
 #include <string>
@@ -114,8 +114,8 @@ TEST_CASE("manifest: every number has bounds") {
         CAPTURE(std::string(bound.place));
         CHECK(refusal_with(bound.place, bound.least) == "");
         CHECK(refusal_with(bound.place, bound.most) == "");
-        for (const Json &beyond : {bound.below, bound.above, Json(1e308), Json("1"), Json(true),
-                                   Json(Json::array()), Json(Json::object())})
+        for (const Json &beyond :
+             {bound.below, bound.above, Json(1e308), Json("1"), Json(true), Json(Json::array()), Json(Json::object())})
             // An axis may be text, which is a dynamic one.
             if (!(beyond.is_string() && has(bound.place, "/inputs/")))
                 CHECK(has(refusal_with(bound.place, beyond), "`" + named(bound.place) + "`"));
@@ -125,8 +125,8 @@ TEST_CASE("manifest: every number has bounds") {
 TEST_CASE("manifest: lengths beyond their bounds are refused, whatever else they break") {
     for (const char *place : {"/padding/size", "/segments/length", "/stft/window_length", "/stft/hop_length",
                               "/stft/fft_length", "/files/1/streaming/chunk"})
-        for (const Json &beyond : {Json(0), Json(-1), Json(INT64_MIN), Json((1 << 21) + 1), Json(INT64_MAX), Json(UINT64_MAX),
-                                   Json(1.5), Json(nullptr)}) {
+        for (const Json &beyond : {Json(0), Json(-1), Json(INT64_MIN), Json((1 << 21) + 1), Json(INT64_MAX),
+                                   Json(UINT64_MAX), Json(1.5), Json(nullptr)}) {
             CAPTURE(std::string(place));
             CAPTURE(beyond.dump());
             CHECK(has(refusal_with(place, beyond), "`" + named(place) + "`"));
@@ -155,13 +155,15 @@ TEST_CASE("manifest: numbers that contradict each other") {
 }
 
 TEST_CASE("manifest: a row of tensors has an end") {
-    CHECK(has(refusal_with("/files/0/inputs/0/shape", Json::array({"batch", 1 << 13, 1 << 13})), "values in the tensors"));
+    CHECK(has(refusal_with("/files/0/inputs/0/shape", Json::array({"batch", 1 << 13, 1 << 13})),
+              "values in the tensors"));
     CHECK(has(refusal_with("/files/1/streaming/states/0/shape", Json::array({"batch", 2147483647, 2147483647})),
               "values in the tensors"));
     Json json = intact();
     Json &states = json["files"][1]["streaming"]["states"];
     for (int i = 0; i < 40; ++i)  // each fits, all do not
-        states.push_back({{"name", "s" + std::to_string(i)}, {"next", "n" + std::to_string(i)},
+        states.push_back({{"name", "s" + std::to_string(i)},
+                          {"next", "n" + std::to_string(i)},
                           {"shape", Json::array({"batch", 1 << 20})}});
     CHECK(has(refusal(json), "values in the tensors"));
 }
@@ -178,37 +180,58 @@ TEST_CASE("manifest: states in bytes") {
 }
 
 TEST_CASE("manifest: what is missing is named") {
-    for (const char *place : {"/schema", "/model", "/domain", "/sample_rate", "/level", "/weights", "/weights/source", "/padding",
-                              "/padding/rule", "/padding/size", "/segments", "/segments/length", "/segments/above", "/files",
-                              "/stft/window_length", "/files/0/path", "/files/0/role", "/files/0/sha256", "/files/0/bytes",
-                              "/files/1/streaming/chunk", "/files/1/streaming/states/0/next", "/files/2/engine/backend"}) {
+    for (const char *place : {"/schema",
+                              "/model",
+                              "/domain",
+                              "/sample_rate",
+                              "/level",
+                              "/weights",
+                              "/weights/source",
+                              "/padding",
+                              "/padding/rule",
+                              "/padding/size",
+                              "/segments",
+                              "/segments/length",
+                              "/segments/above",
+                              "/files",
+                              "/stft/window_length",
+                              "/files/0/path",
+                              "/files/0/role",
+                              "/files/0/sha256",
+                              "/files/0/bytes",
+                              "/files/1/streaming/chunk",
+                              "/files/1/streaming/states/0/next",
+                              "/files/2/engine/backend"}) {
         CAPTURE(std::string(place));
         CHECK(refusal_without(place) == "`" + named(place) + "` is missing");
     }
-    for (const char *place : {"/high_pass", "/files/0/inputs", "/files/0/floor_db", "/files/1/streaming/end", "/stft/center"})
+    for (const char *place :
+         {"/high_pass", "/files/0/inputs", "/files/0/floor_db", "/files/1/streaming/end", "/stft/center"})
         CHECK(refusal_without(place) == "");
 }
 
 TEST_CASE("manifest: words that there are not") {
     for (const char *place : {"/domain", "/level", "/weights/source", "/padding/rule", "/stft/window", "/stft/pad_mode",
-                              "/files/0/role", "/files/0/precision", "/files/2/engine/backend", "/files/2/quantization/target",
-                              "/files/1/streaming/states/0/dtype"}) {
+                              "/files/0/role", "/files/0/precision", "/files/2/engine/backend",
+                              "/files/2/quantization/target", "/files/1/streaming/states/0/dtype"}) {
         const std::string said = refusal_with(place, "x\x1b[2J");
         CHECK(has(said, "`" + named(place) + "` is 'x?[2J', it must be one of: "));
     }
 }
 
 TEST_CASE("manifest: paths stay inside the bundle") {
-    for (const char *path : {"../core.onnx", "a/../../core.onnx", "a/..", "/etc/passwd", "C:core.onnx", "a\\..\\b", "", ".", "./",
-                             "manifest.json", "a\nb", "..", "a/../b"})
+    for (const char *path : {"../core.onnx", "a/../../core.onnx", "a/..", "/etc/passwd", "C:core.onnx", "a\\..\\b", "",
+                             ".", "./", "manifest.json", "a\nb", "..", "a/../b"})
         CHECK(has(refusal_with("/files/0/path", path), "`files[0].path`"));
-    for (const char *path : {"a/b.onnx", "..core.onnx", "./core.onnx", "a b"}) CHECK(refusal_with("/files/0/path", path) == "");
+    for (const char *path : {"a/b.onnx", "..core.onnx", "./core.onnx", "a b"})
+        CHECK(refusal_with("/files/0/path", path) == "");
     CHECK(has(refusal_with("/files/0/path", std::string("a\0b", 3)), "null character"));
     CHECK(has(refusal_with("/files/1/path", "core.onnx"), "`files[1]` is listed twice"));
 }
 
 TEST_CASE("manifest: hashes") {
-    for (const std::string &hash : {std::string(63, 'a'), std::string(65, 'a'), std::string(64, 'A'), std::string(64, 'g')})
+    for (const std::string &hash :
+         {std::string(63, 'a'), std::string(65, 'a'), std::string(64, 'A'), std::string(64, 'g')})
         CHECK(has(refusal_with("/files/0/sha256", hash), "64 hex digits"));
 }
 
@@ -236,7 +259,8 @@ TEST_CASE("manifest: texts and lists have a length") {
 
 TEST_CASE("manifest: not JSON, or JSON without an end") {
     const std::string whole = frcrn::samples::manifest();
-    for (size_t bytes = 0; bytes < whole.size(); bytes += 7) CHECK(refusal(whole.substr(0, bytes)) == "not JSON in UTF-8");
+    for (size_t bytes = 0; bytes < whole.size(); bytes += 7)
+        CHECK(refusal(whole.substr(0, bytes)) == "not JSON in UTF-8");
     CHECK(refusal(std::string("\xff\xfe{}")) == "not JSON in UTF-8");
     CHECK(refusal(std::string("{\"model\": \"\xff\"}")) == "not JSON in UTF-8");
     CHECK(refusal(std::string(1'000'000, '[')) == "JSON that is nested too deeply");
@@ -250,9 +274,9 @@ TEST_CASE("manifest: not JSON, or JSON without an end") {
 }
 
 TEST_CASE("manifest: objects that are something else") {
-    for (const char *place : {"/weights", "/padding", "/segments", "/stft", "/high_pass", "/files", "/files/0", "/files/0/inputs",
-                              "/files/0/inputs/0", "/files/1/streaming", "/files/1/streaming/states/0", "/files/2/engine",
-                              "/files/2/quantization"})
+    for (const char *place : {"/weights", "/padding", "/segments", "/stft", "/high_pass", "/files", "/files/0",
+                              "/files/0/inputs", "/files/0/inputs/0", "/files/1/streaming",
+                              "/files/1/streaming/states/0", "/files/2/engine", "/files/2/quantization"})
         for (const Json &other : {Json(1), Json("a"), Json(true), Json(Json::array({1}))})
             CHECK(refusal_with(place, other) != "");
 }

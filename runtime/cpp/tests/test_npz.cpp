@@ -1,4 +1,4 @@
-#include "npz.h"
+#include "bundle/npz.h"
 
 #include <string>
 

@@ -1,4 +1,4 @@
-#include "onnx_file.h"
+#include "bundle/onnx_file.h"
 
 #include <string>
 #include <vector>
@@ -127,11 +127,11 @@ TEST_CASE("onnx: cut or damaged") {
     const std::string whole = onnx(graph({node("Relu"), node("If", attribute_graph(kBody))}));
     for (size_t bytes = 3; bytes < whole.size(); ++bytes)
         CHECK(has(refusal(whole.substr(0, bytes)), "not an ONNX file (truncated)"));
-    CHECK(has(refusal("\x0b"), "not an ONNX file"));                             // a group
-    CHECK(has(refusal(std::string(11, '\xff')), "not an ONNX file"));            // a number of 11 bytes
+    CHECK(has(refusal("\x0b"), "not an ONNX file"));                                   // a group
+    CHECK(has(refusal(std::string(11, '\xff')), "not an ONNX file"));                  // a number of 11 bytes
     CHECK(has(refusal("\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), "truncated"));  // 2^64 - 1 bytes
-    CHECK(has(refusal("\x0d\x01\x02"), "truncated"));                            // 4 bytes
-    CHECK(has(refusal("\x09\x01\x02"), "truncated"));                            // 8 bytes
+    CHECK(has(refusal("\x0d\x01\x02"), "truncated"));                                  // 4 bytes
+    CHECK(has(refusal("\x09\x01\x02"), "truncated"));                                  // 8 bytes
 }
 
 TEST_CASE("onnx: a file that cannot be read") {

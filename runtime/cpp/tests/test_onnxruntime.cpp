@@ -1,4 +1,4 @@
-#include "onnxruntime.h"
+#include "sessions/onnxruntime.h"
 
 #include <cstdlib>
 #include <string>

@@ -1,4 +1,4 @@
-#include "ring.h"
+#include "streaming/ring.h"
 
 #include <random>
 #include <thread>

@@ -1,4 +1,4 @@
-#include "sha256.h"
+#include "bundle/sha256.h"
 
 #include <string>
 
@@ -22,8 +22,7 @@ TEST_CASE("sha256: the published vectors") {
     CHECK(digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     CHECK(digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
           "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-    CHECK(digest(std::string(1'000'000, 'a')) ==
-          "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    CHECK(digest(std::string(1'000'000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 TEST_CASE("sha256: however the bytes arrive") {
@@ -32,8 +31,7 @@ TEST_CASE("sha256: however the bytes arrive") {
     const std::string whole = digest(text);
     for (const size_t piece : {size_t{1}, size_t{63}, size_t{64}, size_t{65}, size_t{130}}) {
         Sha256 sha;
-        for (size_t at = 0; at < text.size(); at += piece)
-            sha.add(text.data() + at, std::min(piece, text.size() - at));
+        for (size_t at = 0; at < text.size(); at += piece) sha.add(text.data() + at, std::min(piece, text.size() - at));
         CHECK(sha.hex() == whole);
     }
 }

@@ -1,4 +1,4 @@
-#include "stft.h"
+#include "audio/stft.h"
 
 #include <cmath>
 #include <complex>
@@ -53,7 +53,8 @@ TEST_CASE("stft: a signal comes back") {
         const int64_t edge = spec.center ? 0 : spec.window_length;
         double worst = 0;
         for (int64_t i = edge; i < n - edge; ++i)
-            worst = std::max(worst, std::fabs(static_cast<double>(back[static_cast<size_t>(i)]) - wave[static_cast<size_t>(i)]));
+            worst = std::max(
+                worst, std::fabs(static_cast<double>(back[static_cast<size_t>(i)]) - wave[static_cast<size_t>(i)]));
         CHECK(worst < 1e-6);
     }
 }
@@ -77,7 +78,8 @@ TEST_CASE("stft: a bin is the sum that defines it") {
             }
             const auto at = static_cast<size_t>(k * frames + t);
             CHECK(spectrum[at] == doctest::Approx(sum.real()).epsilon(1e-5));
-            CHECK(spectrum[static_cast<size_t>(spec.bins() * frames) + at] == doctest::Approx(sum.imag()).epsilon(1e-5));
+            CHECK(spectrum[static_cast<size_t>(spec.bins() * frames) + at] ==
+                  doctest::Approx(sum.imag()).epsilon(1e-5));
         }
 }
 

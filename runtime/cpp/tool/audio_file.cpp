@@ -73,7 +73,7 @@ class Uninterrupted {
 public:
     Uninterrupted() {
         waiting_ = 0;
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_handler = [](int number) { waiting_ = number; };
         action.sa_flags = SA_RESTART;
         for (size_t i = 0; i < kCount; ++i) ::sigaction(kSignals[i], &action, &before_[i]);
@@ -89,7 +89,7 @@ private:
     static constexpr size_t kCount = 3;
     static constexpr int kSignals[kCount] = {SIGINT, SIGTERM, SIGHUP};
     static volatile std::sig_atomic_t waiting_;
-    struct sigaction before_[kCount] {};
+    struct sigaction before_[kCount]{};
 };
 volatile std::sig_atomic_t Uninterrupted::waiting_ = 0;
 
@@ -98,8 +98,8 @@ class PartialFile {
 public:
     explicit PartialFile(const std::string &path) : path_(path) {
         const std::filesystem::path output(path);
-        partial_ = output.parent_path() / ("." + output.filename().string().substr(0, 200) + "." +
-                                           std::to_string(::getpid()) + ".partial");
+        partial_ = output.parent_path() /
+                   ("." + output.filename().string().substr(0, 200) + "." + std::to_string(::getpid()) + ".partial");
         std::error_code ignored;
         if (output.has_parent_path()) std::filesystem::create_directories(output.parent_path(), ignored);
     }
@@ -135,9 +135,8 @@ private:
 }  // namespace
 
 Recording read_recording(const std::string &path) {
-    struct stat status {};
-    if (::stat(path.c_str(), &status) != 0)
-        throw Failure(path + ": " + std::strerror(errno) + "; give an audio file");
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) throw Failure(path + ": " + std::strerror(errno) + "; give an audio file");
     if (!S_ISREG(status.st_mode)) throw Failure(path + ": no regular file; give an audio file");
     if (status.st_size == 0) throw Failure(path + ": a file of zero length; record or copy it again");
     SF_INFO info{};
@@ -167,13 +166,15 @@ Recording read_recording(const std::string &path) {
         frames += read;
     }
     if (frames == 0)
-        throw Failure(path + ": no samples in it, says its header; give audio with at least one sample, or where the "
-                             "writer never completed it: frcrn stream BUNDLE < IN > OUT");
+        throw Failure(path +
+                      ": no samples in it, says its header; give audio with at least one sample, or where the "
+                      "writer never completed it: frcrn stream BUNDLE < IN > OUT");
     const bool is_mp3 = (info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_MPEG;
     const sf_count_t missing = info.frames - frames;
     if (missing > (is_mp3 ? kMp3Tolerance : 0) && missing < kUnknownFrames) {
         char text[80];
-        std::snprintf(text, sizeof text, "ends early, at %.2f s of %.2f s", static_cast<double>(frames) / info.samplerate,
+        std::snprintf(text, sizeof text, "ends early, at %.2f s of %.2f s",
+                      static_cast<double>(frames) / info.samplerate,
                       static_cast<double>(info.frames) / info.samplerate);
         recording.loss = text;
     }

@@ -18,13 +18,13 @@ struct Container {
 };
 
 const Container kContainers[] = {
-    {".wav", SF_FORMAT_WAV},    {".wave", SF_FORMAT_WAV},   {".wavex", SF_FORMAT_WAVEX}, {".rf64", SF_FORMAT_RF64},
-    {".w64", SF_FORMAT_W64},    {".flac", SF_FORMAT_FLAC},  {".ogg", SF_FORMAT_OGG},     {".oga", SF_FORMAT_OGG},
-    {".opus", SF_FORMAT_OGG},   {".mp3", SF_FORMAT_MPEG},   {".aif", SF_FORMAT_AIFF},    {".aiff", SF_FORMAT_AIFF},
-    {".aifc", SF_FORMAT_AIFF},  {".caf", SF_FORMAT_CAF},    {".au", SF_FORMAT_AU},       {".snd", SF_FORMAT_AU},
-    {".voc", SF_FORMAT_VOC},    {".paf", SF_FORMAT_PAF},    {".pvf", SF_FORMAT_PVF},     {".htk", SF_FORMAT_HTK},
-    {".avr", SF_FORMAT_AVR},    {".ircam", SF_FORMAT_IRCAM}, {".sf", SF_FORMAT_IRCAM},   {".nist", SF_FORMAT_NIST},
-    {".sph", SF_FORMAT_NIST},   {".8svx", SF_FORMAT_SVX},   {".iff", SF_FORMAT_SVX},     {".svx", SF_FORMAT_SVX},
+    {".wav", SF_FORMAT_WAV},     {".wave", SF_FORMAT_WAV},    {".wavex", SF_FORMAT_WAVEX}, {".rf64", SF_FORMAT_RF64},
+    {".w64", SF_FORMAT_W64},     {".flac", SF_FORMAT_FLAC},   {".ogg", SF_FORMAT_OGG},     {".oga", SF_FORMAT_OGG},
+    {".opus", SF_FORMAT_OGG},    {".mp3", SF_FORMAT_MPEG},    {".aif", SF_FORMAT_AIFF},    {".aiff", SF_FORMAT_AIFF},
+    {".aifc", SF_FORMAT_AIFF},   {".caf", SF_FORMAT_CAF},     {".au", SF_FORMAT_AU},       {".snd", SF_FORMAT_AU},
+    {".voc", SF_FORMAT_VOC},     {".paf", SF_FORMAT_PAF},     {".pvf", SF_FORMAT_PVF},     {".htk", SF_FORMAT_HTK},
+    {".avr", SF_FORMAT_AVR},     {".ircam", SF_FORMAT_IRCAM}, {".sf", SF_FORMAT_IRCAM},    {".nist", SF_FORMAT_NIST},
+    {".sph", SF_FORMAT_NIST},    {".8svx", SF_FORMAT_SVX},    {".iff", SF_FORMAT_SVX},     {".svx", SF_FORMAT_SVX},
     {".mpc2k", SF_FORMAT_MPC2K},
 };
 
@@ -32,8 +32,11 @@ const Container kContainers[] = {
 struct Depth {
     int subtype, bits;
 };
-const Depth kDepths[] = {{SF_FORMAT_PCM_16, 16}, {SF_FORMAT_PCM_24, 24}, {SF_FORMAT_PCM_32, 32},
-                         {SF_FORMAT_FLOAT, 33},  {SF_FORMAT_DOUBLE, 64}};
+const Depth kDepths[] = {{SF_FORMAT_PCM_16, 16},
+                         {SF_FORMAT_PCM_24, 24},
+                         {SF_FORMAT_PCM_32, 32},
+                         {SF_FORMAT_FLOAT, 33},
+                         {SF_FORMAT_DOUBLE, 64}};
 
 int container_of(int format) { return format & SF_FORMAT_TYPEMASK; }
 int subtype_of(int format) { return format & SF_FORMAT_SUBMASK; }

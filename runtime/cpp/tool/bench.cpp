@@ -61,7 +61,8 @@ Streaming measure_stream(const Model &model, const frcrn_model_info &info, Clock
     std::vector<float> out(frcrn_stream_max_out(stream.get(), wave.size()));
     Streaming result;
     result.chunk_ms = 1000.0 * info.chunk / info.sample_rate;
-    for (Clock::time_point started = Clock::now(); result.calls_ms.size() < 10 || milliseconds_since(started) < budget_ms;) {
+    for (Clock::time_point started = Clock::now();
+         result.calls_ms.size() < 10 || milliseconds_since(started) < budget_ms;) {
         const Clock::time_point call = Clock::now();
         size_t written = 0;
         frcrn_error error;
@@ -83,7 +84,8 @@ double measure_recordings(const Model &model, const frcrn_model_info &info, doub
     const std::vector<float> wave = noise(static_cast<size_t>(kRecordingSeconds * info.sample_rate));
     std::vector<float> out(wave.size());
     std::vector<double> factors;
-    for (const Clock::time_point started = Clock::now(); factors.size() < 2 || milliseconds_since(started) < budget_ms;) {
+    for (const Clock::time_point started = Clock::now();
+         factors.size() < 2 || milliseconds_since(started) < budget_ms;) {
         const Clock::time_point call = Clock::now();
         frcrn_error error;
         frcrn_denoise(model.get(), wave.data(), out.data(), wave.size(), nullptr, &error);
@@ -110,7 +112,8 @@ int run(const Words &words) {
         result.add("first_hop_ms", stream.first_hop_ms).add("hop_ms", stream.chunk_ms).add("hop_median_ms", median);
         result.add("hop_p99_ms", last).add("hops", static_cast<double>(stream.calls_ms.size()));
         result.add("stream_peak_memory_mb", memory);
-        std::snprintf(line, sizeof line, "Start to first hop   %.0f ms\nHop of %.0f ms          median %.3f ms, p99 %.3f ms (%zu hops)\n",
+        std::snprintf(line, sizeof line,
+                      "Start to first hop   %.0f ms\nHop of %.0f ms          median %.3f ms, p99 %.3f ms (%zu hops)\n",
                       stream.first_hop_ms, stream.chunk_ms, median, last, stream.calls_ms.size());
         lines += line;
         std::snprintf(line, sizeof line, "Peak memory, stream  %.0f MB\n", memory);
@@ -119,7 +122,8 @@ int run(const Words &words) {
     if (info.offline != 0) {
         const double factor = measure_recordings(model, info, budget_ms);
         result.add("recording_seconds", kRecordingSeconds).add("recording_real_time_factor", factor);
-        std::snprintf(line, sizeof line, "Recordings           real-time factor %.4f (%.0f s each)\n", factor, kRecordingSeconds);
+        std::snprintf(line, sizeof line, "Recordings           real-time factor %.4f (%.0f s each)\n", factor,
+                      kRecordingSeconds);
         lines += line;
     }
     const double memory = peak_memory_mb();

@@ -80,8 +80,7 @@ int run(const Words &words) {
 
 }  // namespace
 
-extern const Command kDenoise = {"denoise", "BUNDLE IN OUT",
-                                 "Denoise an audio file; OUT's suffix decides its format.", run,
-                                 [] { return help_of(options()); }};
+extern const Command kDenoise = {"denoise", "BUNDLE IN OUT", "Denoise an audio file; OUT's suffix decides its format.",
+                                 run, [] { return help_of(options()); }};
 
 }  // namespace tool

@@ -33,9 +33,10 @@ std::string overview() {
         name.resize(std::max<size_t>(name.size() + 2, 26), ' ');
         text += name + command->summary + "\n";
     }
-    return text + "\n  --help, --version; options of a command: frcrn COMMAND --help\n\n"
-                  "ONNX Runtime runs the network: --onnxruntime FILE, the variable FRCRN_ONNXRUNTIME, or what the\n"
-                  "loader finds. Exit codes: 0; 1: a check failed; 2: the input or the options cannot be used.\n";
+    return text +
+           "\n  --help, --version; options of a command: frcrn COMMAND --help\n\n"
+           "ONNX Runtime runs the network: --onnxruntime FILE, the variable FRCRN_ONNXRUNTIME, or what the\n"
+           "loader finds. Exit codes: 0; 1: a check failed; 2: the input or the options cannot be used.\n";
 }
 
 bool asks_for_help(const Words &words) {

@@ -49,8 +49,6 @@ std::string band_loss(uint32_t model_rate) {
     return text;
 }
 
-double attenuation_limit(const Arguments &arguments) {
-    return arguments.number("attenuation-limit", -1.0, 0.0, 1e6);
-}
+double attenuation_limit(const Arguments &arguments) { return arguments.number("attenuation-limit", -1.0, 0.0, 1e6); }
 
 }  // namespace tool

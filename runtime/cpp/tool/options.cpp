@@ -10,7 +10,8 @@ namespace tool {
 
 Options model_options() {
     return {
-        {"onnxruntime", 0, "FILE", "The library of ONNX Runtime. Default: FRCRN_ONNXRUNTIME, or what the loader finds."},
+        {"onnxruntime", 0, "FILE",
+         "The library of ONNX Runtime. Default: FRCRN_ONNXRUNTIME, or what the loader finds."},
         {"provider", 0, "NAME", "cpu, cuda, tensorrt or tensorrt-rtx. Default: cpu."},
         {"provider-library", 0, "FILE", "The library of a plugin provider, for tensorrt-rtx."},
         {"precision", 0, "NAME", "The bundle's file of this precision: fp32, fp16, int8 or fp8. Default: fp32."},

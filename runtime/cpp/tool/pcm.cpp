@@ -95,8 +95,8 @@ void PcmSpec::decode(const Bytes &data, std::vector<std::vector<float>> &wave) c
         wave[c].resize(n);
         for (size_t i = 0; i < n; ++i) {
             // Integers of any size at the top of 32 bits.
-            const auto bits = static_cast<uint32_t>(little_endian(data.data() + (i * count + c) * size, size)
-                                                    << (32 - 8 * size));
+            const auto bits =
+                static_cast<uint32_t>(little_endian(data.data() + (i * count + c) * size, size) << (32 - 8 * size));
             if (is_float)
                 std::memcpy(&wave[c][i], &bits, sizeof bits);
             else

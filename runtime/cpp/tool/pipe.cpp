@@ -52,7 +52,7 @@ bool another_waits() {
 
 // A file of that size, written from its beginning and not appended to.
 bool rewritable(uint64_t size) {
-    struct stat status {};
+    struct stat status{};
     return ::fstat(STDOUT_FILENO, &status) == 0 && S_ISREG(status.st_mode) &&
            ::lseek(STDOUT_FILENO, 0, SEEK_CUR) == static_cast<off_t>(size) &&
            (::fcntl(STDOUT_FILENO, F_GETFL) & O_APPEND) == 0;
@@ -61,7 +61,7 @@ bool rewritable(uint64_t size) {
 }  // namespace
 
 void interrupts_end_input() {
-    struct sigaction action {};
+    struct sigaction action{};
     // Every later read finds an end, also one that has not begun.
     action.sa_handler = [](int) {
         const int before = errno, nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);

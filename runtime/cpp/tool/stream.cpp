@@ -15,10 +15,11 @@ namespace tool {
 namespace {
 
 Options options() {
-    return Options{{"format", 0, "NAME", "Standard input is raw PCM: s16le, s24le, s32le or f32le. Default: WAV or RF64."},
-                   {"rate", 0, "HZ", "Sample rate of raw PCM. Default: the network's."},
-                   {"channels", 0, "N", "Channels of raw PCM. Default: 1."},
-                   {"gain", 0, "FACTOR", "Fixed linear input gain; turns the automatic level off."}} +
+    return Options{
+               {"format", 0, "NAME", "Standard input is raw PCM: s16le, s24le, s32le or f32le. Default: WAV or RF64."},
+               {"rate", 0, "HZ", "Sample rate of raw PCM. Default: the network's."},
+               {"channels", 0, "N", "Channels of raw PCM. Default: 1."},
+               {"gain", 0, "FACTOR", "Fixed linear input gain; turns the automatic level off."}} +
            model_options() + audio_options() +
            Options{{"json", 0, nullptr, "Print the results on standard error as JSON."},
                    {"no-status", 0, nullptr, "Print nothing on standard error."}};

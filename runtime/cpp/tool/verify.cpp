@@ -20,8 +20,8 @@ struct Row {
 std::vector<Row> compare(const Model &model, frcrn_error &error) {
     std::vector<Row> rows;
     const auto keep = [](const frcrn_check *check, void *user) {
-        static_cast<std::vector<Row> *>(user)->push_back({check->artifact, check->name, check->snr_db, check->max_abs,
-                                                          check->floor_db, check->passed != 0});
+        static_cast<std::vector<Row> *>(user)->push_back(
+            {check->artifact, check->name, check->snr_db, check->max_abs, check->floor_db, check->passed != 0});
         return 0;
     };
     frcrn_model_verify(model.get(), keep, &rows, &error);
@@ -69,8 +69,8 @@ int run(const Words &words) {
 
 }  // namespace
 
-extern const Command kVerify = {"verify", "BUNDLE",
-                                "Compare a bundle with the outputs of the PyTorch reference; exit code 1 below a floor.",
-                                run, [] { return help_of(options()); }};
+extern const Command kVerify = {
+    "verify", "BUNDLE", "Compare a bundle with the outputs of the PyTorch reference; exit code 1 below a floor.", run,
+    [] { return help_of(options()); }};
 
 }  // namespace tool
