@@ -92,7 +92,7 @@ cpp-sanitize:
 # Cross-built for 64-bit ARM and tested under qemu, into build/cpp-aarch64.
 cpp-aarch64:
 	@runtime/cpp/dependencies
-	@PYTHON=$(PYTHON) runtime/cpp/dependencies-aarch64
+	@runtime/cpp/dependencies-aarch64
 	@runtime/cpp/build aarch64 --test
 
 # Everything that one machine measures, about an hour of it alone; then the tables of all pages.

@@ -13,7 +13,7 @@ from tests.runtime.cpp.tool import Tool
 @pytest.fixture(scope="session")
 def cpp_build() -> Path:
     """The folder of the build, made by `make cpp` where it is out of date."""
-    return make("cpp", "cpp", ())
+    return make("cpp", "cpp")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from tests.runtime.cpp.builds import ROOT, make, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.longest]
 
-COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64-static"
+QEMU = "qemu-aarch64-static"
 # Another order of sums; seen: 127 dB.
 FLOOR_DB = 100
 
@@ -25,14 +24,14 @@ FLOOR_DB = 100
 @pytest.fixture(scope="module")
 def aarch64() -> Path:
     """The build, whose unit tests have passed."""
-    return make("cpp-aarch64", "cpp-aarch64", (COMPILER, EMULATOR), PYTHON=sys.executable)
+    return make("cpp-aarch64", "cpp-aarch64", cross=True)
 
 
 def frcrn(build: Path, *words: object, data: bytes | None = None) -> bytes:
     """The tool's standard output."""
     libraries = ROOT / "build/aarch64"
     environment = {**os.environ, "FRCRN_ONNXRUNTIME": str(libraries / "libonnxruntime.so.1")}
-    emulated = (EMULATOR, "-L", libraries, build / "tool/frcrn")
+    emulated = (QEMU, "-L", libraries, build / "tool/frcrn")
     return run(*emulated, *words, environment=environment, data=data)
 
 

@@ -18,7 +18,7 @@ TESTS = ("recordings", "streams", "batches", "live", "bad_input", "engines")
 @pytest.fixture(scope="module")
 def build() -> Path:
     """The folder with the builds, whose unit tests have passed."""
-    return make("cpp-sanitize", "", ())
+    return make("cpp-sanitize", "")
 
 
 @pytest.mark.parametrize("preset", ["asan", "tsan"])
