@@ -261,6 +261,8 @@ TEST_CASE("manifest: not JSON, or JSON without an end") {
     const std::string whole = frcrn::samples::manifest();
     for (size_t bytes = 0; bytes < whole.size(); bytes += 7)
         CHECK(refusal(whole.substr(0, bytes)) == "not JSON in UTF-8");
+    for (const char *more : {"x", "{}", "\0", "\0{}"})
+        CHECK(refusal(whole + std::string(more, 1) + (more + 1)) == "not JSON in UTF-8");
     CHECK(refusal(std::string("\xff\xfe{}")) == "not JSON in UTF-8");
     CHECK(refusal(std::string("{\"model\": \"\xff\"}")) == "not JSON in UTF-8");
     CHECK(refusal(std::string(1'000'000, '[')) == "JSON that is nested too deeply");

@@ -116,10 +116,11 @@ Json read_json(const std::string &text) {
         return true;
     };
     try {
-        return Json::parse(text, bounded);
+        // The parser would take a null byte for the end, and leave the rest unread.
+        if (text.find('\0') == std::string::npos) return Json::parse(text, bounded);
     } catch (const Json::exception &) {
-        throw Error(FRCRN_BUNDLE, "not JSON in UTF-8");
     }
+    throw Error(FRCRN_BUNDLE, "not JSON in UTF-8");
 }
 
 StftSpec read_stft(const Field &field) {
