@@ -1,4 +1,4 @@
-#include "live.h"
+#include "streaming/live.h"
 
 #include <algorithm>
 #include <atomic>
@@ -54,8 +54,10 @@ TEST_CASE("live: a slow worker gives silence that is counted, and never a sample
     const std::vector<float> out = counted(live, 50'000, false);
     size_t silent = 0, wrong = 0;
     for (size_t i = kDelay; i < out.size(); ++i) {
-        if (out[i] == 0.0F) ++silent;
-        else if (out[i] != static_cast<float>(i - kDelay + 1)) ++wrong;
+        if (out[i] == 0.0F)
+            ++silent;
+        else if (out[i] != static_cast<float>(i - kDelay + 1))
+            ++wrong;
     }
     CHECK(wrong == 0);
     CHECK(silent > 0);
