@@ -73,7 +73,8 @@ def with_engine(made: Path, root: Path, *, left_out: str = "", stripped: bool = 
     shutil.copytree(made / "bundle", root)
     names = tuple(name for name in weights_of(root / "core.onnx") if name != left_out)
     shape = {"low": (1, 1, 16), "best": (1, 1, 1600), "high": (8, 1, 160_000)}
-    entry = add_engine(root, precision="fp32", refittable=names, stripped=stripped, **shape)
+    facts = {"refittable": names, "stripped": stripped, "context": not stripped}
+    entry = add_engine(root, precision="fp32", **facts, **shape)
     assert entry.engine is not None
     report = LayerReport(layers=(), io=(), nodes={}, weights={name: name for name in names})
     (root / entry.engine.layers).write_bytes(report.to_json())
@@ -109,6 +110,7 @@ def test_an_engine_takes_the_weights_of_another_checkpoint(
     assert manifest.weights.name == "new.pt"
     now = next(e.engine for e in manifest.files if e.path == entry.path)
     assert now is not None
+    assert [e.path for e in manifest.files if e.role == "context"] == [now.context] * (not stripped)
     assert (now.refittable, now.stripped, now.verified_on) == (True, stripped, gpu.name)
     assert "passed all" in json.loads(out)["engines"][entry.path]
     # Once more: the engine still can be refitted.
