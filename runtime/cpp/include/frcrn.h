@@ -14,14 +14,14 @@
  *
  * Audio is float, mono, full scale at -1 and 1. Rates are in Hz, lengths and delays in samples.
  *
- * Errors. Every function that can fail returns a status, FRCRN_OK (0) or a reason, and writes a text
- * into the caller's `error`, which may be NULL. No exception, exit or abort leaves the library. What a
- * failed call would have created stays NULL; `written` is 0.
+ * Errors. Every function that can fail returns a status, FRCRN_OK (0) or a reason, and writes status and
+ * text into the caller's `error`, which may be NULL; on success these are 0 and "". No exception, exit or abort leaves
+ * the library. What a failed call would have created stays NULL; `written` is 0.
  *
  * Threads. A model is immutable: any number of threads may use it at once. A stream, a batch and a
  * live worker belong to one thread at a time, and may move between threads. A model lives until it and
- * everything made from it are gone, so the order of frees is free. Using an object after its own free is
- * undefined, as with `free()`; freeing NULL is allowed.
+ * everything made from it are gone, and a stream until its worker is, so the order of frees is free. Using an object
+ * after its own free is undefined, as with `free()`; freeing NULL is allowed.
  *
  * Options and results are structs that begin with their size: `frcrn_stream_options o =
  * FRCRN_STREAM_OPTIONS_INIT;`. A later library takes an earlier caller's smaller struct. NULL options
@@ -200,7 +200,8 @@ FRCRN_API frcrn_status frcrn_stream_create(const frcrn_model *model, const frcrn
 
 FRCRN_API void frcrn_stream_free(frcrn_stream *stream);
 
-/* The most samples that frcrn_stream_process gives for n; SIZE_MAX for NULL. */
+/* The most samples that frcrn_stream_process gives for n, 0 for 0; SIZE_MAX for NULL and for an n that no
+ * memory holds. */
 FRCRN_API size_t frcrn_stream_max_out(const frcrn_stream *stream, size_t n);
 
 /* As frcrn_model_info.latency, in samples of the stream's own rate, with what resampling adds; 0 for NULL. */
@@ -253,7 +254,10 @@ typedef struct frcrn_batch frcrn_batch;
 
 #define FRCRN_MAX_BATCH 256
 
-/* `streams` streams, numbered from 0, through one network: those with enough samples run together. */
+/*
+ * `streams` streams, numbered from 0, through one network: those with enough samples run together. All are
+ * at the model's rate: `sample_rate` of the options is that, or 0.
+ */
 FRCRN_API frcrn_status frcrn_batch_create(const frcrn_model *model, size_t streams, const frcrn_stream_options *options,
                                           frcrn_batch **batch, frcrn_error *error);
 
@@ -290,7 +294,10 @@ typedef struct frcrn_live_options {
 
 #define FRCRN_LIVE_OPTIONS_INIT {sizeof(frcrn_live_options), 0, 0}
 
-/* Start a worker thread that runs the stream, which belongs to the worker until it is stopped. */
+/*
+ * Start a worker thread that runs the stream, which belongs to the worker until it is stopped: other calls
+ * with it give FRCRN_STATE until then.
+ */
 FRCRN_API frcrn_status frcrn_live_start(frcrn_stream *stream, const frcrn_live_options *options, frcrn_live **live,
                                         frcrn_error *error);
 
@@ -303,7 +310,7 @@ FRCRN_API size_t frcrn_live_latency(const frcrn_live *live);
 /*
  * Give n samples and take n, `frcrn_live_latency` later; for one audio callback. in == out is allowed.
  * Where the worker is late, silence comes instead, is counted, and what is late is dropped, so that the
- * delay stays. Waits for nothing: it copies.
+ * delay stays. Waits for nothing: it copies. FRCRN_ARGUMENT, and silence in `out`, for more than max_block.
  */
 FRCRN_API frcrn_status frcrn_live_exchange(frcrn_live *live, const float *in, float *out, size_t n);
 

@@ -21,6 +21,8 @@ namespace {
 using frcrn::Error;
 using frcrn::guarded;
 
+constexpr size_t kMostSamples = SIZE_MAX / 64;
+
 // The caller's options, or the defaults. A smaller struct is of an earlier header: its fields come first.
 template <typename Options>
 Options options_of(const Options *given, const Options &defaults, const char *name) {
@@ -60,6 +62,12 @@ frcrn::StreamSettings stream_settings(const frcrn_stream_options &options) {
     return settings;
 }
 
+// A negative length that became a huge one.
+void require_samples(size_t n) {
+    if (n > kMostSamples)
+        throw Error(FRCRN_ARGUMENT, "n is " + std::to_string(n) + ": no memory holds so many samples");
+}
+
 void require_capacity(size_t capacity, size_t needed) {
     if (capacity < needed)
         throw Error(FRCRN_CAPACITY, "a capacity of " + std::to_string(capacity) + " samples, " +
@@ -88,9 +96,10 @@ struct frcrn_model {
     frcrn_model_info info;
 };
 
+// A live worker keeps the stream that it runs.
 struct frcrn_stream {
-    std::shared_ptr<const frcrn::Model> model;
-    std::unique_ptr<frcrn::ResampledStream> stream;
+    std::shared_ptr<frcrn::ResampledStream> stream;
+    std::shared_ptr<std::atomic<bool>> is_live = std::make_shared<std::atomic<bool>>(false);
 };
 
 struct frcrn_batch {
@@ -100,10 +109,21 @@ struct frcrn_batch {
 };
 
 struct frcrn_live {
-    frcrn_stream *stream;
+    frcrn_stream stream;
     std::atomic<double> noisy_share;  // from any thread to the worker
     std::unique_ptr<frcrn::Live> live;
 };
+
+namespace {
+
+// The stream of the caller, which no live worker runs.
+frcrn::ResampledStream &own_stream(frcrn_stream *stream) {
+    require(stream, "stream");
+    if (stream->is_live->load()) throw Error(FRCRN_STATE, "a live worker runs this stream; frcrn_live_stop ends it");
+    return *stream->stream;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -144,9 +164,10 @@ frcrn_status frcrn_model_open(const char *bundle, const frcrn_model_options *opt
                 "threads are " + std::to_string(std::min(chosen.threads, chosen.stream_threads)) + "; give 0 or more");
         if (chosen.high_pass < -1 || chosen.high_pass > 1)
             throw Error(FRCRN_ARGUMENT, "high_pass is " + std::to_string(chosen.high_pass) + "; give -1, 0 or 1");
+        frcrn::Bundle opened_bundle(bundle);  // what is wrong with it comes before what ONNX Runtime lacks
         auto ort = std::make_shared<const frcrn::OnnxRuntime>(chosen.ort_api_base, text_of(chosen.onnxruntime, ""));
         auto opened = std::make_unique<frcrn_model>();
-        opened->model = std::make_shared<const frcrn::Model>(bundle, std::move(ort), settings);
+        opened->model = std::make_shared<const frcrn::Model>(std::move(opened_bundle), std::move(ort), settings);
         const frcrn::Model &own = *opened->model;
         const frcrn::Manifest &manifest = own.manifest();
         frcrn_model_info info = FRCRN_MODEL_INFO_INIT;
@@ -203,6 +224,7 @@ frcrn_status frcrn_denoise(const frcrn_model *model, const float *in, float *out
         require(model, "model");
         const frcrn_denoise_options defaults = FRCRN_DENOISE_OPTIONS_INIT;
         const frcrn_denoise_options chosen = options_of(options, defaults, "frcrn_denoise_options");
+        require_samples(n);
         if (n > 0) require(in, "in"), require(out, "out");
         frcrn::DenoiseSettings settings;
         settings.sample_rate = chosen.sample_rate;
@@ -221,9 +243,8 @@ frcrn_status frcrn_stream_create(const frcrn_model *model, const frcrn_stream_op
         const frcrn_stream_options defaults = FRCRN_STREAM_OPTIONS_INIT;
         const frcrn_stream_options chosen = options_of(options, defaults, "frcrn_stream_options");
         auto created = std::make_unique<frcrn_stream>();
-        created->model = model->model;
         created->stream =
-            std::make_unique<frcrn::ResampledStream>(*model->model, chosen.sample_rate, stream_settings(chosen));
+            std::make_shared<frcrn::ResampledStream>(*model->model, chosen.sample_rate, stream_settings(chosen));
         *stream = created.release();
     });
 }
@@ -231,7 +252,8 @@ frcrn_status frcrn_stream_create(const frcrn_model *model, const frcrn_stream_op
 void frcrn_stream_free(frcrn_stream *stream) { delete stream; }
 
 size_t frcrn_stream_max_out(const frcrn_stream *stream, size_t n) {
-    return stream != nullptr ? stream->stream->max_out(n) : SIZE_MAX;
+    if (stream == nullptr || n > kMostSamples) return SIZE_MAX;
+    return n > 0 ? stream->stream->max_out(n) : 0;
 }
 
 size_t frcrn_stream_latency(const frcrn_stream *stream) { return stream != nullptr ? stream->stream->delay() : 0; }
@@ -242,13 +264,14 @@ frcrn_status frcrn_stream_process(frcrn_stream *stream, const float *in, size_t 
                                   size_t *written, frcrn_error *error) {
     if (written != nullptr) *written = 0;
     return guarded(error, [&] {
-        require(stream, "stream");
+        frcrn::ResampledStream &own = own_stream(stream);
         require(written, "written");
-        if (n > 0) require(in, "in");
-        frcrn::ResampledStream &own = *stream->stream;
+        require_samples(n);
         if (own.finished()) throw Error(FRCRN_STATE, "the stream was flushed; call frcrn_stream_reset first");
+        if (n == 0) return;
+        require(in, "in");
         require_capacity(capacity, own.max_out(n));
-        if (capacity > 0) require(out, "out");
+        require(out, "out");
         *written = own.process(in, n, out, capacity);
     });
 }
@@ -257,9 +280,8 @@ frcrn_status frcrn_stream_flush(frcrn_stream *stream, float *out, size_t capacit
                                 frcrn_error *error) {
     if (written != nullptr) *written = 0;
     return guarded(error, [&] {
-        require(stream, "stream");
+        frcrn::ResampledStream &own = own_stream(stream);
         require(written, "written");
-        frcrn::ResampledStream &own = *stream->stream;
         if (own.finished()) throw Error(FRCRN_STATE, "the stream was flushed already; call frcrn_stream_reset first");
         require_capacity(capacity, own.pending());
         if (own.pending() > 0) require(out, "out");
@@ -268,23 +290,17 @@ frcrn_status frcrn_stream_flush(frcrn_stream *stream, float *out, size_t capacit
 }
 
 frcrn_status frcrn_stream_reset(frcrn_stream *stream, frcrn_error *error) {
-    return guarded(error, [&] {
-        require(stream, "stream");
-        stream->stream->reset();
-    });
+    return guarded(error, [&] { own_stream(stream).reset(); });
 }
 
 frcrn_status frcrn_stream_set_attenuation_limit(frcrn_stream *stream, double limit_db, frcrn_error *error) {
-    return guarded(error, [&] {
-        require(stream, "stream");
-        stream->stream->set_noisy_share(frcrn::noisy_share(limit_db));
-    });
+    return guarded(error, [&] { own_stream(stream).set_noisy_share(frcrn::noisy_share(limit_db)); });
 }
 
 frcrn_status frcrn_stream_get_stats(const frcrn_stream *stream, frcrn_stream_stats *stats, frcrn_error *error) {
     return guarded(error, [&] {
-        require(stream, "stream");
-        give(stats, stats_of(stream->stream->counts(), stream->stream->times()), "stats");
+        const frcrn::ResampledStream &own = own_stream(const_cast<frcrn_stream *>(stream));
+        give(stats, stats_of(own.counts(), own.times()), "stats");
     });
 }
 
@@ -317,7 +333,8 @@ frcrn_status frcrn_batch_create(const frcrn_model *model, size_t streams, const 
 void frcrn_batch_free(frcrn_batch *batch) { delete batch; }
 
 size_t frcrn_batch_max_out(const frcrn_batch *batch, size_t n) {
-    return batch != nullptr ? batch->group->stream(0).max_out(n) : SIZE_MAX;
+    if (batch == nullptr || n > kMostSamples) return SIZE_MAX;
+    return n > 0 ? batch->group->stream(0).max_out(n) : 0;
 }
 
 size_t frcrn_batch_pending(const frcrn_batch *batch, size_t stream) {
@@ -337,6 +354,7 @@ frcrn_status frcrn_batch_process(frcrn_batch *batch, const float *const *in, con
         frcrn::Group &group = *batch->group;
         for (size_t i = 0; i < group.size(); ++i) {
             if (n[i] == 0) continue;
+            require_samples(n[i]);
             require(in[i], "in[i]");
             if (group.stream(i).finished())
                 throw Error(FRCRN_STATE, "stream " + std::to_string(i) + " was flushed; call frcrn_batch_reset first");
@@ -403,10 +421,10 @@ frcrn_status frcrn_live_start(frcrn_stream *stream, const frcrn_live_options *op
         if (max_block > most || chosen.margin > most)
             throw Error(FRCRN_ARGUMENT, "max_block " + std::to_string(max_block) + ", margin " +
                                             std::to_string(chosen.margin) + "; give at most " + std::to_string(most));
-        frcrn::ResampledStream *own = stream->stream.get();
+        frcrn::ResampledStream *own = &own_stream(stream);
         own->reset();
         auto created = std::make_unique<frcrn_live>();
-        created->stream = stream;
+        created->stream = *stream;
         created->noisy_share = own->noisy_share();
         // Of a call, or silence for all that had gone in.
         const size_t most_out = own->delay() + own->max_out(max_block);
@@ -424,15 +442,17 @@ frcrn_status frcrn_live_start(frcrn_stream *stream, const frcrn_live_options *op
         };
         created->live =
             std::make_unique<frcrn::Live>(process, most_out, max_block, own->delay() + max_block + chosen.margin);
+        stream->is_live->store(true);
         *live = created.release();
     });
 }
 
 void frcrn_live_stop(frcrn_live *live) {
     if (live == nullptr) return;
-    frcrn_stream *stream = live->stream;
+    frcrn_stream stream = live->stream;
     delete live;
-    frcrn_stream_reset(stream, nullptr);
+    stream.is_live->store(false);
+    frcrn_stream_reset(&stream, nullptr);
 }
 
 size_t frcrn_live_latency(const frcrn_live *live) { return live != nullptr ? live->live->delay() : 0; }
@@ -440,8 +460,11 @@ size_t frcrn_live_latency(const frcrn_live *live) { return live != nullptr ? liv
 namespace {
 
 frcrn_status exchange(frcrn_live *live, const float *in, float *out, size_t n, bool waits) {
-    if (live == nullptr || (n > 0 && (in == nullptr || out == nullptr)) || n > live->live->max_block())
+    if (live == nullptr || n > live->live->max_block() || (n > 0 && (in == nullptr || out == nullptr))) {
+        // A callback that does not look at the status plays silence, not what lies there.
+        if (out != nullptr && n <= kMostSamples) std::fill(out, out + n, 0.0F);
         return FRCRN_ARGUMENT;
+    }
     live->live->exchange(in, out, n, waits);
     return FRCRN_OK;
 }

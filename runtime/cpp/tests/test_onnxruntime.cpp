@@ -26,11 +26,11 @@ bool has(const std::string &text, const char *part) { return text.find(part) != 
 
 }  // namespace
 
-TEST_CASE("ONNX Runtime: a library that is not there names what was tried, and what to set") {
+TEST_CASE("ONNX Runtime: a library that is not there names what was tried, and what to give") {
     const std::string said = refusal(nullptr, "/nowhere/libonnxruntime.so.1");
     CHECK(has(said, "/nowhere/libonnxruntime.so.1 ("));
     CHECK(has(said, "No such file"));
-    CHECK(has(said, "FRCRN_ONNXRUNTIME"));
+    CHECK(has(said, "give the path of its library"));
 }
 
 TEST_CASE("ONNX Runtime: a library that is something else") {

@@ -279,6 +279,43 @@ def test_null_pointers_and_small_buffers(bundle: Path, library: Library) -> None
     assert b"size is 1" in error.text
 
 
+def test_lengths_that_no_memory_holds(bundle: Path, library: Library) -> None:
+    """Such as a negative count of a sound card, passed on."""
+    c, error, written = library.c, Error(), c_size_t(7)
+    model = library.open(bundle)
+    stream, buffer = model.stream(), np.zeros(8_192, np.float32)
+    for n in (2**64 - 1, 2**64 - 32, 2**62):
+        assert c.frcrn_stream_max_out(stream.handle, n) == 2**64 - 1
+        given = (stream.handle, _pointer(buffer), n, _pointer(buffer), buffer.size)
+        assert c.frcrn_stream_process(*given, byref(written), byref(error)) == 1
+        assert str(n).encode() in error.text
+        arguments = (model.handle, _pointer(buffer), _pointer(buffer), n, None, byref(error))
+        assert c.frcrn_denoise(*arguments) == 1
+    nothing = (stream.handle, None, 0, None, 0)
+    assert c.frcrn_stream_max_out(stream.handle, 0) == 0
+    assert c.frcrn_stream_process(*nothing, byref(written), byref(error)) == 0
+    assert (written.value, error.status, error.text) == (0, 0, b"")
+
+
+@pytest.mark.parametrize(
+    ("precision", "command"),
+    [
+        ("int8", "frcrn-export calibrate '{}' --for cpu --calib FOLDER --streaming"),
+        ("fp16", "frcrn-export onnx --streaming --fp16 -o NEW_BUNDLE"),
+    ],
+)
+def test_what_is_missing_names_the_command_that_makes_it(
+    precision: str, command: str, library: Library, tmp_path: Path
+) -> None:
+    bundle = write_streaming_bundle(tmp_path / "mein Büro", Core(), STFT)
+    with pytest.raises(FrcrnError, match="FRCRN_UNSUPPORTED") as raised:
+        library.open(bundle, precision=precision).stream()
+    assert command.format(bundle) in raised.value.text
+    (bundle / "manifest.json").unlink()
+    with pytest.raises(FrcrnError, match=f"frcrn-export onnx -o '{bundle}'$"):
+        library.open(bundle, onnxruntime="/none.so")  # the bundle is named first
+
+
 def test_an_error_text_is_cut_to_its_place(bundle: Path, library: Library) -> None:
     with pytest.raises(FrcrnError) as raised:
         library.open(bundle / ("x" * 200) / ("y" * 200) / ("z" * 2_000))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runtime.cpp.library import Library, LiveOptions, Stream, _pointer
+from tests.runtime.cpp.library import FrcrnError, Library, LiveOptions, Stream, _pointer
 from tests.runtime.cpp.test_recordings import noise
 from tests.streaming_bundles import Core, write_streaming_bundle
 
@@ -85,6 +85,26 @@ def test_a_stopped_worker_leaves_the_stream_as_new(stream: Stream) -> None:
     np.testing.assert_array_equal(out, wave)
     for _ in range(20):  # starts and stops
         Live(stream, 64).stop()
+
+
+def test_a_stream_that_a_worker_runs_is_not_the_callers(stream: Stream) -> None:
+    live = Live(stream, 64)
+    for call in (lambda: stream.process(noise(10)), stream.reset, stream.flush, stream.stats):
+        with pytest.raises(FrcrnError, match="FRCRN_STATE: a live worker runs this stream"):
+            call()
+    with pytest.raises(FrcrnError, match="FRCRN_STATE: a live worker runs this stream"):
+        Live(stream, 64)
+    live.stop()
+    assert len(stream.process(noise(1_000)))
+
+
+def test_a_worker_outlives_the_handle_of_its_stream(stream: Stream) -> None:
+    live = Live(stream, 64)
+    stream.library.c.frcrn_stream_free(stream.handle)
+    stream.handle = c_void_p()
+    for _ in range(20):
+        live.exchange(noise(64))
+    live.stop()
 
 
 def test_a_block_that_is_too_large_is_refused(stream: Stream) -> None:

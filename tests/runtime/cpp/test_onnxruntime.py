@@ -81,13 +81,16 @@ def test_an_older_one_is_refused(
 
 
 def test_none_at_all_names_what_was_tried(bundle: Path, library: Library, cpp_build: Path) -> None:
-    with pytest.raises(FrcrnError, match="tried: /none.so .*No such file.*FRCRN_ONNXRUNTIME"):
+    with pytest.raises(
+        FrcrnError, match="tried: /none.so .*No such file.*give the path of its library"
+    ):
         library.open(bundle, onnxruntime="/none.so")
     with pytest.raises(FrcrnError, match="libfrcrn.so .no ONNX Runtime: OrtGetApiBase is missing"):
         library.open(bundle, onnxruntime=cpp_build / "libfrcrn.so")
     said = alone(cpp_build, bundle, "", FRCRN_ONNXRUNTIME="")
     assert "tried: libonnxruntime.so.1 (" in said
     assert "libonnxruntime.so (" in said
+    assert "set FRCRN_ONNXRUNTIME to the path" in said
 
 
 def test_a_copy_that_the_process_has_is_taken(

@@ -18,7 +18,7 @@ int main(void) {
     frcrn_error error;
     frcrn_model_options options = FRCRN_MODEL_OPTIONS_INIT;
     frcrn_model *model = NULL;
-    if (frcrn_model_open("/nowhere", &options, &model, &error) != FRCRN_RUNTIME) return 1;
+    if (frcrn_model_open("/nowhere", &options, &model, &error) != FRCRN_BUNDLE) return 1;
     printf("%s %s", frcrn_version(), error.text);
     return 0;
 }

@@ -127,6 +127,24 @@ def test_streams_of_every_rate_give_the_samples_of_python(
     same(np.concatenate(found), np.concatenate(expected))
 
 
+@pytest.mark.parametrize("rate", [1_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_no_sample_comes_later_than_the_latency(
+    rate: int, library: Library, tmp_path: Path
+) -> None:
+    """Resamplers give samples in steps, whose pattern shows after seconds only."""
+    bundle = write_streaming_bundle(tmp_path / "bundle", Core(chunk=128), None)
+    stream = library.open(bundle).stream(sample_rate=rate)
+    latency = library.c.frcrn_stream_latency(stream.handle)
+    block = np.zeros(61, np.float32)
+    given = returned = worst = 0
+    while given < 12 * max(rate, 16_000):
+        returned += len(stream.process(block))
+        given += len(block)
+        worst = max(worst, given - returned)
+    assert worst < latency
+    assert latency < worst + 64 + 2 * 128 * rate / 16_000 + 64  # and not much later
+
+
 def test_samples_that_are_no_audio_are_replaced_and_counted(
     library: Library, tmp_path: Path
 ) -> None:

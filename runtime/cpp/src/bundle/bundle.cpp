@@ -68,7 +68,8 @@ Bundle::Bundle(const std::string &path) : path_(path) {
         throw Error(FRCRN_BUNDLE, path + ": no such folder; give the folder of a bundle");
     const fs::path manifest = root / "manifest.json";
     if (!fs::is_regular_file(manifest, failed))
-        throw Error(FRCRN_BUNDLE, path + ": no bundle here (no manifest.json); make one: frcrn-export onnx -o " + path);
+        throw Error(FRCRN_BUNDLE,
+                    path + ": no bundle here (no manifest.json); make one: frcrn-export onnx -o " + quoted(path));
     manifest_ = parse_manifest(read_text(manifest), manifest.string());
     try {
         for (const File &file : manifest_.files) place(file);

@@ -29,8 +29,8 @@ Manifest with_high_pass(Manifest manifest, int wanted) {
 
 }  // namespace
 
-Model::Model(const std::string &path, std::shared_ptr<const OnnxRuntime> ort, const ModelSettings &settings)
-    : bundle_(path),
+Model::Model(Bundle bundle, std::shared_ptr<const OnnxRuntime> ort, const ModelSettings &settings)
+    : bundle_(std::move(bundle)),
       manifest_(with_high_pass(bundle_.manifest(), settings.high_pass)),
       ort_(std::move(ort)),
       settings_(settings) {
@@ -71,21 +71,31 @@ const File *Model::choose_engine(const std::string &role, size_t streams) const 
 
 const File &Model::require_core() const {
     if (core_ != nullptr) return *core_;
-    throw Error(FRCRN_UNSUPPORTED, bundle_.path() + ": no core in " + precision() +
-                                       " in this bundle; see `frcrn-export inspect`, or export one: "
-                                       "frcrn-export onnx -o NEW_BUNDLE");
+    throw Error(FRCRN_UNSUPPORTED,
+                bundle_.path() + ": no core in " + precision() + " in this bundle; " + make_command(false));
 }
 
 const File &Model::require_streaming_core(size_t streams) const {
     if (streaming_ == nullptr)
-        throw Error(FRCRN_UNSUPPORTED, bundle_.path() + ": no streaming core in " + precision() +
-                                           " in this bundle; export one: frcrn-export onnx --streaming -o "
-                                           "NEW_BUNDLE");
+        throw Error(FRCRN_UNSUPPORTED, bundle_.path() + ": no streaming core in " + precision() + " in this bundle; " +
+                                           make_command(true));
     if (!streaming_->engine) return *streaming_;
     if (const File *engine = choose_engine("core_streaming", streams)) return *engine;
     throw Error(FRCRN_UNSUPPORTED, bundle_.path() + ": no " + settings_.provider + " engine for " +
                                        std::to_string(streams) +
                                        " streams in this bundle; build one: " + build_command(*streaming_, streams));
+}
+
+// What makes the file that is missing.
+std::string Model::make_command(bool streaming) const {
+    const std::string found = precision(), form = streaming ? " --streaming" : "";
+    if (found == "int8" || found == "fp8") {
+        const bool for_processors = on_processor() && found == "int8";
+        return "make one: frcrn-export calibrate " + quoted(bundle_.path()) + " --for " +
+               (for_processors ? "cpu" : "rtx4090d") + (found == "fp8" ? " --fp8" : "") + " --calib FOLDER" + form;
+    }
+    return "export one: frcrn-export onnx" + form + (found == "fp16" ? " --fp16" : "") +
+           " -o NEW_BUNDLE (a pack has what it was packed for: frcrn-export pack)";
 }
 
 std::string Model::build_command(const File &engine, size_t streams) const {

@@ -21,7 +21,7 @@ struct ModelSettings {
 class Model {
 public:
     // Raises Error.
-    Model(const std::string &path, std::shared_ptr<const OnnxRuntime> ort, const ModelSettings &settings);
+    Model(Bundle bundle, std::shared_ptr<const OnnxRuntime> ort, const ModelSettings &settings);
 
     const Bundle &bundle() const { return bundle_; }
     // With the filter that the settings ask for.
@@ -38,6 +38,7 @@ public:
     const File &require_core() const;
     const File &require_streaming_core(size_t streams) const;
     // The command that builds such an engine with the usual sizes; of a streaming core for `streams`.
+    std::string make_command(bool streaming) const;
     std::string build_command(const File &engine, size_t streams = 1) const;
 
     // The session of a file, opened once, after its hash was checked; of an engine through its EPContext

@@ -76,6 +76,8 @@ const OrtApiBase *find_base(const std::string &library) {
     for (const std::string &name : names)
         if (const GetApiBase get = open_library(name, tried)) return get();
     if (const GetApiBase get = versioned ? open_versioned(tried) : nullptr) return get();
+    if (!library.empty())
+        throw Error(FRCRN_RUNTIME, "no ONNX Runtime was found; tried: " + tried + "; give the path of its library");
     throw Error(FRCRN_RUNTIME, "no ONNX Runtime was found; tried: " + tried + "; set " + kVariable +
                                    " to the path of its library, such as "
                                    "/usr/lib/libonnxruntime.so.1");

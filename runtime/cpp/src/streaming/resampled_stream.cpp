@@ -9,6 +9,9 @@ namespace {
 constexpr float kLargestSample = 65536.0F;
 // Samples that go through at once, so that the memory for them has a bound.
 constexpr size_t kBlock = 4096;
+constexpr size_t kStep = 16;
+constexpr int64_t kMeasuredSeconds = 5;
+constexpr size_t kMeasuredLeast = 100'000;
 
 StreamSettings inner_settings(StreamSettings settings, bool resampled) {
     // A resampler rings at the edges of DC, so the filter comes first.
@@ -32,21 +35,39 @@ ResampledStream::ResampledStream(const Model &model, int64_t sample_rate, const 
     }
     if (settings.high_pass && model.manifest().high_pass)
         high_pass_.emplace(model.manifest().high_pass->streaming_cutoff_hz, static_cast<double>(rate_));
-    // What the two filters hold back, from the silence that has to go in until samples come out.
-    delay_ = static_cast<size_t>(resampled_length(static_cast<int64_t>(latency), model_rate_, rate_));
     given_.reserve(kBlock);
     inner_.reserve(inward_.max_out(kBlock));
     done_.reserve(group_.stream(0).max_out(inward_.max_out(kBlock)));
     out_.reserve(outward_.max_out(done_.capacity()));
-    const std::vector<float> silence(kBlock);
-    std::vector<float> out(max_out(kBlock));
-    size_t most = 0;
-    for (uint64_t in = 0; in < static_cast<uint64_t>(rate_); in += 64) {
-        most = std::max<size_t>(most, counts_.given + 64 - counts_.returned);
-        process(silence.data(), 64, out.data(), out.size());
+    delay_ = measured_delay();
+}
+
+// The two filters give their samples in steps, whose pattern against the network's chunks goes on for
+// seconds. So silence goes through them, without the network, whose counts are known; a chunk more is for
+// what comes after that.
+size_t ResampledStream::measured_delay() {
+    const std::vector<float> silence(std::max(kStep, static_cast<size_t>(group_.stream(0).latency().chunk)));
+    const auto least = std::max(kMeasuredLeast, static_cast<size_t>(kMeasuredSeconds * rate_));
+    const size_t chunk = static_cast<size_t>(resampled_length(group_.stream(0).latency().chunk, model_rate_, rate_));
+    size_t given = 0, inner = 0, done = 0, returned = 0, most = 0, since = 0;
+    while (since < least) {
+        most = std::max(most, given + kStep - returned);
+        inner_.clear();
+        inward_.add(silence.data(), kStep, false, inner_);
+        given += kStep;
+        inner += inner_.size();
+        const auto completed = static_cast<size_t>(group_.stream(0).completed(static_cast<int64_t>(inner)));
+        out_.clear();
+        for (; done < completed; done += std::min(silence.size(), completed - done))
+            outward_.add(silence.data(), std::min(silence.size(), completed - done), false, out_);
+        returned += out_.size();
+        if (returned > 0) since += kStep;
     }
-    delay_ = most;
-    reset();
+    inward_.reset();
+    outward_.reset();
+    inner_.clear();
+    out_.clear();
+    return most + chunk;
 }
 
 size_t ResampledStream::max_out(size_t n) const {

@@ -34,6 +34,7 @@ public:
     size_t delay() const { return delay_; }
 
 private:
+    size_t measured_delay();
     void denoise();
     size_t send(float *out, size_t most);
 

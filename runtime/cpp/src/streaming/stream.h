@@ -51,6 +51,7 @@ public:
     // The most samples that come out for n that go in.
     size_t max_out(size_t n) const { return n + static_cast<size_t>(transform_->latency.chunk) - 1; }
     const Latency &latency() const { return transform_->latency; }
+    int64_t completed(int64_t given) const { return transform_->completed(given); }
 
     // As many of the next samples as there is room for; gives their number.
     size_t take_in(const float *in, size_t n);

@@ -161,6 +161,7 @@ public:
           wave_(static_cast<size_t>(std::max(info.chunk * stft.hop_length, stft.window_length - stft.hop_length))) {
         latency = {info.chunk * stft.hop_length, analysis_.delay(), info.lookahead * stft.hop_length};
         gain_interval = stft.hop_length;
+        margin = stft.margin();
         reset();
     }
 
@@ -246,6 +247,12 @@ private:
 };
 
 }  // namespace
+
+int64_t StreamTransform::completed(int64_t given) const {
+    const int64_t first = total_samples(1);
+    const int64_t calls = given < first ? 0 : 1 + (given - first) / latency.chunk;
+    return std::max<int64_t>(0, calls * latency.chunk - latency.lookahead - margin);
+}
 
 void NetworkClock::reset() {
     given = 0;

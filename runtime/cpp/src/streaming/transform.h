@@ -74,12 +74,16 @@ public:
     // The samples after the last call, once the end is known.
     virtual Samples tail() = 0;
 
+    // The samples that are complete once this many have gone in, of a stream that goes on.
+    int64_t completed(int64_t given) const;
+
     int64_t end() const { return clock_.end(); }
     bool must_restart() const { return clock_.must_restart(); }
     void restart() { clock_.restart(); }
 
     Latency latency;
     int64_t gain_interval = 1;  // samples from one gain to the next
+    int64_t margin = 0;         // samples before the beginning of the stream, which are dropped
 
 protected:
     explicit StreamTransform(const Streaming &info) : info_(info), clock_(info) {}
