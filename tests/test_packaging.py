@@ -114,6 +114,11 @@ def test_the_wheel_has_what_the_packages_have(tmp_path: Path) -> None:
         (Path("frcrn_export") / name / path.relative_to(folder)).as_posix()
         for name, folder in top.items()
         for path in folder.rglob("*")
-        if path.is_file() and (path.suffix in (".py", ".typed") or path.parent.name == "assets")
+        if path.is_file()
+        and (
+            path.suffix in (".py", ".typed")
+            or path.name.endswith(".schema.json")
+            or path.parent.name == "assets"
+        )
     }
     assert packed == expected

@@ -14,7 +14,7 @@ def test_the_committed_baseline_says_why_it_is_as_it_is() -> None:
     assert len(result.note.split()) >= 3
     assert {each.path for each in result.files} == {"core.onnx", "core.streaming.onnx"}
     assert all(each.optimised for each in result.files)
-    assert len(result.parity) == 8
+    assert len(result.parity) == 16
     assert all(each.passed for each in result.parity)
     assert {row.kind for row in result.rows} == {"offline", "hop"}
 
