@@ -8,13 +8,13 @@
 #include "audio/high_pass.h"
 #include "audio/level.h"
 #include "audio/resampler.h"
+#include "audio/samples.h"
 #include "audio/stft.h"
 #include "denormals.h"
 
 namespace frcrn {
 namespace {
 
-constexpr float kLargestSample = 65536.0F;
 // A core without a long form takes utterances whole up to this many times the length at which
 // `core_long` begins.
 constexpr int64_t kWholeWithoutLong = 4;
@@ -23,7 +23,7 @@ constexpr size_t kResampledBlock = 1 << 16;
 void check_audio(const float *in, size_t n) {
     if (n == 0) throw Error(FRCRN_AUDIO, "no samples; give audio with at least one");
     for (size_t i = 0; i < n; ++i)
-        if (!(std::fabs(in[i]) <= kLargestSample))
+        if (!is_usable(in[i]))
             throw Error(FRCRN_AUDIO, "sample " + std::to_string(i) + " is " + number(in[i]) +
                                          "; samples are finite, full scale is 1; repair the recording or "
                                          "cut it before that");

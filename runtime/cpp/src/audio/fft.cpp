@@ -2,15 +2,12 @@
 
 #include <cmath>
 
+#include "audio/pi.h"
+
 // A real signal of length N is a complex one of length N / 2, its even samples the real part and its
 // odd samples the imaginary part; the spectra E and O of both are told apart by their symmetry.
 
 namespace frcrn {
-namespace {
-
-constexpr double kPi = 3.14159265358979323846;
-
-}
 
 RealFft::RealFft(size_t length)
     : half_(length / 2),

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "audio/pi.h"
+
 namespace frcrn {
 namespace {
 
-constexpr double kPi = 3.14159265358979323846;
 constexpr size_t kBlock = 1 << 16;
 constexpr double kSettled = 1e-9;
 

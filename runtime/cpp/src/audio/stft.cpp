@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "audio/pi.h"
 #include "error.h"
 
 namespace frcrn {
 namespace {
-
-constexpr double kPi = 3.14159265358979323846;
 
 // A periodic window, rounded to float32 as the network was trained with.
 std::vector<double> periodic_window(const std::string &kind, int64_t length) {

@@ -23,8 +23,8 @@ Group::Group(std::shared_ptr<const Session> session, const Manifest &manifest, c
     rows_.reserve(streams);
     ready_.reserve(streams);
     // The first runs find their memory now, and not in the first call.
-    core_.run(1);
     core_.run(streams);
+    if (streams > 1) core_.run(1);
     for (size_t i = 0; i < streams; ++i) reset(i);
 }
 

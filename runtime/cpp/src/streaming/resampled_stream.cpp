@@ -1,12 +1,12 @@
 #include "streaming/resampled_stream.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "audio/samples.h"
 
 namespace frcrn {
 namespace {
 
-constexpr float kLargestSample = 65536.0F;
 // Samples that go through at once, so that the memory for them has a bound.
 constexpr size_t kBlock = 4096;
 constexpr size_t kStep = 16;
@@ -98,7 +98,7 @@ size_t ResampledStream::process(const float *in, size_t n, float *out, size_t ca
     for (size_t start = 0; start < n; start += kBlock) {
         given_.assign(in + start, in + std::min(n, start + kBlock));
         for (float &x : given_) {
-            if (!(std::fabs(x) <= kLargestSample)) x = 0.0F, counts_.replaced += 1;
+            if (!is_usable(x)) x = 0.0F, counts_.replaced += 1;
             if (high_pass_) x = static_cast<float>((*high_pass_)(x));
         }
         counts_.given += given_.size();

@@ -3,11 +3,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "audio/samples.h"
+
 namespace frcrn {
 namespace {
-
-// A larger sample cannot be audio, not even unscaled 16-bit values.
-constexpr float kLargestSample = 65536.0F;
 
 // The largest magnitude as bits of a float32, which grow with it; infinity and NaN are the largest. An
 // integer maximum is vectorised, a comparison of floats is not.
@@ -70,7 +69,7 @@ size_t Stream::take_in(const float *in, size_t n) {
     const size_t count = std::min(n, input_.room());
     float *samples = input_.extend(count);
     for (size_t i = 0; i < count; ++i) {
-        const bool usable = std::fabs(in[i]) <= kLargestSample;  // false for NaN
+        const bool usable = is_usable(in[i]);
         samples[i] = usable ? in[i] : 0.0F;
         counts.replaced += usable ? 0 : 1;
     }
