@@ -148,7 +148,7 @@ def write_bundle(
             write_gain_onnx(path / name, entry, gain)
         else:
             write_gain_torchscript(path / name, gain)
-        entries.append(_measured(path, entry))
+        entries.append(measured(path, entry))
     write_manifest(path, msgspec.structs.replace(described, files=tuple(entries)))
     return path
 
@@ -171,11 +171,20 @@ def replace_core(path: Path, content: bytes) -> None:
     described = parse_manifest((path / MANIFEST_NAME).read_bytes())
     first, *others = described.files
     (path / first.path).write_bytes(content)
-    files = (_measured(path, first), *others)
+    files = (measured(path, first), *others)
     write_manifest(path, msgspec.structs.replace(described, files=files))
 
 
-def _measured(root: Path, entry: FileEntry) -> FileEntry:
+def parity_entry(root: Path) -> FileEntry:
+    """The entry of a bundle's `parity.npz`."""
+    entry = FileEntry(
+        path="parity.npz", role="parity", format="npz", precision="fp32", sha256="0" * 64, bytes=0
+    )
+    return measured(root, entry)
+
+
+def measured(root: Path, entry: FileEntry) -> FileEntry:
+    """The entry with the size and the hash of its file."""
     file = root / entry.path
     return msgspec.structs.replace(entry, sha256=sha256_of(file), bytes=file.stat().st_size)
 

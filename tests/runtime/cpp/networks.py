@@ -8,8 +8,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from frcrn_export.runtime.bundle.manifest import Manifest
-from frcrn_export.runtime.bundle.reader import sha256_of
-from tests.bundles import core_entry, write_manifest
+from tests.bundles import core_entry, measured, write_manifest
 
 
 def write_sum_bundle(path: Path, described: Manifest) -> Path:
@@ -32,7 +31,5 @@ def write_sum_bundle(path: Path, described: Manifest) -> Path:
     )
     opset = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path / entry.path)
-    file = path / entry.path
-    entry = msgspec.structs.replace(entry, sha256=sha256_of(file), bytes=file.stat().st_size)
-    write_manifest(path, msgspec.structs.replace(described, files=(entry,)))
+    write_manifest(path, msgspec.structs.replace(described, files=(measured(path, entry),)))
     return path

@@ -74,16 +74,3 @@ def test_the_callback_compiles(installed: dict[str, str], tmp_path: Path) -> Non
     subprocess.run(["bash", "-c", command], cwd=tmp_path, env=installed, check=True)
     as_cpp = command.replace("cc -c", "c++ -x c++ -std=c++17 -c")
     subprocess.run(["bash", "-c", as_cpp], cwd=tmp_path, env=installed, check=True)
-
-
-def test_every_function_of_the_header_is_exported(cpp_build: Path) -> None:
-    header = (ROOT / "runtime/cpp/include/frcrn.h").read_text()
-    declared = set(re.findall(r"^FRCRN_API .*?\b(frcrn_\w+)\(", header, re.M))
-    listed = subprocess.run(
-        ["nm", "-D", "--defined-only", str(cpp_build / "libfrcrn.so")],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    exported = {line.split()[-1] for line in listed.splitlines() if line.split()[1] == "T"}
-    assert exported == declared

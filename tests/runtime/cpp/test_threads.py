@@ -7,8 +7,7 @@ import msgspec
 import numpy as np
 
 from frcrn_export.runtime.bundle.parse import parse_manifest
-from frcrn_export.runtime.bundle.reader import sha256_of
-from tests.bundles import STFT, core_entry, manifest, write_gain_onnx, write_manifest
+from tests.bundles import STFT, core_entry, manifest, measured, write_gain_onnx, write_manifest
 from tests.runtime.cpp.library import Library
 from tests.runtime.cpp.test_recordings import noise
 from tests.streaming_bundles import Core, write_streaming_bundle
@@ -20,10 +19,10 @@ def write_both(path: Path) -> Path:
     bundle = write_streaming_bundle(path, Core(lookahead=2), STFT, described=described)
     entry = core_entry(STFT)
     write_gain_onnx(bundle / entry.path, entry, 0.5)
-    file = bundle / entry.path
-    entry = msgspec.structs.replace(entry, sha256=sha256_of(file), bytes=file.stat().st_size)
     streaming = parse_manifest((bundle / "manifest.json").read_bytes()).files
-    write_manifest(bundle, msgspec.structs.replace(described, files=(entry, *streaming)))
+    write_manifest(
+        bundle, msgspec.structs.replace(described, files=(measured(bundle, entry), *streaming))
+    )
     return bundle
 
 

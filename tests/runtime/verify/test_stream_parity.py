@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from frcrn_export.runtime.bundle.manifest import FileEntry
-from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.errors import BundleError
 from frcrn_export.runtime.verify.parity import check_bundle
 from frcrn_export.runtime.verify.stream_parity import takes_streams
-from tests.bundles import STFT, write_manifest
+from tests.bundles import STFT, parity_entry, write_manifest
 from tests.checked_streams import with_lookahead
 from tests.streaming_bundles import Core, write_streaming_bundle
 
@@ -36,14 +36,7 @@ def with_vectors(path: Path, **changes: np.ndarray) -> Path:
     }
     vectors = {f"stream.noise.{name}": array for name, array in arrays.items()}
     np.savez(path / "parity.npz", allow_pickle=False, **vectors)
-    entry = FileEntry(
-        path="parity.npz",
-        role="parity",
-        format="npz",
-        precision="fp32",
-        sha256=sha256_of(path / "parity.npz"),
-        bytes=(path / "parity.npz").stat().st_size,
-    )
+    entry = parity_entry(path)
     manifest = open_bundle(path).manifest
     write_manifest(path, msgspec.structs.replace(manifest, files=(*manifest.files, entry)))
     return path

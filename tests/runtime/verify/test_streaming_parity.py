@@ -4,11 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME, FileEntry
-from frcrn_export.runtime.bundle.reader import open_bundle, sha256_of
+from frcrn_export.runtime.bundle.manifest import MANIFEST_NAME
+from frcrn_export.runtime.bundle.reader import open_bundle
 from frcrn_export.runtime.verify.parity import check_bundle, open_artifacts
 from frcrn_export.runtime.verify.streaming_parity import open_streamed
-from tests.bundles import STFT, write_bundle
+from tests.bundles import STFT, parity_entry, write_bundle
 from tests.checked_streams import write_checked_bundle
 from tests.int8_standins import add_int8, scaled
 from tests.streaming_bundles import Core, write_streaming_bundle
@@ -73,14 +73,7 @@ def test_the_bundle_proves_its_streaming_core(initial: float, passes: bool, tmp_
     assert core.streaming is not None
     states = tuple(msgspec.structs.replace(s, initial=initial) for s in core.streaming.states)
     streaming = msgspec.structs.replace(core.streaming, states=states)
-    parity = FileEntry(
-        path="parity.npz",
-        role="parity",
-        format="npz",
-        precision="fp32",
-        sha256=sha256_of(path / "parity.npz"),
-        bytes=(path / "parity.npz").stat().st_size,
-    )
+    parity = parity_entry(path)
     files = (msgspec.structs.replace(core, streaming=streaming), parity)
     (path / MANIFEST_NAME).write_bytes(msgspec.structs.replace(manifest, files=files).to_json())
 
